@@ -1,0 +1,1 @@
+"""LightGCN on the user-item graph: adjacency, propagation, sampling, training."""

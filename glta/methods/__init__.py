@@ -1,0 +1,1 @@
+"""The methods that the pipeline compares, behind one small interface."""

@@ -1,0 +1,48 @@
+"""The interface of a method: fit on the prepared data, score users in blocks, save, load."""
+
+# U users, I items, B users of a block
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from glta.data.prepared import Prepared
+from glta.params import Params
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a method may learn from; the test pairs inside `prepared` are for `evaluate` alone.
+
+    profile: folder of the stage `profile`. pretrained: folder of the stage `pretrain` on all training edges.
+    """
+
+    prepared: Prepared
+    profile: Path
+    pretrained: Path
+
+
+class Method(ABC):
+    """Recommend items to users. Subclasses are registered in `glta.methods.registry`."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
+        """Learn from training pairs, choose on validation pairs."""
+
+    @abstractmethod
+    def score(self, users: np.ndarray) -> np.ndarray:
+        """Score the catalogue for users (B,): (B, I) float32, higher is better; a fresh array that may be changed."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write everything that `load` needs into an existing folder: safetensors and JSON only."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; scores are equal to the last bit."""

@@ -1,0 +1,32 @@
+"""Every method by name. Names and modules only: nothing heavy is imported before a method is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from glta.methods.base import Method
+
+
+class Entry(NamedTuple):
+    title: str  # how the report writes it
+    where: str  # module:class
+
+
+METHODS = {
+    "popularity": Entry("Popularity", "glta.methods.popularity:Popularity"),
+    "text-knn": Entry("Text-kNN", "glta.methods.text_knn:TextKNN"),
+    "lightgcn": Entry("LightGCN", "glta.methods.lightgcn:LightGCNMethod"),
+    "lightgcn-text-knn": Entry("LightGCN + text-kNN", "glta.methods.lightgcn_text_knn:LightGCNTextKNN"),
+    "glta": Entry("GLTA", "glta.methods.glta:GLTA"),
+}
+
+TRAINED_ELSEWHERE = {"glta": "align_users"}
+"""Methods that a stage of their own writes; all others are made by the stage `fit`."""
+
+
+def method_class(name: str) -> type[Method]:
+    """Import a method's class. Raises KeyError for an unknown name."""
+    module, _, attribute = METHODS[name].where.partition(":")
+    return getattr(import_module(module), attribute)

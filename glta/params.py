@@ -1,0 +1,397 @@
+"""Every knob of the pipeline: typed, closed, frozen. params.yaml is generated from here (`glta params sync`)."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SECTIONS = (
+    "prepare",
+    "profile",
+    "language",
+    "pretrain",
+    "align_items",
+    "align_users",
+    "fit",
+    "recommend",
+    "evaluate",
+)
+"""The sections that a dataset may override."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+class Section(BaseModel):
+    """Refuse unknown keys, and never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Table(Section):
+    """Describe the user's own interactions and items: CSV, CSV.gz or Parquet, one row an interaction or item."""
+
+    interactions: str = Field(description="file, relative to this folder or to the mirror, or an http address")
+    items: str | None = Field(None, description="file with item texts; without it the item id is the title")
+    user: str = Field("user_id", description="column of interactions")
+    item: str = Field("item_id", description="column of interactions and of items")
+    rating: str | None = Field("rating", description="column of interactions; null when there is none")
+    timestamp: str | None = Field("timestamp", description="column of interactions, any number that grows with time; or null")
+    title: str | None = Field("title", description="column of items, or null")
+    description: str | None = Field("description", description="column of items, or null")
+    categories: str | None = Field("categories", description="column of items, or null")
+    category_separator: str = Field("|", min_length=1, description="what separates categories within a cell")
+    interactions_sha256: str | None = Field(None, description="refuse a changed file; null checks nothing")
+    items_sha256: str | None = Field(None, description="refuse a changed file; null checks nothing")
+    licence: str = Field("not stated", description="shown in the report")
+
+
+class Prepare(Section):
+    """Clean, filter, split."""
+
+    min_rating: float | None = Field(None, description="drop interactions rated lower; null keeps all")
+    duplicates: Literal["last", "first"] = Field("last", description="which of several ratings of one pair stays, by time")
+    user_core: int = Field(5, ge=1, description="every user keeps at least so many items (iterated with item_core)")
+    item_core: int = Field(5, ge=1, description="every item keeps at least so many users")
+    split: Literal["random", "leave_last_out", "global_time"] = Field(
+        "random", description="random: per user, by shares; leave_last_out: last item test, the one before valid; global_time: by date"
+    )
+    valid_share: Share = Field(0.1, description="of each user's items (random) or of all interactions (global_time)")
+    test_share: Share = Field(0.2, description="as valid_share")
+    target_share: Share = Field(
+        0.25, description="of each user's training items, kept from the alignment's graph as its targets (leak-free)"
+    )
+    max_bad_share: float = Field(0.0, ge=0, lt=1, description="share of unreadable rows to drop and report before it is an error")
+
+
+class Profile(Section):
+    """Write item texts, and per user tags and likely interests from training items only."""
+
+    text: list[Literal["title", "description", "categories"]] = Field(
+        ["title", "categories", "description"], min_length=1, description="columns of an item's text, in this order"
+    )
+    max_words: int = Field(48, ge=4, description="an item's text is cut here")
+    provider: Literal["extractive", "language_model", "endpoint"] = Field(
+        "extractive", description="who writes the user tags: keywords of their items, a Hugging Face causal model, an OpenAI-compatible server"
+    )
+    num_tags: int = Field(6, ge=1, le=64, description="profile words per user")
+    num_interests: int = Field(6, ge=1, le=64, description="predicted-interest words per user")
+    items_shown: int = Field(20, ge=1, description="training items described to a generating provider")
+    generator: str = Field("", description="language_model: hub id or folder of a causal model")
+    endpoint: str = Field("", description="endpoint: base address, e.g. http://127.0.0.1:8000/v1; the key is read from OPENAI_API_KEY")
+    endpoint_model: str = Field("", description="endpoint: name of the model")
+    max_new_tokens: int = Field(64, ge=8, le=4096, description="length of an answer")
+
+
+class Language(Section):
+    """Choose the frozen language model."""
+
+    model: str = Field("all-MiniLM-L6-v2", description="all-MiniLM-L6-v2 (packaged), or a hub id or folder with safetensors")
+    sha256: str | None = Field(None, description="of the weights; refuse others. null: check the packaged model only")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, float32 on CPU")
+    batch_tokens: int = Field(8192, ge=64, description="tokens of one forward pass when encoding texts")
+    lora_rank: int = Field(0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments")
+    lora_alpha: float = Field(16, gt=0, description="LoRA scale")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="LoRA dropout")
+
+
+class Pretrain(Section):
+    """Train LightGCN."""
+
+    embedding_dim: int = Field(64, ge=1, le=4096, description="width of node embeddings")
+    num_layers: int = Field(3, ge=0, le=16, description="propagations; 0 is matrix factorisation")
+    init_std: float = Field(0.1, gt=0, description="standard deviation of layer 0")
+    loss: Literal["bpr", "softmax"] = Field("bpr", description="bpr, or cross-entropy over the catalogue")
+    sampling: Literal["user", "edge"] = Field("edge", description="user: users uniformly (reference code); edge: every interaction once")
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam")
+    l2: float = Field(1e-4, ge=0, description="penalty on the batch's layer-0 embeddings")
+    batch_size: Positive = Field(2048, description="triples a step")
+    epochs: Positive = Field(200, description="at most")
+    evaluate_every: Positive = Field(2, description="epochs between validations")
+    patience: Positive = Field(5, description="validations without a better NDCG@20 before stopping")
+
+
+class AlignItems(Section):
+    """Stage 2: learn the item projector and the head by putting item descriptions back into order."""
+
+    enabled: bool = Field(True, description="false: the paper's ablation without item-text alignment")
+    items_per_prompt: int = Field(6, ge=2, le=64, description="items shuffled in one prompt, and read-out positions")
+    description_tokens: int = Field(10, ge=1, le=512, description="an item's text is cut here")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW")
+    batch_size: Positive = Field(32, description="prompts a step")
+    epochs: Positive = Field(6, description="at most; an epoch shows every item once")
+    patience: Positive = Field(2, description="epochs without a lower validation loss before stopping")
+
+
+class AlignUsers(Section):
+    """Stage 3: learn the user projector and go on with the head, towards held-out items of each user."""
+
+    context_items: int = Field(12, ge=0, le=512, description="item tokens in the prompt, redrawn every epoch")
+    read_outs: int = Field(4, ge=1, le=64, description="positions after the prompt that the head reads")
+    tag_tokens: int = Field(10, ge=0, le=512, description="profile tokens are cut here; 0: the ablation without them")
+    interest_tokens: int = Field(10, ge=0, le=512, description="prediction tokens are cut here; 0: the ablation without them")
+    user_token: bool = Field(True, description="false: the ablation without user alignment (the user's id as plain text)")
+    targets: Literal["held_out", "all"] = Field(
+        "held_out", description="held_out: training items the graph has not seen; all: the leaky variant"
+    )
+    head: Literal["free", "tied"] = Field("free", description="free: linear map to the catalogue, as published; tied: low rank, to the item tokens")
+    head_rank: int = Field(128, ge=1, le=4096, description="rank of the tied head")
+    head_init: Literal["item_states", "random"] = Field("item_states", description="start of the free head: the item texts' states, or random")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW")
+    batch_size: Positive = Field(32, description="prompts a step")
+    epochs: Positive = Field(10, description="at most")
+    patience: Positive = Field(2, description="epochs without a better validation NDCG@20 before stopping")
+
+
+class Fit(Section):
+    """Fit the methods that need no training loop of their own."""
+
+    weight_steps: int = Field(21, ge=2, le=1001, description="weights tried on validation for lightgcn-text-knn, from 0 to 1")
+
+
+class Recommend(Section):
+    """Write top-K lists."""
+
+    k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
+    mode: Literal["first_logit", "one_per_position", "autoregressive"] = Field(
+        "first_logit", description="how GLTA's positions become a list; other methods rank by their scores"
+    )
+
+
+class Evaluate(Section):
+    """Measure the lists."""
+
+    cutoffs: list[Positive] = Field([5, 10, 20], min_length=1, description="list lengths K")
+    cold_user_items: int = Field(7, ge=1, description="users with at most so many training items count as cold")
+    cold_item_users: int = Field(5, ge=1, description="items with at most so many training users count as cold")
+    popular_share: Share = Field(0.1, description="the most popular share of items, for the popularity share of lists")
+
+
+class Report(Section):
+    """Draw the report."""
+
+    reference: str = Field("glta", description="the method that the others are tested against")
+    metric: str = Field("ndcg@20", description="the metric that is tested and drawn first")
+    confidence: Share = Field(0.95, description="of intervals")
+    resamples: int = Field(2000, ge=100, description="of the bootstrap and of the randomisation test")
+
+
+class Params(Section):
+    """Collect all parameters, the file params.yaml."""
+
+    datasets: list[Name] = Field(["sample"], min_length=1, description="what to run: a name of `glta datasets`, or one of `tables` below")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="one split and one training each")
+    methods: list[Name] = Field(
+        ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn", "glta"],
+        min_length=1,
+        description="what recommend, evaluate and report compare",
+    )
+    baselines: list[Name] = Field(
+        ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn"], description="methods made by the stage `fit`"
+    )
+    mirror: str = Field("", description="folder or http address to download from (as <mirror>/<dataset>/<file>); also GLTA_MIRROR")
+    tables: dict[Name, Table] = Field({}, description="your own data: NAME: {interactions: FILE, items: FILE, ...}")
+    prepare: Prepare = Prepare()
+    profile: Profile = Profile()
+    language: Language = Language()
+    pretrain: Pretrain = Pretrain()
+    align_items: AlignItems = AlignItems()
+    align_users: AlignUsers = AlignUsers()
+    fit: Fit = Fit()
+    recommend: Recommend = Recommend()
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+    overrides: dict[Name, dict[str, dict[str, Any]]] = Field(
+        {}, description="values of one dataset in place of the above; changing them leaves other datasets alone"
+    )
+
+    def for_dataset(self, name: str) -> Params:
+        """Return the parameters with this dataset's overrides put in place."""
+        changed = {s: getattr(self, s).model_dump() | v for s, v in self.overrides.get(name, {}).items() if v}
+        return self.model_copy(update={s: type(getattr(self, s)).model_validate(v) for s, v in changed.items()})
+
+
+class ParamsError(ValueError):
+    """Say what is wrong with a parameter: file, key, value, range, and the nearest valid key."""
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file. Raises ParamsError, one line a mistake."""
+    from ruamel.yaml import YAML, YAMLError
+
+    path = Path(path)
+    try:
+        data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file; `glta params sync` writes one with the defaults") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not readable as YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ParamsError(f"{path}: must be a mapping of parameters; `glta params sync` writes one with the defaults")
+    return check_params(data, str(path))
+
+
+def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
+    """Turn a plain mapping into Params, with every cross-check. Raises ParamsError."""
+    try:
+        params = Params.model_validate(data)
+    except ValidationError as error:
+        raise ParamsError("\n".join(_explain(source, e, Params) for e in error.errors())) from None
+    problems = [*_cross_checks(params)]
+    for name, sections in params.overrides.items():
+        for section, values in sections.items():
+            where = f"overrides.{name}.{section}"
+            if section not in SECTIONS:
+                problems.append(f"{where}: unknown key{_nearest(section, SECTIONS)}")
+                continue
+            model = Params.model_fields[section].annotation
+            try:
+                model.model_validate(getattr(params, section).model_dump() | values)
+            except ValidationError as error:
+                problems += [_explain("", e, model, where) for e in error.errors()]
+    if not problems:
+        for name in params.datasets:
+            problems += _dataset_checks(params.for_dataset(name), name)
+    if problems:
+        raise ParamsError("\n".join(f"{source} {p.strip()}" for p in dict.fromkeys(problems)))
+    return params
+
+
+def _cross_checks(p: Params):
+    """Yield what no single field can see."""
+    from glta.data.registry import REGISTRY
+    from glta.methods.registry import METHODS, TRAINED_ELSEWHERE
+
+    known = {*REGISTRY, *p.tables}
+    for key in ("datasets", "seeds", "methods", "baselines"):
+        values = getattr(p, key)
+        if len(set(values)) < len(values):
+            yield f"{key} = {values}: names an entry twice"
+    for name in p.tables:
+        if name in REGISTRY:
+            yield f"tables.{name}: is the name of a registered dataset; choose another"
+    for name in p.datasets:
+        if name not in known:
+            yield f"datasets: unknown dataset {name}{_nearest(name, known)}"
+        elif set(p.overrides.get(name, {})) != set(SECTIONS):
+            yield f"overrides.{name}: needs an entry for each section, also when empty; `glta params sync` adds them"
+    for name in p.baselines:
+        if name not in METHODS or name in TRAINED_ELSEWHERE:
+            yield f"baselines: unknown method {name}{_nearest(name, set(METHODS) - set(TRAINED_ELSEWHERE))}"
+    for name in p.methods:
+        if name not in METHODS:
+            yield f"methods: unknown method {name}{_nearest(name, METHODS)}"
+        elif name not in TRAINED_ELSEWHERE and name not in p.baselines:
+            yield f"methods: {name} is not made by any stage; add it to baselines"
+    if p.report.reference not in p.methods:
+        yield f"report.reference = {p.report.reference}: must be one of methods {p.methods}"
+
+
+def _dataset_checks(p: Params, name: str):
+    """Yield what must hold once a dataset's overrides are in place."""
+    where = f"(dataset {name}) "
+    if p.prepare.valid_share + p.prepare.test_share >= 1:
+        yield f"prepare.valid_share + prepare.test_share = {p.prepare.valid_share + p.prepare.test_share} {where}: must be < 1"
+    if p.recommend.k < max(p.evaluate.cutoffs):
+        yield f"recommend.k = {p.recommend.k} {where}: must be >= the largest of evaluate.cutoffs, {max(p.evaluate.cutoffs)}"
+    if p.profile.provider == "language_model" and not p.profile.generator:
+        yield f'profile.generator = "" {where}: provider language_model needs a hub id or folder'
+    if p.profile.provider == "endpoint" and not (p.profile.endpoint and p.profile.endpoint_model):
+        yield f'profile.endpoint = "{p.profile.endpoint}" {where}: provider endpoint needs endpoint and endpoint_model'
+    metric, _, cutoff = p.report.metric.partition("@")
+    if not cutoff.isdigit() or int(cutoff) not in p.evaluate.cutoffs or metric not in METRICS:
+        valid = [f"{m}@{k}" for k in p.evaluate.cutoffs for m in METRICS]
+        yield f"report.metric = {p.report.metric}: unknown metric{_nearest(p.report.metric, valid)}"
+
+
+METRICS = ("precision", "recall", "ndcg", "mrr", "map", "hit_rate")
+
+
+def _nearest(key: str, valid) -> str:
+    valid = sorted(valid)
+    found = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
+    return f"; nearest is {found[0]}" if found else f"; valid are {', '.join(valid)}"
+
+
+def _explain(source: str, error: dict, model: type[BaseModel], prefix: str = "") -> str:
+    """Put one pydantic error into the house form: where = value: what must hold."""
+    path = [*(prefix.split(".") if prefix else []), *(str(p) for p in error["loc"])]
+    where, value = ".".join(path), error["input"]
+    if error["type"] == "extra_forbidden":
+        for part in error["loc"][:-1]:
+            field = model.model_fields.get(str(part))
+            inner = field.annotation if field else None
+            inner = next((a for a in get_args(inner) if isinstance(a, type) and issubclass(a, BaseModel)), inner)
+            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+        return f"{source} {where} = {value!r}: unknown key{_nearest(path[-1], model.model_fields)}".strip()
+    if error["type"] == "missing":
+        return f"{source} {where}: is required".strip()
+    message = error["msg"].replace("Input should be", "must be").replace("greater than", ">").replace("less than", "<")
+    message = message.replace("> or equal to", ">=").replace("< or equal to", "<=")
+    return f"{source} {where} = {value!r}: {message}".strip()
+
+
+def render_params(params: Params) -> str:
+    """Write params.yaml: every key with its value, its comment and its range, in the order of this file."""
+    from glta.data.registry import REGISTRY
+
+    lines = [
+        "# All parameters of the pipeline. Generated from glta/params.py: edit the values, keep the keys;",
+        "# `glta params sync` restores comments and adds new keys, `glta params check` says what is wrong.",
+        "",
+    ]
+    for name, field in Params.model_fields.items():
+        value = getattr(params, name)
+        if isinstance(value, Section):
+            lines += ["", f"# {type(value).__doc__.strip()}", f"{name}:"]
+            for key, inner in type(value).model_fields.items():
+                lines += [f"  {key}: {_flow(getattr(value, key))}  # {_comment(inner)}"]
+        elif name == "tables":
+            lines += ["", f"# {field.description}"]
+            lines += ["tables:"] if value else ["tables: {}"]
+            for table, entry in value.items():
+                lines += [f"  {table}:"]
+                lines += [f"    {k}: {_flow(v)}" for k, v in entry.model_dump(exclude_defaults=True).items()]
+        elif name == "overrides":
+            lines += ["", f"# {field.description}", "overrides:"]
+            for dataset in dict.fromkeys([*REGISTRY, *params.tables, *value]):
+                lines += [f"  {dataset}:"]
+                given = value.get(dataset, {})
+                lines += [f"    {s}: {_flow(given.get(s, {}))}" for s in SECTIONS]
+        else:
+            lines += [f"{name}: {_flow(value)}  # {_comment(field)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    """Write a value as one line of YAML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        return repr(value) if "e" not in repr(value) else repr(value).replace("e-0", "e-")
+    if isinstance(value, int):
+        return str(value)
+    import json
+
+    plain = value.replace("-", "a").replace("_", "a").replace("/", "a").replace(".", "a")
+    word = plain.isalnum() and value[:1].isalpha() and value.lower() not in {"null", "true", "false", "yes", "no", "on", "off"}
+    return value if word else json.dumps(value)
+
+
+def _comment(field) -> str:
+    """Describe a field: its description and its range or choices."""
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    limits = [f"{signs[k]} {getattr(m, k)}" for m in field.metadata for k in signs if getattr(m, k, None) is not None]
+    choices = [str(a) for a in get_args(field.annotation) if isinstance(a, str)]
+    extra = " | ".join(choices) if choices else ", ".join(limits)
+    return f"{field.description} [{extra}]" if extra else f"{field.description}"

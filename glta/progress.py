@@ -1,0 +1,65 @@
+"""Progress for people (a rich bar, or plain lines where nobody watches a terminal) and records for the stage runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+PLAIN_SECONDS = 10  # between two plain lines of one loop
+
+
+def _plain() -> bool:
+    """Parallel stages would overwrite each other's bars, so Snakemake's rules ask for plain lines."""
+    return bool(os.environ.get("GLTA_PLAIN")) or not sys.stderr.isatty()
+
+
+@contextmanager
+def bar(total: int | None, description: str) -> Iterator:
+    """Show a task; yields advance(steps=1, note=""). Safe to nest only one at a time."""
+    if _plain():
+        state = {"done": 0, "said": time.monotonic()}
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            state["done"] += steps
+            if time.monotonic() - state["said"] >= PLAIN_SECONDS:
+                state["said"] = time.monotonic()
+                print(f"{description}: {state['done']}/{total or '?'} {note}".rstrip(), file=sys.stderr, flush=True)
+
+        yield advance
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
+        task = progress.add_task(description, total=total, note="")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            progress.update(task, advance=steps, **({"note": note} if note else {}))
+
+        yield advance
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a bar."""
+    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    with bar(total, description) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+def record(step: int, **values: float) -> None:
+    """Report one epoch to the stage runner, which logs it to MLflow; without a runner, to nobody.
+
+    One JSON line in the file named by GLTA_RECORDS: {"step": ..., "loss": ..., ...}.
+    """
+    if path := os.environ.get("GLTA_RECORDS"):
+        with open(path, "a", encoding="utf-8") as f:
+            f.write(json.dumps({"step": step, **values}) + "\n")

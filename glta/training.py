@@ -1,0 +1,107 @@
+"""What every training loop shares: checkpoints that resume to the last bit, early stopping, one record an epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+
+def epoch_rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
+    """Make the generator of one epoch. It depends on (seed, stream, epoch) alone, so a resumed run needs no RNG state."""
+    return np.random.default_rng([seed, stream, epoch])
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping | None = None) -> None:
+    """Write tensors (and a JSON-able mapping) to a safetensors file, atomically: temporary file, fsync, rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    metadata = {"meta": json.dumps(meta, sort_keys=True)} if meta is not None else None
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata=metadata)
+    with open(partial, "rb+") as f:
+        os.fsync(f.fileno())
+    partial.replace(path)
+
+
+def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict]:
+    """Read what `save_tensors` wrote: (tensors, meta). Raises ValueError, naming the file, when it is not such a file."""
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as f:
+            meta = json.loads((f.metadata() or {}).get("meta", "{}"))
+            return {k: f.get_tensor(k) for k in f.keys()}, meta  # noqa: SIM118 - not a dict
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # safetensors raises its own type, without the file's name
+        raise ValueError(f"{path}: not a readable safetensors file ({error}); delete it and run again") from error
+
+
+class Checkpoint:
+    """Keep the latest state of one training loop in a folder; without a folder, keep nothing.
+
+    The folder belongs to one combination of inputs and parameters (the stage runner sees to that), so what is
+    found there may be resumed without further checks.
+    """
+
+    def __init__(self, folder: Path | str | None):
+        self.path = Path(folder) / "state.safetensors" if folder else None
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict] | None:
+        """Return (tensors, meta) of the last save, or None."""
+        return load_tensors(self.path) if self.path and self.path.exists() else None
+
+    def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
+        """Replace the last save."""
+        if self.path:
+            save_tensors(self.path, tensors, meta)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Flatten an Adam-like state into named tensors, so that it needs no pickle."""
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put back what `optimizer_tensors` took. Hyperparameters stay those of the optimizer."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+class EarlyStopping:
+    """Track the best value of a metric (higher is better) and say when `patience` evaluations brought none better."""
+
+    def __init__(self, patience: int):
+        self.patience = patience
+        self.best, self.best_epoch, self.waited = -np.inf, -1, 0
+
+    def update(self, value: float, epoch: int) -> bool:
+        """Note one evaluation; returns whether it is the best so far."""
+        if value > self.best:
+            self.best, self.best_epoch, self.waited = value, epoch, 0
+            return True
+        self.waited += 1
+        return False
+
+    @property
+    def stop(self) -> bool:
+        return self.waited >= self.patience
+
+    def state(self) -> dict:
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+
+    def restore(self, state: Mapping) -> None:
+        self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]

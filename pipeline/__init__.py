@@ -1,0 +1,1 @@
+"""One short script a stage, and the engine that runs them."""
