@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.params import Params
 
@@ -37,6 +38,16 @@ class Method(ABC):
     @abstractmethod
     def score(self, users: np.ndarray) -> np.ndarray:
         """Score the catalogue for users (B,): (B, I) float32, higher is better; a fresh array that may be changed."""
+
+    def recommend(self, users: np.ndarray, k: int, exclude: Interactions, mode: str) -> tuple[np.ndarray, np.ndarray]:
+        """Make lists for users (B,): items and scores, each (B, k), best first; -1 and -inf where no item is left.
+
+        exclude: pairs that are never shown. mode: recommend.mode, for methods that make lists in several ways; the
+        others rank by their scores, the lower id first among equals.
+        """
+        from glta.ranking import rank_all
+
+        return rank_all(self.score, users, k, exclude)
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -1,0 +1,48 @@
+"""Train LightGCN on all training edges, or on the alignment's part of them."""
+
+import numpy as np
+import torch
+
+from glta.data.prepared import Prepared
+from glta.files import whole_folder, write_json
+from glta.graph.lightgcn import train
+from glta.methods.arrays import save_arrays
+from glta.params import Params
+from glta.progress import bar, record
+from glta.validation import validation_ndcg
+from pipeline.stage import checkpoint_folder, folder, run
+
+
+def main(params: Params, dataset: str, seed: int, edges: str) -> None:
+    """Write data/DATASET/SEED/pretrain/EDGES; edges: "all", or "graph" (training edges that are no alignment targets)."""
+    if edges not in ("all", "graph"):
+        raise ValueError(f"--edges {edges}: must be all or graph")
+    prepared = Prepared.load(folder(dataset, seed, "prepare"))
+
+    def evaluate(user_UD: np.ndarray, item_ID: np.ndarray) -> float:
+        return validation_ndcg(prepared, lambda users: user_UD[users] @ item_ID.T)
+
+    with bar(params.pretrain.epochs, f"pretrain {edges}") as advance:
+
+        def on_epoch(values: dict) -> None:
+            record(values["epoch"], **{name: value for name, value in values.items() if name != "epoch"})
+            advance(note=", ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "epoch"))
+
+        model = train(
+            prepared.train if edges == "all" else prepared.graph,
+            params.pretrain,
+            seed,
+            evaluate,
+            serve=prepared.train,
+            checkpoint=checkpoint_folder(),
+            on_epoch=on_epoch,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
+    with whole_folder(folder(dataset, seed, "pretrain", edges)) as out:
+        meta = {"num_layers": model.num_layers, "best_epoch": model.best_epoch}
+        save_arrays(out / "model.safetensors", {"user": model.user, "item": model.item}, meta)
+        write_json(out / "history.json", model.history)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,38 @@
+"""Write the top-K lists of one method, for validation and for test."""
+
+import numpy as np
+import polars as pl
+
+from glta.data.prepared import Prepared
+from glta.files import whole_folder
+from glta.methods.registry import METHODS, method_class
+from glta.params import Params
+from pipeline.stage import folder, run
+
+
+def main(params: Params, dataset: str, seed: int, method: str) -> None:
+    """Write data/DATASET/SEED/recommend/METHOD."""
+    if method not in METHODS:
+        raise ValueError(f"--method {method}: unknown method; valid are {', '.join(METHODS)}")
+    prepared = Prepared.load(folder(dataset, seed, "prepare"))
+    model = method_class(method).load(folder(dataset, seed, "models", method))
+    with whole_folder(folder(dataset, seed, "recommend", method)) as out:
+        for name, wanted, masked in (("valid", prepared.valid, prepared.train), ("test", prepared.test, prepared.seen)):
+            users = np.flatnonzero(wanted.user_degree)
+            lists = model.recommend(users, params.recommend.k, masked, params.recommend.mode)
+            list_table(users, *lists).write_parquet(out / f"{name}.parquet")
+
+
+def list_table(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> pl.DataFrame:
+    """Put lists (users.size, K) into rows user, rank (1 is best), item, score; places without an item (-1) are left out."""
+    columns = {
+        "user": pl.Series(np.repeat(users, items.shape[1]), dtype=pl.Int32),
+        "rank": pl.Series(np.tile(np.arange(1, items.shape[1] + 1), users.size), dtype=pl.Int16),
+        "item": pl.Series(items.ravel(), dtype=pl.Int32),
+        "score": pl.Series(scores.ravel(), dtype=pl.Float32),
+    }
+    return pl.DataFrame(columns).filter(pl.col("item") >= 0)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,91 @@
+"""What every method promises: inherit `MethodContract` and name the method."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from glta.methods.base import Method
+from glta.methods.registry import METHODS, method_class
+from glta.params import Params
+from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, World
+
+
+class MethodContract:
+    """name: of the method in the registry. personalised: whether users of the two blocks should get different lists."""
+
+    name: str
+    personalised = True
+    everyone = np.arange(NUM_USERS)
+
+    @pytest.fixture
+    def model(self, world: World) -> Method:
+        return self.fit(world)
+
+    def fit(self, world: World) -> Method:
+        return method_class(self.name).fit(world.inputs, Params(), 0)
+
+    def test_registered(self, model):
+        assert type(model) is method_class(self.name)
+        assert METHODS[self.name].title
+
+    def test_scores_every_item(self, model):
+        scores = model.score(self.everyone)
+        assert scores.shape == (NUM_USERS, NUM_ITEMS)
+        assert scores.dtype == np.float32
+        assert model.score(np.array([], np.int64)).shape == (0, NUM_ITEMS)
+
+    def test_scores_are_fresh(self, model):
+        before = model.score(self.everyone)
+        model.score(self.everyone)[:] = -np.inf
+        np.testing.assert_array_equal(model.score(self.everyone), before)
+
+    def test_a_user_scores_alike_in_any_block(self, model):
+        together = model.score(self.everyone)
+        for user in (0, 7, LONER):
+            np.testing.assert_allclose(model.score(np.array([user]))[0], together[user], atol=1e-5)
+
+    def test_fit_twice_is_equal(self, model, world):
+        np.testing.assert_array_equal(self.fit(world).score(self.everyone), model.score(self.everyone))
+
+    def test_save_and_load_is_equal_to_the_last_bit(self, model, tmp_path):
+        folders = [tmp_path / "first", tmp_path / "second"]
+        for folder in folders:
+            folder.mkdir()
+            model.save(folder)
+        loaded = type(model).load(folders[0])
+        np.testing.assert_array_equal(loaded.score(self.everyone), model.score(self.everyone))
+        names = sorted(path.name for path in folders[0].iterdir())
+        assert {path.suffix for path in folders[0].iterdir()} <= {".json", ".safetensors"}
+        assert [(folders[1] / name).read_bytes() for name in names] == [(folders[0] / name).read_bytes() for name in names]
+        about = json.loads((folders[0] / "model.json").read_text())
+        assert about["method"] == self.name
+        assert about["trainable_parameters"] >= 0
+
+    @pytest.mark.parametrize("user", [-1, NUM_USERS])
+    def test_unknown_user_is_refused(self, model, user):
+        with pytest.raises(ValueError, match=f"user {user}"):
+            model.score(np.array([0, user]))
+
+    def test_user_without_history_is_answered(self, model, prepared):
+        assert np.isfinite(model.score(np.array([LONER]))).all()
+        items, _ = model.recommend(np.array([LONER]), NUM_ITEMS, prepared.train, "first_logit")
+        assert sorted(items[0]) == list(range(NUM_ITEMS))
+
+    def test_lists_hold_nothing_twice_and_nothing_masked(self, model, prepared):
+        items, scores = model.recommend(self.everyone, NUM_ITEMS + 3, prepared.train, "first_logit")
+        assert items.shape == scores.shape == (NUM_USERS, NUM_ITEMS + 3)
+        for user, shown in enumerate(items):
+            expected = set(range(NUM_ITEMS)) - set(prepared.train.items_of(user).tolist())
+            assert sorted(shown[shown >= 0]) == sorted(expected)
+        assert (scores[:, :-1] >= scores[:, 1:]).all()
+
+    def test_held_out_items_of_the_block_rank_first(self, model, prepared):
+        if not self.personalised:
+            pytest.skip("gives everyone the same list")
+        users = np.unique(prepared.test.user)
+        items, _ = model.recommend(users, 2, prepared.train, "first_logit")
+        for user, shown in zip(users, items, strict=True):
+            assert set(shown) == {*prepared.valid.items_of(user), *prepared.test.items_of(user)}

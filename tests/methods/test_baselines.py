@@ -1,0 +1,116 @@
+"""The methods without a training loop of their own."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from glta.data.interactions import Interactions
+from glta.methods.lightgcn_text_knn import LightGCNTextKNN, standardized
+from glta.methods.popularity import Popularity
+from glta.methods.text_knn import TextKNN, text_vectors
+from glta.params import Fit, Params
+from glta.validation import validation_ndcg
+from pipeline import fit as fit_stage
+from pipeline import recommend as recommend_stage
+from tests.contracts import MethodContract
+
+
+class TestPopularity(MethodContract):
+    name, personalised = "popularity", False
+
+    def test_score_is_the_training_degree(self, model, prepared):
+        np.testing.assert_array_equal(model.score(np.array([3]))[0], prepared.train.item_degree)
+
+    def test_lower_item_first_among_equals(self):
+        nothing = Interactions.of([], [], 1, 4)
+        items, _ = Popularity(np.array([1, 2, 2, 2], np.float32), 1).recommend(np.array([0]), 3, nothing, "first_logit")
+        assert items.tolist() == [[1, 2, 3]]
+
+
+class TestTextKNN(MethodContract):
+    name = "text-knn"
+
+    def test_score_is_the_cosine_with_the_mean_of_centred_vectors(self):
+        states = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+        user, item = text_vectors(states, Interactions.of([0, 0], [1, 4], 2, 5))
+        centred = states - states.mean(0)
+        mean = centred[[1, 4]].mean(0)
+        expected = centred @ mean / np.linalg.norm(centred, axis=1) / np.linalg.norm(mean)
+        np.testing.assert_allclose(TextKNN(user, item).score(np.array([0]))[0], expected, atol=1e-6)
+
+    def test_equal_texts_score_zero(self):
+        user, item = text_vectors(np.ones((4, 3), np.float32), Interactions.of([0], [2], 2, 4))
+        assert (TextKNN(user, item).score(np.array([0, 1])) == 0).all()
+
+    def test_states_of_another_catalogue_are_refused(self):
+        with pytest.raises(ValueError, match="profile again"):
+            text_vectors(np.ones((3, 2), np.float32), Interactions.of([0], [0], 1, 4))
+
+
+class TestLightGCN(MethodContract):
+    name = "lightgcn"
+
+    def test_counts_every_embedding(self, model):
+        assert model.trainable_parameters == (24 + 20) * 4
+
+    def test_embeddings_of_other_data_are_refused(self, world):
+        from glta.methods.arrays import save_arrays
+
+        path = world.inputs.pretrained / "model.safetensors"
+        save_arrays(path, {"user": np.zeros((3, 4), np.float32), "item": np.zeros((20, 4), np.float32)}, {"num_layers": 2})
+        with pytest.raises(ValueError, match="pretrain again"):
+            self.fit(world)
+
+
+class TestLightGCNTextKNN(MethodContract):
+    name = "lightgcn-text-knn"
+
+    def test_weight_is_the_best_of_the_curve(self, world, prepared):
+        model = LightGCNTextKNN.fit(world.inputs, Params(fit=Fit(weight_steps=5)), 0)
+        assert [point["weight"] for point in model.curve] == [0, 0.25, 0.5, 0.75, 1]
+        best = max(point["valid"] for point in model.curve)
+        assert model.weight == next(point["weight"] for point in model.curve if point["valid"] == best)
+        assert validation_ndcg(prepared, model.score) == pytest.approx(best)
+        assert validation_ndcg(prepared, model.graph.score) == pytest.approx(model.curve[-1]["valid"])
+        assert validation_ndcg(prepared, model.text.score) == pytest.approx(model.curve[0]["valid"])
+
+    def test_constant_rows_become_zeros(self):
+        scores = np.array([[0.1] * 7, [1, 2, 3, 4, 5, 6, 7]], np.float32)
+        result = standardized(scores)
+        assert (result[0] == 0).all()
+        assert result[1].mean() == pytest.approx(0, abs=1e-6)
+        assert result[1].std() == pytest.approx(1)
+
+
+def test_methods_start_without_torch():
+    code = (
+        "import sys; from glta.methods.registry import METHODS, TRAINED_ELSEWHERE, method_class;"
+        "[method_class(name) for name in METHODS if name not in TRAINED_ELSEWHERE]; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("method", ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn"])
+def test_stages_fit_and_recommend(world, prepared, monkeypatch, method):
+    monkeypatch.setattr("pipeline.stage.DATA", world.data)
+    fit_stage.main(Params(), "blocks", 0, method)
+    recommend_stage.main(Params(), "blocks", 0, method)
+    root = world.data / "blocks" / "0"
+    assert json.loads((root / "models" / method / "model.json").read_text())["method"] == method
+    for name, wanted, masked in (("valid", prepared.valid, prepared.train), ("test", prepared.test, prepared.seen)):
+        lists = pl.read_parquet(root / "recommend" / method / f"{name}.parquet")
+        assert dict(lists.schema) == {"user": pl.Int32, "rank": pl.Int16, "item": pl.Int32, "score": pl.Float32}
+        assert lists["user"].unique().sort().to_list() == np.unique(wanted.user).tolist()
+        assert not masked.contains(lists["user"].to_numpy().astype(np.int64), lists["item"].to_numpy().astype(np.int64)).any()
+        assert lists.sort("user", "rank").equals(lists)
+        assert (lists.group_by("user").agg(pl.col("rank").max())["rank"] == lists.group_by("user").len()["len"]).all()
+
+
+@pytest.mark.parametrize("stage", [fit_stage, recommend_stage])
+def test_stages_refuse_an_unknown_method(stage):
+    with pytest.raises(ValueError, match="--method nothing"):
+        stage.main(Params(), "blocks", 0, "nothing")
