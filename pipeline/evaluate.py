@@ -1,0 +1,49 @@
+"""Measure the lists of one method, and gather what the report shows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glta.params import Params
+from pipeline.stage import DATA, folder, run
+
+
+def main(params: Params, dataset: str, seed: int, method: str) -> None:
+    """Write metrics.json, users.parquet and summary.json; the one place that reads the test pairs."""
+    import polars as pl
+
+    from glta.data.prepared import Prepared
+    from glta.evaluate import describe, evaluate
+    from glta.files import read_json, whole_folder, write_json
+
+    def optional(path: Path):
+        return read_json(path) if path.exists() else None
+
+    cell = folder(dataset, seed)
+    prepared = Prepared.load(cell / "prepare")
+    valid, test = (pl.read_parquet(cell / "recommend" / method / f"{part}.parquet") for part in ("valid", "test"))
+    result = evaluate(prepared, valid, test, params.evaluate)
+
+    history = optional(cell / "models" / method / "history.json")
+    if history is None and method == "lightgcn":  # it is the pretrained graph itself
+        history = optional(cell / "pretrain" / "all" / "history.json")
+    summary = {
+        "dataset": dataset,
+        "seed": seed,
+        "method": method,
+        "source": optional(folder(dataset, "download", "source.json")),
+        "counts": optional(cell / "prepare" / "counts.json"),
+        "model": optional(cell / "models" / method / "model.json"),
+        "history": {"training": history} if isinstance(history, list) else history or {},
+        "groups": result.groups,
+        "popularity": result.popularity,
+        **describe(prepared),
+    }
+    with whole_folder(DATA / "evaluate" / dataset / str(seed) / method) as out:
+        write_json(out / "metrics.json", result.metrics)
+        result.users.write_parquet(out / "users.parquet")
+        write_json(out / "summary.json", summary)
+
+
+if __name__ == "__main__":
+    run(main)
