@@ -176,7 +176,7 @@ def frame(rows: dict[int, list[int]]) -> pl.DataFrame:
 
 def test_evaluate_by_hand():
     options = Evaluate(cutoffs=[2, 1], cold_user_items=1, cold_item_users=1, popular_share=0.2)
-    result = evaluate(small_world(), frame({0: [2], 1: [3]}), frame({0: [4, 2], 1: [3, 2], 2: [1]}), options)
+    result = evaluate(small_world(), frame({0: [2], 1: [3]}), frame({0: [4], 1: [3, 2], 2: [1]}), options)
     m = result.metrics
     assert m["recall@2"] != m["recall@1"]
     assert m["recall@1"] == pytest.approx((1 / 2 + 0 + 0) / 3)
