@@ -80,25 +80,41 @@ REGISTRY: dict[str, Dataset] = {
             "movielens_10m",
             "69,878 users, 10,677 rated films, 10,000,054 ratings (2009)",
             "md5:ce571fd55effeba0271552578f2648bd",
+            65_566_137,
         ),
         _movielens(
             "ml-20m",
             "movielens_csv",
             "138,493 users, 26,744 rated films, 20,000,263 ratings (2015)",
             "md5:cd245b17a1ae2cc31bb14903e1204af3",
+            198_702_078,
         ),
         _movielens(
             "ml-25m",
             "movielens_csv",
             "162,541 users, 59,047 rated films, 25,000,095 ratings (2019)",
             "md5:6b51fb2759a8657d3bfcbfc42b592ada",
+            261_978_986,
         ),
         _movielens(
             "ml-32m",
             "movielens_csv",
             "200,948 users, 84,432 rated films, 32,000,204 ratings (2024)",
             "sha256:e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee",
+            238_950_008,
             homepage="https://grouplens.org/datasets/movielens/32m/",
         ),
     )
 }
+
+
+def table_files(interactions: str, items: str | None) -> dict[str, str]:
+    """Name the files of a user's own dataset in its download folder: {"interactions": name, "items": name}.
+
+    They keep their names; where both have the same, the items' file gets a prefix.
+    """
+    names = {"interactions": interactions.replace("\\", "/").rpartition("/")[2]}
+    if items is not None:
+        name = items.replace("\\", "/").rpartition("/")[2]
+        names["items"] = f"items-{name}" if name == names["interactions"] else name
+    return names
