@@ -1,0 +1,158 @@
+"""Clean, filter, number and split a dataset; every step says how much it dropped and why."""
+
+# E interactions, U users, I items
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from glta.data import splits
+from glta.data.raw import Raw
+from glta.data.statistics import statistics
+from glta.files import write_json
+from glta.params import Prepare
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Hold what the stage writes: frames as in docs/artefacts.md, and the counts."""
+
+    train: pl.DataFrame
+    valid: pl.DataFrame
+    test: pl.DataFrame
+    users: pl.DataFrame
+    items: pl.DataFrame
+    counts: dict
+
+    def save(self, folder: Path) -> None:
+        """Write the five tables and counts.json into a folder."""
+        for name in ("train", "valid", "test", "users", "items"):
+            getattr(self, name).write_parquet(folder / f"{name}.parquet")
+        write_json(folder / "counts.json", self.counts)
+
+
+def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
+    """Turn a raw dataset into dense ids and a split; equal arguments give equal tables.
+
+    Raises ValueError, naming the parameter to change, when nothing is left or when a part of the split would be empty.
+    """
+    steps: list[dict] = []
+    pairs = raw.interactions.with_row_index("order")
+    _step(steps, "read", pairs, raw.counts["interaction_rows"], "rows that cannot be read")
+    pairs = _then(
+        steps, "duplicates", pairs, deduplicate(pairs, params.duplicates), f"the {params.duplicates} rating of a pair stays"
+    )
+    if params.min_rating is not None:
+        pairs = _then(
+            steps, "min_rating", pairs, rated(pairs, params.min_rating), f"rated below {params.min_rating}, or not rated"
+        )
+    kept, passes = in_core(pairs, params.user_core, params.item_core)
+    why = f"users with fewer than {params.user_core} items, items with fewer than {params.item_core} users; {passes} passes"
+    pairs = _then(steps, "core", pairs, kept, why)
+    users, items = dense_ids(pairs["user_id"], "user"), dense_ids(pairs["item_id"], "item")
+    items = items.join(raw.items, on="item_id", how="left", maintain_order="left")
+    pairs = (
+        pairs.join(users, on="user_id", maintain_order="left")
+        .join(items.select("item", "item_id"), on="item_id", maintain_order="left")
+        .sort("user", "item")
+    )
+    generator = np.random.default_rng([seed])
+    part = split(pairs, params, generator)
+    train, valid, test = (pairs.filter(part == p).select("user", "item") for p in (splits.TRAIN, splits.VALID, splits.TEST))
+    _refuse_empty(params, train=train, valid=valid, test=test)
+    target = splits.choose_targets(train["user"].to_numpy(), params.target_share, generator)
+    train = train.with_columns(pl.Series("target", target))
+    counts = {
+        "seed": seed,
+        "split": params.split,
+        "steps": steps,
+        "passes": passes,
+        "source": raw.counts | {"items_without_interactions": raw.items.height - raw.interactions["item_id"].n_unique()},
+        **statistics(pairs, train, valid, test, items),
+    }
+    return Tables(train, valid, test, users, items, counts)
+
+
+def deduplicate(pairs: pl.DataFrame, keep: str) -> pl.DataFrame:
+    """Leave one row of each pair, the first or last by timestamp, then by place in the file. Keeps the order of the rows.
+
+    It comes before the minimum rating: what counts is the rating that stays, also when a user has changed their mind.
+    """
+    ordered = pairs.sort("timestamp", "order", nulls_last=False)
+    return ordered.unique(["user_id", "item_id"], keep=keep, maintain_order=True).sort("order")
+
+
+def rated(pairs: pl.DataFrame, min_rating: float) -> pl.DataFrame:
+    """Leave the pairs rated at least min_rating. Raises ValueError when there are no ratings or when none is high enough."""
+    ratings = pairs["rating"].drop_nulls()
+    if ratings.is_empty():
+        raise ValueError(f"prepare.min_rating = {min_rating}: the dataset has no ratings; set it to null")
+    kept = pairs.filter(pl.col("rating") >= min_rating)
+    if kept.is_empty():
+        raise ValueError(
+            f"prepare.min_rating = {min_rating}: leaves nothing, ratings are {ratings.min()}..{ratings.max()}; lower it"
+        )
+    return kept
+
+
+def in_core(pairs: pl.DataFrame, user_core: int, item_core: int) -> tuple[pl.DataFrame, int]:
+    """Leave the pairs of the (user_core, item_core)-core, and count the passes. Raises ValueError when it is empty."""
+    user, item = (pairs[c].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64) for c in ("user_id", "item_id"))
+    keep, passes = splits.core(user, item, user_core, item_core)
+    if not keep.any():
+        raise ValueError(
+            f"prepare.user_core = {user_core}, prepare.item_core = {item_core}: leave nothing of {pairs.height} interactions "
+            f"of {pairs['user_id'].n_unique()} users with {pairs['item_id'].n_unique()} items; lower them"
+        )
+    return pairs.filter(keep), passes
+
+
+def dense_ids(ids: pl.Series, name: str) -> pl.DataFrame:
+    """Number distinct ids from 0 in their order: by value where all are whole numbers, else as text. Columns name, name_id."""
+    distinct = pl.DataFrame({f"{name}_id": ids.unique()})
+    whole = pl.col(f"{name}_id").str.contains(r"^\d{1,18}$").all()
+    value = pl.when(whole).then(pl.col(f"{name}_id").cast(pl.Int64, strict=False))
+    return distinct.sort(value, f"{name}_id").select(pl.int_range(pl.len(), dtype=pl.Int32).alias(name), f"{name}_id")
+
+
+def split(pairs: pl.DataFrame, params: Prepare, generator: np.random.Generator) -> np.ndarray:
+    """Assign each pair to a part. pairs: user, item, timestamp, order, sorted by user, item. Returns (E,) ints of `splits`.
+
+    Pairs of one time go by their place in the file. Raises ValueError when the split needs times and some are missing.
+    """
+    user = pairs["user"].to_numpy().astype(np.int64)
+    if params.split == "random":
+        return splits.random_split(user, params.valid_share, params.test_share, generator)
+    if untimed := pairs["timestamp"].null_count():
+        raise ValueError(
+            f"prepare.split = {params.split}: needs a timestamp in every interaction, {untimed} of {pairs.height} have none; "
+            "set prepare.split: random, or name the column in tables.NAME.timestamp"
+        )
+    by_time = pairs.select(pl.struct("timestamp", "order").rank("ordinal")).to_series().to_numpy().astype(np.int64)
+    if params.split == "leave_last_out":
+        return splits.leave_last_out(user, by_time)
+    return splits.global_time(by_time, params.valid_share, params.test_share)
+
+
+def _refuse_empty(params: Prepare, **parts: pl.DataFrame) -> None:
+    for name, frame in parts.items():
+        if frame.is_empty():
+            shares = "" if params.split == "leave_last_out" or name == "train" else f", or raise prepare.{name}_share"
+            raise ValueError(
+                f"prepare.split = {params.split}: gives no {name} item, the histories are too short; "
+                f"raise prepare.user_core (= {params.user_core}){shares}"
+            )
+
+
+def _then(steps: list[dict], step: str, before: pl.DataFrame, after: pl.DataFrame, why: str) -> pl.DataFrame:
+    _step(steps, step, after, before.height, why)
+    return after
+
+
+def _step(steps: list[dict], step: str, after: pl.DataFrame, before: int, why: str) -> None:
+    """Note what a step left: its users, items and interactions, and how many interactions it dropped."""
+    left = {"users": after["user_id"].n_unique(), "items": after["item_id"].n_unique(), "interactions": after.height}
+    steps.append({"step": step, **left, "dropped": before - after.height, "why": why})

@@ -1,0 +1,81 @@
+"""Who trains, who validates, who tests: cuts of one set of interactions."""
+
+# E interactions, U users, I items
+from __future__ import annotations
+
+import numpy as np
+
+TRAIN, VALID, TEST = 0, 1, 2
+
+
+def random_split(user: np.ndarray, valid_share: float, test_share: float, generator: np.random.Generator) -> np.ndarray:
+    """Cut each user's items at random. user: (E,) dense ids, sorted. Returns (E,) of TRAIN, VALID, TEST.
+
+    Of n items, ceil((1 - valid_share - test_share) n) train, so small histories round up and everyone keeps one. Of the r
+    others, r * test_share / (valid_share + test_share), rounded to the nearest with halves up, test; the rest validate.
+    With shares 0.1 and 0.2: 5 items give 4 + 0 + 1, 7 give 5 + 1 + 1, 10 give 7 + 1 + 2.
+    """
+    size = np.bincount(user)
+    # Without the small number, 10 * (1 - 0.1 - 0.2) is a little more than 7.
+    train = np.ceil(size * (1 - valid_share - test_share) - 1e-9).astype(np.int64)
+    test = np.floor((size - train) * test_share / (valid_share + test_share) + 0.5 + 1e-9).astype(np.int64)
+    rank = _shuffled_rank(user, generator)
+    return np.where(rank < train[user], TRAIN, np.where(rank < (train + test)[user], TEST, VALID))
+
+
+def leave_last_out(user: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Test each user's last item and validate with the one before. user: (E,) dense ids; order: (E,) distinct, by time.
+
+    A user with two items has no validation item, a user with one has only that training item.
+    """
+    size = np.bincount(user)[user]
+    from_end = size - 1 - _rank(user, order)
+    return np.where((from_end == 0) & (size >= 2), TEST, np.where((from_end == 1) & (size >= 3), VALID, TRAIN))
+
+
+def global_time(order: np.ndarray, valid_share: float, test_share: float) -> np.ndarray:
+    """Test the last test_share of all interactions, validate with the valid_share before. order: (E,) distinct, by time."""
+    position = np.empty(order.size, np.int64)
+    position[np.argsort(order)] = np.arange(order.size)
+    test = round(order.size * test_share)
+    valid = round(order.size * valid_share)
+    return np.where(position >= order.size - test, TEST, np.where(position >= order.size - test - valid, VALID, TRAIN))
+
+
+def choose_targets(user: np.ndarray, target_share: float, generator: np.random.Generator) -> np.ndarray:
+    """Choose target_share of each user's training items, halves up, but leave each user one. user: (E,) sorted. (E,) bool."""
+    size = np.bincount(user)
+    chosen = np.minimum(np.floor(size * target_share + 0.5 + 1e-9).astype(np.int64), np.maximum(size - 1, 0))
+    return _shuffled_rank(user, generator) < chosen[user]
+
+
+def core(user: np.ndarray, item: np.ndarray, user_core: int, item_core: int) -> tuple[np.ndarray, int]:
+    """Drop users and items with too few partners until none is left to drop.
+
+    user, item: (E,) non-negative ids of distinct pairs. Returns (E,) bool, which pairs stay, and the number of passes; the
+    largest set that qualifies is unique, so the order of dropping does not matter.
+    """
+    keep = np.ones(user.size, bool)
+    passes = 0
+    while True:
+        passes += 1
+        users, items = np.bincount(user[keep], minlength=1), np.bincount(item[keep], minlength=1)
+        few = keep.copy()
+        few[keep] = (users[user[keep]] < user_core) | (items[item[keep]] < item_core)
+        if not few.any():
+            return keep, passes
+        keep &= ~few
+
+
+def _rank(group: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Return each element's place, from 0, within its group by ascending key."""
+    order = np.lexsort((key, group))
+    size = np.bincount(group)
+    rank = np.empty(group.size, np.int64)
+    rank[order] = np.arange(group.size) - np.repeat(np.cumsum(size) - size, size)
+    return rank
+
+
+def _shuffled_rank(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return each element's place within its group after shuffling; a permutation, so that no two keys are equal."""
+    return _rank(group, generator.permutation(group.size))

@@ -1,0 +1,26 @@
+"""Clean, filter and split a dataset: data/D/download -> data/D/S/prepare."""
+
+from __future__ import annotations
+
+from glta.data.prepare import prepare
+from glta.data.readers import read
+from glta.files import whole_folder
+from glta.params import Params
+from pipeline.stage import folder, run
+
+
+def main(params: Params, dataset: str, seed: int) -> None:
+    raw = read(dataset, params, folder(dataset, "download"))
+    tables = prepare(raw, params.prepare, seed)
+    with whole_folder(folder(dataset, seed, "prepare")) as out:
+        tables.save(out)
+    for step in tables.counts["steps"]:
+        print("{step}: {users} users, {items} items, {interactions} interactions; {dropped} dropped ({why})".format(**step))
+    c = tables.counts
+    print(f"train {c['train']} (of which targets {c['target']}), valid {c['valid']}, test {c['test']}")
+    if any(c["cold"].values()):
+        print("not seen in training: {users} users, {items} items, {valid} valid and {test} test pairs".format(**c["cold"]))
+
+
+if __name__ == "__main__":
+    run(main)
