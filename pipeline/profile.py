@@ -1,0 +1,39 @@
+"""Write item texts with their language-model states, and users' tags and likely interests from training items only."""
+
+import polars as pl
+
+from glta.data.prepared import Prepared
+from glta.files import whole_folder, write_json
+from glta.methods.arrays import save_arrays
+from glta.params import Params
+from glta.text.cache import Cached
+from glta.text.items import item_texts
+from glta.text.providers import make_provider
+from glta.text.users import user_words
+from pipeline.stage import folder, run
+
+
+def main(params: Params, dataset: str, seed: int) -> None:
+    """Write data/DATASET/SEED/profile."""
+    from glta.models.language import load_language
+
+    prepared = Prepared.load(folder(dataset, seed, "prepare"))
+    texts = item_texts(prepared.items, params.profile)
+    provider = make_provider(params.profile)
+    words, counts = user_words(prepared.items, texts, prepared.train, params.profile, provider and Cached(provider))
+    language = load_language(params.language)
+    states = language.encode(texts["text"].to_list(), params.language.batch_tokens)
+    with whole_folder(folder(dataset, seed, "profile")) as out:
+        texts.write_parquet(out / "items.parquet")
+        words.with_columns(pl.col("tags", "interests").list.join(", ")).write_parquet(out / "users.parquet")
+        save_arrays(out / "states.safetensors", {"item": states})
+        about = {
+            "provider": provider.identity if provider else {"provider": "extractive"},
+            "language": {"model": language.name, "sha256": language.sha256, "width": language.width},
+            "counts": {"items": texts.height, "users": words.height, **counts},
+        }
+        write_json(out / "profile.json", about)
+
+
+if __name__ == "__main__":
+    run(main)
