@@ -1,0 +1,198 @@
+"""Fetch a dataset's files: whole, checked, from their owner, from a mirror or from the user's own folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pooch
+
+from glta.data import sample
+from glta.data.registry import REGISTRY, table_files
+from glta.files import sha256_of, whole_folder, write_json
+from glta.params import Params
+from glta.progress import bar
+
+TRIES = 4
+WAIT_SECONDS = 1.0  # before the second try; doubled before each further one
+TIMEOUT_SECONDS = 30.0
+CHUNK_BYTES = 1 << 16
+
+
+def download(dataset: str, params: Params, folder: Path) -> dict:
+    """Write a dataset's files and source.json into `folder`, whole or not at all. Returns the content of source.json.
+
+    Raises ValueError, with the fix, for an unknown dataset, a wrong checksum, a missing file or an unreachable address;
+    OSError when the disk is full. What a broken download has got so far waits beside the folder for the next attempt.
+    """
+    about, files = describe(dataset, params)
+    mirror = os.environ.get("GLTA_MIRROR") or params.mirror
+    parts = folder.with_name(f".{folder.name}.parts")
+    with whole_folder(folder) as out:
+        if about["synthetic"]:
+            sample.write(out)
+        for name, (address, checksum) in files.items():
+            fetch(locate(address, dataset, mirror), out / name, checksum, parts, hint=f"{dataset}/{Path(address).name}")
+        written = sorted(path.name for path in out.iterdir())
+        addresses = {name: address for name, (address, _) in files.items()}
+        about["files"] = {
+            name: {"sha256": sha256_of(out / name), "bytes": (out / name).stat().st_size, "address": addresses.get(name, "")}
+            for name in written
+        }
+        write_json(out / "source.json", about)
+    shutil.rmtree(parts, ignore_errors=True)
+    return about
+
+
+def describe(dataset: str, params: Params) -> tuple[dict, dict[str, tuple[str, str | None]]]:
+    """Return what source.json says of a dataset, and {name: (address, checksum)} of its files.
+
+    The address is the owner's also when a mirror serves the file, so that equal files give an equal source.json.
+    """
+    if dataset in REGISTRY:
+        d = REGISTRY[dataset]
+        about = {"synthetic": d.synthetic, "licence": d.licence, "citation": d.citation, "homepage": d.homepage}
+        return {"dataset": dataset, **about}, {d.file: (d.address, d.checksum)} if d.address else {}
+    if dataset not in params.tables:
+        raise ValueError(f"{dataset}: is no registered dataset, nor one of tables in params.yaml; `glta datasets` lists all")
+    table = params.tables[dataset]
+    about = {"dataset": dataset, "synthetic": False, "licence": table.licence, "citation": "", "homepage": ""}
+    files = {}
+    for role, name in table_files(table.interactions, table.items).items():
+        digest = getattr(table, f"{role}_sha256")
+        files[name] = (getattr(table, role), f"sha256:{digest.removeprefix('sha256:')}" if digest else None)
+    return about, files
+
+
+def locate(address: str, dataset: str, mirror: str) -> str:
+    """Return where to read a file: beside the working directory if it is there, else below the mirror, else its address."""
+    if not _is_http(address) and Path(address).is_file():
+        return address
+    if not mirror:
+        return address
+    return f"{mirror.rstrip('/')}/{dataset}/{address.replace(chr(92), '/').rpartition('/')[2]}"
+
+
+def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: str) -> None:
+    """Copy or download one file to `target` and check it. checksum: `sha256:...` or `md5:...`, None checks nothing.
+
+    parts: where an unfinished download waits; it is taken up again only if a checksum can tell whether the halves fit.
+    """
+    if not _is_http(source):
+        if not Path(source).is_file():
+            raise ValueError(
+                f"{source}: no such file; correct its path in params.yaml, or `mirror` (or GLTA_MIRROR), which must hold {hint}"
+            )
+        shutil.copyfile(source, target)
+        return _check(source, target, checksum)
+    part = parts / pooch.utils.unique_file_name(source)
+    if checksum is None:
+        part.unlink(missing_ok=True)
+    resumed = part.exists()
+    # Our own messages say what pooch would log.
+    pooch.get_logger().setLevel(logging.ERROR)
+
+    def transfer(address: str, output: str, _: object) -> None:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        _transfer(address, part, hint)
+        part.replace(output)
+
+    pooch.retrieve(source, None, target.name, target.parent, downloader=transfer)
+    try:
+        _check(source, target, checksum)
+    except ValueError:
+        target.unlink()
+        if not resumed:
+            raise
+        fetch(source, target, checksum, parts, hint)  # the old half may have been another version's: once more from the start
+    return None
+
+
+def _check(source: str, path: Path, checksum: str | None) -> None:
+    if checksum is None:
+        return
+    algorithm, _, expected = checksum.rpartition(":")
+    found = pooch.file_hash(str(path), alg=algorithm or "sha256")
+    if found != expected.lower():
+        path.unlink()
+        raise ValueError(
+            f"{path.name}: wrong {algorithm}: expected {expected.lower()}, found {found} ({source}); the file was changed or "
+            "damaged: try again, use another mirror, or correct the checksum if the change is meant"
+        )
+
+
+def _transfer(address: str, part: Path, hint: str) -> None:
+    """Download into `part`, going on where it ends; try again after a broken connection."""
+    from requests import RequestException
+
+    for attempt in range(TRIES):
+        try:
+            return _attempt(address, part)
+        except RequestException as error:
+            status = error.response.status_code if error.response is not None else None
+            if status == 416:  # the server has no more than we have: the old half is of no use
+                part.unlink(missing_ok=True)
+            elif status is not None and status < 500 and status != 429:
+                raise ValueError(f"{address}: the server answers {status} {error.response.reason}; {_advice(hint)}") from None
+            reason = f"the server answers {status}" if status else f"no connection ({_innermost(error)})"
+            if attempt + 1 < TRIES:
+                time.sleep(WAIT_SECONDS * 2**attempt)
+    raise ValueError(f"{address}: {reason}, tried {TRIES} times; check the network, or {_advice(hint)}")
+
+
+def _attempt(address: str, part: Path) -> None:
+    """Make one request through pooch, for the rest of the file if a part of it is there."""
+    have = part.stat().st_size if part.exists() else 0
+    with part.open("ab") as output, bar(None, f"{Path(address).name}, bytes") as advance:
+        progress = _Progress(advance)
+
+        def begin(response, *args, **kwargs) -> None:
+            if response.status_code == 206:
+                progress.done(have)
+            elif response.status_code == 200:  # the whole file: the server does not know Range
+                output.truncate(0)
+
+        pooch.HTTPDownloader(
+            progressbar=progress,
+            chunk_size=CHUNK_BYTES,
+            timeout=TIMEOUT_SECONDS,
+            hooks={"response": begin},
+            # identity: a server that unpacks .gz on the way would change the bytes
+            headers={"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {}),
+        )(address, output, None)
+
+
+class _Progress:
+    """Show what pooch reports; at the end it starts over to report the total, which we have shown by then."""
+
+    total = 0
+
+    def __init__(self, advance: Callable[..., None]) -> None:
+        self.done: Callable[[int], None] = advance
+
+    def update(self, size: int) -> None:
+        self.done(size)
+
+    def reset(self) -> None:
+        self.done = lambda size: None
+
+    def close(self) -> None:
+        pass
+
+
+def _is_http(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+def _advice(hint: str) -> str:
+    return f"set `mirror` in params.yaml (or GLTA_MIRROR) to a folder or address that holds {hint}"
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error) or type(error).__name__
