@@ -1,0 +1,53 @@
+"""One rule for every stage of dvc.yaml: Snakemake schedules, DVC decides what is stale and keeps it."""
+
+import os
+import sys
+
+sys.path.insert(0, workflow.basedir)
+# dvc and python are those beside this Snakemake, also when its environment is not activated
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+from glta.params import ParamsError, load_params
+from pipeline.engine.oracle import Oracle, load_stages
+
+try:
+    load_params()
+except ParamsError as error:
+    raise WorkflowError(str(error)) from None
+
+STAGES = load_stages()
+ORACLE = Oracle(STAGES, ask=workflow.is_main_process, log=logger.info)
+
+
+def force(stage) -> str:
+    """Hand -F, -R and -f on to DVC, which would restore the old result otherwise. The settings exist after parsing only."""
+    settings = workflow.dag_settings
+    named = set(settings.forcerun or ()) | set((settings.targets or ()) if settings.forcetargets else ())
+    return "--force" if settings.forceall or named & {stage.name, *stage.outs} else ""
+
+
+rule all:
+    input:
+        [path for stage in STAGES for path in stage.outs],
+
+
+for stage in STAGES:
+
+    rule:
+        name:
+            stage.name
+        input:
+            ORACLE.inputs(stage, ancient),
+        output:
+            [directory(path) if is_directory else path for path, is_directory in stage.outs.items()],
+        params:
+            stage=stage.name,
+            force=lambda wildcards, stage=stage: force(stage),
+        threads: stage.meta.get("threads", 1)
+        resources:
+            **stage.meta.get("resources", {}),
+        shell:
+            "GLTA_PLAIN=1 dvc --wait-for-lock repro -s {params.force} {params.stage:q}"

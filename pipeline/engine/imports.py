@@ -1,0 +1,76 @@
+"""python -m pipeline.engine.imports pipeline/STAGE.py: list the glta files that dvc.yaml must name for this script."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+UNTRACKED = {
+    "glta/params.py",  # DVC follows the values one by one; a new comment or default must not make every result stale
+    "glta/progress.py",  # shows, computes nothing
+}
+
+
+def modules_of(script: str) -> list[str]:
+    """Follow a script's imports through glta, those within functions too, and return the files, sorted.
+
+    A script that calls `method_class` imports the registered methods; one that also names TRAINED_ELSEWHERE leaves those
+    out. Packages whose __init__.py imports nothing are not listed.
+    """
+    found, todo = set(), [script]
+    while todo:
+        path = todo.pop()
+        if path in found or path in UNTRACKED:
+            continue
+        found.add(path)
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+        names = set(_imports(tree))
+        todo += [file for name in names for file in _files(name)]
+        if "glta.methods.registry.method_class" in names:
+            todo += _methods(others_too="glta.methods.registry.TRAINED_ELSEWHERE" not in names)
+    return sorted(p for p in found if p.startswith("glta/") and not _is_empty_package(p))
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Yield every imported module, and module.name, outside of `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for other in node.orelse:
+                yield from _imports(other)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"line {node.lineno}: relative import; write the full name")
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from _imports(node)
+
+
+def _files(name: str) -> Iterator[str]:
+    """Yield the files of a dotted name within glta or pipeline, with the packages above it."""
+    parts = name.split(".")
+    if parts[0] != "glta" and parts[:2] != ["pipeline", "stage"]:
+        return
+    for n in range(1, len(parts) + 1):
+        base = Path(*parts[:n])
+        yield from (p.as_posix() for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file())
+
+
+def _methods(others_too: bool) -> Iterator[str]:
+    from glta.methods.registry import METHODS, TRAINED_ELSEWHERE
+
+    for method, entry in METHODS.items():
+        if others_too or method not in TRAINED_ELSEWHERE:
+            yield from _files(entry.where.partition(":")[0])
+
+
+def _is_empty_package(path: str) -> bool:
+    return path.endswith("/__init__.py") and not any(_imports(ast.parse(Path(path).read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    print(*modules_of(sys.argv[1]), sep="\n")

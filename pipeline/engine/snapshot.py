@@ -1,0 +1,87 @@
+"""A stage as the workspace is now: hashes of its inputs and outputs, values of its parameters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.engine.oracle import dvc_stages, overlap
+
+
+class Snapshot(NamedTuple):
+    deps: dict[str, str]  # path -> hash; for a directory above other stages' outputs, the hashes of those as well
+    params: dict[str, Any]  # dotted name -> value, as in the parameter file
+    outs: dict[str, str]  # path -> hash; empty while the stage has not run
+    metrics: list[str]  # the outputs that are metrics
+    meta: dict
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Everything that the result follows from."""
+        return self.deps | self.params
+
+    @property
+    def effective_params(self) -> dict[str, Any]:
+        """The parameters with the dataset's overrides merged in."""
+        own = {k: v for k, v in self.params.items() if not k.startswith("overrides.")}
+        return own | {k.split(".", 2)[2]: v for k, v in self.params.items() if k.startswith("overrides.") and v != {}}
+
+
+class Workspace:
+    """One stage of the workspace, as dvc.yaml described it when the stage began."""
+
+    def __init__(self, repo, stages: list, name: str):
+        from dvc.dependency import ParamsDependency
+
+        self._repo = repo
+        self._stage = next(s for s in stages if s.name == name)
+        self._params = [d for d in self._stage.deps if isinstance(d, ParamsDependency)]
+        self._deps = [d for d in self._stage.deps if not isinstance(d, ParamsDependency)]
+        self._made = [o for s in stages for o in s.outs]
+        self._above = [d for d in self._deps if any(o.def_path.startswith(f"{d.def_path}/") for o in self._made)]
+
+    def snapshot(self, outputs: bool) -> Snapshot:
+        """Hash the dependencies, and with `outputs` what the stage has written, through DVC's own cache of hashes."""
+        from dvc.utils.flatten import flatten
+
+        within = [o for o in self._made for d in self._above if o.def_path.startswith(f"{d.def_path}/") and o.exists]
+        return Snapshot(
+            {d.def_path: d.get_hash().value for d in [*self._deps, *within]},
+            {key: value for d in self._params for key, value in flatten(d.read_params()).items()},
+            {o.def_path: o.get_hash().value for o in self._stage.outs} if outputs else {},
+            [o.def_path for o in self._stage.outs if o.metric],
+            self._stage.meta or {},
+        )
+
+    def prune(self) -> list[str]:
+        """Remove what removed matrix entries left in a directory that this stage depends on; return the paths.
+
+        Such a directory lies above the outputs of other stages, and its hash counts every file in it. A file goes only
+        when no stage makes it and DVC's cache holds it, so nothing is lost and files put there by hand stay.
+        """
+        removed = []
+        for top in (Path(d.def_path) for d in self._above):
+            for path in sorted(p for p in top.rglob("*") if p.is_file()):
+                made = any(overlap(path.as_posix(), o.def_path) for o in self._made)
+                if not made and self._repo.cache.local.exists(_md5(path)):
+                    path.unlink()
+                    removed.append(path.as_posix())
+            for folder in sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+        return removed
+
+
+@contextmanager
+def open_workspace(name: str) -> Iterator[Workspace]:
+    """Read dvc.yaml and find the stage."""
+    with dvc_stages() as (repo, stages):
+        yield Workspace(repo, stages, name)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
