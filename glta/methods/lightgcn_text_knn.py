@@ -43,8 +43,9 @@ class LightGCNTextKNN(Method):
     @classmethod
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
         graph, text = LightGCNMethod.fit(inputs, params, seed), TextKNN.fit(inputs, params, seed)
-        weights = np.linspace(0, 1, params.fit.weight_steps)
-        values = mixing_curve(inputs.prepared, graph, text, weights)
+        weights = np.linspace(0, 1, params.fit.weight_steps).round(6)
+        # equal lists may differ in the last bit of their sum, which must not choose among them
+        values = mixing_curve(inputs.prepared, graph, text, weights).round(12)
         curve = [{"weight": float(w), "valid": float(v)} for w, v in zip(weights, values, strict=True)]
         return cls(graph, text, float(weights[np.argmax(values)]), curve)
 
