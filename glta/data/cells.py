@@ -52,10 +52,14 @@ def need_column(sheet: pl.DataFrame, name: str, column: str, parameter: str) -> 
     """Raise ValueError that names the file, the nearest column and the parameter to change unless the column exists."""
     columns = [c for c in sheet.columns if c not in (LINE, PROBLEM)]
     if column not in columns:
-        lower = {c.lower(): c for c in columns}
-        near = difflib.get_close_matches(column.lower(), lower, n=1, cutoff=0.0)
-        nearest = f"; nearest is {lower[near[0]]}" if near else ""
-        raise ValueError(f"{name}: has no column {column}{nearest} (found {', '.join(columns)}); set {parameter}")
+        wanted = column.lower()
+
+        def likeness(other: str) -> tuple[bool, float]:
+            other = other.lower()
+            return wanted in other or other in wanted, difflib.SequenceMatcher(None, wanted, other).ratio()
+
+        nearest = max(columns, key=likeness)
+        raise ValueError(f"{name}: has no column {column}; nearest is {nearest} (found {', '.join(columns)}); set {parameter}")
 
 
 def read_member(archive: Path, member: str) -> bytes:

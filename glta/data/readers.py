@@ -27,9 +27,7 @@ def read(dataset: str, params: Params, folder: Path) -> Raw:
     if dataset in REGISTRY:
         return READERS[REGISTRY[dataset].reader](folder, dataset, share)
     if dataset not in params.tables:
-        raise ValueError(
-            f"{dataset}: is neither a registered dataset nor one of tables in params.yaml; `glta datasets` lists them"
-        )
+        raise ValueError(f"{dataset}: is no registered dataset, nor one of tables in params.yaml; `glta datasets` lists all")
     return read_tables(folder, dataset, share, params.tables[dataset])
 
 

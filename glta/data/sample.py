@@ -20,10 +20,10 @@ from glta.data.sample_words import ADJECTIVES, OPENINGS, PEOPLE, SMALL, THEMES, 
 SEED = 20240501  # the data are the same for every split seed
 NUM_USERS, NUM_ITEMS, NUM_MOODS = 800, 600, 12
 MEAN_HISTORY, MIN_HISTORY = 31, 10  # books a reader
-THEME_WEIGHT, MOOD_WEIGHT, POPULARITY_WEIGHT = 3.0, 2.6, 1.0
+THEME_WEIGHT, MOOD_WEIGHT, POPULARITY_WEIGHT = 5.0, 4.0, 1.0
 THEMES_LIKED, MOODS_LIKED = 3, 2
 SECOND_THEME = 0.35  # share of books whose text and appeal mix in another theme
-POPULARITY_EXPONENT = 0.9  # of Zipf's law: the book of rank r draws readers as r ** -exponent
+POPULARITY_EXPONENT = 0.8  # of Zipf's law: the book of rank r draws readers as r ** -exponent
 START, YEARS = 1_577_836_800, 3  # of the timestamps: seconds since 1970
 
 

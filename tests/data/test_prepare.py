@@ -1,0 +1,248 @@
+"""Cleaning, filtering, numbering and splitting."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glta.data import splits
+from glta.data.prepare import deduplicate, dense_ids, prepare
+from glta.data.prepared import Prepared
+from glta.data.raw import Raw
+from glta.data.statistics import degrees
+from glta.files import sha256_of
+from glta.params import Prepare
+
+KINDS = ("random", "leave_last_out", "global_time")
+
+
+def raw_of(pairs, rating=None, timestamp=None) -> Raw:
+    n = len(pairs)
+    interactions = pl.DataFrame(
+        {
+            "user_id": [str(u) for u, _ in pairs],
+            "item_id": [str(i) for _, i in pairs],
+            "rating": rating or [None] * n,
+            "timestamp": timestamp or [None] * n,
+        },
+        schema_overrides={"rating": pl.Float64, "timestamp": pl.Int64},
+    )
+    ids = interactions["item_id"].unique().sort()
+    items = pl.DataFrame({"item_id": ids}).with_columns(
+        title=pl.col("item_id"), description=pl.lit(""), categories=pl.lit([], pl.List(pl.String))
+    )
+    return Raw(interactions, items, {"interaction_rows": n})
+
+
+@pytest.fixture(scope="module")
+def blocks() -> Raw:
+    """60 users with 5 to 24 of 40 items, in shuffled order, at distinct times."""
+    rng = np.random.default_rng(1)
+    pairs = [(u, i) for u in range(60) for i in rng.choice(40, 5 + u % 20, replace=False)]
+    pairs = [pairs[k] for k in rng.permutation(len(pairs))]
+    return raw_of(pairs, rating=[float(1 + k % 5) for k in range(len(pairs))], timestamp=rng.permutation(len(pairs)).tolist())
+
+
+def naive_core(pairs: set, user_core: int, item_core: int) -> set:
+    while True:
+        users, items = [u for u, _ in pairs], [i for _, i in pairs]
+        kept = {(u, i) for u, i in pairs if users.count(u) >= user_core and items.count(i) >= item_core}
+        if kept == pairs:
+            return pairs
+        pairs = kept
+
+
+@given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=40), st.integers(1, 4), st.integers(1, 4))
+@settings(max_examples=150, deadline=None)
+def test_core_equals_the_naive_loop(pairs, user_core, item_core):
+    user, item = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
+    keep, passes = splits.core(user, item, user_core, item_core)
+    assert set(zip(user[keep], item[keep], strict=True)) == naive_core(pairs, user_core, item_core)
+    assert passes >= 1
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.floats(0.01, 0.45), st.floats(0.01, 0.45), st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+def test_random_split_keeps_the_shares(sizes, valid_share, test_share, seed):
+    user = np.repeat(np.arange(len(sizes)), sizes)
+    part = splits.random_split(user, valid_share, test_share, np.random.default_rng(seed))
+    for u, n in enumerate(sizes):
+        train, valid, test = np.bincount(part[user == u], minlength=3)
+        assert train >= 1
+        assert -1e-6 <= train - n * (1 - valid_share - test_share) < 1
+        assert abs(test - (n - train) * test_share / (valid_share + test_share)) <= 0.5 + 1e-6
+        assert train + valid + test == n
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(1, (1, 0, 0)), (2, (2, 0, 0)), (5, (4, 0, 1)), (6, (5, 0, 1)), (7, (5, 1, 1)), (10, (7, 1, 2)), (100, (70, 10, 20))],
+)
+def test_small_histories_round_as_documented(size, expected):
+    part = splits.random_split(np.zeros(size, np.int64), 0.1, 0.2, np.random.default_rng(0))
+    assert tuple(np.bincount(part, minlength=3)) == expected
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.floats(0.05, 0.95))
+@settings(max_examples=100, deadline=None)
+def test_targets_leave_everyone_an_item(sizes, share):
+    user = np.repeat(np.arange(len(sizes)), sizes)
+    target = splits.choose_targets(user, share, np.random.default_rng(0))
+    for u, n in enumerate(sizes):
+        count = target[user == u].sum()
+        assert count <= n - 1
+        assert count == n - 1 or abs(count - share * n) <= 0.5 + 1e-6
+
+
+def test_leave_last_out_by_hand():
+    user = np.array([0, 1, 1, 2, 2, 2, 2])
+    order = np.array([0, 5, 1, 9, 3, 7, 2])
+    t, v, e = splits.TRAIN, splits.VALID, splits.TEST
+    assert splits.leave_last_out(user, order).tolist() == [t, e, t, e, t, v, t]
+
+
+def test_global_time_has_no_leak():
+    order = np.random.default_rng(0).permutation(100)
+    part = splits.global_time(order, 0.1, 0.2)
+    assert np.bincount(part).tolist() == [70, 10, 20]
+    assert order[part == splits.TRAIN].max() < order[part == splits.VALID].min()
+    assert order[part == splits.VALID].max() < order[part == splits.TEST].min()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_are_disjoint_and_complete(blocks, kind, tmp_path):
+    tables = prepare(blocks, Prepare(split=kind), 3)
+    tables.save(tmp_path)
+    p = Prepared.load(tmp_path)
+    keys = np.concatenate([p.train.key, p.valid.key, p.test.key])
+    assert np.unique(keys).size == keys.size == tables.counts["interactions"] == len(blocks.interactions)
+    assert np.array_equal(np.sort(np.concatenate([p.graph.key, p.target.key])), p.train.key)
+    assert p.users["user"].to_list() == list(range(60))
+    assert p.items.columns == ["item", "item_id", "title", "description", "categories"]
+    for frame in (tables.train, tables.valid, tables.test):
+        assert frame.equals(frame.sort("user", "item"))
+        assert frame.schema["user"] == frame.schema["item"] == pl.Int32
+    if kind != "global_time":
+        assert p.train.user_degree.min() >= 1
+        assert p.graph.user_degree.min() >= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_inputs_give_equal_bytes(blocks, kind, tmp_path):
+    hashes = []
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        prepare(blocks, Prepare(split=kind), 3).save(tmp_path / run)
+        hashes.append({f.name: sha256_of(f) for f in sorted((tmp_path / run).iterdir())})
+    assert hashes[0] == hashes[1]
+    assert len(hashes[0]) == 6
+
+
+def test_seeds_and_file_order(blocks):
+    base = prepare(blocks, Prepare(), 0)
+    assert not base.test.equals(prepare(blocks, Prepare(), 1).test)
+    shuffled = Raw(blocks.interactions.sample(fraction=1, shuffle=True, seed=5), blocks.items, blocks.counts)
+    assert base.train.equals(prepare(shuffled, Prepare(), 0).train)
+
+
+def test_time_splits_follow_the_clock(blocks):
+    tables = prepare(blocks, Prepare(split="leave_last_out"), 0)
+    ids = blocks.interactions.join(tables.users, "user_id").join(tables.items, "item_id")
+    last = ids.sort("timestamp").group_by("user").last().sort("user")
+    assert last["item"].to_list() == tables.test["item"].to_list()
+
+
+def test_ties_in_time_follow_the_file():
+    raw = raw_of([(u, i) for u in range(3) for i in (2, 0, 1)], timestamp=[7] * 9)
+    tables = prepare(raw, Prepare(split="leave_last_out", user_core=1, item_core=1), 0)
+    assert tables.test["item"].to_list() == [1, 1, 1]
+    assert tables.valid["item"].to_list() == [0, 0, 0]
+
+
+def test_cold_users_and_items_are_counted():
+    # time cuts after 70 and 80 of 100: user 9 and item 9 come last
+    pairs = [(u, i) for u in range(9) for i in range(9)] + [(u, 9) for u in range(9)] + [(9, i) for i in range(10)]
+    tables = prepare(raw_of(pairs, timestamp=list(range(100))), Prepare(split="global_time"), 0)
+    assert tables.counts["cold"] == {"users": 2, "items": 1, "valid": 8, "test": 20}
+    assert tables.users.height == 10
+    assert tables.items.height == 10
+
+
+@pytest.mark.parametrize(("keep", "rating"), [("last", 5.0), ("first", 1.0)])
+def test_duplicates_go_by_time_then_file_order(keep, rating):
+    frame = pl.DataFrame(
+        {"user_id": ["1"] * 3, "item_id": ["7"] * 3, "rating": [1.0, 3.0, 5.0], "timestamp": [1, 2, 2], "order": [0, 1, 2]}
+    )
+    assert deduplicate(frame, keep)["rating"].to_list() == [rating]
+
+
+def test_the_rating_that_stays_decides():
+    pairs = [(u, i) for u in range(8) for i in range(8)] + [(0, 0)]
+    tables = prepare(raw_of(pairs, rating=[4.0] * 64 + [1.0]), Prepare(min_rating=3), 0)
+    assert [s["dropped"] for s in tables.counts["steps"]] == [0, 1, 1, 0]
+    assert tables.counts["interactions"] == 63
+
+
+def test_dense_ids_sort_numbers_by_value():
+    assert dense_ids(pl.Series(["10", "9", "9", "100"]), "user")["user_id"].to_list() == ["9", "10", "100"]
+    assert dense_ids(pl.Series(["10", "9", "a"]), "user")["user_id"].to_list() == ["10", "9", "a"]
+    assert dense_ids(pl.Series(["7", "007", "8"]), "item")["item_id"].to_list() == ["007", "7", "8"]
+
+
+def test_counts_tell_what_was_dropped(blocks):
+    tables = prepare(blocks, Prepare(min_rating=2, user_core=4, item_core=6), 0)
+    counts = json.loads(json.dumps(tables.counts))
+    steps = counts["steps"]
+    assert [s["step"] for s in steps] == ["read", "duplicates", "min_rating", "core"]
+    assert len(blocks.interactions) - sum(s["dropped"] for s in steps) == counts["interactions"] == steps[-1]["interactions"]
+    assert counts["train"] + counts["valid"] + counts["test"] == counts["interactions"]
+    assert counts["target"] == tables.train["target"].sum()
+    assert counts["density"] == counts["interactions"] / counts["users"] / counts["items"]
+    assert sum(b["count"] for b in counts["degree"]["item"]["histogram"]) == counts["items"]
+    assert counts["text"]["title"] == {"share": 1.0, "mean_words": 1.0}
+
+
+def test_degree_histogram_doubles():
+    assert [(b["from"], b["to"], b["count"]) for b in degrees(np.array([0, 1, 2, 3, 4, 7, 8]))["histogram"]] == [
+        (0, 0, 1),
+        (1, 1, 1),
+        (2, 3, 2),
+        (4, 7, 2),
+        (8, 15, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_rating": 6}, r"prepare\.min_rating = 6\.0: leaves nothing, ratings are 1\.0\.\.5\.0; lower it"),
+        ({"user_core": 50}, r"prepare\.user_core = 50, prepare\.item_core = 5: leave nothing of .* lower them"),
+    ],
+)
+def test_nothing_left_names_the_parameter(blocks, change, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(blocks, Prepare(**change), 0)
+
+
+def test_no_ratings_no_minimum():
+    with pytest.raises(ValueError, match=r"prepare\.min_rating = 3\.0: the dataset has no ratings; set it to null"):
+        prepare(raw_of([(0, 0)]), Prepare(min_rating=3), 0)
+
+
+def test_time_splits_need_times():
+    raw = raw_of([(u, i) for u in range(6) for i in range(6)])
+    with pytest.raises(
+        ValueError, match=r"prepare\.split = leave_last_out: needs a timestamp .* 36 of 36 .*set prepare\.split: random"
+    ):
+        prepare(raw, Prepare(split="leave_last_out"), 0)
+
+
+def test_empty_part_names_the_parameter():
+    raw = raw_of([(u, i) for u in range(6) for i in range(5)])
+    with pytest.raises(
+        ValueError, match=r"gives no valid item.*raise prepare\.user_core \(= 5\), or raise prepare\.valid_share"
+    ):
+        prepare(raw, Prepare(), 0)
