@@ -105,7 +105,6 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
     try:
         _check(source, target, checksum)
     except ValueError:
-        target.unlink()
         if not resumed:
             raise
         fetch(source, target, checksum, parts, hint)  # the old half may have been another version's: once more from the start

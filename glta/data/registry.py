@@ -51,7 +51,7 @@ REGISTRY: dict[str, Dataset] = {
             "sample",
             "synthetic bookshop: 800 users, 600 books, about 25,000 ratings; made here in a second, needs no network",
             licence="CC0 1.0: made by this program, no rights reserved",
-            citation="none needed; the data are synthetic",
+            citation="",
             homepage="",
             synthetic=True,
         ),

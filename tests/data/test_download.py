@@ -1,0 +1,265 @@
+"""Download from a real local server with its faults, from a folder, and without a network."""
+
+import errno
+import hashlib
+import http.server
+import json
+import threading
+
+import pytest
+
+from glta.data import download as module
+from glta.data.download import describe, download
+from glta.data.registry import REGISTRY
+from glta.files import sha256_of
+from glta.params import Params
+
+CONTENT = bytes(range(256)) * 2000  # 512 kB: several chunks
+CHUNK = module.CHUNK_BYTES
+CSV = b"user_id,item_id,rating,timestamp\n1,a,5,1\n"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.001)
+    monkeypatch.delenv("GLTA_MIRROR", raising=False)
+
+
+@pytest.fixture
+def server():
+    """Serve CONTENT. cut: requests that break off half way; ranges: is Range known; failures: requests answered with status."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            state = self.server
+            state.asked.append((self.path, self.headers.get("Range")))
+            if state.failures:
+                state.failures -= 1
+                self.send_error(state.status)
+                return
+            start = 0
+            if state.ranges and self.headers.get("Range"):
+                start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+                if start >= len(state.content):
+                    self.send_error(416)
+                    return
+            body = state.content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if state.cut:
+                state.cut -= 1
+                body = body[: len(body) // 2]
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked, server.cut, server.ranges, server.status, server.failures, server.content = [], 0, True, 503, 0, CONTENT
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def remote(server, checksum: str | None = hashlib.sha256(CONTENT).hexdigest()) -> Params:
+    entry = {"interactions": f"{server.address}/log.csv.gz", "interactions_sha256": checksum, "licence": "ours"}
+    return Params.model_validate({"tables": {"mine": entry}})
+
+
+def local(**entry) -> Params:
+    return Params.model_validate({"tables": {"mine": {"interactions": "log.csv", **entry}}})
+
+
+def leftovers(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_download_records_the_source(server, tmp_path):
+    source = download("mine", remote(server), tmp_path / "download")
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["download"]
+    assert leftovers(tmp_path / "download") == ["log.csv.gz", "source.json"]
+    assert json.loads((tmp_path / "download" / "source.json").read_text()) == source
+    assert source["licence"] == "ours"
+    assert source["files"]["log.csv.gz"] == {
+        "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        "bytes": len(CONTENT),
+        "address": f"{server.address}/log.csv.gz",
+    }
+
+
+def test_a_broken_connection_goes_on_where_it_stopped(server, tmp_path):
+    server.cut = 2
+    download("mine", remote(server), tmp_path / "download")
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+    # what came of a half, in whole chunks, is not asked for again
+    assert [header for _, header in server.asked] == [None, f"bytes={3 * CHUNK}-", f"bytes={5 * CHUNK}-"]
+
+
+def test_without_range_it_starts_again(server, tmp_path):
+    server.cut, server.ranges = 2, False
+    download("mine", remote(server), tmp_path / "download")
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+    assert len(server.asked) == 3
+
+
+def test_an_unfinished_download_never_counts_and_is_taken_up_later(server, tmp_path):
+    server.cut = module.TRIES
+    with pytest.raises(
+        ValueError, match=r"log\.csv\.gz: no connection \(.*\), tried 4 times; check the network, or set `mirror`"
+    ):
+        download("mine", remote(server), tmp_path / "download")
+    assert leftovers(tmp_path) == [".download.parts"]
+    download("mine", remote(server), tmp_path / "download")
+    assert server.asked[-1][1] == f"bytes={6 * CHUNK}-"
+    assert leftovers(tmp_path) == ["download"]
+
+
+def test_a_half_of_another_version_is_given_up(server, tmp_path):
+    server.content, server.cut = b"old" * 100_000, module.TRIES
+    with pytest.raises(ValueError, match="no connection"):
+        download("mine", remote(server), tmp_path / "download")
+    server.content = CONTENT
+    download("mine", remote(server), tmp_path / "download")
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+
+
+def test_a_part_longer_than_the_file_is_given_up(server, tmp_path):
+    server.content, server.cut = b"o" * 2_000_000, module.TRIES
+    with pytest.raises(ValueError, match="no connection"):
+        download("mine", remote(server), tmp_path / "download")
+    server.content = CONTENT
+    download("mine", remote(server), tmp_path / "download")
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+
+
+def test_without_a_checksum_nothing_old_is_used(server, tmp_path):
+    server.cut = module.TRIES
+    with pytest.raises(ValueError, match="no connection"):
+        download("mine", remote(server, None), tmp_path / "download")
+    download("mine", remote(server, None), tmp_path / "download")
+    assert server.asked[-1][1] is None
+
+
+def test_a_tired_server_is_asked_again(server, tmp_path):
+    server.failures = 2
+    download("mine", remote(server), tmp_path / "download")
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "message"),
+    [
+        (404, 1, r"log\.csv\.gz: the server answers 404 Not Found; set `mirror` .* that holds mine/log\.csv\.gz"),
+        (500, 4, r"log\.csv\.gz: the server answers 500, tried 4 times; check the network"),
+    ],
+)
+def test_a_server_that_refuses(server, tmp_path, status, asked, message):
+    server.status, server.failures = status, 9
+    with pytest.raises(ValueError, match=message):
+        download("mine", remote(server), tmp_path / "download")
+    assert len(server.asked) == asked
+
+
+def test_no_network_is_one_clear_line(tmp_path):
+    params = Params.model_validate({"mirror": "http://127.0.0.1:9"})
+    with pytest.raises(
+        ValueError, match=r"http://127\.0\.0\.1:9/ml-1m/ml-1m\.zip: no connection .* holds ml-1m/ml-1m\.zip"
+    ) as error:
+        download("ml-1m", params, tmp_path / "download")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "download").exists()
+
+
+def test_wrong_checksum_names_everything(server, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"log\.csv\.gz: wrong sha256: expected 0{64}, found [0-9a-f]{64} .*use another mirror"
+    ):
+        download("mine", remote(server, "0" * 64), tmp_path / "download")
+    assert not (tmp_path / "download").exists()
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_wrong_checksum_of_a_folder_mirror_leaves_the_old_result(tmp_path):
+    (tmp_path / "mirror" / "ml-10m").mkdir(parents=True)
+    (tmp_path / "mirror" / "ml-10m" / "ml-10m.zip").write_bytes(b"no zip")
+    (tmp_path / "download").mkdir()
+    (tmp_path / "download" / "old").write_text("old")
+    with pytest.raises(ValueError, match=r"ml-10m\.zip: wrong md5: expected ce571fd55effeba0271552578f2648bd, found"):
+        download("ml-10m", Params(mirror=str(tmp_path / "mirror")), tmp_path / "download")
+    assert leftovers(tmp_path / "download") == ["old"]
+    assert (tmp_path / "mirror" / "ml-10m" / "ml-10m.zip").exists()
+
+
+def test_folder_mirror_and_environment(tmp_path, monkeypatch):
+    (tmp_path / "mirror" / "mine").mkdir(parents=True)
+    (tmp_path / "mirror" / "mine" / "log.csv").write_bytes(CSV)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLTA_MIRROR", str(tmp_path / "mirror"))
+    params = local(interactions_sha256="sha256:" + hashlib.sha256(CSV).hexdigest().upper())
+    source = download("mine", params.model_copy(update={"mirror": "http://127.0.0.1:9"}), tmp_path / "download")
+    assert source["files"]["log.csv"]["address"] == "log.csv"
+    monkeypatch.delenv("GLTA_MIRROR")
+    (tmp_path / "log.csv").write_bytes(CSV)
+    assert download("mine", params, tmp_path / "again") == source
+    assert sha256_of(tmp_path / "again" / "source.json") == sha256_of(tmp_path / "download" / "source.json")
+
+
+def test_http_mirror_serves_an_official_dataset(server, tmp_path, monkeypatch):
+    changed = REGISTRY["ml-100k"]._replace(checksum="sha256:" + hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setitem(REGISTRY, "ml-100k", changed)
+    source = download("ml-100k", Params(mirror=server.address + "/pub/"), tmp_path / "download")
+    assert server.asked[0][0] == "/pub/ml-100k/ml-100k.zip"
+    assert source["files"]["ml-100k.zip"]["address"] == changed.address
+
+
+def test_missing_file_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"log\.csv: no such file; correct its path .* must hold mine/log\.csv"):
+        download("mine", local(), tmp_path / "download")
+
+
+def test_equal_names_do_not_collide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t.csv").write_bytes(CSV + name.encode())
+    source = download("mine", local(interactions="a/t.csv", items="b/t.csv"), tmp_path / "download")
+    assert sorted(source["files"]) == ["items-t.csv", "t.csv"]
+
+
+def test_unknown_dataset_says_what_is_known():
+    with pytest.raises(ValueError, match=r"nothing: is no registered dataset.*`glta datasets`"):
+        describe("nothing", Params())
+
+
+def test_disk_full_keeps_nothing_half(server, tmp_path, monkeypatch):
+    class Full(module.pooch.HTTPDownloader):
+        def __call__(self, url, output, pooch, check_only=False):
+            output.write(b"some")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    from pipeline.stage import explain
+
+    monkeypatch.setattr(module.pooch, "HTTPDownloader", Full)
+    with pytest.raises(OSError, match="No space left") as error:
+        download("mine", remote(server), tmp_path / "download")
+    assert "the disk is full" in explain(error.value)
+    assert leftovers(tmp_path) == [".download.parts"]
+
+
+def test_disk_full_while_copying(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_bytes(CSV)
+    monkeypatch.setattr(module.shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        download("mine", local(), tmp_path / "download")
+    assert leftovers(tmp_path) == ["log.csv"]
