@@ -120,7 +120,7 @@ def _degrees(degree: np.ndarray) -> dict[str, Any]:
     if not degree.size:
         return {"min": 0, "median": 0.0, "mean": 0.0, "max": 0, "histogram": []}
     bins = np.bincount(np.ceil(np.log2(degree + 1)).astype(np.int64))
-    edges = [(0, 0) if b == 0 else (2 ** (b - 1), 2**b - 1) for b in range(bins.size)]
-    histogram = [{"from": low, "to": high, "count": int(n)} for (low, high), n in zip(edges, bins, strict=True) if n or low]
+    first = int(np.flatnonzero(bins)[0])
+    histogram = [{"from": 2**b // 2, "to": 2**b - 1, "count": int(bins[b])} for b in range(first, bins.size)]
     summary = {"min": int(degree.min()), "median": float(np.median(degree)), "max": int(degree.max())}
     return summary | {"mean": float(degree.mean()), "histogram": histogram}

@@ -1,0 +1,136 @@
+"""A made-up world of people and tastes, written the way the stages write it, for tests and for looking at the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from glta.data.interactions import Interactions
+from glta.files import write_json
+
+# how much of the truth a method sees, and how much it leans on popularity
+SKILL = {
+    "popularity": (0.0, 1.0),
+    "text-knn": (0.5, 0.0),
+    "lightgcn": (0.9, 0.4),
+    "lightgcn-text-knn": (1.15, 0.3),
+    "glta": (1.3, 0.2),
+}
+
+
+def write_world(
+    data: Path, dataset: str, seed: int, methods: dict[str, tuple[float, float]], num_users: int, num_items: int
+) -> None:
+    """Write download, prepare, models and recommend of one split below data/. Synthetic when the name says sample."""
+    rng = np.random.default_rng([num_users, num_items])  # the same people for every seed, only the split differs
+    taste = rng.normal(size=(num_users, 6)) @ rng.normal(size=(6, num_items)) / 1.6
+    fame = 0.6 * np.sort(rng.exponential(size=num_items))[::-1]
+    likes = (taste + fame + rng.gumbel(size=taste.shape)).argsort(1)[:, ::-1]
+    history = [likes[u, :n] for u, n in enumerate(rng.integers(8, 40, num_users))]
+    split = np.random.default_rng([seed, num_users])
+    parts: dict[str, list[tuple[int, int]]] = {"train": [], "valid": [], "test": []}
+    for user, items in enumerate(history):
+        for name, chosen in zip(
+            parts, np.split(split.permutation(items), [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]), strict=True
+        ):
+            parts[name] += [(user, int(i)) for i in sorted(chosen)]
+    cell = data / dataset / str(seed)
+    (cell / "prepare").mkdir(parents=True)
+    for name, rows in parts.items():
+        frame = pl.DataFrame(rows, schema={"user": pl.Int32, "item": pl.Int32}, orient="row")
+        frame = frame.with_columns(target=pl.lit(False)) if name == "train" else frame
+        frame.write_parquet(cell / "prepare" / f"{name}.parquet")
+    pl.DataFrame({"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}).write_parquet(
+        cell / "prepare/users.parquet"
+    )
+    pl.DataFrame(
+        {
+            "item": range(num_items),
+            "item_id": [f"i{i}" for i in range(num_items)],
+            "title": [f"Book {i}" for i in range(num_items)],
+            "description": ["" if i % 7 == 0 else "words" for i in range(num_items)],
+            "categories": [["fiction"] if i % 3 else [] for i in range(num_items)],
+        }
+    ).write_parquet(cell / "prepare/items.parquet")
+    total = sum(map(len, parts.values()))
+    read = {
+        "step": "read",
+        "users": num_users + 31,
+        "items": num_items + 12,
+        "interactions": total + 412,
+        "dropped": 0,
+        "why": "as published",
+    }
+    core = {
+        "step": "core",
+        "users": num_users,
+        "items": num_items,
+        "interactions": total,
+        "dropped": 412,
+        "why": "users and items with fewer than 5",
+    }
+    counts = {name: len(rows) for name, rows in parts.items()} | {"users": num_users, "items": num_items, "target": 0}
+    write_json(cell / "prepare/counts.json", counts | {"density": total / num_users / num_items, "steps": [read, core]})
+    write_json(
+        data / dataset / "download/source.json",
+        {
+            "dataset": dataset,
+            "synthetic": "sample" in dataset,
+            "licence": "CC0 1.0: made by this program"
+            if "sample" in dataset
+            else "research use; see the README within the archive",
+            "citation": "A. Author. 2015. <The> Data & their history. https://doi.org/10.1145/2827872",
+            "homepage": "" if "sample" in dataset else "https://grouplens.org/datasets/movielens/",
+            "files": {"ratings.csv": {"sha256": "ab" * 32, "bytes": 978202, "address": "https://files.grouplens.org/x.zip"}},
+        },
+    )
+    pairs = {name: Interactions.of(*np.array(rows).T, num_users, num_items) for name, rows in parts.items()}
+    for place, (method, (skill, lean)) in enumerate(methods.items()):
+        noise = np.random.default_rng([seed, place]).normal(size=taste.shape)
+        scores = skill * taste + (lean + 0.4 * skill) * fame + (0.0 if method == "popularity" else 0.8) * noise
+        write_lists(cell / "recommend" / method, scores, pairs)
+        write_model(cell, method, np.random.default_rng([seed, place, 1]))
+
+
+def write_lists(folder: Path, scores: np.ndarray, pairs: dict[str, Interactions], k: int = 20) -> None:
+    """Rank with the right masks, plainly."""
+    folder.mkdir(parents=True)
+    scores = scores.copy()
+    for known, wanted in (("train", "valid"), ("valid", "test")):
+        scores[pairs[known].user, pairs[known].item] = -np.inf
+        users = np.flatnonzero(pairs[wanted].user_degree)
+        items = np.argsort(-scores[users], kind="stable")[:, :k]
+        columns = {
+            "user": np.repeat(users, k).astype(np.int32),
+            "rank": np.tile(np.arange(1, k + 1), users.size).astype(np.int16),
+            "item": items.ravel().astype(np.int32),
+            "score": np.take_along_axis(scores[users], items, 1).ravel().astype(np.float32),
+        }
+        pl.DataFrame(columns).filter(pl.col("score").is_finite()).write_parquet(folder / f"{wanted}.parquet")
+
+
+def write_model(cell: Path, method: str, rng: np.random.Generator) -> None:
+    """Write learning curves of the shape that training gives: a list, or named lists with a record before any step."""
+
+    def curve(epochs: int, start: float, valid: float, first: int = 0) -> list[dict]:
+        at = np.arange(first, epochs)
+        values = valid * (1 - np.exp(-(at + 1.2) / (epochs / 4))) * (1 - 0.06 * (at / epochs) ** 3) + rng.normal(
+            0, 0.002, at.size
+        )
+        loss = start * (0.25 + 0.75 * np.exp(-(at + 1) / (epochs / 4)))
+        return [
+            {"epoch": int(e), "valid": float(v)} | ({"loss": float(loss_)} if e >= 0 else {})
+            for e, v, loss_ in zip(at, values, loss, strict=True)
+        ]
+
+    write_json(
+        cell / "models" / method / "model.json",
+        {"method": method, "trainable_parameters": 0 if method == "popularity" else 123456},
+    )
+    if method == "lightgcn":
+        write_json(cell / "pretrain/all/history.json", [r for r in curve(60, 0.69, 0.11) if r["epoch"] % 2 or r.pop("valid")])
+    if method == "glta":
+        items = [r | {"valid": r["valid"] - 4} for r in curve(6, 7.2, 2.5, -1)]
+        write_json(cell / "models/glta/history.json", {"align_items": items, "align_users": curve(10, 6.9, 0.13, -1)})

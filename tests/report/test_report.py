@@ -1,0 +1,226 @@
+"""The report of a made-up world: complete, true to its numbers, offline, and the same to the last byte."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import pipeline.evaluate
+import pipeline.report
+from glta.files import read_json
+from glta.params import Params
+from glta.report.analysis import Analysis, p_text, signed
+from glta.report.data import load_cells
+from glta.report.render import render, safe_link
+from glta.report.svg import nice_ticks
+from glta.report.view import seconds, size
+from tests.report.made_up import SKILL, write_world
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Check nesting while reading; collect addresses, ids, headings and text."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.open, self.addresses, self.ids, self.headings, self.tags = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.addresses += [
+            (tag, name, v) for name, v in attributes if name in ("src", "href", "xlink:href", "action", "srcset")
+        ]
+        self.ids += [v for name, v in attributes if name == "id"]
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+
+def make(folder: Path, monkeypatch, params: Params, methods: dict, users: int = 150, items: int = 90) -> Path:
+    """Write and evaluate a world below folder/data, and make that the working directory."""
+    monkeypatch.chdir(folder)
+    for dataset in params.datasets:
+        for seed in params.seeds:
+            write_world(Path("data"), dataset, seed, methods, users, items)
+            for method in methods:
+                pipeline.evaluate.main(params.for_dataset(dataset), dataset, seed, method)
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two datasets, two seeds, all methods; few resamples, to be quick."""
+    params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 3], report={"resamples": 200})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        data = make(tmp_path_factory.mktemp("world"), monkeypatch, params, SKILL)
+    return params, load_cells(data / "evaluate", params), data
+
+
+@pytest.fixture(scope="module")
+def report(world):
+    params, cells, _ = world
+    costs = {"pretrain@sample-0": {"seconds": 75.2, "peak_memory_bytes": 3 * 2**30}, "download@sample": {"seconds": 1.0}}
+    stage = {
+        "stage": "pretrain@sample-0",
+        "run_id": "r" * 32,
+        "commit": "c" * 40,
+        "outs": {"data/a": "0" * 32},
+        "deps": {"b": None},
+    }
+    return render(params, cells, costs, [stage])
+
+
+def test_valid_and_offline(report):
+    page = Page(report.html)
+    assert report.html.startswith("<!doctype html>")
+    assert len(page.ids) == len(set(page.ids))
+    for tag, name, address in page.addresses:
+        local = address.startswith("#") and address[1:] in page.ids
+        assert local or address == "data:," or (tag == "a" and name == "href" and address.startswith("https://")), (
+            tag,
+            address,
+        )
+    assert not re.search(r"url\(|@import|<script|<img|<iframe", report.html)
+
+
+def test_accessible(report):
+    page = Page(report.html)
+    assert page.headings[0] == 1
+    assert page.headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(page.headings, page.headings[1:], strict=False))
+    pictures = [a for tag, a in page.tags if tag == "svg"]
+    assert all(a.get("aria-label") or a.get("aria-hidden") for a in pictures)
+    assert sum("aria-hidden" not in a for a in pictures) >= 2 * 8
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_figures_are_files_of_their_own(report):
+    for name, svg in report.figures.items():
+        root = ElementTree.fromstring(svg)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg", name
+        assert "nan" not in svg.lower().replace("nance", "")
+        assert re.match(r"(sample|ml-latest-small)-[a-z-]+\.svg", name)
+    assert "sample-curve-glta-align-users.svg" in report.figures
+
+
+def test_numbers_are_those_of_the_metrics(report, world):
+    params, _, data = world
+    for dataset in params.datasets:
+        for method in params.methods:
+            runs = [read_json(data / "evaluate" / dataset / str(seed) / method / "metrics.json") for seed in params.seeds]
+            for metric in ("precision@5", "ndcg@20", "hit_rate@10"):
+                mean = sum(run[metric] for run in runs) / len(runs)
+                assert f">{mean:.4f}<" in report.html
+            shown = report.metrics[dataset][method]
+            assert list(shown) == ["0", "3"]
+            assert shown["3"]["warm_items/recall@20"] == runs[1]["warm_items/recall@20"]
+            assert not any(name.startswith("valid/") for name in shown["0"])
+    json.dumps(report.metrics, allow_nan=False)
+
+
+def test_synthetic_data_are_labelled_and_real_data_are_not(report, world):
+    params, cells, _ = world
+    only = params.model_copy(update={"datasets": ["ml-latest-small"]})
+    assert report.html.count("synthetic data</span>") == 3
+    assert "made up by a program" in report.html
+    assert "synthetic" not in render(only, cells).html
+
+
+def test_equal_inputs_give_equal_bytes(report, world):
+    params, cells, _ = world
+    assert render(params, cells) == render(params, cells)
+    assert render(params, cells).figures == report.figures
+
+
+def test_stage_writes_everything(world, monkeypatch):
+    params, _, data = world
+    monkeypatch.chdir(data.parent)
+    monkeypatch.setattr(pipeline.report, "records", lambda: (None, None))
+    pipeline.report.main(params)
+    first = {p: p.read_bytes() for p in (data / "report").rglob("*") if p.is_file()}
+    pipeline.report.main(params)
+    assert first == {p: p.read_bytes() for p in (data / "report").rglob("*") if p.is_file()}
+    assert {"index.html", "metrics.json"} <= {p.name for p in first}
+    assert b"Not recorded" in first[data / "report/index.html"]
+
+
+def test_costs_and_provenance(report):
+    assert "1 min 16 s" in report.html
+    assert "3.00 GiB" in report.html
+    assert "<code>cccccccccccc</code>" in report.html
+
+
+def test_text_from_data_is_escaped(report):
+    assert "&lt;The&gt; Data &amp; their history" in report.html
+    assert safe_link("javascript:alert(1)") == ""
+
+
+def test_one_dataset_one_seed_one_method_and_missing_ones(tmp_path, monkeypatch):
+    params = Params(datasets=["sample"], seeds=[0], report={"resamples": 100}, evaluate={"cutoffs": [20]})
+    data = make(tmp_path, monkeypatch, params, {"popularity": SKILL["popularity"]}, 30, 25)
+    page = render(params, load_cells(data / "evaluate", params)).html
+    Page(page)
+    assert "Only Popularity was run" in page
+    assert "Not evaluated, so not shown: Text-kNN (seed 0)" in page
+    assert "GLTA" in page
+    one = params.model_copy(update={"methods": ["popularity"]})
+    Page(render(one, load_cells(data / "evaluate", one)).html)
+    none = params.model_copy(update={"datasets": ["ml-1m"]})
+    page = render(none, load_cells(data / "evaluate", none)).html
+    Page(page)
+    assert "Nothing evaluated yet" in page
+
+
+def test_without_the_reference_nothing_is_tested(world):
+    params, cells, _ = world
+    part = {"sample": {m: s for m, s in cells["sample"].items() if m != "glta"}}
+    page = render(params.model_copy(update={"datasets": ["sample"]}), part).html
+    assert "has no results to test against" in page
+    assert "Is the difference real?" not in page
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind", "words"),
+    [
+        ("lightgcn", "win", "LightGCN wins"),
+        ("text-knn", "loss", "LightGCN wins, not Text-kNN"),
+        ("twin", "tie", "No clear winner"),
+    ],
+)
+def test_verdicts_in_plain_words(world, reference, kind, words):
+    params, cells, _ = world
+    cells = {m: cells["sample"][m] for m in ("popularity", "text-knn", "lightgcn")} | {"twin": cells["sample"]["lightgcn"]}
+    if reference != "twin":
+        cells.pop("twin")
+    options = params.report.model_copy(update={"reference": reference})
+    a = Analysis("sample", params.model_copy(update={"report": options, "methods": list(cells)}), cells)
+    assert a.verdict.kind == kind
+    assert a.verdict.headline.startswith(words)
+    if kind == "loss":
+        assert "below a baseline, LightGCN" in a.verdict.text
+        assert a.significant("lightgcn", "ndcg@20") == 1
+
+
+def test_number_formats():
+    assert [signed(0.00001), signed(-0.12), signed(0.5)] == ["0.0000", "−0.1200", "+0.5000"]  # noqa: RUF001
+    assert [p_text(0.0004), p_text(0.0312), p_text(1.0)] == ["p < 0.001", "p = 0.031", "p = 1"]
+    assert [seconds(4.21), seconds(59.99), seconds(200), seconds(7500)] == ["4.2 s", "60.0 s", "3 min 20 s", "2 h 05 min"]
+    assert [size(None), size(512), size(3 * 2**20), size(2.5 * 2**30)] == ["–", "512 B", "3 MiB", "2.50 GiB"]  # noqa: RUF001
+    assert nice_ticks(0, 0.13, 5) == [0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12] or nice_ticks(0, 0.13, 5) == [0, 0.05, 0.1]
