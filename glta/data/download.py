@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pooch
@@ -146,14 +147,17 @@ def _transfer(address: str, part: Path, hint: str) -> None:
 def _attempt(address: str, part: Path) -> None:
     """Make one request through pooch, for the rest of the file if a part of it is there."""
     have = part.stat().st_size if part.exists() else 0
-    with part.open("ab") as output, bar(None, f"{Path(address).name}, bytes") as advance:
-        progress = _Progress(advance)
+    progress = _Progress()
+    with part.open("ab") as output, ExitStack() as stack:
 
         def begin(response, *args, **kwargs) -> None:
-            if response.status_code == 206:
-                progress.done(have)
-            elif response.status_code == 200:  # the whole file: the server does not know Range
+            if response.status_code == 200:  # the whole file: a server that does not know Range
                 output.truncate(0)
+            if response.status_code in (200, 206):
+                start = have if response.status_code == 206 else 0
+                total = start + int(response.headers.get("Content-Length", 0))
+                progress.update = stack.enter_context(bar(total or None, f"{Path(address).name}, bytes"))
+                progress.update(start)
 
         pooch.HTTPDownloader(
             progressbar=progress,
@@ -166,18 +170,13 @@ def _attempt(address: str, part: Path) -> None:
 
 
 class _Progress:
-    """Show what pooch reports; at the end it starts over to report the total, which we have shown by then."""
+    """What pooch reports to; at the end it starts over to report the total, which we have shown by then."""
 
     total = 0
-
-    def __init__(self, advance: Callable[..., None]) -> None:
-        self.done: Callable[[int], None] = advance
-
-    def update(self, size: int) -> None:
-        self.done(size)
+    update: Callable[[int], None]
 
     def reset(self) -> None:
-        self.done = lambda size: None
+        self.update = lambda size: None
 
     def close(self) -> None:
         pass

@@ -43,6 +43,4 @@ class Prepared:
             return Interactions.of(frame["user"].to_numpy(), frame["item"].to_numpy(), users.height, items.height)
 
         train, valid, test = (pl.read_parquet(folder / f"{name}.parquet") for name in ("train", "valid", "test"))
-        return cls(
-            *map(pairs, (train, valid, test, train.filter(~pl.col("target")), train.filter("target"))), users, items
-        )
+        return cls(*map(pairs, (train, valid, test, train.filter(~pl.col("target")), train.filter("target"))), users, items)
