@@ -50,7 +50,7 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
             steps, "min_rating", pairs, rated(pairs, params.min_rating), f"rated below {params.min_rating}, or not rated"
         )
     kept, passes = in_core(pairs, params.user_core, params.item_core)
-    why = f"users with fewer than {params.user_core} items, items with fewer than {params.item_core} users, in turn; passes: {passes}"
+    why = f"users with fewer than {params.user_core} items, items with fewer than {params.item_core} users; passes: {passes}"
     pairs = _then(steps, "core", pairs, kept, why)
     users, items = dense_ids(pairs["user_id"], "user"), dense_ids(pairs["item_id"], "item")
     items = items.join(raw.items, on="item_id", how="left", maintain_order="left")
