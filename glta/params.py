@@ -58,14 +58,17 @@ class Prepare(Section):
     user_core: int = Field(5, ge=1, description="every user keeps at least so many items (iterated with item_core)")
     item_core: int = Field(5, ge=1, description="every item keeps at least so many users")
     split: Literal["random", "leave_last_out", "global_time"] = Field(
-        "random", description="random: per user, by shares; leave_last_out: last item test, the one before valid; global_time: by date"
+        "random",
+        description="random: per user, by shares; leave_last_out: last item test, the one before valid; global_time: by date",
     )
     valid_share: Share = Field(0.1, description="of each user's items (random) or of all interactions (global_time)")
     test_share: Share = Field(0.2, description="as valid_share")
     target_share: Share = Field(
         0.25, description="of each user's training items, kept from the alignment's graph as its targets (leak-free)"
     )
-    max_bad_share: float = Field(0.0, ge=0, lt=1, description="share of unreadable rows to drop and report before it is an error")
+    max_bad_share: float = Field(
+        0.0, ge=0, lt=1, description="share of unreadable rows to drop and report before it is an error"
+    )
 
 
 class Profile(Section):
@@ -76,13 +79,16 @@ class Profile(Section):
     )
     max_words: int = Field(48, ge=4, description="an item's text is cut here")
     provider: Literal["extractive", "language_model", "endpoint"] = Field(
-        "extractive", description="who writes the user tags: keywords of their items, a Hugging Face causal model, an OpenAI-compatible server"
+        "extractive",
+        description="who writes the user tags: keywords of their items, a Hugging Face causal model, an OpenAI-compatible server",
     )
     num_tags: int = Field(6, ge=1, le=64, description="profile words per user")
     num_interests: int = Field(6, ge=1, le=64, description="predicted-interest words per user")
     items_shown: int = Field(20, ge=1, description="training items described to a generating provider")
     generator: str = Field("", description="language_model: hub id or folder of a causal model")
-    endpoint: str = Field("", description="endpoint: base address, e.g. http://127.0.0.1:8000/v1; the key is read from OPENAI_API_KEY")
+    endpoint: str = Field(
+        "", description="endpoint: base address, e.g. http://127.0.0.1:8000/v1; the key is read from OPENAI_API_KEY"
+    )
     endpoint_model: str = Field("", description="endpoint: name of the model")
     max_new_tokens: int = Field(64, ge=8, le=4096, description="length of an answer")
 
@@ -94,7 +100,9 @@ class Language(Section):
     sha256: str | None = Field(None, description="of the weights; refuse others. null: check the packaged model only")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, float32 on CPU")
     batch_tokens: int = Field(8192, ge=64, description="tokens of one forward pass when encoding texts")
-    lora_rank: int = Field(0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments")
+    lora_rank: int = Field(
+        0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments"
+    )
     lora_alpha: float = Field(16, gt=0, description="LoRA scale")
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="LoRA dropout")
 
@@ -106,7 +114,9 @@ class Pretrain(Section):
     num_layers: int = Field(3, ge=0, le=16, description="propagations; 0 is matrix factorisation")
     init_std: float = Field(0.1, gt=0, description="standard deviation of layer 0")
     loss: Literal["bpr", "softmax"] = Field("bpr", description="bpr, or cross-entropy over the catalogue")
-    sampling: Literal["user", "edge"] = Field("edge", description="user: users uniformly (reference code); edge: every interaction once")
+    sampling: Literal["user", "edge"] = Field(
+        "edge", description="user: users uniformly (reference code); edge: every interaction once"
+    )
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam")
     l2: float = Field(1e-4, ge=0, description="penalty on the batch's layer-0 embeddings")
     batch_size: Positive = Field(2048, description="triples a step")
@@ -139,9 +149,13 @@ class AlignUsers(Section):
     targets: Literal["held_out", "all"] = Field(
         "held_out", description="held_out: training items the graph has not seen; all: the leaky variant"
     )
-    head: Literal["free", "tied"] = Field("free", description="free: linear map to the catalogue, as published; tied: low rank, to the item tokens")
+    head: Literal["free", "tied"] = Field(
+        "free", description="free: linear map to the catalogue, as published; tied: low rank, to the item tokens"
+    )
     head_rank: int = Field(128, ge=1, le=4096, description="rank of the tied head")
-    head_init: Literal["item_states", "random"] = Field("item_states", description="start of the free head: the item texts' states, or random")
+    head_init: Literal["item_states", "random"] = Field(
+        "item_states", description="start of the free head: the item texts' states, or random"
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="prompts a step")
@@ -185,7 +199,9 @@ class Report(Section):
 class Params(Section):
     """Collect all parameters, the file params.yaml."""
 
-    datasets: list[Name] = Field(["sample"], min_length=1, description="what to run: a name of `glta datasets`, or one of `tables` below")
+    datasets: list[Name] = Field(
+        ["sample"], min_length=1, description="what to run: a name of `glta datasets`, or one of `tables` below"
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="one split and one training each")
     methods: list[Name] = Field(
         ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn", "glta"],
@@ -195,7 +211,9 @@ class Params(Section):
     baselines: list[Name] = Field(
         ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn"], description="methods made by the stage `fit`"
     )
-    mirror: str = Field("", description="folder or http address to download from (as <mirror>/<dataset>/<file>); also GLTA_MIRROR")
+    mirror: str = Field(
+        "", description="folder or http address to download from (as <mirror>/<dataset>/<file>); also GLTA_MIRROR"
+    )
     tables: dict[Name, Table] = Field({}, description="your own data: NAME: {interactions: FILE, items: FILE, ...}")
     prepare: Prepare = Prepare()
     profile: Profile = Profile()

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from glta.data.interactions import Interactions
 from glta.graph.propagation import normalized_adjacency, propagate
 from glta.graph.sampling import sample_epoch
+from glta.methods.arrays import load_arrays
 from glta.params import Pretrain
 from glta.training import Checkpoint, EarlyStopping, epoch_rng, optimizer_tensors, restore_optimizer
 
@@ -78,6 +79,12 @@ class LightGCN:
         with torch.inference_mode():
             hidden = propagate(normalized_adjacency(graph), layer0, self.num_layers).numpy()
         return hidden[: graph.num_users], hidden[graph.num_users :]
+
+    @classmethod
+    def load(cls, folder: Path) -> LightGCN:
+        """Read what the stage `pretrain` wrote."""
+        arrays, meta = load_arrays(folder / "model.safetensors")
+        return cls(arrays["user"], arrays["item"], meta["num_layers"], best_epoch=meta["best_epoch"])
 
 
 def train(

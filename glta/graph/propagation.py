@@ -29,9 +29,9 @@ def normalized_adjacency(graph: Interactions, device: str | torch.device = "cpu"
         csr = to_torch_csr_tensor(edge_index, weight, size=(num_nodes, num_nodes))
         small = max(num_nodes + 1, edge_index.shape[1]) < 2**31
         dtype = torch.int32 if small else torch.int64
-        return torch.sparse_csr_tensor(
-            csr.crow_indices().to(dtype), csr.col_indices().to(dtype), csr.values(), csr.shape
-        ).to(device)
+        return torch.sparse_csr_tensor(csr.crow_indices().to(dtype), csr.col_indices().to(dtype), csr.values(), csr.shape).to(
+            device
+        )
 
 
 def mean_of_layers(adjacency: torch.Tensor, embedding_ND: torch.Tensor, num_layers: int) -> torch.Tensor:

@@ -8,9 +8,7 @@ import numpy as np
 from glta.data.interactions import Interactions
 
 
-def sample_epoch(
-    graph: Interactions, rng: np.random.Generator, by: str = "user"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sample_epoch(graph: Interactions, rng: np.random.Generator, by: str = "user") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw E triples; a negative is uniform over the items that its user has not interacted with.
 
     by: "user" draws users uniformly and then one of their items (LightGCN's reference code);

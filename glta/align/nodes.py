@@ -1,0 +1,36 @@
+"""Which graph the alignment sees: the leak-free cut of the training edges, or all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from glta.align.aligner import Nodes
+from glta.data.prepared import Prepared
+from glta.graph.lightgcn import LightGCN
+from glta.params import AlignUsers
+
+
+class GraphNodes(NamedTuple):
+    """Node embeddings while training (propagated over the edges that are no targets), and while serving (all edges)."""
+
+    training: Nodes
+    serving: Nodes
+
+
+def load_nodes(pretrain: Path, prepared: Prepared, params: AlignUsers) -> GraphNodes:
+    """Propagate the layer-0 embeddings that fit params.targets. pretrain: folder with all/ and graph/.
+
+    held_out: LightGCN was trained on the graph's edges alone, so no target has touched a node embedding; serving
+    propagates the same layer 0 over all training edges. all: trained and propagated on every training edge (leaky).
+    """
+    held_out = params.targets == "held_out"
+    model = LightGCN.load(pretrain / ("graph" if held_out else "all"))
+
+    def over(graph) -> Nodes:
+        return Nodes(*(torch.from_numpy(array) for array in model.propagated(graph)))
+
+    serving = over(prepared.train)
+    return GraphNodes(over(prepared.graph) if held_out else serving, serving)

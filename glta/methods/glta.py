@@ -1,0 +1,161 @@
+"""GLTA as a served method: read-out states of all users and the matching head; the language model only for one mode."""
+
+# U users, I items, B users of a block, K read-outs, H language width
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from glta.data.interactions import Interactions
+from glta.files import read_json, write_json
+from glta.methods.arrays import known_users, load_arrays, save_arrays
+from glta.methods.base import Inputs, Method
+from glta.params import Params
+
+if TYPE_CHECKING:
+    from glta.align.aligner import Aligner, Nodes
+    from glta.align.prompts import Prompt
+
+
+class GLTA(Method):
+    """Score items by the logits of the first read-out: states (U, K, H) @ weight (I, H).T + bias (I,).
+
+    Made by the stages align_items and align_users, not by `fit`. The folder also keeps the projectors and every user's
+    prompt, so that autoregressive lists (and later reading) can be made with the language model named in model.json.
+    """
+
+    def __init__(self, states_UKH: np.ndarray, weight_IH: np.ndarray, bias_I: np.ndarray, folder: Path | None = None):
+        self.states, self.weight, self.bias, self.folder = states_UKH, weight_IH, bias_I, folder
+
+    @classmethod
+    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
+        """Raise ValueError: GLTA is trained by its own stages."""
+        raise ValueError("glta is trained by the stages align_items and align_users, not by fit")
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        """Score by the first read-out."""
+        return self.states[known_users(users, len(self.states)), 0] @ self.weight.T + self.bias
+
+    def recommend(
+        self, users: np.ndarray, k: int, exclude: Interactions, mode: str = "first_logit"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Make lists (len(users), k) of items and scores; see params `recommend.mode` (GLTA, prediction modes).
+
+        one_per_position: read-out t gives item t, greedily without repeats; after the last read-out the first one's order
+        goes on. autoregressive: each item is fed back as an item token and the prompt is read again, k times.
+        """
+        if mode == "first_logit":
+            return super().recommend(users, k, exclude, mode)
+        step = self._positions if mode == "one_per_position" else self._autoregressive()
+        items, scores = np.full((len(users), k), -1, np.int64), np.full((len(users), k), -np.inf, np.float32)
+        for start in range(0, len(users), 256):
+            part = users[start : start + 256]
+            rows = np.arange(part.size)
+            blocked = np.zeros((part.size, self.weight.shape[0]), bool)
+            blocked[exclude.rows(part)] = True
+            for t in range(min(k, self.weight.shape[0])):
+                score = np.where(blocked, -np.inf, step(part, items[start : start + part.size, :t], t))
+                best = score.argmax(1)
+                left = ~blocked[rows, best]
+                items[start + rows[left], t] = best[left]
+                scores[start + rows[left], t] = score[rows, best][left]
+                blocked[rows, best] = True
+        return items, scores
+
+    def _positions(self, users: np.ndarray, chosen: np.ndarray, t: int) -> np.ndarray:
+        state = self.states[users, t if t < self.states.shape[1] else 0]
+        return state @ self.weight.T + self.bias
+
+    def _autoregressive(self):
+        """Return a step that reads prompts with the chosen items put before the first read-out."""
+        import torch
+
+        from glta.align.loop import read_states
+        from glta.align.prompts import ITEM, READ_OUT, Prompt
+
+        aligner, prompts, nodes = load_aligner(self.folder)
+
+        def step(users: np.ndarray, chosen: np.ndarray, t: int) -> np.ndarray:
+            grown = []
+            for user, items in zip(users, chosen, strict=True):
+                prompt, items = prompts[user], items[items >= 0]
+                at = int(np.flatnonzero(prompt.kind == READ_OUT)[0])
+                after = at + int((prompt.kind == READ_OUT).sum())
+                kind = [prompt.kind[:at], np.full(items.size, ITEM, np.int8), prompt.kind[at : at + 1], prompt.kind[after:]]
+                value = [prompt.value[:at], items, prompt.value[at : at + 1], prompt.value[after:]]
+                grown.append(Prompt(np.concatenate(kind), np.concatenate(value)))
+            with torch.inference_mode():
+                states = read_states(aligner, grown, nodes, 8192, f"item {t + 1} read")[:, 0].numpy()
+            return states @ self.weight.T + self.bias
+
+        return step
+
+    def save(self, folder: Path) -> None:
+        """Write states and head. The aligner is written beside it by `save_aligner`."""
+        arrays = {"states": self.states, "weight": self.weight, "bias": self.bias}
+        save_arrays(Path(folder) / "model.safetensors", arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read states and head."""
+        arrays, _ = load_arrays(Path(folder) / "model.safetensors")
+        return cls(arrays["states"], arrays["weight"], arrays["bias"], Path(folder))
+
+
+def save_aligner(folder: Path, aligner: Aligner, prompts: list[Prompt], nodes, params: Params, extra: dict) -> None:
+    """Write aligner.safetensors (projectors, head, adapters, serving nodes, prompts) and model.json."""
+    import torch
+
+    from glta.training import save_tensors
+
+    ends = np.cumsum([len(p) for p in prompts])
+    packed = {
+        "prompts.ends": torch.from_numpy(ends),
+        "prompts.kind": torch.from_numpy(np.concatenate([p.kind for p in prompts])),
+        "prompts.value": torch.from_numpy(np.concatenate([p.value for p in prompts]).astype(np.int32)),
+        "nodes.user": nodes.user.cpu(),
+        "nodes.item": nodes.item.cpu(),
+    }
+    save_tensors(Path(folder) / "aligner.safetensors", aligner.tensors() | packed)
+    trained = {n: list(p.shape) for n, p in aligner.trained().items()}
+    write_json(
+        Path(folder) / "model.json",
+        {
+            "method": "glta",
+            "trainable_parameters": int(sum(np.prod(shape) for shape in trained.values())),
+            "trained": trained,
+            "language": params.language.model_dump(),
+            "head": params.align_users.head,
+            "head_rank": params.align_users.head_rank,
+            **extra,
+        },
+    )
+
+
+def load_aligner(folder: Path) -> tuple[Aligner, list[Prompt], Nodes]:
+    """Read what `save_aligner` wrote and load the language model it names: (aligner, prompts, serving nodes)."""
+    import torch
+
+    from glta.align.aligner import Aligner, FreeHead, Nodes, TiedHead
+    from glta.align.prompts import Prompt
+    from glta.models.language import load_language
+    from glta.params import Language
+    from glta.training import load_tensors
+
+    tensors, _ = load_tensors(Path(folder) / "aligner.safetensors")
+    about = read_json(Path(folder) / "model.json")
+    language = load_language(Language.model_validate(about["language"]))
+    nodes = Nodes(tensors["nodes.user"], tensors["nodes.item"])
+    generator, width, num_items = torch.Generator(), language.width, nodes.item.shape[0]
+    tied = about["head"] == "tied"
+    head = TiedHead(width, num_items, about["head_rank"], generator) if tied else FreeHead(width, num_items, generator)
+    linear = [torch.nn.Linear(nodes.item.shape[1], width) for _ in range(2)]
+    aligner = Aligner(language, linear[0], linear[1] if "user_projector.weight" in tensors else None, head)
+    aligner.load(tensors)
+    starts = np.concatenate([[0], tensors["prompts.ends"].numpy()])
+    kind, value = tensors["prompts.kind"].numpy(), tensors["prompts.value"].numpy().astype(np.int64)
+    prompts = [Prompt(kind[a:b], value[a:b]) for a, b in itertools.pairwise(starts)]
+    return aligner.to(language.device), prompts, nodes.to(language.device)
