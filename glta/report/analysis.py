@@ -170,7 +170,7 @@ class Analysis:
             ahead, behind = (reference, rival) if c.difference > 0 else (rival, reference)
             text = (
                 f"{title(ahead)} is ahead of {title(behind)} by {abs(c.difference):.4f}{share} in {label}, "
-                f"but that may be chance ({title(reference)} minus {title(rival)}: {sure})."
+                f"but that may be chance when all comparisons are counted ({title(reference)} minus {title(rival)}: {sure})."
             )
             return Verdict("tie", f"No clear winner between {title(reference)} and {title(rival)}", text)
         if c.difference > 0:

@@ -36,7 +36,15 @@ def test_no_sideways_scrolling(tmp_path, monkeypatch, width):
     params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 1], report={"resamples": 200})
     data = make(tmp_path, monkeypatch, params, SKILL)
     costs = {"align_users@ml-latest-small-0": {"seconds": 3725.0, "peak_memory_bytes": 2**31}}
-    (tmp_path / "index.html").write_text(render(params, load_cells(data / "evaluate", params), costs).html, encoding="utf-8")
+    stage = {
+        "stage": "fit@sample-0",
+        "run_id": "r" * 32,
+        "commit": "c" * 40,
+        "outs": {"data/sample/0/fit/x": "0" * 32},
+        "deps": {},
+    }
+    html = render(params, load_cells(data / "evaluate", params), costs, [stage]).html
+    (tmp_path / "index.html").write_text(html.replace("<details>", "<details open>"), encoding="utf-8")
     (tmp_path / "frame.html").write_text(MEASURE.format(width=width), encoding="utf-8")
     picture = tmp_path / f"report-{width}.png"
     browse(tmp_path, f"--window-size={max(width, 500)},4000", f"--screenshot={picture}", f"file://{tmp_path}/index.html")
