@@ -138,15 +138,27 @@ def read_csv(
         )
     except pl.exceptions.PolarsError:
         return _read_slowly(content, name, columns, separator, quote)
-    # Polars fills short rows with nulls, and a line break within quotes or an empty line shifts the lines: then look closely.
     lines = frame.height + first - 1
-    quoted = quote is not None and quote.encode() in content
-    short = frame[:, -1].null_count() > 0 if quoted else content.count(separator.encode()) != (frame.width - 1) * lines
-    if short or content.count(b"\n") + (not content.endswith(b"\n")) != lines:
+    regular = content.count(b"\n") + (not content.endswith(b"\n")) == lines
+    if regular and quote is not None and quote.encode() in content:
+        regular = frame[:, -1].null_count() == 0
+    elif regular:
+        regular = _equally_long(content, frame, separator, lines)
+    if not regular:
         return _read_slowly(content, name, columns, separator, quote)
     if not frame.height:
         raise ValueError(f"{name}: has a header but no rows; give a file with data")
     return _lined(frame, first)
+
+
+def _equally_long(content: bytes, frame: pl.DataFrame, separator: str, lines: int) -> bool:
+    """Tell whether each line (without quotes) has all its cells; Polars fills short and empty ones with nulls."""
+    if content.count(separator.encode()) != (frame.width - 1) * lines:
+        return False
+    if not frame[:, -1].null_count():
+        return True  # no line is short, so by their sum none is long
+    whole = pl.read_csv(content, has_header=False, separator="\0", quote_char=None, infer_schema=False, new_columns=["line"])
+    return bool((whole["line"].str.count_matches(separator, literal=True) == frame.width - 1).fill_null(False).all())
 
 
 def _lined(frame: pl.DataFrame, first: int) -> pl.DataFrame:

@@ -6,8 +6,10 @@ import zipfile
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from glta.data.cells import read_csv, read_member
+from glta.data.cells import LINE, PROBLEM, read_csv, read_member
 from glta.data.readers import read
 from glta.data.registry import REGISTRY, table_files
 from glta.params import Params
@@ -302,3 +304,22 @@ def test_fast_and_slow_reading_agree():
 def test_file_names_of_tables():
     assert table_files("a/log.csv", "b\\log.csv") == {"interactions": "log.csv", "items": "items-log.csv"}
     assert table_files("http://x/log.csv", None) == {"interactions": "log.csv"}
+
+
+@given(st.lists(st.sampled_from([b"a", b"7", b",", b",", b'"', b"\n", b"\n", b"\r\n", b"\xff", "é".encode()]), max_size=30))
+@settings(max_examples=400, deadline=None)
+def test_any_bytes_give_rows_or_one_clear_error(parts):
+    content = b"x,y\n" + b"".join(parts)
+    try:
+        sheet = read_csv(content, "f.csv")
+    except ValueError as error:
+        assert str(error).startswith("f.csv")
+        return
+    assert sheet.columns == ["x", "y", LINE, PROBLEM]
+    # a row begins where its line says, and no row is lost
+    lines = content.split(b"\n")
+    for line, problem, x in sheet.select(LINE, PROBLEM, "x").rows():
+        if problem is None and x:
+            assert lines[line - 1].lstrip(b'"').startswith(x.strip('"').split("\n")[0].split("\r")[0].split('"')[0].encode())
+    if b'"' not in content and b"\r" not in content.replace(b"\r\n", b""):
+        assert sheet.height == len([text for text in content.replace(b"\r\n", b"\n").split(b"\n")[1:] if text])
