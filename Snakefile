@@ -25,7 +25,9 @@ ORACLE = Oracle(STAGES, ask=workflow.is_main_process, log=logger.info)
 def force(stage) -> str:
     """Hand -F, -R and -f on to DVC, which would restore the old result otherwise. The settings exist after parsing only."""
     settings = workflow.dag_settings
-    named = set(settings.forcerun or ()) | set((settings.targets or ()) if settings.forcetargets else ())
+    named = set(settings.forcerun or ()) | set(
+        (settings.targets or ()) if settings.forcetargets else ()
+    )
     return "--force" if settings.forceall or named & {stage.name, *stage.outs} else ""
 
 
@@ -42,12 +44,15 @@ for stage in STAGES:
         input:
             ORACLE.inputs(stage, ancient),
         output:
-            [directory(path) if is_directory else path for path, is_directory in stage.outs.items()],
-        params:
-            stage=stage.name,
-            force=lambda wildcards, stage=stage: force(stage),
+            [
+                directory(path) if is_directory else path
+                for path, is_directory in stage.outs.items()
+            ],
         threads: stage.meta.get("threads", 1)
         resources:
             **stage.meta.get("resources", {}),
+        params:
+            stage=stage.name,
+            force=lambda wildcards, stage=stage: force(stage),
         shell:
             "GLTA_PLAIN=1 dvc --wait-for-lock repro -s {params.force} {params.stage:q}"

@@ -12,12 +12,14 @@ UNTRACKED = {
     "glta/progress.py",  # shows, computes nothing
 }
 
+CODE = {".py", ".pyc"}
+
 
 def modules_of(script: str) -> list[str]:
     """Follow a script's imports through glta, those within functions too, and return the files, sorted.
 
     A script that calls `method_class` imports the registered methods; one that also names TRAINED_ELSEWHERE leaves those
-    out. Packages whose __init__.py imports nothing are not listed.
+    out. Packages whose __init__.py imports nothing are not listed; data files beside a listed module are (templates).
     """
     found, todo = set(), [script]
     while todo:
@@ -30,7 +32,9 @@ def modules_of(script: str) -> list[str]:
         todo += [file for name in names for file in _files(name)]
         if "glta.methods.registry.method_class" in names:
             todo += _methods(others_too="glta.methods.registry.TRAINED_ELSEWHERE" not in names)
-    return sorted(p for p in found if p.startswith("glta/") and not _is_empty_package(p))
+    modules = {p for p in found if p.startswith("glta/") and not _is_empty_package(p)}
+    folders = {Path(p).parent for p in modules}
+    return sorted(modules | {p.as_posix() for f in folders for p in f.iterdir() if p.is_file() and p.suffix not in CODE})
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

@@ -1,0 +1,310 @@
+"""Snakemake and DVC on one toy repository with the real Snakefile, oracle and runner: they must never disagree.
+
+Every sequence ends clean: `dvc status` is empty and `snakemake -n` has nothing to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TRAINS = ["train@popularity", "train@text-knn"]
+EVALUATES = ["evaluate@popularity", "evaluate@text-knn"]
+DOWNSTREAM = {*TRAINS, *EVALUATES, "report"}
+
+
+class Toy:
+    """A repository of its own with toy stages."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        unset = {"OMP_NUM_THREADS", "MLFLOW_TRACKING_URI", "PYTHONPATH", "GLTA_CHECKPOINT", "GLTA_RECORDS"}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        own = {"PATH": path, "DVC_SITE_CACHE_DIR": str(folder / ".site"), "DVC_NO_ANALYTICS": "1"}
+        self.env = {k: v for k, v in os.environ.items() if k not in unset} | own
+
+    @classmethod
+    def create(cls, folder: Path) -> Toy:
+        from glta.params import Params, render_params
+
+        shutil.copytree(REPOSITORY / "tests/pipeline/toy", folder / "toy")
+        (folder / "toy/dvc.yaml").rename(folder / "dvc.yaml")
+        shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
+        for name in ("Snakefile", ".dvcignore"):
+            shutil.copy(REPOSITORY / name, folder / name)
+        for name in ("glta", "pipeline"):
+            (folder / name).symlink_to(REPOSITORY / name)
+        two = {"methods": ["popularity", "text-knn"], "report": {"reference": "popularity"}}
+        (folder / "params.yaml").write_text(render_params(Params.model_validate(two)))
+        ignored = (
+            "/glta\n/pipeline\n/data/*\n!/data/report/\n.pipe/\n.snakemake/\n.site/\n__pycache__/\n/mlflow.db*\n/mlartifacts/\n"
+        )
+        (folder / ".gitignore").write_text(ignored)
+        toy = cls(folder)
+        toy("git", "init", "-q")
+        toy("dvc", "init", "-q")
+        toy("git", "add", "-A")
+        toy("git", "-c", "user.name=toy", "-c", "user.email=toy@localhost", "commit", "-qm", "toy")
+        return toy
+
+    def __call__(self, *cmd: str, status: int | None = 0) -> str:
+        done = subprocess.run(cmd, cwd=self.folder, env=self.env, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert status is None or done.returncode == status, output
+        return output
+
+    def snakemake(self, *args: str) -> str:
+        return self("snakemake", "--cores", "2", *args)
+
+    def repro(self) -> str:
+        return self("dvc", "repro")
+
+    def start(self, *cmd: str) -> subprocess.Popen:
+        """Start an engine in a process group of its own, with its output in a file."""
+        with (self.folder / "engine.log").open("w") as log:
+            return subprocess.Popen(cmd, cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True)
+
+    def executed(self) -> list[str]:
+        """Return what the scripts have noted since the last call."""
+        log = self.folder / "ran.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return sorted(lines)
+
+    def stale(self) -> set[str]:
+        cmd = ["dvc", "status", "--json"]
+        return set(json.loads(subprocess.run(cmd, cwd=self.folder, env=self.env, capture_output=True, check=True).stdout))
+
+    def planned(self) -> set[str]:
+        return set(re.findall(r"^(?:local)?rule (\S+):$", self.snakemake("-n"), re.M)) - {"all"}
+
+    def assert_clean(self) -> None:
+        assert self.stale() == set()
+        assert "Nothing to be done" in self.snakemake("-n")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text that must be there."""
+        file = self.folder / path
+        text, count = re.subn(old, new, file.read_text(), count=1, flags=re.M)
+        assert count, f"{old} is not in {path}"
+        file.write_text(text)
+
+    def set_steps(self, steps: int) -> None:
+        self.edit("params.yaml", r"^  weight_steps: \d+", f"  weight_steps: {steps}")
+
+    def runs(self) -> list:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+        return client.search_runs([client.get_experiment_by_name("glta").experiment_id])
+
+    def provenance(self) -> list[dict]:
+        ask = "import json; from pipeline.engine.costs import costs, provenance; print(json.dumps([provenance(), costs()]))"
+        return json.loads(self(sys.executable, "-c", ask).splitlines()[-1])
+
+    def hold(self) -> None:
+        """Let the next trainings wait, and forget earlier ones."""
+        (self.folder / "hold").touch()
+        for mark in self.folder.glob("training@*"):
+            mark.unlink()
+
+    def release(self) -> None:
+        (self.folder / "hold").unlink()
+
+    def wait_for_training(self, count: int = 1) -> list[int]:
+        """Wait until so many trainings stand still in the middle; return their process ids."""
+        deadline = time.monotonic() + 60
+        while len(found := [m.read_text() for m in self.folder.glob("training@*")]) < count or "" in found:
+            assert time.monotonic() < deadline, (self.folder / "engine.log").read_text()
+            time.sleep(0.1)
+        return [int(pid) for pid in found]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Toy:
+    """Run the toy once from nothing, under Snakemake."""
+    toy = Toy.create(tmp_path_factory.mktemp("engines") / "built")
+    toy.snakemake()
+    return toy
+
+
+@pytest.fixture
+def toy(built, tmp_path) -> Toy:
+    """Give a copy of the finished toy."""
+    folder = tmp_path / "toy"
+    shutil.copytree(built.folder, folder, symlinks=True)
+    (folder / "ran.log").unlink(missing_ok=True)
+    return Toy(folder)
+
+
+def test_first_run_records_every_stage(built):
+    log = (built.folder / "ran.log").read_text().split()
+    assert sorted(log) == sorted([*DOWNSTREAM, "prepare"])
+    built.assert_clean()
+    assert "didn't change" in built.repro()
+    assert (built.folder / "ran.log").read_text().split() == log
+    runs = {run.data.tags["stage"]: run for run in built.runs()}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"} and len(built.runs()) == 6
+    train = runs["train@popularity"]
+    assert train.data.params == {"fit.weight_steps": "21"}
+    assert train.data.metrics["loss"] == 0.5 and train.data.metrics["valid_at_20"] == 0.5
+    assert train.data.metrics["seconds"] > 0 and train.data.metrics["peak_memory_bytes"] > 1e6
+    assert [d.dataset.name for d in train.inputs.dataset_inputs] == ["data/prepare"]
+    assert len(train.data.tags["git.commit"]) == 40 and train.data.tags["git.dirty"] == "false"
+    assert runs["evaluate@popularity"].data.metrics["ndcg_at_20"] == 0.21
+    assert runs["report"].data.metrics["popularity/ndcg_at_20"] == 0.21
+    assert {p.name for p in (built.folder / "mlartifacts").rglob("*.*")} >= {"index.html", "metrics.json"}
+    assert (built.folder / "data/models/popularity/threads.txt").read_text() == "1"
+    assert list((built.folder / ".pipe/checkpoints").iterdir()) == []
+    assert list((built.folder / ".pipe/runs").iterdir()) == []
+
+
+def test_every_result_leads_to_the_run_that_made_it(built):
+    provenance, costs = built.provenance()
+    assert {p["stage"] for p in provenance} == {*DOWNSTREAM, "prepare"} == set(costs)
+    assert all(p["run_id"] and p["commit"] for p in provenance)
+    report = next(run for run in built.runs() if run.data.tags["stage"] == "report")
+    for p in provenance:
+        if p["stage"] in EVALUATES:  # the report depends on the folder above, and names each result within
+            assert all(report.data.tags[f"dvc.in.{path}"] == digest for path, digest in p["outs"].items())
+
+
+def test_parameter_there_and_back(toy):
+    """A -> B by DVC, B -> A restored by Snakemake without a run, A -> C by Snakemake."""
+    toy.set_steps(31)
+    assert toy.stale() == set(TRAINS)
+    assert toy.planned() == DOWNSTREAM
+    toy.repro()
+    assert set(toy.executed()) == DOWNSTREAM
+    toy.assert_clean()
+    runs = len(toy.runs())
+
+    toy.set_steps(21)
+    assert toy.stale() == set(TRAINS)
+    toy.snakemake()
+    assert toy.executed() == [] and len(toy.runs()) == runs
+    toy.assert_clean()
+    assert all(p["run_id"] for p in toy.provenance()[0])
+
+    toy.edit("params.yaml", r"^(  sample:\n(?:    .*\n)*?    fit: )\{\}", r"\1{weight_steps: 41}")
+    toy.snakemake()
+    assert set(toy.executed()) >= set(TRAINS)
+    toy.assert_clean()
+    assert "didn't change" in toy.repro() and toy.executed() == []
+    assert max(int(run.data.params.get("fit.weight_steps", 0)) for run in toy.runs()) == 41
+
+
+def test_lost_and_damaged_outputs_come_back(toy):
+    damages = {
+        "deleted file": lambda f: (f / "data/evaluate/popularity/metrics.json").unlink(),
+        "deleted folder": lambda f: shutil.rmtree(f / "data/models/popularity"),
+        "overwritten file": lambda f: (f / "data/models/text-knn/model.txt").write_text("by hand"),
+        "deleted uncached metric": lambda f: (f / "data/report/metrics.json").unlink(),
+    }
+    for n, (name, damage) in enumerate(damages.items()):
+        damage(toy.folder)
+        assert toy.stale(), name
+        toy.repro() if n % 2 else toy.snakemake()
+        assert toy.executed() == [], name
+    toy.assert_clean()
+
+
+def test_only_content_makes_stale(toy):
+    for path in toy.folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and ".git/" not in path.as_posix():
+            os.utime(path)
+    shutil.rmtree(toy.folder / ".snakemake")
+    shutil.rmtree(toy.folder / ".pipe/keys")
+    toy.assert_clean()
+
+    with (toy.folder / "toy/train.py").open("a") as f:
+        f.write("# a comment\n")
+    assert toy.planned() == DOWNSTREAM
+    toy.snakemake()
+    assert toy.executed() == TRAINS  # equal results: everything after them has nothing to do
+    toy.assert_clean()
+
+
+def test_matrix_entries_come_and_go(toy):
+    """A removed entry leaves no trace in the folder that the report depends on; files put there by hand stay."""
+    note = toy.folder / "data/evaluate/text-knn/note.txt"
+    note.write_text("by hand")
+    toy.edit("params.yaml", r"^methods: .*", "methods: [popularity]")
+    assert toy.planned() == {"report"}
+    toy.snakemake()
+    assert toy.executed() == ["report"]
+    toy.assert_clean()
+    assert [p.name for p in note.parent.iterdir()] == ["note.txt"]
+    assert "text-knn" not in (toy.folder / "data/report/index.html").read_text()
+
+    toy.edit("params.yaml", r"^methods: .*", "methods: [popularity, text-knn, lightgcn]")
+    toy.repro()
+    assert toy.executed() == ["evaluate@lightgcn", "report", "train@lightgcn"]
+    toy.assert_clean()
+
+
+def test_input_changed_while_a_stage_runs(toy):
+    toy.set_steps(31)
+    toy.hold()
+    engine = toy.start("dvc", "repro")
+    toy.wait_for_training()
+    toy.set_steps(41)
+    toy.release()
+    assert engine.wait(60) != 0
+    assert "changed while it ran: fit.weight_steps" in (toy.folder / "engine.log").read_text()
+    assert "FAILED" in {run.info.status for run in toy.runs()}
+    assert toy.stale() >= set(TRAINS)
+    toy.snakemake()
+    assert " 41 " in (toy.folder / "data/models/popularity/model.txt").read_text()
+    toy.assert_clean()
+
+
+def test_unknown_parameter_stops_both_engines(toy):
+    toy.edit("params.yaml", r"^  user_core: 5", "  user_corr: 5")
+    for engine in (["snakemake", "--cores", "2"], ["snakemake", "-n"], ["dvc", "repro"]):
+        output = toy(*engine, status=None)
+        assert "params.yaml prepare.user_corr = 5: unknown key; nearest is user_core" in output
+        assert "Traceback" not in output
+    assert toy("snakemake", "-n", status=1)
+    assert toy.executed() == []
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle(toy):
+    """SIGTERM and kill -9 of the whole group, under each engine: no writer left, nothing half counts, training resumes."""
+    snakemake, dvc = ("snakemake", "--cores", "2"), ("dvc", "repro")
+    for n, (engine, sig) in enumerate((e, s) for e in (snakemake, dvc) for s in (signal.SIGTERM, signal.SIGKILL)):
+        toy.set_steps(31 + n)
+        toy.hold()
+        runs = len(toy.runs())
+        process = toy.start(*engine)
+        writers = toy.wait_for_training()
+        while len(toy.runs()) == runs:  # the run opens while the script works
+            time.sleep(0.5)
+        os.killpg(process.pid, sig)
+        process.wait(60)
+        deadline = time.monotonic() + 30
+        while alive := [pid for pid in writers if Path(f"/proc/{pid}").exists()]:
+            assert time.monotonic() < deadline, alive
+            time.sleep(0.1)
+        if engine is snakemake and sig == signal.SIGKILL:
+            toy.snakemake("--unlock")
+        assert "train@popularity" in toy.stale() & toy.planned()
+    toy.executed()
+    toy.release()
+    toy.snakemake()
+    assert {"resumed@popularity", *DOWNSTREAM} <= set(toy.executed())
+    toy.assert_clean()
+    assert not list(toy.folder.glob("data/models/*/half"))
+    states = [run.info.status for run in toy.runs()]
+    assert {"FAILED", "KILLED"} <= set(states) and "RUNNING" not in states

@@ -1,0 +1,8 @@
+from pathlib import Path
+
+from toy import ran, value
+
+ran("prepare")
+out = Path("data/prepare")
+out.mkdir(parents=True)
+(out / "pairs.txt").write_text(f"core {value('prepare', 'user_core')}")
