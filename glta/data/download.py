@@ -155,9 +155,9 @@ def _attempt(address: str, part: Path) -> None:
                 output.truncate(0)
             if response.status_code in (200, 206):
                 start = have if response.status_code == 206 else 0
-                total = start + int(response.headers.get("Content-Length", 0))
-                progress.update = stack.enter_context(bar(total or None, f"{Path(address).name}, bytes"))
-                progress.update(start)
+                progress.left = int(response.headers.get("Content-Length", 0))
+                progress.advance = stack.enter_context(bar(start + progress.left or None, f"{Path(address).name}, bytes"))
+                progress.advance(start)
 
         pooch.HTTPDownloader(
             progressbar=progress,
@@ -170,13 +170,19 @@ def _attempt(address: str, part: Path) -> None:
 
 
 class _Progress:
-    """What pooch reports to; at the end it starts over to report the total, which we have shown by then."""
+    """What pooch reports to: whole chunks, also when the last one is smaller, and in the end the total once more."""
 
     total = 0
-    update: Callable[[int], None]
+    left = 0
+    advance: Callable[[int], None]
+
+    def update(self, size: int) -> None:
+        size = min(size, self.left)
+        self.left -= size
+        self.advance(size)
 
     def reset(self) -> None:
-        self.update = lambda size: None
+        pass
 
     def close(self) -> None:
         pass
