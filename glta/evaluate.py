@@ -102,25 +102,3 @@ def _popularity(users_B: np.ndarray, items_BK: np.ndarray, prepared: Prepared, c
             limits = {"most": int(degrees.max()), "least": int(degrees.min())}
             rows.append(size | limits | {key: v[group] for key, v in recall.items()})
     return rows
-
-
-def describe(prepared: Prepared) -> dict[str, Any]:
-    """Describe the data for the report: training degrees of users and items, and which share of items has which text."""
-    items = prepared.items
-    texts = {name: items[name].fill_null("").str.strip_chars() != "" for name in ("title", "description")}
-    texts["categories"] = items["categories"].list.len().fill_null(0) > 0
-    return {
-        "degrees": {"user": _degrees(prepared.train.user_degree), "item": _degrees(prepared.train.item_degree)},
-        "text": {name: float(has.mean()) if items.height else 0.0 for name, has in texts.items()},
-    }
-
-
-def _degrees(degree: np.ndarray) -> dict[str, Any]:
-    """Summarise degrees, with a histogram over 0, 1, 2-3, 4-7, 8-15, ..."""
-    if not degree.size:
-        return {"min": 0, "median": 0.0, "mean": 0.0, "max": 0, "histogram": []}
-    bins = np.bincount(np.ceil(np.log2(degree + 1)).astype(np.int64))
-    first = int(np.flatnonzero(bins)[0])
-    histogram = [{"from": 2**b // 2, "to": 2**b - 1, "count": int(bins[b])} for b in range(first, bins.size)]
-    summary = {"min": int(degree.min()), "median": float(np.median(degree)), "max": int(degree.max())}
-    return summary | {"mean": float(degree.mean()), "histogram": histogram}

@@ -13,7 +13,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     import polars as pl
 
     from glta.data.prepared import Prepared
-    from glta.evaluate import describe, evaluate
+    from glta.evaluate import evaluate
     from glta.files import read_json, whole_folder, write_json
 
     def optional(path: Path):
@@ -37,7 +37,6 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         "history": {"training": history} if isinstance(history, list) else history or {},
         "groups": result.groups,
         "popularity": result.popularity,
-        **describe(prepared),
     }
     with whole_folder(DATA / "evaluate" / dataset / str(seed) / method) as out:
         write_json(out / "metrics.json", result.metrics)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.evaluate import describe, evaluate
+from glta.evaluate import evaluate
 from glta.groups import group_recall, item_group_accuracy, most_popular, popularity_groups
 from glta.metrics import ACCURACY, BEYOND_ACCURACY, accuracy, beyond_accuracy, gini, hits
 from glta.params import METRICS, Evaluate
@@ -208,13 +208,3 @@ def test_groups_without_test_items_have_no_metrics():
     assert "warm_users/ndcg@3" not in result.metrics
     assert result.metrics["ndcg@3"] == 0
     assert result.metrics["coverage@3"] == 0
-
-
-def test_describe():
-    text = describe(small_world())
-    assert text["text"] == {"title": 0.8, "description": 0.2, "categories": 0.2}
-    assert text["degrees"]["item"]["histogram"] == [
-        {"from": 0, "to": 0, "count": 3},
-        {"from": 1, "to": 1, "count": 1},
-        {"from": 2, "to": 3, "count": 1},
-    ]

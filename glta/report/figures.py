@@ -227,9 +227,11 @@ def reach(a: Analysis) -> Drawing | None:
 
 def degrees(a: Analysis, side: str) -> Drawing | None:
     """Draw how many users (items) have how many training interactions, in doubling bins."""
-    histogram = a.any_cell.summary["degrees"][side]["histogram"]
-    if not histogram:
+    found = (a.any_cell.summary.get("counts") or {}).get("degree", {}).get(side, {}).get("histogram", [])
+    filled = [place for place, b in enumerate(found) if b["count"]]
+    if not filled:
         return None
+    histogram = found[filled[0] :]
     top = max(b["count"] for b in histogram)
     labels = [f"{b['from']}" if b["from"] == b["to"] else f"{b['from']} to {b['to']}" for b in histogram]
     said = "; ".join(f"{label}: {b['count']}" for label, b in zip(labels, histogram, strict=True))

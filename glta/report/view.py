@@ -69,8 +69,6 @@ def dataset_view(a: Analysis) -> dict[str, Any]:
         "models": _models(a),
         "source": source,
         "counts": summary.get("counts") or {},
-        "degrees": summary.get("degrees") or {},
-        "text": summary.get("text") or {},
     } | {"drawn": drawn}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from glta.data.interactions import Interactions
+from glta.data.statistics import statistics
 from glta.files import write_json
 
 # how much of the truth a method sees, and how much it leans on popularity
@@ -45,7 +46,7 @@ def write_world(
     pl.DataFrame({"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}).write_parquet(
         cell / "prepare/users.parquet"
     )
-    pl.DataFrame(
+    items = pl.DataFrame(
         {
             "item": range(num_items),
             "item_id": [f"i{i}" for i in range(num_items)],
@@ -53,7 +54,8 @@ def write_world(
             "description": ["" if i % 7 == 0 else "words" for i in range(num_items)],
             "categories": [["fiction"] if i % 3 else [] for i in range(num_items)],
         }
-    ).write_parquet(cell / "prepare/items.parquet")
+    )
+    items.write_parquet(cell / "prepare/items.parquet")
     total = sum(map(len, parts.values()))
     read = {
         "step": "read",
@@ -71,8 +73,11 @@ def write_world(
         "dropped": 412,
         "why": "users and items with fewer than 5",
     }
-    counts = {name: len(rows) for name, rows in parts.items()} | {"users": num_users, "items": num_items, "target": 0}
-    write_json(cell / "prepare/counts.json", counts | {"density": total / num_users / num_items, "steps": [read, core]})
+    tables = [pl.read_parquet(cell / f"prepare/{name}.parquet") for name in parts]
+    unknown = {"rating": pl.lit(None, pl.Float64), "timestamp": pl.lit(None, pl.Int64)}
+    everything = pl.concat([t.select("user", "item") for t in tables]).with_columns(**unknown)
+    counts = {"seed": seed, "split": "random", "steps": [read, core], **statistics(everything, *tables, items)}
+    write_json(cell / "prepare/counts.json", counts)
     write_json(
         data / dataset / "download/source.json",
         {
