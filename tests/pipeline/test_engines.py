@@ -74,6 +74,10 @@ class Toy:
         with (self.folder / "engine.log").open("w") as log:
             return subprocess.Popen(cmd, cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True)
 
+    def output(self) -> str:
+        """Return what a started engine has said so far."""
+        return (self.folder / "engine.log").read_text()
+
     def executed(self) -> list[str]:
         """Return what the scripts have noted since the last call."""
         log = self.folder / "ran.log"
@@ -125,7 +129,7 @@ class Toy:
         """Wait until so many trainings stand still in the middle; return their process ids."""
         deadline = time.monotonic() + 60
         while len(found := [m.read_text() for m in self.folder.glob("training@*")]) < count or "" in found:
-            assert time.monotonic() < deadline, (self.folder / "engine.log").read_text()
+            assert time.monotonic() < deadline, self.output()
             time.sleep(0.1)
         return [int(pid) for pid in found]
 
@@ -261,7 +265,7 @@ def test_input_changed_while_a_stage_runs(toy):
     toy.set_steps(41)
     toy.release()
     assert engine.wait(60) != 0
-    assert "changed while it ran: fit.weight_steps" in (toy.folder / "engine.log").read_text()
+    assert "changed while it ran: fit.weight_steps" in toy.output()
     assert "FAILED" in {run.info.status for run in toy.runs()}
     assert toy.stale() >= set(TRAINS)
     toy.snakemake()
@@ -290,6 +294,7 @@ def test_killed_in_the_middle(toy):
         process = toy.start(*engine)
         writers = toy.wait_for_training()
         while len(toy.runs()) == runs:  # the run opens while the script works
+            assert process.poll() is None, toy.output()
             time.sleep(0.5)
         os.killpg(process.pid, sig)
         process.wait(60)
