@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from glta.params import Params
@@ -27,19 +26,13 @@ def main(params: Params) -> None:
 
 def records() -> tuple[Any, Any]:
     """Return costs and provenance as the runner recorded them, None where it did not."""
-
-    def found(read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except Exception as error:  # whatever the databases of the runs have: the results can be shown without them
-            print(f"report: costs and hashes are not recorded here ({type(error).__name__}: {error})", file=sys.stderr)
-            return None
-
     try:
         from pipeline.engine.costs import costs, provenance
-    except ImportError:  # by hand, without the runner's own requirements
+
+        return costs(), provenance()
+    except Exception as error:  # whatever the databases of the runs have: the results can be shown without them
+        print(f"report: costs and hashes are not recorded here ({type(error).__name__}: {error})", file=sys.stderr)
         return None, None
-    return found(costs), found(provenance)
 
 
 if __name__ == "__main__":
