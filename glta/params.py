@@ -13,6 +13,7 @@ SECTIONS = (
     "profile",
     "language",
     "pretrain",
+    "align",
     "align_items",
     "align_users",
     "fit",
@@ -80,7 +81,7 @@ class Profile(Section):
     max_words: int = Field(48, ge=4, description="an item's text is cut here")
     provider: Literal["extractive", "language_model", "endpoint"] = Field(
         "extractive",
-        description="who writes the user tags: keywords of their items, a Hugging Face causal model, an OpenAI-compatible server",
+        description="who writes user tags: keywords of their items, a Hugging Face causal model, or an OpenAI-compatible server",
     )
     num_tags: int = Field(6, ge=1, le=64, description="profile words per user")
     num_interests: int = Field(6, ge=1, le=64, description="predicted-interest words per user")
@@ -100,11 +101,6 @@ class Language(Section):
     sha256: str | None = Field(None, description="of the weights; refuse others. null: check the packaged model only")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, float32 on CPU")
     batch_tokens: int = Field(8192, ge=64, description="tokens of one forward pass when encoding texts")
-    lora_rank: int = Field(
-        0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments"
-    )
-    lora_alpha: float = Field(16, gt=0, description="LoRA scale")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="LoRA dropout")
 
 
 class Pretrain(Section):
@@ -123,6 +119,26 @@ class Pretrain(Section):
     epochs: Positive = Field(200, description="at most")
     evaluate_every: Positive = Field(2, description="epochs between validations")
     patience: Positive = Field(5, description="validations without a better NDCG@20 before stopping")
+
+
+class Align(Section):
+    """Set what both alignment stages share."""
+
+    targets: Literal["held_out", "all"] = Field(
+        "held_out", description="held_out: training items the graph has not seen; all: the leaky variant"
+    )
+    head: Literal["free", "tied"] = Field(
+        "free", description="free: linear map to the catalogue, as published; tied: low rank, to the item tokens"
+    )
+    head_rank: int = Field(128, ge=1, le=4096, description="rank of the tied head")
+    head_init: Literal["item_states", "random"] = Field(
+        "item_states", description="start of the free head: the item texts' states, or random"
+    )
+    lora_rank: int = Field(
+        0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments"
+    )
+    lora_alpha: float = Field(16, gt=0, description="LoRA scale")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="LoRA dropout")
 
 
 class AlignItems(Section):
@@ -146,16 +162,6 @@ class AlignUsers(Section):
     tag_tokens: int = Field(10, ge=0, le=512, description="profile tokens are cut here; 0: the ablation without them")
     interest_tokens: int = Field(10, ge=0, le=512, description="prediction tokens are cut here; 0: the ablation without them")
     user_token: bool = Field(True, description="false: the ablation without user alignment (the user's id as plain text)")
-    targets: Literal["held_out", "all"] = Field(
-        "held_out", description="held_out: training items the graph has not seen; all: the leaky variant"
-    )
-    head: Literal["free", "tied"] = Field(
-        "free", description="free: linear map to the catalogue, as published; tied: low rank, to the item tokens"
-    )
-    head_rank: int = Field(128, ge=1, le=4096, description="rank of the tied head")
-    head_init: Literal["item_states", "random"] = Field(
-        "item_states", description="start of the free head: the item texts' states, or random"
-    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="prompts a step")
@@ -219,6 +225,7 @@ class Params(Section):
     profile: Profile = Profile()
     language: Language = Language()
     pretrain: Pretrain = Pretrain()
+    align: Align = Align()
     align_items: AlignItems = AlignItems()
     align_users: AlignUsers = AlignUsers()
     fit: Fit = Fit()

@@ -19,11 +19,11 @@ def main(params: Params, dataset: str, seed: int) -> None:
     prepared = Prepared.load(source / "prepare")
     aligner, history = align_items(
         load_language(params.language),
-        load_nodes(source / "pretrain", prepared, params.align_users).training,
+        load_nodes(source / "pretrain", prepared, params.align).training,
         pl.read_parquet(source / "profile" / "items.parquet")["text"].to_list(),
         load_arrays(source / "profile" / "states.safetensors")[0]["item"],
         params.align_items,
-        params.align_users,
+        params.align,
         seed,
         checkpoint=checkpoint_folder(),
         on_epoch=record_epoch,

@@ -20,12 +20,16 @@ def main(params: Params, dataset: str, seed: int) -> None:
     prepared = Prepared.load(folder(dataset, seed, "prepare"))
     texts = item_texts(prepared.items, params.profile)
     provider = make_provider(params.profile)
-    words, counts = user_words(prepared.items, texts, prepared.train, params.profile, provider and Cached(provider))
+    asked = provider and Cached(provider)
+    words, counts = user_words(prepared.items, texts, prepared.train, params.profile, asked)
+    # alignment trains on prompts that must not tell its targets, so they show words of the graph's items alone
+    graph_words, _ = user_words(prepared.items, texts, prepared.graph, params.profile, asked)
+    words = words.with_columns(graph_words.select(pl.col("tags", "interests").name.prefix("graph_")))
     language = load_language(params.language)
     states = language.encode(texts["text"].to_list(), params.language.batch_tokens)
     with whole_folder(folder(dataset, seed, "profile")) as out:
         texts.write_parquet(out / "items.parquet")
-        words.with_columns(pl.col("tags", "interests").list.join(", ")).write_parquet(out / "users.parquet")
+        words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(out / "users.parquet")
         save_arrays(out / "states.safetensors", {"item": states})
         about = {
             "provider": provider.identity if provider else {"provider": "extractive"},

@@ -14,21 +14,23 @@ from glta.align.aligner import Aligner, FreeHead, Nodes, TiedHead, projector
 from glta.align.loop import fit
 from glta.align.prompts import Templates, equal_length_batches
 from glta.models.language import Language
-from glta.params import AlignItems, AlignUsers
+from glta.params import Align, AlignItems
 from glta.training import epoch_rng
 
 VALIDATION = 2**31 - 1  # an "epoch" that training never reaches: its groups and orders are the validation prompts
 
 
-def new_aligner(language: Language, nodes: Nodes, states_IH: np.ndarray, users: AlignUsers, seed: int) -> Aligner:
-    """Make the untrained item projector and head, deterministically from the seed."""
+def new_aligner(language: Language, nodes: Nodes, states_IH: np.ndarray, shared: Align, seed: int) -> Aligner:
+    """Make the untrained item projector, head and, by switch, adapters, deterministically from the seed."""
+    if shared.lora_rank:
+        language.add_lora(shared)
     generator = torch.Generator().manual_seed(seed)
     project = projector(nodes.item, language, generator)
     num_items = nodes.item.shape[0]
-    if users.head == "tied":
-        head = TiedHead(language.width, num_items, users.head_rank, generator)
+    if shared.head == "tied":
+        head = TiedHead(language.width, num_items, shared.head_rank, generator)
     else:
-        start = torch.from_numpy(states_IH) if users.head_init == "item_states" else None
+        start = torch.from_numpy(states_IH) if shared.head_init == "item_states" else None
         head = FreeHead(language.width, num_items, generator, start)
     return Aligner(language, project, None, head).to(language.device)
 
@@ -56,7 +58,7 @@ def align_items(
     texts: Sequence[str],
     states_IH: np.ndarray,
     params: AlignItems,
-    users: AlignUsers,
+    shared: Align,
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
@@ -68,7 +70,7 @@ def align_items(
     """
     templates = Templates(language)
     nodes = nodes.to(language.device)
-    aligner = new_aligner(language, nodes, states_IH, users, seed)
+    aligner = new_aligner(language, nodes, states_IH, shared, seed)
     if not params.enabled:
         return aligner, []
     descriptions = language.tokens(texts, params.description_tokens)

@@ -10,7 +10,7 @@ import torch
 from glta.align.aligner import Nodes
 from glta.data.prepared import Prepared
 from glta.graph.lightgcn import LightGCN
-from glta.params import AlignUsers
+from glta.params import Align
 
 
 class GraphNodes(NamedTuple):
@@ -20,13 +20,13 @@ class GraphNodes(NamedTuple):
     serving: Nodes
 
 
-def load_nodes(pretrain: Path, prepared: Prepared, params: AlignUsers) -> GraphNodes:
-    """Propagate the layer-0 embeddings that fit params.targets. pretrain: folder with all/ and graph/.
+def load_nodes(pretrain: Path, prepared: Prepared, shared: Align) -> GraphNodes:
+    """Propagate the layer-0 embeddings that fit shared.targets. pretrain: folder with all/ and graph/.
 
     held_out: LightGCN was trained on the graph's edges alone, so no target has touched a node embedding; serving
     propagates the same layer 0 over all training edges. all: trained and propagated on every training edge (leaky).
     """
-    held_out = params.targets == "held_out"
+    held_out = shared.targets == "held_out"
     model = LightGCN.load(pretrain / ("graph" if held_out else "all"))
 
     def over(graph) -> Nodes:

@@ -76,12 +76,8 @@ class Templates:
         tags: list[int],
         interests: list[int],
         read_outs: int,
-        chosen: Sequence[int] = (),
     ) -> Prompt:
-        """Stage 3: the user (a node, or the words of an id), context items, profile and prediction tokens.
-
-        chosen: items already given, for autoregressive reading; they stand before the read-outs.
-        """
+        """Stage 3: the user (a node, or the words of an id), context items, profile and prediction tokens."""
         who = words(user) if isinstance(user, list) else nodes(USER, [user])
         body = [*self._label[CHOOSE], *self._label["user:"], *who]
         if len(context):
@@ -90,7 +86,7 @@ class Templates:
             body += [*self._label["tags:"], *words(tags)]
         if interests:
             body += [*self._label["interests:"], *words(interests)]
-        body += [*self._label["answer:"], *nodes(ITEM, chosen)]
+        body += self._label["answer:"]
         return self._prompt(body, read_outs)
 
 

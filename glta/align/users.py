@@ -11,11 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from glta.align.aligner import Aligner, Nodes, projector
+from glta.align.aligner import Aligner, projector
 from glta.align.loop import fit, read_states
+from glta.align.nodes import GraphNodes
 from glta.align.prompts import Prompt, Templates, equal_length_batches
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
+from glta.models.language import Language
 from glta.params import AlignUsers
 from glta.training import epoch_rng
 from glta.validation import validation_ndcg
@@ -34,63 +36,62 @@ class UserPrompts:
     interests: Sequence[list[int]]
     params: AlignUsers
 
-    def one(self, user: int, context: np.ndarray, chosen: Sequence[int] = (), read_outs: int | None = None) -> Prompt:
-        return self.templates.choose(
-            self.who[user], context, self.tags[user], self.interests[user], read_outs or self.params.read_outs, chosen
-        )
+    @classmethod
+    def of(cls, language: Language, user_ids: Sequence[str], tags, interests, params: AlignUsers) -> UserPrompts:
+        """Tokenize what the prompts say about users. user_ids, tags, interests: (U,) texts."""
+        who = list(range(len(user_ids))) if params.user_token else language.tokens([f"user {i}" for i in user_ids])
+
+        def cut(texts, limit: int) -> list[list[int]]:
+            return language.tokens(list(texts), limit) if limit else [[] for _ in user_ids]
+
+        words = cut(tags, params.tag_tokens), cut(interests, params.interest_tokens)
+        return cls(Templates(language), who, *words, params)
+
+    def one(self, user: int, context: np.ndarray) -> Prompt:
+        """Build the prompt of one user; of the context items, in random order, the first context_items are shown."""
+        context = context[: self.params.context_items]
+        return self.templates.choose(self.who[user], context, self.tags[user], self.interests[user], self.params.read_outs)
 
     def serving(self, train: Interactions, seed: int) -> list[Prompt]:
-        """Build the prompt of every user from training items: at most context_items of them, drawn once."""
-        rng, size = epoch_rng(seed, SERVING, stream=3), self.params.context_items
-        return [self.one(u, draw(train.items_of(u), size, rng)) for u in range(train.num_users)]
+        """Build the prompt of every user from training items, drawn once."""
+        rng = epoch_rng(seed, SERVING, stream=3)
+        return [self.one(user, rng.permutation(train.items_of(user))) for user in range(train.num_users)]
 
 
-def user_prompts(aligner: Aligner, prepared: Prepared, tags, interests, params: AlignUsers) -> UserPrompts:
-    """Tokenize what the prompts say about users. tags, interests: (U,) texts."""
-    language = aligner.language
-    ids = prepared.users["user_id"].to_list()
-    who = list(range(len(ids))) if params.user_token else language.tokens([f"user {i}" for i in ids])
-
-    def cut(texts, limit: int) -> list[list[int]]:
-        return language.tokens(list(texts), limit) if limit else [[] for _ in ids]
-
-    return UserPrompts(Templates(language), who, cut(tags, params.tag_tokens), cut(interests, params.interest_tokens), params)
-
-
-def draw(items: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw up to `size` of the items, in random order."""
-    return rng.permutation(items)[:size]
-
-
-def training_examples(prompts: UserPrompts, prepared: Prepared, rng: np.random.Generator) -> list[tuple]:
+def training_examples(
+    prompts: UserPrompts, prepared: Prepared, targets: str, rng: np.random.Generator
+) -> list[tuple[Prompt, np.ndarray]]:
     """Draw one example a user: (prompt, targets (K,)), context and targets disjoint, both training items.
 
     targets "held_out": the context comes from the graph's edges, the targets from those kept out of it (remedy against
     the leak through node embeddings). "all": both from all training edges, the leaky variant, kept for comparison.
     """
-    params, examples = prompts.params, []
+    read_outs, examples = prompts.params.read_outs, []
     for user in range(prepared.train.num_users):
-        if params.targets == "held_out":
-            context, pool = prepared.graph.items_of(user), rng.permutation(prepared.target.items_of(user))
+        if targets == "held_out":
+            context, pool = prepared.graph.items_of(user), prepared.target.items_of(user)
+            context, pool = rng.permutation(context), rng.permutation(pool)[:read_outs]
         else:
             items = rng.permutation(prepared.train.items_of(user))
-            num_targets = max(1, min(params.read_outs, items.size // 2))
-            context, pool = items[num_targets:], items[:num_targets]
+            cut = min(read_outs, items.size // 2)
+            context, pool = items[cut:], items[:cut]
         if not pool.size:
             continue
-        target = np.full(params.read_outs, IGNORE, np.int64)
-        target[: pool.size] = pool[: params.read_outs]
-        examples.append((prompts.one(user, draw(context, params.context_items, rng)), target))
+        target = np.full(read_outs, IGNORE, np.int64)
+        target[: pool.size] = pool
+        examples.append((prompts.one(user, context), target))
+    if not examples:
+        raise ValueError("no user has a training item to serve as target: raise prepare.target_share or prepare.user_core")
     return examples
 
 
 def align_users(
     aligner: Aligner,
     prepared: Prepared,
-    training: Nodes,
-    serving: Nodes,
+    nodes: GraphNodes,
     prompts: UserPrompts,
-    params: AlignUsers,
+    serving_prompts: list[Prompt],
+    targets: str,
     train_item_projector: bool,
     seed: int,
     batch_tokens: int,
@@ -99,21 +100,21 @@ def align_users(
 ) -> tuple[torch.Tensor, list[dict]]:
     """Train user projector and head (GLTA stage 3), continuing the aligner of stage 2, which is changed in place.
 
-    training, serving: node embeddings propagated over the graph's edges, and over all training edges. The item projector
-    stays frozen unless stage 2 was left out. Loss: cross-entropy over the catalogue at each read-out that has a target.
+    prompts: for training; their words come from the graph's items. serving_prompts: one a user, from all training items.
+    targets: see `training_examples`. The item projector stays frozen unless stage 2 was left out.
+    Loss: cross-entropy over the catalogue at each read-out that has a target.
     Validation: NDCG@20 of the first read-out's logits. Returns the states of all users (U, K, H), and the history.
     """
-    device = aligner.language.device
-    training, serving = training.to(device), serving.to(device)
+    device, params = aligner.language.device, prompts.params
+    training, serving = nodes.training.to(device), nodes.serving.to(device)
     if params.user_token:
         generator = torch.Generator().manual_seed(seed)
         aligner.user_projector = projector(training.user, aligner.language, generator).to(device)
     aligner.item_projector.requires_grad_(train_item_projector)
-    serving_prompts = prompts.serving(prepared.train, seed)
 
     def batches(epoch: int) -> list[list[tuple]]:
         rng = epoch_rng(seed, epoch, stream=3)
-        examples = training_examples(prompts, prepared, rng)
+        examples = training_examples(prompts, prepared, targets, rng)
         lengths = np.array([len(p) for p, _ in examples])
         return [[examples[i] for i in batch] for batch in equal_length_batches(lengths, params.batch_size, rng)]
 

@@ -128,8 +128,7 @@ def save_aligner(folder: Path, aligner: Aligner, prompts: list[Prompt], nodes, p
             "trainable_parameters": int(sum(np.prod(shape) for shape in trained.values())),
             "trained": trained,
             "language": params.language.model_dump(),
-            "head": params.align_users.head,
-            "head_rank": params.align_users.head_rank,
+            "align": params.align.model_dump(),
             **extra,
         },
     )
@@ -142,16 +141,19 @@ def load_aligner(folder: Path) -> tuple[Aligner, list[Prompt], Nodes]:
     from glta.align.aligner import Aligner, FreeHead, Nodes, TiedHead
     from glta.align.prompts import Prompt
     from glta.models.language import load_language
-    from glta.params import Language
+    from glta.params import Align, Language
     from glta.training import load_tensors
 
     tensors, _ = load_tensors(Path(folder) / "aligner.safetensors")
     about = read_json(Path(folder) / "model.json")
+    shared = Align.model_validate(about["align"])
     language = load_language(Language.model_validate(about["language"]))
+    if shared.lora_rank:
+        language.add_lora(shared)
     nodes = Nodes(tensors["nodes.user"], tensors["nodes.item"])
     generator, width, num_items = torch.Generator(), language.width, nodes.item.shape[0]
-    tied = about["head"] == "tied"
-    head = TiedHead(width, num_items, about["head_rank"], generator) if tied else FreeHead(width, num_items, generator)
+    tied = shared.head == "tied"
+    head = TiedHead(width, num_items, shared.head_rank, generator) if tied else FreeHead(width, num_items, generator)
     linear = [torch.nn.Linear(nodes.item.shape[1], width) for _ in range(2)]
     aligner = Aligner(language, linear[0], linear[1] if "user_projector.weight" in tensors else None, head)
     aligner.load(tensors)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from glta.files import sha256_of
+from glta.params import Align
 from glta.params import Language as LanguageParams
 from glta.progress import bar
 
@@ -51,7 +52,7 @@ def model_folder(model: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = ["*.safetensors", "*.json", "*.txt", "*.model"]
+        wanted = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
         return Path(snapshot_download(model, allow_patterns=wanted))
     except Exception as error:  # the hub client raises many types, all of which mean the same here
         reason = str(error).splitlines()[0]
@@ -125,7 +126,7 @@ class Language:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             return self.model(inputs_embeds=embeds_BTH).last_hidden_state.float()
 
-    def add_lora(self, params: LanguageParams) -> None:
+    def add_lora(self, params: Align) -> None:
         """Add trainable low-rank adapters to every linear map (Hu et al. 2022); the weights themselves stay frozen."""
         from peft import LoraConfig, get_peft_model
 
@@ -190,7 +191,4 @@ def load_language(params: LanguageParams, device: str | None = None) -> Language
     if where.type == "cuda":
         model = model.to(precision)
     model.requires_grad_(False).eval().to(where)
-    language = Language(params.model, sha256, model, tokenizer, where, precision)
-    if params.lora_rank:
-        language.add_lora(params)
-    return language
+    return Language(params.model, sha256, model, tokenizer, where, precision)

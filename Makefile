@@ -1,0 +1,53 @@
+# make run: install, then the whole pipeline on the synthetic sample. make test: install, then the tests.
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test test-slow ui lint lock pull push clean
+
+run: $(READY)
+	$(BIN)/snakemake --cores $(CORES)
+	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile
+	$(BIN)/glta params sync --check
+	$(BIN)/pytest -m "not slow" -n 2
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow
+
+ui: $(READY)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+
+lint: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile
+
+pull: $(READY)
+	$(BIN)/dvc pull --run-cache
+
+push: $(READY)
+	$(BIN)/dvc push --run-cache
+
+# CUDA's libraries are left out of the lock: torch's own metadata pins them where they are wanted, and a CPU build of
+# torch must not drag them in.
+lock: $(READY)
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra dev pyproject.toml --no-annotate --no-header \
+	  | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf .snakemake .pipe .cache data/report/index.html data/report/figures
+	find data -mindepth 1 -maxdepth 1 ! -name report -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --progress-bar off -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $(READY)
