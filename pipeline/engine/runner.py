@@ -27,10 +27,17 @@ def die_with_parent(sig: int) -> None:
     ctypes.CDLL(None).prctl(1, sig)
 
 
-def stop(*_) -> None:
-    """Leave through main's `finally`. SIGTERM comes more than once: from the process group, and from a dying parent."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(143)
+def stop(signum: int, _) -> None:
+    """Leave through the `finally` of the stage. SIGTERM comes more than once: from the group, and from a dying parent."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + signum)
+
+
+def prepare_script() -> None:
+    """Bind the script to this process, which also ends it at Ctrl-C: then nothing else has a say, or a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(signal.SIGKILL)
 
 
 def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
@@ -53,7 +60,8 @@ def environment(before: Snapshot, checkpoint: Path, records: Path) -> dict[str, 
 
 def main(cmd: list[str]) -> int:
     die_with_parent(signal.SIGTERM)  # else the stage outlives a killed dvc and goes on writing
-    signal.signal(signal.SIGTERM, stop)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
     try:
         load_params()
     except ParamsError as error:
@@ -75,9 +83,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
     records.unlink(missing_ok=True)
 
     started, ended = time.monotonic(), []
-    script = subprocess.Popen(
-        cmd, env=environment(before, checkpoint, records), preexec_fn=lambda: die_with_parent(signal.SIGKILL)
-    )
+    script = subprocess.Popen(cmd, env=environment(before, checkpoint, records), preexec_fn=prepare_script)
     waiter = threading.Thread(target=lambda: (script.wait(), ended.append(time.monotonic())), daemon=True)
     waiter.start()
     run, error = None, "interrupted"
