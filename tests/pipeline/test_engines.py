@@ -38,7 +38,7 @@ class Toy:
         from glta.params import Params, render_params
 
         shutil.copytree(REPOSITORY / "tests/pipeline/toy", folder / "toy")
-        (folder / "toy/dvc.yaml").rename(folder / "dvc.yaml")
+        (folder / "toy/stages.yaml").rename(folder / "dvc.yaml")  # DVC would read a dvc.yaml below tests/ as ours
         shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
         for name in ("Snakefile", ".dvcignore"):
             shutil.copy(REPOSITORY / name, folder / name)
