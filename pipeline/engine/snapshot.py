@@ -69,9 +69,10 @@ class Workspace:
                 if not made and self._repo.cache.local.exists(_md5(path)):
                     path.unlink()
                     removed.append(path.as_posix())
-            for folder in sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True):
-                if not any(folder.iterdir()):
-                    folder.rmdir()
+                    for parent in path.parents:
+                        if parent == top or any(parent.iterdir()):
+                            break
+                        parent.rmdir()
         return removed
 
 

@@ -257,6 +257,7 @@ def test_matrix_entries_come_and_go(toy):
     toy.assert_clean()
 
 
+@pytest.mark.slow
 def test_input_changed_while_a_stage_runs(toy):
     toy.set_steps(31)
     toy.hold()
