@@ -32,17 +32,22 @@ def sync(
     """Rewrite params.yaml with its values, today's comments, and every key that is missing."""
     import difflib
 
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML, YAMLError
 
     from glta.files import write_whole
-    from glta.params import SECTIONS, Params, check_params, render_params
+    from glta.params import SECTIONS, Params, check_params, load_params, render_params
 
     old = file.read_text(encoding="utf-8") if file.exists() else ""
-    data = (YAML(typ="safe").load(old) if old else None) or Params().model_dump()
-    overrides = data.setdefault("overrides", None) or {}
-    for dataset in data.get("datasets") or []:  # what a stage depends on must be there, also when it is empty
-        overrides[dataset] = {section: {} for section in SECTIONS} | (overrides.get(dataset) or {})
-    new = render_params(check_params(data | {"overrides": overrides}, str(file)))
+    try:
+        data = YAML(typ="safe").load(old) or Params().model_dump()
+        overrides = dict(data.get("overrides") or {})
+        for dataset in data.get("datasets") or []:  # what a stage depends on must be there, also when it is empty
+            overrides[dataset] = {section: {} for section in SECTIONS} | (overrides.get(dataset) or {})
+        data |= {"overrides": overrides}
+    except (YAMLError, AttributeError, TypeError, ValueError):  # not of this form: let the check say how
+        load_params(file)
+        raise
+    new = render_params(check_params(data, str(file)))
     if check and new != old:
         diff = difflib.unified_diff(old.splitlines(), new.splitlines(), str(file), "generated", lineterm="")
         typer.echo("\n".join(diff))

@@ -24,10 +24,13 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     metadata = {"meta": json.dumps(meta, sort_keys=True)} if meta is not None else None
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata=metadata)
-    with open(partial, "rb+") as f:
-        os.fsync(f.fileno())
-    partial.replace(path)
+    try:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata=metadata)
+        with open(partial, "rb+") as f:
+            os.fsync(f.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict]:

@@ -1,0 +1,214 @@
+"""Parameters: every mistake is named with its file, key, value and fix, and params.yaml is what the code generates."""
+
+import difflib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from glta.params import SECTIONS, Params, ParamsError, check_params, load_params, render_params
+
+COMMITTED = Path(__file__).parents[1] / "params.yaml"
+
+
+def defaults(**changes) -> dict:
+    """A whole, valid mapping, with some sections or entries changed."""
+    whole = Params().model_dump() | {"overrides": {"sample": {section: {} for section in SECTIONS}}}
+    for key, value in changes.items():
+        whole[key] = whole[key] | value if isinstance(whole[key], dict) else value
+    return whole
+
+
+def overridden(**sections) -> dict:
+    return {"overrides": {"sample": {section: {} for section in SECTIONS} | sections}}
+
+
+def mistake(**changes) -> str:
+    with pytest.raises(ParamsError) as caught:
+        check_params(defaults(**changes), "some.yaml")
+    return str(caught.value)
+
+
+def test_defaults_are_valid():
+    assert check_params(defaults()).datasets == ["sample"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "nearest"),
+    [
+        ({"pretrain": {"learning_rat": 0.1}}, "pretrain.learning_rat = 0.1", "learning_rate"),
+        ({"align_users": {"readouts": 3}}, "align_users.readouts = 3", "read_outs"),
+        ({"tables": {"mine": {"interactions": "a.csv", "titel": "t"}}}, "tables.mine.titel = 't'", "title"),
+        (overridden(pretrain={"epoch": 3}), "overrides.sample.pretrain.epoch = 3", "epochs"),
+        (overridden(pretrian={}), "overrides.sample.pretrian", "pretrain"),
+        ({"datasets": ["sampel"]}, "datasets: unknown dataset sampel", "sample"),
+        ({"methods": ["lightgcn", "glta", "lihgtgcn"]}, "methods: unknown method lihgtgcn", "lightgcn"),
+        ({"baselines": ["text-kn", "popularity"]}, "baselines: unknown method text-kn", "text-knn"),
+        ({"report": {"metric": "ncdg@20"}}, "report.metric = ncdg@20", "ndcg@20"),
+    ],
+)
+def test_unknown_name_is_told_with_the_nearest(changes, where, nearest):
+    said = mistake(**changes)
+    assert said.startswith("some.yaml ")
+    assert where in said
+    assert f"nearest is {nearest}" in said
+
+
+def test_unknown_section_is_told_with_the_nearest():
+    with pytest.raises(ParamsError, match=r"some.yaml pretrian = .*unknown key; nearest is pretrain"):
+        check_params(defaults() | {"pretrian": {"epochs": 3}}, "some.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "must"),
+    [
+        ({"pretrain": {"learning_rate": -1}}, "pretrain.learning_rate = -1", "> 0"),
+        ({"pretrain": {"learning_rate": 1.5}}, "pretrain.learning_rate = 1.5", "<= 1"),
+        ({"prepare": {"test_share": 1.0}}, "prepare.test_share = 1.0", "< 1"),
+        ({"prepare": {"user_core": 0}}, "prepare.user_core = 0", ">= 1"),
+        ({"pretrain": {"epochs": "many"}}, "pretrain.epochs = 'many'", "integer"),
+        ({"pretrain": {"epochs": 2.5}}, "pretrain.epochs = 2.5", "integer"),
+        ({"prepare": {"split": "randon"}}, "prepare.split = 'randon'", "'random', 'leave_last_out' or 'global_time'"),
+        ({"seeds": [0, -3]}, "seeds.1 = -3", ">= 0"),
+        ({"datasets": []}, "datasets = []", "at least 1"),
+        (overridden(pretrain={"epochs": 0}), "overrides.sample.pretrain.epochs = 0", ">= 1"),
+        ({"tables": {"mine": {"interactions": 7}}}, "tables.mine.interactions = 7", "string"),
+        ({"tables": {"mine": {"items": "a.csv"}}}, "tables.mine.interactions", "is required"),
+        ({"prepare": {"valid_share": 0.5, "test_share": 0.5}}, "prepare.valid_share + prepare.test_share = 1.0", "< 1"),
+        ({"recommend": {"k": 10}}, "recommend.k = 10", ">= the largest of evaluate.cutoffs, 20"),
+        (overridden(recommend={"k": 10}), "recommend.k = 10 (dataset sample)", ">= the largest of evaluate.cutoffs, 20"),
+        ({"profile": {"provider": "language_model"}}, "profile.generator", "needs a hub id or folder"),
+        ({"profile": {"provider": "endpoint"}}, "profile.endpoint", "needs endpoint and endpoint_model"),
+        ({"report": {"reference": "svd"}}, "report.reference = svd", "must be one of methods"),
+        ({"tables": {"ml-1m": {"interactions": "a.csv"}}}, "tables.ml-1m", "choose another"),
+        ({"baselines": ["text-knn", "lightgcn", "lightgcn-text-knn"]}, "methods: popularity", "add it to baselines"),
+    ],
+)
+def test_wrong_value_is_told_with_its_range(changes, where, must):
+    said = mistake(**changes)
+    assert where in said.splitlines()[0]
+    assert must in said.splitlines()[0]
+
+
+def test_wrong_override_is_named_once_and_within_its_dataset():
+    assert mistake(**overridden(pretrain={"epochs": 0, "batch_size": 0})).count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["datasets", "seeds", "methods", "baselines"])
+def test_duplicate_entries_are_refused(key):
+    twice = defaults()[key] * 2
+    assert mistake(**{key: twice}) == f"some.yaml {key} = {twice}: names an entry twice"
+
+
+def test_missing_override_entry_names_the_command_that_adds_it():
+    whole = defaults()
+    del whole["overrides"]["sample"]["fit"]
+    with pytest.raises(ParamsError, match=r"overrides\.sample: needs .*glta params sync"):
+        check_params(whole)
+
+
+def test_overrides_hold_for_one_dataset_only():
+    params = check_params(defaults(**overridden(pretrain={"epochs": 3})))
+    assert params.for_dataset("sample").pretrain.epochs == 3
+    assert params.for_dataset("sample").pretrain.batch_size == Params().pretrain.batch_size
+    assert params.for_dataset("ml-1m") == params
+    assert params.pretrain.epochs == Params().pretrain.epochs != 3
+
+
+def test_never_changes():
+    with pytest.raises(ValidationError):
+        Params().pretrain.epochs = 3
+    with pytest.raises(ValidationError):
+        Params().seeds = [3]
+
+
+TEXTS = [
+    "",
+    "no",
+    "on",
+    "null",
+    "1e3",
+    "12",
+    "a: b",
+    "#",
+    "a#b",
+    '"',
+    "\\",
+    "ü",
+    " x ",
+    "~",
+    "x\ny",
+    "2024-01-01",
+    "-",
+    "|",
+    "nan",
+]
+
+
+def test_what_is_rendered_loads_as_the_same(tmp_path):
+    tables = {f"t{i}": {"interactions": text, "title": text, "rating": None} for i, text in enumerate(TEXTS)}
+    params = check_params(
+        defaults(
+            **overridden(pretrain={"learning_rate": 1e-7}, language={"model": "a/b-c.d"}, profile={"text": ["title"]}),
+            tables=tables,
+            prepare={"min_rating": 3.5, "max_bad_share": 1e-05},
+            pretrain={"l2": 1e-12, "init_std": 1e16},
+            seeds=[3, 1],
+        )
+    )
+    path = tmp_path / "params.yaml"
+    path.write_text(render_params(params), encoding="utf-8")
+    loaded = load_params(path)
+    assert loaded.model_dump(exclude={"overrides"}) == params.model_dump(exclude={"overrides"})
+    assert loaded.for_dataset("sample") == params.for_dataset("sample").model_copy(update={"overrides": loaded.overrides})
+    assert render_params(loaded) == render_params(params)
+
+
+def test_every_key_is_rendered_with_its_comment():
+    lines = render_params(Params()).splitlines()
+    for section in (*SECTIONS, "report"):
+        start = lines.index(f"{section}:")
+        keys = list(type(getattr(Params(), section)).model_fields)
+        for key, line in zip(keys, lines[start + 1 :], strict=False):
+            assert line.startswith(f"  {key}: ")
+            assert "  # " in line
+
+
+def test_committed_file_is_what_the_code_generates():
+    found, expected = COMMITTED.read_text(encoding="utf-8"), render_params(load_params(COMMITTED))
+    diff = difflib.unified_diff(found.splitlines(), expected.splitlines(), "params.yaml", "generated", lineterm="")
+    assert found == expected, "run `glta params sync`:\n" + "\n".join(diff)
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(render_params(Params()).replace("learning_rate: 0.005", "learning_rate: 1e-3"))
+    assert load_params(path).pretrain.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\t- x", "a: 1\na: 2"])
+def test_unreadable_file_is_named(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match=r"broken\.yaml: not readable as YAML"):
+        load_params(path)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "word"])
+def test_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "other.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match=r"other\.yaml: must be a mapping.*glta params sync"):
+        load_params(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ParamsError, match=r"binary\.yaml: not readable"):
+        load_params(path)
+
+
+def test_missing_file_names_the_command_that_writes_it(tmp_path):
+    with pytest.raises(ParamsError, match=r"absent\.yaml: no such file; `glta params sync`"):
+        load_params(tmp_path / "absent.yaml")
