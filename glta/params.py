@@ -81,7 +81,7 @@ class Profile(Section):
     max_words: int = Field(48, ge=4, description="an item's text is cut here")
     provider: Literal["extractive", "language_model", "endpoint"] = Field(
         "extractive",
-        description="who writes user tags: keywords of their items, a Hugging Face causal model, or an OpenAI-compatible server",
+        description="who writes user tags: keywords of their items, a Hugging Face causal model, an OpenAI-compatible server",
     )
     num_tags: int = Field(6, ge=1, le=64, description="profile words per user")
     num_interests: int = Field(6, ge=1, le=64, description="predicted-interest words per user")
@@ -131,13 +131,13 @@ class Align(Section):
         "free", description="free: linear map to the catalogue, as published; tied: low rank, to the item tokens"
     )
     head_rank: int = Field(128, ge=1, le=4096, description="rank of the tied head")
-    head_init: Literal["item_states", "random"] = Field(
-        "item_states", description="start of the free head: the item texts' states, or random"
+    head_init: Literal["matched", "random"] = Field(
+        "matched", description="start of the free head: solved to match graph and text, or random; a tied head starts random"
     )
     lora_rank: int = Field(
         0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments"
     )
-    lora_alpha: float = Field(16, gt=0, description="LoRA scale")
+    lora_alpha: float = Field(16.0, gt=0, description="LoRA scale")
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="LoRA dropout")
 
 
@@ -147,7 +147,8 @@ class AlignItems(Section):
     enabled: bool = Field(True, description="false: the paper's ablation without item-text alignment")
     items_per_prompt: int = Field(6, ge=2, le=64, description="items shuffled in one prompt, and read-out positions")
     description_tokens: int = Field(10, ge=1, le=512, description="an item's text is cut here")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="AdamW, of projectors and adapters")
+    head_learning_rate: float = Field(3e-4, gt=0, le=1, description="AdamW, of the head")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="prompts a step")
     epochs: Positive = Field(6, description="at most; an epoch shows every item once")
@@ -162,7 +163,8 @@ class AlignUsers(Section):
     tag_tokens: int = Field(10, ge=0, le=512, description="profile tokens are cut here; 0: the ablation without them")
     interest_tokens: int = Field(10, ge=0, le=512, description="prediction tokens are cut here; 0: the ablation without them")
     user_token: bool = Field(True, description="false: the ablation without user alignment (the user's id as plain text)")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW, of projectors and adapters")
+    head_learning_rate: float = Field(1e-5, gt=0, le=1, description="AdamW, of the head")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="prompts a step")
     epochs: Positive = Field(10, description="at most")
@@ -256,7 +258,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; `glta params sync` writes one with the defaults") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not readable as YAML: {error}") from None
+        raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ParamsError(f"{path}: must be a mapping of parameters; `glta params sync` writes one with the defaults")
     return check_params(data, str(path))

@@ -22,7 +22,7 @@ def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     torch.topk breaks ties arbitrarily, so the (k+1)-th score is fetched too: only where it equals the k-th
     can the wrong items have been chosen, and only those rows are done again.
     """
-    num_rows, num_items = scores_BI.shape
+    num_items = scores_BI.shape[1]
     width = min(k, num_items)
     best, item = scores_BI.topk(min(k + 1, num_items), dim=1)
     if best.isnan().any():  # topk puts NaN first, so looking at the winners is enough

@@ -25,6 +25,7 @@ def main(params: Params, dataset: str, seed: int) -> None:
         params.align_items,
         params.align,
         seed,
+        params.language.batch_tokens,
         checkpoint=checkpoint_folder(),
         on_epoch=record_epoch,
     )

@@ -23,7 +23,7 @@ def main(params: Params, dataset: str, seed: int) -> None:
     nodes = load_nodes(source / "pretrain", prepared, params.align)
     states = load_arrays(source / "profile" / "states.safetensors")[0]["item"]
     language = load_language(params.language)
-    aligner = new_aligner(language, nodes.training, states, params.align, seed)
+    aligner = new_aligner(language, nodes.training, params.align, seed)
     tensors, about = load_tensors(source / "align_items" / "model.safetensors")
     aligner.load(tensors)
     profile = pl.read_parquet(source / "profile" / "users.parquet")
@@ -39,7 +39,8 @@ def main(params: Params, dataset: str, seed: int) -> None:
         nodes,
         prompts,
         serving,
-        params.align.targets,
+        params.align,
+        states,
         train_item_projector=not about["enabled"],
         seed=seed,
         batch_tokens=params.language.batch_tokens,

@@ -1,6 +1,6 @@
 """The trained parts of GLTA around the frozen language model: projectors and the logits-matching head."""
 
-# B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width, R rank of the tied head
+# B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from glta.align.heads import Head
 from glta.align.prompts import ITEM, READ_OUT, USER, WORD, Prompt
 from glta.models.language import Language
 
@@ -43,46 +44,6 @@ def projector(nodes_ND: torch.Tensor, language: Language, generator: torch.Gener
     return linear
 
 
-class FreeHead(nn.Linear):
-    """Map states (..., H) to item logits (..., I): graph-language logits matching as published."""
-
-    def __init__(self, width: int, num_items: int, generator: torch.Generator, states_IH: torch.Tensor | None = None):
-        super().__init__(width, num_items)
-        with torch.no_grad():
-            self.bias.zero_()
-            if states_IH is None:
-                self.weight.copy_(torch.randn(num_items, width, generator=generator) * width**-0.5)
-            else:  # the logits start as similarities of the read-out state to the centred item texts
-                self.weight.copy_(states_IH - states_IH.mean(0))
-
-    def forward(self, state: torch.Tensor, tokens_IH: torch.Tensor) -> torch.Tensor:
-        return super().forward(state)
-
-    def factors(self, tokens_IH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (weight (I, H), bias (I,)) such that logits = states @ weight.T + bias."""
-        return self.weight, self.bias
-
-
-class TiedHead(nn.Module):
-    """Match states to item tokens at low rank: z_i = (P o) . (Q V_i) + b_i; its size grows by one number an item."""
-
-    def __init__(self, width: int, num_items: int, rank: int, generator: torch.Generator):
-        super().__init__()
-        self.state, self.token = nn.Linear(width, rank, bias=False), nn.Linear(width, rank, bias=False)
-        self.bias = nn.Parameter(torch.zeros(num_items))
-        with torch.no_grad():
-            for linear in (self.state, self.token):
-                linear.weight.copy_(torch.randn(rank, width, generator=generator) * (rank * width) ** -0.25)
-
-    def forward(self, state: torch.Tensor, tokens_IH: torch.Tensor) -> torch.Tensor:
-        weight_IH, bias_I = self.factors(tokens_IH)
-        return state @ weight_IH.T + bias_I
-
-    def factors(self, tokens_IH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (weight (I, H), bias (I,)) such that logits = states @ weight.T + bias."""
-        return self.token(tokens_IH) @ self.state.weight, self.bias
-
-
 class Aligner(nn.Module):
     """Read the catalogue's logits off a frozen language model that sees nodes as tokens.
 
@@ -90,7 +51,7 @@ class Aligner(nn.Module):
     the adapters; the language model itself is no part of it.
     """
 
-    def __init__(self, language: Language, item_projector: nn.Linear, user_projector: nn.Linear | None, head: nn.Module):
+    def __init__(self, language: Language, item_projector: nn.Linear, user_projector: nn.Linear | None, head: Head):
         super().__init__()
         self.item_projector, self.user_projector, self.head = item_projector, user_projector, head
         self._language = [language]  # in a list: nn.Module would take the model's weights for its own
@@ -128,7 +89,11 @@ class Aligner(nn.Module):
 
     def load(self, tensors: dict[str, torch.Tensor], prefix: str = "") -> None:
         """Put back what `tensors` gave. Raises ValueError when names or shapes differ."""
-        mine = dict(self.named_parameters()) | {f"language.{n}": p for n, p in self.language.adapters().items()}
+        mine = (
+            dict(self.named_parameters())
+            | dict(self.named_buffers())
+            | {f"language.{n}": p for n, p in self.language.adapters().items()}
+        )
         with torch.no_grad():
             for name, parameter in mine.items():
                 found = tensors.get(prefix + name)

@@ -10,17 +10,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from glta.align.aligner import Aligner, FreeHead, Nodes, TiedHead, projector
-from glta.align.loop import fit
+from glta.align.aligner import Aligner, Nodes, projector
+from glta.align.heads import FreeHead, Space, TiedHead, matched
+from glta.align.loop import fit, read_states
 from glta.align.prompts import Templates, equal_length_batches
 from glta.models.language import Language
 from glta.params import Align, AlignItems
 from glta.training import epoch_rng
 
-VALIDATION = 2**31 - 1  # an "epoch" that training never reaches: its groups and orders are the validation prompts
+VALIDATION, START = 2**31 - 1, 2**31 - 2  # "epochs" that training never reaches, for prompts of other uses
 
 
-def new_aligner(language: Language, nodes: Nodes, states_IH: np.ndarray, shared: Align, seed: int) -> Aligner:
+def new_aligner(language: Language, nodes: Nodes, shared: Align, seed: int) -> Aligner:
     """Make the untrained item projector, head and, by switch, adapters, deterministically from the seed."""
     if shared.lora_rank:
         language.add_lora(shared)
@@ -30,8 +31,7 @@ def new_aligner(language: Language, nodes: Nodes, states_IH: np.ndarray, shared:
     if shared.head == "tied":
         head = TiedHead(language.width, num_items, shared.head_rank, generator)
     else:
-        start = torch.from_numpy(states_IH) if shared.head_init == "item_states" else None
-        head = FreeHead(language.width, num_items, generator, start)
+        head = FreeHead(language.width, num_items, generator)
     return Aligner(language, project, None, head).to(language.device)
 
 
@@ -60,20 +60,29 @@ def align_items(
     params: AlignItems,
     shared: Align,
     seed: int,
+    batch_tokens: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
 ) -> tuple[Aligner, list[dict]]:
     """Train item projector and head (GLTA stage 2); the node embeddings and the language model stay frozen.
 
-    texts: one an item; states_IH: their states, for the head's start. The validation value is minus the cross-entropy
-    (nats a read-out) on groups and orders that training does not see. Returns the aligner and its history.
+    texts: one an item; states_IH: their unit-length states, for the head's start. The validation value is minus the
+    cross-entropy (nats a read-out) on groups and orders that training does not see. Returns the aligner and its history.
     """
     templates = Templates(language)
     nodes = nodes.to(language.device)
-    aligner = new_aligner(language, nodes, states_IH, shared, seed)
+    aligner = new_aligner(language, nodes, shared, seed)
+    descriptions = language.tokens(texts, params.description_tokens)
+    start = reorder_prompts(templates, descriptions, params.items_per_prompt, epoch_rng(seed, START, stream=2))[:512]
+    states = read_states(aligner, [p for p, _ in start], nodes, batch_tokens, "prompts read")
+    aligner.head.calibrate(states)
+    if shared.head_init == "matched" and shared.head == "free":
+        shown = torch.from_numpy(np.stack([items for _, items in start])).flatten()
+        item, text = nodes.item.cpu(), torch.from_numpy(states_IH - states_IH.mean(0))
+        spaces = [Space(item[shown], item), Space(text[shown], text)]
+        aligner.head.set(*matched(aligner.head, states.flatten(0, 1), spaces, (1.0, 1.0), shown))
     if not params.enabled:
         return aligner, []
-    descriptions = language.tokens(texts, params.description_tokens)
 
     def batches(epoch: int) -> list[list[tuple]]:
         rng = epoch_rng(seed, epoch, stream=2)
@@ -94,5 +103,5 @@ def align_items(
         with torch.inference_mode():
             return -float(np.mean([loss_of(batch).item() for batch in held_out]))
 
-    history = fit(aligner, batches, loss_of, evaluate, params, "align_items", checkpoint, on_epoch)
+    history = fit(aligner, batches, loss_of, evaluate, params, "align_items", checkpoint=checkpoint, on_epoch=on_epoch)
     return aligner, history

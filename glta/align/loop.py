@@ -18,6 +18,7 @@ class Settings(Protocol):
     """What both `AlignItems` and `AlignUsers` parameters have."""
 
     learning_rate: float
+    head_learning_rate: float
     weight_decay: float
     epochs: int
     patience: int
@@ -30,17 +31,21 @@ def fit(
     evaluate: Callable[[], float],
     params: Settings,
     name: str,
+    start: Callable[[], None] = lambda: None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
     """Train until `evaluate` (higher is better) has not improved for `patience` epochs; leave the best weights in place.
 
     epoch_batches: maps an epoch to its batches and must depend on nothing else; loss_of: maps a batch to nats.
+    start: what is done once before the first epoch, and not again by a run that resumes.
     Returns one record an epoch: epoch (-1 is the start, before any step), loss, valid. An interrupted run continues from
     the checkpoint and gives the same losses to the last bit. Raises ValueError when the loss is not finite.
     """
     trained = aligner.trained()
-    optimizer = torch.optim.AdamW(list(trained.values()), lr=params.learning_rate, weight_decay=params.weight_decay)
+    rates = [params.head_learning_rate if n.startswith("head.") else params.learning_rate for n in trained]
+    groups = [{"params": [p], "lr": rate} for p, rate in zip(trained.values(), rates, strict=True)]
+    optimizer = torch.optim.AdamW(groups, weight_decay=params.weight_decay)
     stopping, saved, history = EarlyStopping(params.patience), Checkpoint(checkpoint), []
     if found := saved.load():
         tensors, meta = found
@@ -52,6 +57,7 @@ def fit(
         for record in history:
             on_epoch(record)
     else:
+        start()
         history.append({"epoch": -1, "valid": evaluate()})
         stopping.update(history[0]["valid"], -1)
         best = {n: p.detach().clone() for n, p in trained.items()}

@@ -6,23 +6,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from glta.align.aligner import Aligner, projector
+from glta.align.heads import Space, matched
 from glta.align.loop import fit, read_states
 from glta.align.nodes import GraphNodes
 from glta.align.prompts import Prompt, Templates, equal_length_batches
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
+from glta.methods.text_knn import text_vectors
 from glta.models.language import Language
-from glta.params import AlignUsers
+from glta.params import Align, AlignUsers
 from glta.training import epoch_rng
 from glta.validation import validation_ndcg
 
 SERVING = 2**31 - 1  # the "epoch" whose draw of context items serves, for validation and test alike
+TEXT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)  # of the text part of a matched start, times the spread of the graph part
 IGNORE = -100  # cross_entropy's mark for read-outs without a target
 
 
@@ -58,10 +62,16 @@ class UserPrompts:
         return [self.one(user, rng.permutation(train.items_of(user))) for user in range(train.num_users)]
 
 
-def training_examples(
-    prompts: UserPrompts, prepared: Prepared, targets: str, rng: np.random.Generator
-) -> list[tuple[Prompt, np.ndarray]]:
-    """Draw one example a user: (prompt, targets (K,)), context and targets disjoint, both training items.
+class Example(NamedTuple):
+    """Hold one training example: user, prompt, target (K,) int64 with IGNORE where there is none."""
+
+    user: int
+    prompt: Prompt
+    target: np.ndarray
+
+
+def training_examples(prompts: UserPrompts, prepared: Prepared, targets: str, rng: np.random.Generator) -> list[Example]:
+    """Draw one example for each user with a target, context and targets disjoint, both training items.
 
     targets "held_out": the context comes from the graph's edges, the targets from those kept out of it (remedy against
     the leak through node embeddings). "all": both from all training edges, the leaky variant, kept for comparison.
@@ -79,7 +89,7 @@ def training_examples(
             continue
         target = np.full(read_outs, IGNORE, np.int64)
         target[: pool.size] = pool
-        examples.append((prompts.one(user, context), target))
+        examples.append(Example(user, prompts.one(user, context), target))
     if not examples:
         raise ValueError("no user has a training item to serve as target: raise prepare.target_share or prepare.user_core")
     return examples
@@ -91,7 +101,8 @@ def align_users(
     nodes: GraphNodes,
     prompts: UserPrompts,
     serving_prompts: list[Prompt],
-    targets: str,
+    shared: Align,
+    states_IH: np.ndarray,
     train_item_projector: bool,
     seed: int,
     batch_tokens: int,
@@ -101,7 +112,9 @@ def align_users(
     """Train user projector and head (GLTA stage 3), continuing the aligner of stage 2, which is changed in place.
 
     prompts: for training; their words come from the graph's items. serving_prompts: one a user, from all training items.
-    targets: see `training_examples`. The item projector stays frozen unless stage 2 was left out.
+    states_IH: unit-length states of the item texts, for the start of a free head: stage 2's head, or one matched to
+    the users' graph and text neighbourhoods, whichever validates better.
+    train_item_projector: false (frozen) unless stage 2 was left out.
     Loss: cross-entropy over the catalogue at each read-out that has a target.
     Validation: NDCG@20 of the first read-out's logits. Returns the states of all users (U, K, H), and the history.
     """
@@ -112,25 +125,45 @@ def align_users(
         aligner.user_projector = projector(training.user, aligner.language, generator).to(device)
     aligner.item_projector.requires_grad_(train_item_projector)
 
-    def batches(epoch: int) -> list[list[tuple]]:
+    def batches(epoch: int) -> list[list[Example]]:
         rng = epoch_rng(seed, epoch, stream=3)
-        examples = training_examples(prompts, prepared, targets, rng)
-        lengths = np.array([len(p) for p, _ in examples])
+        examples = training_examples(prompts, prepared, shared.targets, rng)
+        lengths = np.array([len(e.prompt) for e in examples])
         return [[examples[i] for i in batch] for batch in equal_length_batches(lengths, params.batch_size, rng)]
 
-    def loss_of(batch: list[tuple]) -> torch.Tensor:
-        target = torch.from_numpy(np.stack([t for _, t in batch])).to(device)
-        logits = aligner.logits(aligner.states([p for p, _ in batch], training), training)
+    def loss_of(batch: list[Example]) -> torch.Tensor:
+        target = torch.from_numpy(np.stack([e.target for e in batch])).to(device)
+        logits = aligner.logits(aligner.states([e.prompt for e in batch], training), training)
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORE)
 
     def all_states() -> torch.Tensor:
         return read_states(aligner, serving_prompts, serving, batch_tokens, "users read")
 
-    def evaluate() -> float:
-        states = all_states()
+    def evaluate(states: torch.Tensor | None = None) -> float:
+        states = all_states() if states is None else states
         with torch.inference_mode():
             weight, bias = (t.cpu() for t in aligner.head.factors(aligner.item_projector(serving.item)))
         return validation_ndcg(prepared, lambda users: states[users, 0] @ weight.T + bias)
 
-    history = fit(aligner, batches, loss_of, evaluate, params, "align_users", checkpoint, on_epoch)
+    def start() -> None:
+        if shared.head != "free" or shared.head_init != "matched":
+            return
+        examples = training_examples(prompts, prepared, shared.targets, epoch_rng(seed, SERVING, stream=4))
+        states = read_states(aligner, [e.prompt for e in examples], training, batch_tokens, "prompts read").to(device)
+        shown = np.array([e.user for e in examples]).repeat(states.shape[1])
+        graph = prepared.graph if shared.targets == "held_out" else prepared.train
+        tastes, texts = (torch.from_numpy(v).to(device) for v in text_vectors(states_IH, graph))
+        spaces = [Space(training.user[shown], serving.item), Space(tastes[shown], texts)]
+        starts = [aligner.head.linear(None)]
+        observed = torch.from_numpy(np.concatenate([e.target for e in examples])).to(device)
+        flat = states.flatten(0, 1)
+        starts += [matched(aligner.head, flat, spaces, (1.0, weight), observed) for weight in TEXT_WEIGHTS]
+        starts = [tuple(t.detach().clone() for t in head) for head in starts]
+        served, values = all_states(), []
+        for head in starts:
+            aligner.head.set(*head)
+            values.append(evaluate(served))
+        aligner.head.set(*starts[int(np.argmax(values))])
+
+    history = fit(aligner, batches, loss_of, evaluate, params, "align_users", start, checkpoint, on_epoch)
     return all_states(), history

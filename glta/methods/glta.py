@@ -138,7 +138,8 @@ def load_aligner(folder: Path) -> tuple[Aligner, list[Prompt], Nodes]:
     """Read what `save_aligner` wrote and load the language model it names: (aligner, prompts, serving nodes)."""
     import torch
 
-    from glta.align.aligner import Aligner, FreeHead, Nodes, TiedHead
+    from glta.align.aligner import Aligner, Nodes
+    from glta.align.heads import FreeHead, TiedHead
     from glta.align.prompts import Prompt
     from glta.models.language import load_language
     from glta.params import Align, Language
