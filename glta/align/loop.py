@@ -126,4 +126,4 @@ def read_states(aligner: Aligner, prompts: list, nodes, batch_tokens: int, note:
 def _by_tokens(batches: Iterable[np.ndarray], lengths: np.ndarray, batch_tokens: int) -> Iterable[np.ndarray]:
     """Cut batches so that none holds more than batch_tokens tokens (or a single prompt)."""
     for batch in batches:
-        yield from np.array_split(batch, -(-batch.size * int(lengths[batch[0]]) // batch_tokens))
+        yield from np.array_split(batch, min(batch.size, -(-batch.size * int(lengths[batch[0]]) // batch_tokens)))

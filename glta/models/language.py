@@ -156,7 +156,7 @@ class Language:
         with torch.inference_mode(), bar(len(texts), "texts encoded") as advance:
             for length in np.unique(lengths[lengths > 0]):
                 same = np.flatnonzero(lengths == length)
-                for part in np.array_split(same, -(-same.size * int(length) // batch_tokens)):
+                for part in np.array_split(same, min(same.size, -(-same.size * int(length) // batch_tokens))):
                     hidden = self.hidden(self.embed(torch.tensor([ids[i] for i in part], device=self.device)))
                     states[part] = torch.nn.functional.normalize(hidden.mean(1), dim=1).cpu().numpy()
                     advance(len(part))

@@ -1,0 +1,78 @@
+"""The smallest language models: random weights, two layers, a tokenizer of whole words; written as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.conftest import NUM_ITEMS, TOPICS
+
+SPECIAL = ["<unk>", "<end>", "<start>", "<sep>", "<mask>"]
+PROMPT_WORDS = (
+    "put the shuffled descriptions back into order of items choose that belong to this user tags interests answer : ; , ."
+)
+WORDS = [
+    *dict.fromkeys([*SPECIAL, *PROMPT_WORDS.split(), *" ".join(TOPICS).split(), "outdoors", "science", "fiction", "gadgets"]),
+    *(f"number{i}" for i in range(NUM_ITEMS)),
+]
+WIDTH, LONGEST = 32, 128
+
+
+def write_tokenizer(folder: Path, framed: bool) -> None:
+    """Write a tokenizer of WORDS; framed: with a start and a closing token, and a mask, as an encoder has them."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"unk_token": "<unk>", "eos_token": "<end>"}
+    if framed:
+        frame = [("<start>", WORDS.index("<start>")), ("<sep>", WORDS.index("<sep>"))]
+        tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <sep>", special_tokens=frame)
+        special = {"unk_token": "<unk>", "mask_token": "<mask>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+
+
+def write_encoder(folder: Path) -> Path:
+    """Write a model that looks both ways."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=LONGEST,
+        initializer_range=0.2,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    write_tokenizer(folder, framed=True)
+    return folder
+
+
+def write_causal(folder: Path) -> Path:
+    """Write a model in which a word sees only those before it."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=LONGEST,
+        initializer_range=0.2,
+        bos_token_id=None,
+        eos_token_id=WORDS.index("<end>"),
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    write_tokenizer(folder, framed=False)
+    return folder
+
+
+WRITERS = {"encoder": write_encoder, "causal": write_causal}
