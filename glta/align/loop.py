@@ -76,9 +76,10 @@ def fit(
                 optimizer.step()
                 losses.append(loss.item())
                 advance(note=f"loss {losses[-1]:.3f}")
-        record = {"epoch": epoch, "loss": float(np.mean(losses)), "valid": evaluate()}
-        if not np.isfinite(record["loss"]):
+        loss = float(np.mean(losses))
+        if not np.isfinite(loss):  # before the validation, which refuses NaN without knowing whose they are
             raise ValueError(f"{name} diverged in epoch {epoch}: lower {name}.learning_rate = {params.learning_rate}")
+        record = {"epoch": epoch, "loss": loss, "valid": evaluate()}
         if stopping.update(record["valid"], epoch):
             best = {n: p.detach().clone() for n, p in trained.items()}
         history.append(record)

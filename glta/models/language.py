@@ -130,11 +130,16 @@ class Language:
         """Add trainable low-rank adapters to every linear map (Hu et al. 2022); the weights themselves stay frozen."""
         from peft import LoraConfig, get_peft_model
 
+        unread = [n for n, _ in self.model.named_modules() if n.startswith("pooler.")]  # hidden states do not pass through it
         config = LoraConfig(
-            r=params.lora_rank, lora_alpha=params.lora_alpha, lora_dropout=params.lora_dropout, target_modules="all-linear"
+            r=params.lora_rank,
+            lora_alpha=params.lora_alpha,
+            lora_dropout=params.lora_dropout,
+            target_modules="all-linear",
+            exclude_modules=unread or None,
         )
         torch.manual_seed(0)  # the adapters' start; everything else here draws from explicit generators
-        self.model, self.lora = get_peft_model(self.model, config), True
+        self.model, self.lora = get_peft_model(self.model, config).eval(), True  # it comes with its dropout on
 
     def adapters(self) -> dict[str, torch.nn.Parameter]:
         """The trainable adapter weights by name; empty without LoRA."""

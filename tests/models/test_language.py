@@ -217,6 +217,7 @@ def test_lora_starts_without_effect_and_trains_nothing_else(load, kind):
     with torch.no_grad():
         next(p for n, p in adapters.items() if "lora_B" in n).fill_(0.5)
         assert not torch.equal(language.hidden(language.embed(ids)), before)
+    assert not any(module.training for module in language.model.modules())  # dropout is off but while training
     assert language.width == WIDTH
     assert language.max_tokens == LONGEST
 
