@@ -49,6 +49,7 @@ class GLTA(Method):
         """
         if mode == "first_logit":
             return super().recommend(users, k, exclude, mode)
+        users = known_users(users, len(self.states))
         step = self._positions if mode == "one_per_position" else self._autoregressive()
         items, scores = np.full((len(users), k), -1, np.int64), np.full((len(users), k), -np.inf, np.float32)
         for start in range(0, len(users), 256):
