@@ -139,11 +139,23 @@ def align_users(
     def all_states() -> torch.Tensor:
         return read_states(aligner, serving_prompts, serving, batch_tokens, "users read")
 
-    def evaluate(states: torch.Tensor | None = None) -> float:
-        states = all_states() if states is None else states
+    def ndcg(states: torch.Tensor) -> float:
         with torch.inference_mode():
             weight, bias = (t.cpu() for t in aligner.head.factors(aligner.item_projector(serving.item)))
         return validation_ndcg(prepared, lambda users: states[users, 0] @ weight.T + bias)
+
+    kept: dict[int, torch.Tensor] = {}  # epoch: states. Reading all users costs a third of an epoch: keep the best ones
+    best = -1.0
+
+    def evaluate(epoch: int) -> float:
+        nonlocal best
+        states = kept[epoch] if epoch in kept else all_states()
+        value = ndcg(states)
+        if value > best:
+            best = value
+            kept.clear()
+            kept[epoch] = states
+        return value
 
     def start() -> None:
         if shared.head != "free" or shared.head_init != "matched":
@@ -159,11 +171,12 @@ def align_users(
         flat = states.flatten(0, 1)
         starts += [matched(aligner.head, flat, spaces, (1.0, weight), observed) for weight in TEXT_WEIGHTS]
         starts = [tuple(t.detach().clone() for t in head) for head in starts]
-        served, values = all_states(), []
+        kept[-1], values = all_states(), []
         for head in starts:
             aligner.head.set(*head)
-            values.append(evaluate(served))
+            values.append(ndcg(kept[-1]))
         aligner.head.set(*starts[int(np.argmax(values))])
 
     history = fit(aligner, batches, loss_of, evaluate, params, "align_users", start, checkpoint, on_epoch)
-    return all_states(), history
+    best_epoch = max(history, key=lambda record: record["valid"])["epoch"]
+    return kept[best_epoch] if best_epoch in kept else all_states(), history  # not kept: it came before a resume
