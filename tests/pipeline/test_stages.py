@@ -1,0 +1,195 @@
+"""The real stages in their order on a small bookshop: what they write, and that they write it twice alike."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from glta.data import sample
+from glta.methods.arrays import load_arrays
+from glta.params import SECTIONS, Params, check_params, render_params
+from pipeline import align_items, align_users, download, evaluate, fit, prepare, pretrain, profile, recommend, report
+from tests.tiny import WRITERS
+
+ROOT = Path(__file__).parents[2]
+METHODS = Params().methods
+SMALL = {
+    "datasets": ["books"],
+    "tables": {"books": {"interactions": "interactions.csv", "items": "items.csv", "licence": "CC0 1.0"}},
+    "language": {"model": "tiny"},
+    "pretrain": {"embedding_dim": 8, "epochs": 4},
+    "align_items": {"epochs": 1, "items_per_prompt": 3, "description_tokens": 6},
+    "align_users": {"epochs": 1, "context_items": 4, "read_outs": 2, "tag_tokens": 4, "interest_tokens": 4},
+    "recommend": {"k": 20},
+    "report": {"resamples": 200},
+    "overrides": {"books": {section: {} for section in SECTIONS} | {"fit": {"weight_steps": 5}}},
+}
+
+
+def small_params() -> Params:
+    whole = Params().model_dump()
+    changed = {key: whole[key] | value if isinstance(value, dict) else value for key, value in SMALL.items()}
+    return check_params(whole | changed)
+
+
+def write_tables(folder: Path) -> None:
+    """Keep 40 books and the 60 readers who read most of them, each at least six."""
+    interactions, items = sample.make()
+    books = interactions["item_id"].value_counts().sort("count", "item_id", descending=True)["item_id"].head(40)
+    kept = interactions.filter(pl.col("item_id").is_in(books.implode()))
+    readers = kept["user_id"].value_counts().sort("count", "user_id", descending=True)["user_id"].head(60)
+    kept.filter(pl.col("user_id").is_in(readers.implode())).write_csv(folder / "interactions.csv")
+    items.filter(pl.col("item_id").is_in(books.implode())).write_csv(folder / "items.csv")
+
+
+def run_all(params: Params) -> None:
+    """Run every stage as `python -m pipeline.STAGE` would, without the processes."""
+    cell = params.for_dataset("books")
+    download.main(cell, "books")
+    prepare.main(cell, "books", 0)
+    profile.main(cell, "books", 0)
+    for edges in ("all", "graph"):
+        pretrain.main(cell, "books", 0, edges)
+    align_items.main(cell, "books", 0)
+    align_users.main(cell, "books", 0)
+    for method in params.baselines:
+        fit.main(cell, "books", 0, method)
+    for method in params.methods:
+        recommend.main(cell, "books", 0, method)
+        evaluate.main(cell, "books", 0, method)
+    report.main(params)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
+    """What two runs in two empty folders wrote below data/; the working directory is the second one's."""
+    before, written = Path.cwd(), []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GLTA_CHECKPOINT", "GLTA_RECORDS", "GLTA_MIRROR"):
+            patch.delenv(name, raising=False)
+        for name in ("first", "second"):
+            folder = tmp_path_factory.mktemp(name)
+            WRITERS["encoder"](folder / "tiny")
+            write_tables(folder)
+            (folder / "params.yaml").write_text(render_params(small_params()), encoding="utf-8")
+            patch.chdir(folder)
+            run_all(small_params())
+            written.append(contents(folder / "data"))
+        yield written
+    assert Path.cwd() == before
+
+
+def expected_files() -> set[str]:
+    """The contract of docs/artefacts.md."""
+    cell = {
+        "prepare": ["train.parquet", "valid.parquet", "test.parquet", "users.parquet", "items.parquet", "counts.json"],
+        "profile": ["items.parquet", "users.parquet", "states.safetensors", "profile.json"],
+        "pretrain/all": ["model.safetensors", "history.json"],
+        "pretrain/graph": ["model.safetensors", "history.json"],
+        "align_items": ["model.safetensors", "history.json"],
+        "models/glta": ["model.safetensors", "aligner.safetensors", "model.json", "history.json"],
+        **{f"models/{method}": ["model.safetensors", "model.json"] for method in Params().baselines},
+        **{f"recommend/{method}": ["valid.parquet", "test.parquet"] for method in METHODS},
+    }
+    files = {f"books/0/{folder}/{name}" for folder, names in cell.items() for name in names}
+    files |= {
+        f"evaluate/books/0/{method}/{name}" for method in METHODS for name in ("metrics.json", "users.parquet", "summary.json")
+    }
+    return files | {"books/download/interactions.csv", "books/download/items.csv", "books/download/source.json"}
+
+
+def test_files_are_those_of_the_contract(runs):
+    found = {name for name in runs[0] if not name.startswith("report/")}
+    assert found == expected_files()
+    assert {"report/index.html", "report/metrics.json"} <= set(runs[0])
+    assert any(name.startswith("report/figures/") for name in runs[0])
+
+
+def test_equal_inputs_give_equal_bytes(runs):
+    first, second = ({name: data for name, data in run.items() if name != "report/index.html"} for run in runs)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_metrics_have_the_right_shape(runs):
+    gathered = json.loads(runs[1]["report/metrics.json"])
+    assert set(gathered) == {"books"}
+    assert set(gathered["books"]) == set(METHODS)
+    names = set()
+    for method in METHODS:
+        metrics = json.loads(runs[1][f"evaluate/books/0/{method}/metrics.json"])
+        assert all(isinstance(value, int | float) for value in metrics.values())
+        assert {"ndcg@5", "ndcg@10", "ndcg@20", "recall@20", "coverage@20", "valid/ndcg@20"} <= set(metrics)
+        assert all(0 <= value <= 1 for name, value in metrics.items() if "ndcg" in name or "recall" in name)
+        assert gathered["books"][method]["0"]["ndcg@20"] == metrics["ndcg@20"]
+        names.add(frozenset(metrics))
+    assert len(names) == 1  # every method is measured alike
+
+
+def test_lists_and_pairs_fit_together(runs):
+    cell = Path("data/books/0")
+    train, valid, test = (pl.read_parquet(cell / "prepare" / f"{part}.parquet") for part in ("train", "valid", "test"))
+    assert train.schema == {"user": pl.Int32, "item": pl.Int32, "target": pl.Boolean}
+    assert 0.1 < train["target"].mean() < 0.4
+    for part, wanted, seen in (("valid", valid, train), ("test", test, pl.concat([train.drop("target"), valid]))):
+        for method in METHODS:
+            lists = pl.read_parquet(cell / "recommend" / method / f"{part}.parquet")
+            assert lists.schema == {"user": pl.Int32, "rank": pl.Int16, "item": pl.Int32, "score": pl.Float32}
+            assert set(lists["user"]) == set(wanted["user"])
+            assert lists.join(seen, on=["user", "item"], how="semi").is_empty()
+            assert lists["rank"].max() <= 20
+
+
+def test_profile_shows_words_of_training_items(runs):
+    cell = Path("data/books/0")
+    users = pl.read_parquet(cell / "profile" / "users.parquet")
+    kinds = ["tags", "interests", "graph_tags", "graph_interests"]
+    assert dict(users.schema) == {"user": pl.Int32} | dict.fromkeys(kinds, pl.String)
+    assert (users["tags"] != users["graph_tags"]).any()
+    states = load_arrays(cell / "profile" / "states.safetensors")[0]["item"]
+    np.testing.assert_allclose(np.linalg.norm(states, axis=1), 1, atol=1e-5)
+    about = json.loads((cell / "profile" / "profile.json").read_text())
+    assert about["language"]["model"] == "tiny"
+
+
+def test_glta_tells_what_it_is(runs):
+    about = json.loads(runs[1]["books/0/models/glta/model.json"])
+    assert about["method"] == "glta"
+    assert about["trainable_parameters"] > 0
+    assert about["language_sha256"] == json.loads(runs[1]["books/0/profile/profile.json"])["language"]["sha256"]
+    history = json.loads(runs[1]["books/0/models/glta/history.json"])
+    assert [record["epoch"] for record in history["align_users"]] == [-1, 0]
+
+
+def test_nothing_half_made_is_left(runs):
+    assert list(Path("data").rglob(".*")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pipeline.recommend", "--dataset", "books", "--seed", "0", "--method", "svd"], "error: --method svd: unknown method"),
+        (["pipeline.prepare", "--dataset", "nothing", "--seed", "0"], "error: nothing: is no registered dataset"),
+        (["pipeline.prepare", "--dataset", "sample", "--seed", "0"], "no such file; run the stage that makes it"),
+        (
+            ["pipeline.fit", "--dataset", "books", "--seed", "7", "--method", "popularity"],
+            "users.parquet: no such file; run the stage",
+        ),
+    ],
+)
+def test_mistake_ends_in_one_line(runs, arguments, said):
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", *arguments], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
