@@ -99,7 +99,7 @@ def align_items(
     if len(held_out) > 16:  # a few hundred read-outs measure the loss well enough, an epoch need not double
         held_out = held_out[:16]
 
-    def evaluate() -> float:
+    def evaluate(epoch: int) -> float:
         with torch.inference_mode():
             return -float(np.mean([loss_of(batch).item() for batch in held_out]))
 

@@ -28,14 +28,14 @@ def fit(
     aligner: Aligner,
     epoch_batches: Callable[[int], list],
     loss_of: Callable[[object], torch.Tensor],
-    evaluate: Callable[[], float],
+    evaluate: Callable[[int], float],
     params: Settings,
     name: str,
     start: Callable[[], None] = lambda: None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
-    """Train until `evaluate` (higher is better) has not improved for `patience` epochs; leave the best weights in place.
+    """Train until `evaluate` (of an epoch; higher is better) has not improved for `patience` epochs; leave the best weights in place.
 
     epoch_batches: maps an epoch to its batches and must depend on nothing else; loss_of: maps a batch to nats.
     start: what is done once before the first epoch, and not again by a run that resumes.
@@ -58,7 +58,7 @@ def fit(
             on_epoch(record)
     else:
         start()
-        history.append({"epoch": -1, "valid": evaluate()})
+        history.append({"epoch": -1, "valid": evaluate(-1)})
         stopping.update(history[0]["valid"], -1)
         best = {n: p.detach().clone() for n, p in trained.items()}
         on_epoch(history[0])
@@ -79,7 +79,7 @@ def fit(
         loss = float(np.mean(losses))
         if not np.isfinite(loss):  # before the validation, which refuses NaN without knowing whose they are
             raise ValueError(f"{name} diverged in epoch {epoch}: lower {name}.learning_rate = {params.learning_rate}")
-        record = {"epoch": epoch, "loss": loss, "valid": evaluate()}
+        record = {"epoch": epoch, "loss": loss, "valid": evaluate(epoch)}
         if stopping.update(record["valid"], epoch):
             best = {n: p.detach().clone() for n, p in trained.items()}
         history.append(record)
