@@ -29,9 +29,10 @@ USERS = AlignUsers(context_items=3, read_outs=3, tag_tokens=3, interest_tokens=2
 
 
 def write_pretrained(folder: Path) -> Path:
-    """Write the folder of the stage `pretrain`, with equal embeddings for both kinds of edges."""
-    for edges in ("all", "graph"):
-        save_arrays(folder / edges / "model.safetensors", block_embeddings(), {"num_layers": 2, "best_epoch": 0})
+    """Write the folder of the stage `pretrain`: those of all edges are three times as long, to be told apart."""
+    for edges, scale in (("all", 3), ("graph", 1)):
+        arrays = {name: scale * array for name, array in block_embeddings().items()}
+        save_arrays(folder / edges / "model.safetensors", arrays, {"num_layers": 2, "best_epoch": 0})
     return folder
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from glta.align.aligner import projector
+from glta.align.aligner import Nodes, projector
 from glta.align.items import new_aligner, reorder_prompts
 from glta.align.loop import fit, read_states
 from glta.align.prompts import ITEM, READ_OUT, USER, Templates
@@ -83,6 +83,18 @@ def test_learns_the_two_blocks(small, prepared, kind):
     found = validation_ndcg(prepared, lambda who: states[who, 0] @ weight.T + bias)
     assert found == pytest.approx(max(record["valid"] for record in users), abs=1e-6)
     assert 0.63 < found < 0.95  # each user's one item is first or second once the blocks are known; which of the two is chance
+
+
+def test_validates_by_the_first_read_out(small, prepared):
+    run = small(head_init="random")
+    aligner, _ = run.stage_2()
+    states, history = run.stage_3(aligner)
+    with torch.inference_mode():
+        weight, bias = aligner.head.factors(aligner.item_projector(run.nodes.serving.item))
+    found = [validation_ndcg(prepared, lambda who, k=k: states[who, k] @ weight.T + bias) for k in range(USERS.read_outs)]
+    best = max(record["valid"] for record in history)
+    assert found[0] == pytest.approx(best, abs=1e-6)
+    assert all(other != pytest.approx(best, abs=1e-3) for other in found[1:])
 
 
 def test_learns_to_reorder(small):
@@ -174,7 +186,22 @@ def test_node_embeddings_have_not_seen_the_targets(small, prepared):
     assert torch.equal(mine.training.user, theirs.training.user)
     assert torch.equal(mine.training.item, theirs.training.item)
     assert not torch.equal(mine.serving.user, theirs.serving.user)
-    assert torch.equal(leaky.training.user, mine.serving.user)
+    torch.testing.assert_close(leaky.training.user, 3 * mine.serving.user)  # from the embeddings of all edges
+    assert leaky.training is leaky.serving
+
+
+def test_training_does_not_read_the_serving_graph(small):
+    """The serving embeddings have taken messages over the target edges: they may serve, but not teach."""
+    found = []
+    for factor in (1, -3):
+        run, seen = small(head_init="random"), []
+        run.nodes = run.nodes._replace(serving=Nodes(*(factor * t for t in (run.nodes.serving.user, run.nodes.serving.item))))
+        aligner, _ = run.stage_2()
+        _, history = run.stage_3(aligner, on_epoch=lambda record, a=aligner, s=seen: s.append(copies(a.tensors())))
+        found.append(([record.get("loss") for record in history], seen))
+    assert found[0][0] == found[1][0]
+    for mine, other in zip(found[0][1], found[1][1], strict=True):
+        assert not moved(mine, other)
 
 
 def test_serving_prompts_show_training_items_once(small, prepared):
@@ -251,7 +278,7 @@ def fitted(small, values: list[float], patience: int):
         aligner,
         lambda epoch: [epoch_rng(0, epoch).normal()] * 2,
         lambda batch: ((aligner.head.weight - batch) ** 2).mean() + (aligner.item_projector.bias**2).mean(),
-        lambda: next(left),
+        lambda epoch: next(left),
         settings,
         "align_users",
         on_epoch=lambda record: seen.append(copies(aligner.tensors())),
