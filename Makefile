@@ -37,7 +37,6 @@ push: $(READY)
 # CUDA's libraries are left out of the lock: torch's own metadata pins them where they are wanted, and a CPU build of
 # torch must not drag them in.
 lock: $(READY)
-	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra dev pyproject.toml --no-annotate --no-header \
 	  | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock.new
 	mv requirements.lock.new requirements.lock
@@ -46,8 +45,10 @@ clean:
 	rm -rf .snakemake .pipe .cache data/report/index.html data/report/figures
 	find data -mindepth 1 -maxdepth 1 ! -name report -exec rm -rf {} +
 
+# torch comes through pip, which alone looks where a machine keeps its own build of it; the rest through uv, much faster
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --progress-bar off -r requirements.lock
+	$(BIN)/pip install --quiet --progress-bar off $$(grep -E '^(torch|uv)==' requirements.lock)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(READY)

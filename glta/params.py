@@ -114,11 +114,13 @@ class Pretrain(Section):
         "edge", description="user: users uniformly (reference code); edge: every interaction once"
     )
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam")
-    l2: float = Field(1e-4, ge=0, description="penalty on the batch's layer-0 embeddings")
+    l2: float = Field(1e-3, ge=0, description="penalty on the batch's layer-0 embeddings")
     batch_size: Positive = Field(2048, description="triples a step")
     epochs: Positive = Field(200, description="at most")
     evaluate_every: Positive = Field(2, description="epochs between validations")
-    patience: Positive = Field(5, description="validations without a better NDCG@20 before stopping")
+    patience: Positive = Field(
+        10, description="validations without a better NDCG@20 before stopping; training starts on a plateau"
+    )
 
 
 class Align(Section):

@@ -35,7 +35,7 @@ def fit(
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
-    """Train until `evaluate` (of an epoch; higher is better) has not improved for `patience` epochs; leave the best weights in place.
+    """Train until `evaluate` (of an epoch; higher is better) has not improved for `patience` epochs; keep the best weights.
 
     epoch_batches: maps an epoch to its batches and must depend on nothing else; loss_of: maps a batch to nats.
     start: what is done once before the first epoch, and not again by a run that resumes.
