@@ -37,7 +37,8 @@ def test_writes_the_contract(stage):
     out = stage(Params())
     items, users = (pl.read_parquet(out / f"{name}.parquet") for name in ("items", "users"))
     assert dict(items.schema) == {"item": pl.Int32, "text": pl.String}
-    assert dict(users.schema) == {"user": pl.Int32, "tags": pl.String, "interests": pl.String}
+    words = ("tags", "interests", "graph_tags", "graph_interests")
+    assert dict(users.schema) == {"user": pl.Int32} | dict.fromkeys(words, pl.String)
     assert items["item"].to_list() == list(range(NUM_ITEMS))
     assert users["user"].to_list() == list(range(NUM_USERS))
     assert "garden" in users["tags"][0].split(", ")
@@ -66,4 +67,5 @@ def test_generating_provider_is_asked_once(stage, monkeypatch):
     params = Params(profile=Profile(num_tags=3, num_interests=3))
     users = [(stage(params) / "users.parquet").read_bytes() for _ in range(2)]
     assert users[0] == users[1]
-    assert Counting.asked == 2 * 20  # of the 23 users with items, three share theirs, and so their prompts, with another
+    # tags and interests, from all training items and from the graph's alone;
+    assert Counting.asked == 2 * 2 * 20  # of the 23 users with items, three share theirs, and so their prompts, with another
