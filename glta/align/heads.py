@@ -121,5 +121,5 @@ def matched(
     rest = rest[observed_N[rest] >= 0]
     logits = all_NH[rest] @ total_IH.T + total_I
     losses = [F.cross_entropy(logits * scale, observed_N[rest]) for scale in SCALES]
-    scale = SCALES[int(torch.stack(losses).argmin())]
+    scale = SCALES[int(torch.stack(losses).argmin())] if rest.numel() else 1.0
     return total_IH * scale, total_I * scale
