@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import polars as pl
 import pytest
@@ -14,6 +15,10 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.methods.arrays import save_arrays
 from glta.methods.base import Inputs
+
+# a deadline measures the machine, not the code
+hypothesis.settings.register_profile("glta", deadline=None)
+hypothesis.settings.load_profile("glta")
 
 NUM_USERS, NUM_ITEMS = 24, 20
 LONER = NUM_USERS - 1  # has no interactions at all
