@@ -21,7 +21,7 @@ test-slow: $(READY)
 	$(BIN)/pytest -m slow
 
 ui: $(READY)
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+	$(BIN)/glta ui
 
 lint: $(READY)
 	$(BIN)/ruff check --fix .

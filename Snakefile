@@ -10,16 +10,25 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from glta.params import ParamsError, load_params
-from pipeline.engine.oracle import Oracle, load_stages
+from glta.params import load_params
+from pipeline.engine.invocation import VARIABLE, Invocation
+from pipeline.engine.oracle import Oracle, read_stages
+
+if workflow.is_main_process:
+    Invocation.of(os.getpid()).announce()
+
+
+envvars:
+    VARIABLE,
+
 
 try:
     load_params()
-except ParamsError as error:
+    STAGES, STATUS = read_stages(ask=workflow.is_main_process)
+except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-STAGES = load_stages()
-ORACLE = Oracle(STAGES, ask=workflow.is_main_process, log=logger.info)
+ORACLE = Oracle(STAGES, STATUS, log=logger.info)
 
 
 def force(stage) -> str:

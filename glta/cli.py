@@ -84,6 +84,14 @@ def methods() -> None:
         typer.echo(f"{name:20} {entry.title}")
 
 
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
+    """Open MLflow on the runs of this folder; runs of killed stages are closed first."""
+    from pipeline.engine.records import serve_ui
+
+    serve_ui(port)
+
+
 def main() -> None:
     """Run the command; a user's mistake ends in one line and status 1."""
     try:

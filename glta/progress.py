@@ -60,6 +60,15 @@ def record(step: int, **values: float) -> None:
 
     One JSON line in the file named by GLTA_RECORDS: {"step": ..., "loss": ..., ...}.
     """
+    _append({"step": step, **values})
+
+
+def record_error(message: str) -> None:
+    """Tell the runner why a script ends without a result."""
+    _append({"error": message})
+
+
+def _append(line: dict) -> None:
     if path := os.environ.get("GLTA_RECORDS"):
         with open(path, "a", encoding="utf-8") as f:
-            f.write(json.dumps({"step": step, **values}) + "\n")
+            f.write(json.dumps(line) + "\n")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glta.params import load_params
-from glta.progress import record
+from glta.progress import record, record_error
 
 DATA = Path("data")
 
@@ -46,7 +46,11 @@ def run(main: Callable[..., None]) -> None:
         params = load_params()
         main(params.for_dataset(given["dataset"]) if "dataset" in given else params, **given)
     except (ValueError, OSError) as error:
+        record_error(explain(error))
         sys.exit(f"error: {explain(error)}")
+    except Exception as error:
+        record_error(f"{type(error).__name__}: {error}")
+        raise
 
 
 def explain(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,52 +34,60 @@ def dvc_stages() -> Iterator[tuple]:
         yield repo, stages
 
 
-def load_stages() -> list[Stage]:
-    """Read the stages as DVC sees them: templates filled in, matrix expanded. Parameters stay DVC's business.
+def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
+    """Read the stages as DVC sees them (templates filled in, matrix expanded), and with `ask` what `dvc status` says.
 
-    Raises ValueError for stages that cannot be scheduled.
+    Parameters stay DVC's business. Status: {stage: reasons} of those that changed. Raises ValueError for stages that
+    cannot be scheduled, and when DVC cannot tell, as while a stage runs: a guess would be worse than none.
     """
     from dvc.dependency import ParamsDependency
+    from dvc.exceptions import DvcException
 
-    with dvc_stages() as (_, found):
-        if odd := [s.name for s in found if s.frozen or s.always_changed or any(o.persist for o in s.outs)]:
-            raise ValueError(f"dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: {odd}")
-        made = [(s.name, o.def_path) for s in found for o in s.outs]
-        return [
-            Stage(
-                s.name,
-                {o.def_path: o.annot.type == "dir" for o in s.outs},
-                {
-                    d.def_path: [m for m in made if overlap(d.def_path, m[1])]
-                    for d in s.deps
-                    if not isinstance(d, ParamsDependency)
-                },
-                s.meta or {},
-                Path(f".pipe/keys/{s.name}.json"),
-            )
-            for s in found
-        ]
+    try:
+        with dvc_stages() as (repo, found):
+            if odd := [s.name for s in found if s.frozen or s.always_changed or any(o.persist for o in s.outs)]:
+                raise ValueError(f"dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: {odd}")
+            status = repo.status() if ask else None
+    except DvcException as error:
+        raise ValueError(f"dvc status gives no answer: {error}") from error
+    made = [(s.name, o.def_path) for s in found for o in s.outs]
+    stages = [
+        Stage(
+            s.name,
+            {o.def_path: o.annot.type == "dir" for o in s.outs},
+            {d.def_path: [m for m in made if overlap(d.def_path, m[1])] for d in s.deps if not isinstance(d, ParamsDependency)},
+            s.meta or {},
+            Path(f".pipe/keys/{s.name}.json"),
+        )
+        for s in found
+    ]
+    return stages, status
+
+
+def downstream(stages: list[Stage], names: set[str]) -> set[str]:
+    """Return the named stages and all that depend on them."""
+    found = set(names)
+    while more := {
+        s.name
+        for s in stages
+        if s.name not in found and any(maker in found for sources in s.deps.values() for maker, _ in sources)
+    }:
+        found |= more
+    return found
 
 
 class Oracle:
-    """Hold what is stale: `direct`, the stages that DVC names as changed, and `tainted`, those and all downstream of them."""
+    """Hold what is stale: `direct`, the stages that DVC names as changed, and `tainted`, those and all downstream of them.
 
-    def __init__(self, stages: list[Stage], ask: bool, log: Callable[[str], None]):
+    status: of `read_stages`; None in a job's own parse of the Snakefile, where the main process has decided already.
+    """
+
+    def __init__(self, stages: list[Stage], status: dict[str, list] | None, log: Callable[[str], None]):
         self.direct, self.tainted = {}, {s.name for s in stages}
-        if not ask:  # a job's own parse of the Snakefile: the main process has decided
+        if status is None:
             return
-        answer = subprocess.run(["dvc", "--wait-for-lock", "status", "--json"], capture_output=True, text=True)
-        if answer.returncode:  # e.g. a stage is running: a guess would be worse than none
-            raise RuntimeError(f"dvc status gave no answer:\n{answer.stderr}")
-        status = json.loads(answer.stdout)
         self.direct = {s.name: status[s.name] for s in stages if s.name in status}
-        self.tainted = set(self.direct)
-        while more := {
-            s.name
-            for s in stages
-            if s.name not in self.tainted and any(maker in self.tainted for sources in s.deps.values() for maker, _ in sources)
-        }:
-            self.tainted |= more
+        self.tainted = downstream(stages, set(self.direct))
         for s in stages:
             s.key.parent.mkdir(parents=True, exist_ok=True)
             s.key.touch()

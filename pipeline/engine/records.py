@@ -1,13 +1,15 @@
-"""One MLflow run for every executed stage. Nothing else in the project writes to MLflow."""
+"""One MLflow run for every executed stage, below one for every call of an engine. Nothing else writes to MLflow."""
 
 from __future__ import annotations
 
 import fcntl
+import getpass
 import json
 import logging
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,10 +19,13 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
-from pipeline.engine.snapshot import Snapshot
+from pipeline.engine import models
+from pipeline.engine.invocation import Invocation
+from pipeline.engine.snapshot import Snapshot, Workspace
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
@@ -29,12 +34,19 @@ HOME = Path(str(Path.cwd()).split("/.dvc/tmp/exps/")[0])
 DATABASE = HOME / "mlflow.db"
 EXPERIMENT = "glta"
 RUNS = HOME / ".pipe/runs"  # one file per running stage, locked while its runner lives
+LOCK = HOME / ".pipe/mlflow.lock"  # held for reading and then writing what several stages share
 BATCH = 100  # entries of one call, MLflow's limit for parameters and tags
+PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"  # tags that MLflow's UI reads
+MOST_USERS = 50  # consumers kept in a run's description, the newest
 
 
 def open_client() -> MlflowClient:
     """Connect to the user's MLFLOW_TRACKING_URI, or to mlflow.db."""
-    return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}")
+    return MlflowClient(tracking_address())
+
+
+def tracking_address() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
 
 
 @contextmanager
@@ -46,34 +58,43 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def search(client: MlflowClient, experiment: str, filter_string: str) -> Iterator[MlflowRun]:
+    """Yield all runs that a filter of MLflow finds, newest first."""
+    token = None
+    while token != "":
+        page = client.search_runs([experiment], filter_string, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
 class Run:
     """Record one stage while it runs."""
 
     def __init__(self, stage: str, cmd: list[str], before: Snapshot):
-        self._lines = 0
-        with locked(HOME / ".pipe/mlflow.lock"):  # two first uses at once break the database's migration
+        self._lines, self._meta = 0, before.meta
+        self._params, self._deps = before.effective_params, before.deps
+        self._dependent_models: dict[str, str] = {}  # path: id of the LoggedModel
+        self.error = ""  # what the script has said about its end
+        self._code = _commit()
+        tags = {"stage": stage, "cmd": " ".join(cmd), **self._code, "dvc.exp": os.environ.get("DVC_EXP_NAME", "")}
+        tags |= {f"dvc.in.{path}": digest for path, digest in before.deps.items()}
+        with locked(LOCK):  # two first uses at once break the database's migration
             self.client = open_client()
-            experiment = self.client.get_experiment_by_name(EXPERIMENT)
-            where = (
-                experiment.experiment_id
-                if experiment
-                else self.client.create_experiment(EXPERIMENT, artifact_location=(HOME / "mlartifacts").as_uri())
-            )
-            _sweep(self.client)
-            self.id = self.client.create_run(where, run_name=stage, tags={"stage": stage}).info.run_id
+            self._experiment = _experiment(self.client)
+            sweep(self.client)
+            self._parent = _pipeline_run(self.client, self._experiment, tags["dvc.exp"], self._code)
+            known = dict(list(tags.items())[:BATCH])
+            self.id = self.client.create_run(self._experiment, run_name=stage, tags=known | {PARENT: self._parent}).info.run_id
             self._alive = locked(RUNS / self.id)
             self._alive.__enter__()
-        tags = {"cmd": " ".join(cmd), **_commit(), "dvc.exp": os.environ.get("DVC_EXP_NAME", "")}
-        self._log(
-            params=before.effective_params, tags=tags | {f"dvc.in.{path}": digest for path, digest in before.deps.items()}
-        )
+            self._log(params=self._params, tags={k: v for k, v in tags.items() if k not in known})
+            self._link(tags)
         sources = [
             Dataset(name=path, digest=digest[:36], source_type="local", source=json.dumps({"uri": path}))
             for path, digest in before.deps.items()
-            if path.startswith("data/")
+            if path.startswith("data/") and path not in self._dependent_models
         ]
-        if sources:
-            self.client.log_inputs(self.id, [DatasetInput(s, [InputTag("mlflow.data.context", stage)]) for s in sources])
+        self._log_inputs(sources)
 
     def log_epochs(self, path: Path) -> None:
         """Log the whole lines that the script has appended to its records since the last call."""
@@ -81,44 +102,229 @@ class Run:
         lines = text[: text.rfind("\n") + 1].splitlines()[self._lines :]
         self._lines += len(lines)
         for values in map(json.loads, lines):
+            if "error" in values:
+                self.error = values["error"]
+                continue
             step = int(values.pop("step"))
             self._log(metrics=values, step=step)
 
-    def log_results(self, after: Snapshot, costs: dict[str, float]) -> None:
-        """Log what the stage wrote: hashes of the outputs, values of metric files, and with `meta.artifacts` the files."""
+    def log_results(self, after: Snapshot, costs: dict[str, float], workspace: Workspace) -> None:
+        """Log what the stage wrote.
+
+        Hashes of the outputs, values of metric files, archives as datasets; with `meta.model` a LoggedModel, with
+        `meta.judges` the metrics of another stage's model; with `meta.artifacts` the files themselves.
+        """
         self._log(tags={f"dvc.out.{path}": digest for path, digest in after.outs.items()}, metrics=costs)
+        judges = self._meta.get("judges")
+        model_id = self._dependent_models.get(judges["model"]) if judges else None
         for path in after.metrics:
-            self._log(metrics=dict(_flat(json.loads(Path(path).read_text(encoding="utf-8")))))
+            values = dict(_flat(json.loads(Path(path).read_text(encoding="utf-8"))))
+            self._log(metrics=values, of_model=self._judged_on(model_id, judges) if model_id else {})
         for path in map(Path, after.outs if after.meta.get("artifacts") else ()):
             if path.is_dir():
                 self.client.log_artifacts(self.id, str(path), path.name)
             else:
                 self.client.log_artifact(self.id, str(path))
+        self._log_inputs([a for path in after.outs if (Path(path) / "source.json").is_file() for a in _archives(Path(path))])
+        if path := self._meta.get("model"):
+            made = models.log_model(self.client, self._experiment, self.id, path, after.outs[path], self._params, self._code)
+            self.client.set_tag(self.id, "model.id", made)
+        with locked(LOCK):
+            if model_id:
+                maker = self.client.get_logged_model(model_id).source_run_id
+                for judged in workspace.judgements():
+                    if judged.path == judges["model"]:
+                        models.register(self.client, judged, model_id, maker)
+                if Path.cwd() == HOME:  # an experiment must not take the place of the checkout's own results
+                    models.crown(self.client, workspace.judgements())
+            self._describe(self.id)
 
     def close(self, error: str) -> None:
         """End the run as FINISHED, or with an error as FAILED."""
         if error:
-            self.client.set_tag(self.id, "error", error)
-        self.client.set_terminated(self.id, "FAILED" if error else "FINISHED")
-        (RUNS / self.id).unlink()
-        self._alive.__exit__(None, None, None)
+            self.client.set_tag(self.id, "error", f"{error}: {self.error}" if self.error else error)
+        with locked(LOCK):
+            self.client.set_terminated(self.id, "FAILED" if error else "FINISHED")
+            (RUNS / self.id).unlink()
+            self._alive.__exit__(None, None, None)
+            _settle(self.client, self._experiment, self._parent)
 
-    def _log(self, params: dict[str, Any] | None = None, tags: dict | None = None, metrics: dict | None = None, step: int = 0):
-        now = int(time.time() * 1000)
-        # MLflow's names have no @: ndcg@20 is shown as ndcg_at_20
-        points = [
-            Metric(re.sub(r"[^\w\-. :/]", "_", k.replace("@", "_at_")), float(v), now, step)
-            for k, v in (metrics or {}).items()
-            if isinstance(v, (int, float))
-        ]
+    def _link(self, tags: dict[str, str]) -> None:
+        """Find by hash the runs that made the inputs, and tell both sides."""
+        todo = {path: digest for path, digest in self._deps.items() if path.startswith("data/")}
+        makers = {}
+        for path in list(todo):
+            if path not in todo or not todo[path]:
+                continue
+            found = self.client.search_runs(
+                [self._experiment],
+                f"tags.`dvc.out.{path}` = '{todo[path]}' and attributes.status = 'FINISHED'",
+                max_results=1,
+            )
+            for maker in found:
+                outs = {p for p in todo if maker.data.tags.get(f"dvc.out.{p}") == todo[p]}
+                makers |= {p: [maker.info.run_id, maker.data.tags["stage"]] for p in outs}
+                self._dependent_models |= {p: maker.data.tags["model.id"] for p in outs if "model.id" in maker.data.tags}
+                users = json.loads(maker.data.tags.get("used_by", "[]"))
+                self.client.set_tag(maker.info.run_id, "used_by", json.dumps([*users, [self.id, tags["stage"]]][-MOST_USERS:]))
+                self._describe(maker.info.run_id)
+                for p in outs:
+                    del todo[p]
+        self.client.set_tag(self.id, "made_from", json.dumps(sorted({tuple(m) for m in makers.values()})))
+        self._describe(self.id)
+        if inputs := sorted(set(self._dependent_models.values())):
+            self.client.log_inputs(self.id, models=[LoggedModelInput(model_id) for model_id in inputs])
+
+    def _describe(self, run_id: str) -> None:
+        """Rewrite a run's description from its tags."""
+        self.client.set_tag(run_id, NOTE, describe(self.client.get_run(run_id).data.tags, self._experiment))
+
+    def _judged_on(self, model_id: str, judges: dict) -> dict[str, str]:
+        """Say which model and which data a metric belongs to."""
+        data = judges["data"]
+        return {"model_id": model_id} | (
+            {"dataset_name": data, "dataset_digest": self._deps[data][:36]} if data in self._deps else {}
+        )
+
+    def _log_inputs(self, datasets: list[Dataset]) -> None:
+        if datasets:
+            context = [InputTag("mlflow.data.context", self.client.get_run(self.id).data.tags["stage"])]
+            self.client.log_inputs(self.id, [DatasetInput(d, context) for d in datasets])
+
+    def _log(
+        self,
+        params: dict[str, Any] | None = None,
+        tags: dict | None = None,
+        metrics: dict | None = None,
+        step: int = 0,
+        of_model: dict[str, str] | None = None,
+    ) -> None:
         entities = {
-            "metrics": points,
+            "metrics": points(metrics or {}, step, **(of_model or {})),
             "params": [Param(k, str(v)) for k, v in (params or {}).items()],
             "tags": [RunTag(k, str(v)) for k, v in (tags or {}).items()],
         }
         for kind, entries in entities.items():
             for start in range(0, len(entries), BATCH):
                 self.client.log_batch(self.id, **{kind: entries[start : start + BATCH]})
+
+
+def points(metrics: dict[str, Any], step: int, **of_model: str) -> list[Metric]:
+    """Make MLflow's metrics of the numbers among the values. MLflow's names have no @: ndcg@20 is shown as ndcg_at_20."""
+    now = int(time.time() * 1000)
+    return [
+        Metric(re.sub(r"[^\w\-. :/]", "_", k.replace("@", "_at_")), float(v), now, step, **of_model)
+        for k, v in metrics.items()
+        if isinstance(v, (int, float))
+    ]
+
+
+def describe(tags: dict[str, str], experiment: str) -> str:
+    """Write a stage run's description in Markdown: command, code, hashes, and links to the runs before and after it."""
+
+    def links(tag: str) -> str:
+        found = [f"[{stage}](#/experiments/{experiment}/runs/{run_id})" for run_id, stage in json.loads(tags.get(tag, "[]"))]
+        return ", ".join(found) or "none known"
+
+    def hashes(prefix: str) -> str:
+        found = {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
+        data = {k: v for k, v in found.items() if k.startswith("data/") or prefix == "dvc.out."}
+        return "".join(f"\n- `{path}` {digest[:12]}" for path, digest in sorted(data.items())) or "\n- none"
+
+    dirty = ", **with changes that were not committed**" if tags.get("git.dirty") == "true" else ""
+    parts = [
+        f"`{tags['cmd']}` at commit `{tags.get('git.commit', '')[:12] or 'unknown'}`{dirty}.",
+        f"**Made from** {links('made_from')}",
+        f"**Used by** {links('used_by')}",
+        f"**Inputs** (md5){hashes('dvc.in.')}",
+    ]
+    if any(k.startswith("dvc.out.") for k in tags):
+        parts.append(f"**Outputs** (md5){hashes('dvc.out.')}")
+    return "\n\n".join(parts)[:7900]  # MLflow cuts at 8000
+
+
+def _experiment(client: MlflowClient) -> str:
+    """Return the experiment's id, made at the first use."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found:
+        return found.experiment_id
+    # the default location would depend on the folder of the first use
+    local = None if tracking_address().startswith("http") else (HOME / "mlartifacts").as_uri()
+    return client.create_experiment(EXPERIMENT, artifact_location=local)
+
+
+def _pipeline_run(client: MlflowClient, experiment: str, dvc_exp: str, code: dict[str, str]) -> str:
+    """Find or make the run of this call of an engine, and set it running. Returns its id."""
+    call = Invocation.current()
+    for found in search(client, experiment, f"tags.`pipeline.id` = '{call.id}'"):
+        if found.info.status != "RUNNING":
+            client.update_run(found.info.run_id, status="RUNNING")
+        return found.info.run_id
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(call.started))
+    tags = {"pipeline.id": call.id, "cmd": call.command, "dvc.exp": dvc_exp, **code, "mlflow.user": getpass.getuser()}
+    tags[NOTE] = f"`{call.command}`" + (f", experiment `{dvc_exp}`" if dvc_exp else "")
+    name = f"{call.command.split(' ')[0]} {when}" + (f" {dvc_exp}" if dvc_exp else "")
+    return client.create_run(experiment, int(call.started * 1000), tags, name).info.run_id
+
+
+def _settle(client: MlflowClient, experiment: str, pipeline_run: str) -> None:
+    """Sum up a pipeline run; while none of its stages runs it is over, since no engine says when it ends.
+
+    It is as good as the latest run of its worst stage.
+    """
+    latest: dict[str, MlflowRun] = {}
+    for run in search(client, experiment, f"tags.`{PARENT}` = '{pipeline_run}'"):
+        latest.setdefault(run.data.tags["stage"], run)
+    states = [run.info.status for run in latest.values()]
+    done = [run.data.metrics for run in latest.values() if run.info.status == "FINISHED"]
+    summary = {
+        "stages": len(done),
+        "stages_failed": sum(state in ("FAILED", "KILLED") for state in states),
+        "stage_seconds": sum(m.get("seconds", 0) for m in done),
+        "peak_memory_bytes": max((m.get("peak_memory_bytes", 0) for m in done), default=0),
+    }
+    client.log_batch(pipeline_run, metrics=points(summary, step=len(states)))
+    if "RUNNING" not in states:
+        client.set_terminated(pipeline_run, next((s for s in ("KILLED", "FAILED") if s in states), "FINISHED"))
+
+
+def sweep(client: MlflowClient) -> None:
+    """Close the runs whose runner was killed: its file in RUNS is left, the lock on it is not."""
+    for path in RUNS.glob("*"):
+        with suppress(BlockingIOError, FileNotFoundError), path.open() as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(MlflowException):  # the run, or the database, may be gone
+                run = client.get_run(path.name)
+                if run.info.status == "RUNNING":
+                    client.set_tag(path.name, "error", "killed")
+                    client.set_terminated(path.name, "KILLED")
+                if parent := run.data.tags.get(PARENT):
+                    _settle(client, run.info.experiment_id, parent)
+            path.unlink()
+
+
+def tidy() -> None:
+    """Close the runs of killed stages, and let the alias of the best models follow results that came from the cache."""
+    from pipeline.engine.snapshot import current_judgements
+
+    if DATABASE.exists() or os.environ.get("MLFLOW_TRACKING_URI"):
+        with locked(LOCK):
+            client = open_client()
+            sweep(client)
+            models.crown(client, current_judgements())
+
+
+def serve_ui(port: int) -> None:
+    """Open MLflow's UI on this machine alone; this process becomes its server. An MLflow server has its own address."""
+    tidy()
+    address = tracking_address()
+    if address.startswith("http"):
+        print(f"The runs are kept at {address}")
+        return
+    os.execv(  # noqa: S606
+        sys.executable,
+        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", address, "--host", "127.0.0.1", "--port", str(port)],
+    )
 
 
 def _commit() -> dict[str, str]:
@@ -131,15 +337,13 @@ def _commit() -> dict[str, str]:
     return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed)).lower()}
 
 
-def _sweep(client: MlflowClient) -> None:
-    """Close the runs whose runner was killed: its file in RUNS is left, the lock on it is not."""
-    for path in RUNS.glob("*"):
-        with suppress(BlockingIOError, FileNotFoundError), path.open() as f:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(MlflowException):  # the run, or the database, may be gone
-                if client.get_run(path.name).info.status == "RUNNING":
-                    client.set_terminated(path.name, "KILLED")
-            path.unlink()
+def _archives(folder: Path) -> list[Dataset]:
+    """Name the raw files of the stage `download`, with their sha256 as far as MLflow's 36 characters go."""
+    files = json.loads((folder / "source.json").read_text(encoding="utf-8"))["files"]
+    return [
+        Dataset(name=name, digest=about["sha256"][:36], source_type="http", source=json.dumps({"url": about["address"]}))
+        for name, about in files.items()
+    ]
 
 
 def _flat(value: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:

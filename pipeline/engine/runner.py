@@ -105,7 +105,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         elif moved:
             error = f"changed while it ran: {', '.join(moved)}"
         else:
-            run.log_results(after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory})
+            run.log_results(after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}, workspace)
             error = ""
     finally:
         script.kill()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engine.oracle import dvc_stages, overlap
+
+if TYPE_CHECKING:
+    from pipeline.engine.models import Judgement
 
 
 class Snapshot(NamedTuple):
@@ -36,7 +40,7 @@ class Workspace:
     def __init__(self, repo, stages: list, name: str):
         from dvc.dependency import ParamsDependency
 
-        self._repo = repo
+        self._repo, self._stages = repo, stages
         self._stage = next(s for s in stages if s.name == name)
         self._params = [d for d in self._stage.deps if isinstance(d, ParamsDependency)]
         self._deps = [d for d in self._stage.deps if not isinstance(d, ParamsDependency)]
@@ -55,6 +59,10 @@ class Workspace:
             [o.def_path for o in self._stage.outs if o.metric],
             self._stage.meta or {},
         )
+
+    def judgements(self) -> list[Judgement]:
+        """Read the validation values of all current models."""
+        return judgements(self._stages)
 
     def prune(self) -> list[str]:
         """Remove what removed matrix entries left in a directory that this stage depends on; return the paths.
@@ -81,6 +89,28 @@ def open_workspace(name: str) -> Iterator[Workspace]:
     """Read dvc.yaml and find the stage."""
     with dvc_stages() as (repo, stages):
         yield Workspace(repo, stages, name)
+
+
+def judgements(stages: list) -> list[Judgement]:
+    """Read, for every stage with `meta.judges` that has run, how good the model it measured is on validation."""
+    from pipeline.engine.models import Judgement
+
+    found = []
+    for stage in stages:
+        judges = (stage.meta or {}).get("judges")
+        metrics = [Path(o.def_path) for o in stage.outs if o.metric]
+        model = next((d for d in stage.deps if judges and d.def_path == judges["model"]), None)
+        if judges and model and model.exists and all(path.is_file() for path in metrics):
+            values = {k: v for path in metrics for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+            of = (judges["dataset_name"], judges["method"], int(judges["seed"]), judges["metric"])
+            found.append(Judgement(*of, values[judges["metric"]], judges["model"], model.get_hash().value))
+    return found
+
+
+def current_judgements() -> list[Judgement]:
+    """Read the validation values of all current models of this checkout."""
+    with dvc_stages() as (_, stages):
+        return judgements(stages)
 
 
 def _md5(path: Path) -> str:

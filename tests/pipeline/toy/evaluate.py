@@ -10,4 +10,6 @@ model = Path(f"data/models/{method}/model.txt").read_text()
 out = Path("data/evaluate") / method
 out.mkdir(parents=True, exist_ok=True)
 (out / "users.txt").write_text(model)
-(out / "metrics.json").write_text(json.dumps({"ndcg@20": int(model.split()[1]) / 100}))
+# popularity is the best on test, the shortest name on validation
+test = (int(model.split()[1]) - (method != "popularity")) / 100
+(out / "metrics.json").write_text(json.dumps({"ndcg@20": test, "valid/ndcg@20": 1 / len(method)}))

@@ -1,0 +1,139 @@
+"""A repository of its own with toy stages, run by the real Snakefile, oracle and runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TRAINS = ["train@popularity", "train@text-knn"]
+EVALUATES = ["evaluate@popularity", "evaluate@text-knn"]
+DOWNSTREAM = {*TRAINS, *EVALUATES, "report"}
+
+
+class Toy:
+    """A repository of its own with toy stages."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        unset = {"OMP_NUM_THREADS", "MLFLOW_TRACKING_URI", "PYTHONPATH", "GLTA_CHECKPOINT", "GLTA_RECORDS"}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        own = {"PATH": path, "DVC_SITE_CACHE_DIR": str(folder / ".site"), "DVC_NO_ANALYTICS": "1"}
+        self.env = {k: v for k, v in os.environ.items() if k not in unset} | own
+
+    @classmethod
+    def create(cls, folder: Path) -> Toy:
+        from glta.params import Params, render_params
+
+        shutil.copytree(REPOSITORY / "tests/pipeline/toy", folder / "toy")
+        (folder / "toy/stages.yaml").rename(folder / "dvc.yaml")  # DVC would read a dvc.yaml below tests/ as ours
+        shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
+        for name in ("Snakefile", ".dvcignore"):
+            shutil.copy(REPOSITORY / name, folder / name)
+        for name in ("glta", "pipeline"):
+            (folder / name).symlink_to(REPOSITORY / name)
+        two = {"methods": ["popularity", "text-knn"], "report": {"reference": "popularity"}}
+        (folder / "params.yaml").write_text(render_params(Params.model_validate(two)))
+        ignored = (
+            "/glta\n/pipeline\n/data/*\n!/data/report/\n.pipe/\n.snakemake/\n.site/\n__pycache__/\n/mlflow.db*\n/mlartifacts/\n"
+        )
+        (folder / ".gitignore").write_text(ignored)
+        toy = cls(folder)
+        toy("git", "init", "-q")
+        toy("dvc", "init", "-q")
+        toy("git", "add", "-A")
+        toy("git", "-c", "user.name=toy", "-c", "user.email=toy@localhost", "commit", "-qm", "toy")
+        return toy
+
+    def __call__(self, *cmd: str, status: int | None = 0) -> str:
+        done = subprocess.run(cmd, cwd=self.folder, env=self.env, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert status is None or done.returncode == status, output
+        return output
+
+    def snakemake(self, *args: str) -> str:
+        return self("snakemake", "--cores", "2", *args)
+
+    def repro(self) -> str:
+        return self("dvc", "repro")
+
+    def start(self, *cmd: str) -> subprocess.Popen:
+        """Start an engine in a process group of its own, with its output in a file."""
+        with (self.folder / "engine.log").open("w") as log:
+            return subprocess.Popen(cmd, cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True)
+
+    def output(self) -> str:
+        """Return what a started engine has said so far."""
+        return (self.folder / "engine.log").read_text()
+
+    def executed(self) -> list[str]:
+        """Return what the scripts have noted since the last call."""
+        log = self.folder / "ran.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return sorted(lines)
+
+    def stale(self) -> set[str]:
+        cmd = ["dvc", "status", "--json"]
+        return set(json.loads(subprocess.run(cmd, cwd=self.folder, env=self.env, capture_output=True, check=True).stdout))
+
+    def planned(self) -> set[str]:
+        return set(re.findall(r"^(?:local)?rule (\S+):$", self.snakemake("-n"), re.M)) - {"all"}
+
+    def assert_clean(self) -> None:
+        output = self.snakemake("-n")  # it asks DVC, and names what DVC calls stale
+        assert "Nothing to be done" in output and "stale: " not in output
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text that must be there."""
+        file = self.folder / path
+        text, count = re.subn(old, new, file.read_text(), count=1, flags=re.M)
+        assert count, f"{old} is not in {path}"
+        file.write_text(text)
+
+    def set_steps(self, steps: int) -> None:
+        self.edit("params.yaml", r"^  weight_steps: \d+", f"  weight_steps: {steps}")
+
+    def mlflow(self):
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+
+    def all_runs(self) -> list:
+        client = self.mlflow()
+        return client.search_runs([client.get_experiment_by_name("glta").experiment_id])
+
+    def runs(self) -> list:
+        """Return the runs of stages, newest first."""
+        return [run for run in self.all_runs() if "stage" in run.data.tags]
+
+    def pipeline_runs(self) -> list:
+        """Return the runs of engines, newest first."""
+        return [run for run in self.all_runs() if "stage" not in run.data.tags]
+
+    def provenance(self) -> list[dict]:
+        ask = "import json; from pipeline.engine.costs import costs, provenance; print(json.dumps([provenance(), costs()]))"
+        return json.loads(self(sys.executable, "-c", ask).splitlines()[-1])
+
+    def hold(self) -> None:
+        """Let the next trainings wait, and forget earlier ones."""
+        (self.folder / "hold").touch()
+        for mark in self.folder.glob("training@*"):
+            mark.unlink()
+
+    def release(self) -> None:
+        (self.folder / "hold").unlink()
+
+    def wait_for_training(self, count: int = 1) -> list[int]:
+        """Wait until so many trainings stand still in the middle; return their process ids."""
+        deadline = time.monotonic() + 60
+        while len(found := [m.read_text() for m in self.folder.glob("training@*")]) < count or "" in found:
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.1)
+        return [int(pid) for pid in found]
