@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
@@ -62,6 +63,7 @@ def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         tags = {"method": judged.method, "seed": str(judged.seed), "dvc.path": judged.path, "dvc.md5": judged.digest}
+        mlflow.set_tracking_uri(client.tracking_uri)  # where the registry looks up models:/
         version = client.create_model_version(judged.registered, f"models:/{model_id}", run_id, tags, model_id=model_id)
     client.set_model_version_tag(judged.registered, version.version, judged.metric.replace("@", "_at_"), f"{judged.value:.6f}")
 

@@ -334,7 +334,7 @@ def _commit() -> dict[str, str]:
         return subprocess.run(["git", "--no-optional-locks", *args], capture_output=True, text=True).stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!data")
-    return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed)).lower()}
+    return {"git.commit": git("rev-parse", "--verify", "-q", "HEAD"), "git.dirty": str(bool(changed)).lower()}
 
 
 def _archives(folder: Path) -> list[Dataset]:
