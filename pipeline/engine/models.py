@@ -5,6 +5,7 @@ The files stay with DVC; MLflow gets hashes, parameters, metrics, and the comman
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
@@ -65,6 +66,8 @@ def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str
         tags = {"method": judged.method, "seed": str(judged.seed), "dvc.path": judged.path, "dvc.md5": judged.digest}
         mlflow.set_tracking_uri(client.tracking_uri)  # where the registry looks up models:/
         version = client.create_model_version(judged.registered, f"models:/{model_id}", run_id, tags, model_id=model_id)
+        shown = json.dumps([{"name": judged.registered, "version": version.version}])
+        client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})  # the UI's link from model to version
     client.set_model_version_tag(judged.registered, version.version, judged.metric.replace("@", "_at_"), f"{judged.value:.6f}")
 
 

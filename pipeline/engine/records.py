@@ -76,13 +76,14 @@ class Run:
         self._dependent_models: dict[str, str] = {}  # path: id of the LoggedModel
         self.error = ""  # what the script has said about its end
         self._code = _commit()
-        tags = {"stage": stage, "cmd": " ".join(cmd), **self._code, "dvc.exp": os.environ.get("DVC_EXP_NAME", "")}
+        exp = os.environ.get("DVC_EXP_NAME")
+        tags = {"stage": stage, "cmd": " ".join(cmd), **self._code, **_origin(" ".join(cmd), self._code, exp)}
         tags |= {f"dvc.in.{path}": digest for path, digest in before.deps.items()}
         with locked(LOCK):  # two first uses at once break the database's migration
             self.client = open_client()
             self._experiment = _experiment(self.client)
             sweep(self.client)
-            self._parent = _pipeline_run(self.client, self._experiment, tags["dvc.exp"], self._code)
+            self._parent = _pipeline_run(self.client, self._experiment, exp, self._code)
             known = dict(list(tags.items())[:BATCH])
             self.id = self.client.create_run(self._experiment, run_name=stage, tags=known | {PARENT: self._parent}).info.run_id
             self._alive = locked(RUNS / self.id)
@@ -253,7 +254,7 @@ def _experiment(client: MlflowClient) -> str:
     return client.create_experiment(EXPERIMENT, artifact_location=local)
 
 
-def _pipeline_run(client: MlflowClient, experiment: str, dvc_exp: str, code: dict[str, str]) -> str:
+def _pipeline_run(client: MlflowClient, experiment: str, exp: str | None, code: dict[str, str]) -> str:
     """Find or make the run of this call of an engine, and set it running. Returns its id."""
     call = Invocation.current()
     for found in search(client, experiment, f"tags.`pipeline.id` = '{call.id}'"):
@@ -261,9 +262,9 @@ def _pipeline_run(client: MlflowClient, experiment: str, dvc_exp: str, code: dic
             client.update_run(found.info.run_id, status="RUNNING")
         return found.info.run_id
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(call.started))
-    tags = {"pipeline.id": call.id, "cmd": call.command, "dvc.exp": dvc_exp, **code, "mlflow.user": getpass.getuser()}
-    tags[NOTE] = f"`{call.command}`" + (f", experiment `{dvc_exp}`" if dvc_exp else "")
-    name = f"{call.command.split(' ')[0]} {when}" + (f" {dvc_exp}" if dvc_exp else "")
+    tags = {"pipeline.id": call.id, "cmd": call.command, **code, **_origin(call.command, code, exp)}
+    tags[NOTE] = f"`{call.command}`" + (f", experiment `{exp}`" if exp else "")
+    name = f"{call.command.split(' ')[0]} {when}" + (f" {exp}" if exp else "")
     return client.create_run(experiment, int(call.started * 1000), tags, name).info.run_id
 
 
@@ -335,6 +336,16 @@ def _commit() -> dict[str, str]:
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!data")
     return {"git.commit": git("rev-parse", "--verify", "-q", "HEAD"), "git.dirty": str(bool(changed)).lower()}
+
+
+def _origin(cmd: str, code: dict[str, str], exp: str | None) -> dict[str, str]:
+    """Fill the tags that MLflow's UI shows as user, source and version, and name DVC's experiment if there is one."""
+    try:
+        user = getpass.getuser()
+    except OSError:  # a container whose user has no name
+        user = str(os.getuid())
+    shown = {"user": user, "source.name": cmd, "source.type": "LOCAL", "source.git.commit": code["git.commit"]}
+    return {f"mlflow.{k}": v for k, v in shown.items()} | ({"dvc.exp": exp} if exp else {})
 
 
 def _archives(folder: Path) -> list[Dataset]:

@@ -1,0 +1,129 @@
+"""The MLflow UI in a real browser: what an auditor looks for can be read, and the links lead there.
+
+`python -m tests.pipeline.test_ui CHECKOUT FOLDER` takes the pictures of docs/ from a checkout that has run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.browser import CHROMIUM, Browser, wait_for
+from tests.pipeline.repository import Toy
+
+
+@contextmanager
+def ui(folder: Path, env: dict[str, str]) -> Iterator[str]:
+    """Start `glta ui` in a checkout; yields the address of the experiment's pages."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = ["glta", "ui", "--port", str(port)]
+    with (folder / "ui.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+
+        def listens() -> bool:
+            assert server.poll() is None, (folder / "ui.log").read_text()
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_for(listens, "MLflow to start", 120)
+        yield f"http://127.0.0.1:{port}/#"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.mark.engines
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
+def test_the_audit_room(toy, tmp_path):
+    """Runs below their pipeline run, links, datasets, models, versions, the best one; a killed stage is not running."""
+    toy.set_steps(31)
+    toy.hold()
+    engine = toy.start("dvc", "repro")
+    toy.wait_for_training()
+    wait_for(lambda: toy.runs()[0].info.status == "RUNNING", "the run to open")
+    os.killpg(engine.pid, signal.SIGKILL)
+    engine.wait()
+    toy.release()
+    runs = {run.data.tags["stage"]: run for run in toy.runs() if run.info.status == "FINISHED"}
+    train, evaluate, prepare = runs["train@text-knn"], runs["evaluate@text-knn"], runs["prepare"]
+    experiment = f"/experiments/{train.info.experiment_id}"
+    with ui(toy.folder, toy.env) as address, Browser(tmp_path) as browser:
+        killed = toy.runs()[0]
+        page = browser.open(f"{address}{experiment}/runs/{killed.info.run_id}", killed.data.tags["stage"], "killed")
+        assert "Killed" in page and "Running" not in page
+        pipeline_runs = toy.pipeline_runs()
+        browser.open(f"{address}{experiment}/runs", *(run.info.run_name for run in pipeline_runs))
+        browser.click("Expand rows")
+        browser.read("prepare", "train@text-knn", "evaluate@popularity", "report")
+
+        digest = train.data.tags["dvc.out.data/models/text-knn"]
+        browser.open(
+            f"{address}{experiment}/runs/{train.info.run_id}",
+            "Made from prepare",
+            "Used by evaluate@text-knn",
+            digest[:12],
+            "fit.weight_steps",
+            "Logged models (1)",
+            f"data/prepare ({train.data.tags['dvc.in.data/prepare']})",
+            train.data.tags["git.commit"],
+            pipeline_runs[-1].info.run_name,
+        )
+        browser.click("prepare")
+        browser.read("Used by", prepare.info.run_id)
+
+        browser.open(f"{address}{experiment}/runs/{evaluate.info.run_id}", "valid/ndcg_at_20", "0.125", "Input", "text-knn")
+        browser.open(
+            f"{address}{experiment}/models/{train.data.tags['model.id']}",
+            "Ready",
+            "valid/ndcg_at_20",
+            "evaluate@text-knn",
+            "data/prepare",
+            "toy v2" if toy.mlflow().get_model_version_by_alias("toy", "best").version == "2" else "toy v1",
+        )
+        versions = browser.open(f"{address}/models/toy", "Version 1", "Version 2", "method", "best").split("Version ")
+        assert [v for v in versions if "best" in v][-1].count("text-knn")
+
+
+def take_pictures(checkout: Path, folder: Path) -> None:
+    """Save the pages of docs/lineage.md: GLTA's own stage on the first dataset of a checkout that has run."""
+    toy = Toy(checkout)
+    runs = {run.data.tags["stage"]: run for run in reversed(toy.runs()) if run.info.status == "FINISHED"}
+    align = next(run for stage, run in runs.items() if stage.startswith("align_users@"))
+    dataset = align.data.tags["stage"].removeprefix("align_users@").rpartition("-")[0]
+    download = runs[f"download@{dataset}"]
+    experiment = f"/experiments/{align.info.experiment_id}"
+    parent = next(run for run in toy.pipeline_runs() if run.info.run_id == align.data.tags["mlflow.parentRunId"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with ui(checkout, toy.env) as address, tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
+        pages = {
+            "runs": (f"{experiment}/runs", parent.info.run_name),
+            "run": (f"{experiment}/runs/{align.info.run_id}", "Made from"),
+            "dataset": (f"{experiment}/runs/{download.info.run_id}", "Used by"),
+            "model": (f"{experiment}/models/{align.data.tags['model.id']}", "valid/ndcg_at_20"),
+            "registry": (f"/models/{dataset}", "best"),
+        }
+        for name, (path, expected) in pages.items():
+            browser.open(address + path, expected)
+            if name == "runs":
+                browser.click("Expand rows")
+                browser.read("report", "prepare")
+            time.sleep(2)  # for what moves into place
+            browser.picture(folder / f"mlflow-{name}.png")
+
+
+if __name__ == "__main__":
+    take_pictures(Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute())
