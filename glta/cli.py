@@ -11,6 +11,8 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Graph-language token alignment for recommendation.")
 params_app = typer.Typer(no_args_is_help=True, help="Check and regenerate params.yaml.")
 app.add_typer(params_app, name="params")
+lineage_app = typer.Typer(no_args_is_help=True, help="Follow results back to their sources.")
+app.add_typer(lineage_app, name="lineage")
 
 File = Annotated[Path, typer.Option(help="parameter file")]
 
@@ -82,6 +84,65 @@ def methods() -> None:
 
     for name, entry in METHODS.items():
         typer.echo(f"{name:20} {entry.title}")
+
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+
+
+@lineage_app.command("trace")
+def trace(
+    target: Annotated[str, typer.Argument(help="a result, FILE#METRIC, or the id of a run")],
+    as_json: Json = False,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="print a flowchart for Markdown")] = False,
+) -> None:
+    """Show the stages, runs, parameters, code and hashes behind a result, back to the raw archive."""
+    from rich.console import Console
+
+    from pipeline.engine import lineage
+
+    found = lineage.trace(target)
+    if as_json or mermaid:
+        typer.echo(found.to_json() if as_json else lineage.mermaid(found))
+    else:
+        # hashes must stay whole where no terminal limits the width
+        Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(lineage.tree(found))
+
+
+@lineage_app.command("check")
+def check_lineage(
+    as_json: Json = False,
+    strict: Annotated[bool, typer.Option("--strict", help="warnings fail too")] = False,
+) -> None:
+    """Fail when a result was edited, has no run, or does not follow from its inputs as they are now."""
+    import json
+
+    from pipeline.engine import lineage
+
+    found = lineage.check()
+    bad = found["problems"] + (found["warnings"] if strict else [])
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        for kind in ("problems", "warnings"):
+            for entry in found[kind]:
+                typer.echo(f"{kind[:-1]}: {entry['where']}: {entry['what']}; {entry['fix']}")
+        archives = "".join(f"; {name} sha256 {digest}" for name, digest in found["archives"].items())
+        summary = f"{found['results']} results, {found['runs']} with their run{archives}"
+        typer.echo(f"{len(bad)} problems in {summary}" if bad else f"all is as recorded: {summary}")
+    raise typer.Exit(code=bool(bad))
+
+
+@app.command("why")
+def why_stale(
+    stage: Annotated[str, typer.Argument(help="a stage of `dvc stage list`, or its name before the @")], as_json: Json = False
+) -> None:
+    """Say in one line why a stage would run again."""
+    import json
+
+    from pipeline.engine.why import why
+
+    found = why(stage)
+    typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(f"{name}: {line}" for name, line in found.items()))
 
 
 @app.command()

@@ -27,7 +27,7 @@ def main(params: Params) -> None:
 def records() -> tuple[Any, Any]:
     """Return costs and provenance as the runner recorded them, None where it did not."""
     try:
-        from pipeline.engine.costs import costs, provenance
+        from pipeline.engine.results import costs, provenance
 
         return costs(), provenance()
     except Exception as error:  # whatever the databases of the runs have: the results can be shown without them

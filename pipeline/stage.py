@@ -55,8 +55,9 @@ def run(main: Callable[..., None]) -> None:
 
 def explain(error: Exception) -> str:
     """Put an error into one line that says what to do."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or Path.cwd()}); free some space and run again, nothing was lost"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = error.filename or Path.cwd()
+        return f"the disk is full, or a limit reached ({where}); make room and run again, nothing was lost"
     if isinstance(error, FileNotFoundError):
         where = error.filename or str(error).rpartition(": ")[2]  # polars names the file in its message alone
         return f"{where}: no such file; run the stage that makes it (`dvc repro` runs all that is needed)"

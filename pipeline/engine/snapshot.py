@@ -30,8 +30,13 @@ class Snapshot(NamedTuple):
     @property
     def effective_params(self) -> dict[str, Any]:
         """The parameters with the dataset's overrides merged in."""
-        own = {k: v for k, v in self.params.items() if not k.startswith("overrides.")}
-        return own | {k.split(".", 2)[2]: v for k, v in self.params.items() if k.startswith("overrides.") and v != {}}
+        return effective(self.params)
+
+
+def effective(params: dict[str, Any]) -> dict[str, Any]:
+    """Merge overrides.DATASET.X into X. params: by dotted names."""
+    own = {k: v for k, v in params.items() if not k.startswith("overrides.")}
+    return own | {k.split(".", 2)[2]: v for k, v in params.items() if k.startswith("overrides.") and v != {}}
 
 
 class Workspace:

@@ -118,7 +118,7 @@ class Toy:
         return [run for run in self.all_runs() if "stage" not in run.data.tags]
 
     def provenance(self) -> list[dict]:
-        ask = "import json; from pipeline.engine.costs import costs, provenance; print(json.dumps([provenance(), costs()]))"
+        ask = "import json; from pipeline.engine.results import costs, provenance; print(json.dumps([provenance(), costs()]))"
         return json.loads(self(sys.executable, "-c", ask).splitlines()[-1])
 
     def hold(self) -> None:
