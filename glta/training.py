@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
+
+from glta.files import write_whole
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
@@ -19,18 +22,9 @@ def epoch_rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping | None = None) -> None:
-    """Write tensors (and a JSON-able mapping) to a safetensors file, atomically: temporary file, fsync, rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    """Write tensors (and a JSON-able mapping) to a safetensors file, atomically. Raises OSError when the disk is full."""
     metadata = {"meta": json.dumps(meta, sort_keys=True)} if meta is not None else None
-    try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial, metadata=metadata)
-        with open(partial, "rb+") as f:
-            os.fsync(f.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict]:
@@ -45,11 +39,41 @@ def load_tensors(path: Path, device: str | torch.device = "cpu") -> tuple[dict[s
         raise ValueError(f"{path}: not a readable safetensors file ({error}); delete it and run again") from error
 
 
+def save_checked(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
+    """Write tensors with a digest of all of it: safetensors alone would read a file whose numbers were changed."""
+    save_tensors(path, tensors, {"meta": meta, "digest": _digest(tensors, meta)})
+
+
+def load_checked(path: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
+    """Read what `save_checked` wrote: (tensors, meta). None without a file; a damaged one is deleted, with a line about it."""
+    if not path.exists():
+        return None
+    try:
+        tensors, saved = load_tensors(path)
+        if saved.get("digest") == _digest(tensors, saved.get("meta")):
+            return tensors, saved["meta"]
+    except ValueError:
+        pass
+    print(f"{path}: is damaged and was deleted; what it held is computed again", file=sys.stderr)
+    path.unlink()
+    return None
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], meta: Mapping | None) -> str:
+    """Hash names, types, shapes and bytes."""
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
 class Checkpoint:
     """Keep the latest state of one training loop in a folder; without a folder, keep nothing.
 
     The folder belongs to one combination of inputs and parameters (the stage runner sees to that), so what is
-    found there may be resumed without further checks.
+    found there may be resumed if only it is whole.
     """
 
     def __init__(self, folder: Path | str | None):
@@ -57,12 +81,15 @@ class Checkpoint:
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict] | None:
         """Return (tensors, meta) of the last save, or None."""
-        return load_tensors(self.path) if self.path and self.path.exists() else None
+        found = load_checked(self.path) if self.path else None
+        if found:
+            print("training goes on from its last checkpoint", file=sys.stderr)
+        return found
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
         """Replace the last save."""
         if self.path:
-            save_tensors(self.path, tensors, meta)
+            save_checked(self.path, tensors, meta)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

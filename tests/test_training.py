@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from glta.training import (
     Checkpoint,
@@ -54,16 +55,13 @@ def test_equal_tensors_give_equal_bytes(tmp_path):
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
-def test_full_disk_leaves_the_old_tensors(tmp_path, monkeypatch):
+def test_full_disk_leaves_the_old_tensors(tmp_path):
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.zeros(2)})
-
-    def fail(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
+    (tmp_path / f".x.safetensors.{os.getpid()}.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as error:
         save_tensors(path, {"a": torch.ones(2)})
+    assert error.value.errno == errno.ENOSPC
     assert load_tensors(path)[0]["a"].tolist() == [0, 0]
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
@@ -140,6 +138,30 @@ def test_checkpoint_keeps_the_last_save(tmp_path):
         saved.save({"a": torch.tensor([value])}, {"epoch": value})
     tensors, meta = saved.load()
     assert (tensors["a"].tolist(), meta) == ([2], {"epoch": 2})
+
+
+DAMAGES = {
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "no tensors at all": lambda data: b"not tensors at all",
+    "one number changed": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    "one loss changed": lambda data: data.replace(b"0.25", b"0.26"),
+    "an older format": lambda data: save({"a": torch.zeros(2)}, {"meta": "{}"}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_checkpoint_is_given_up(tmp_path, capsys, damage):
+    saved = Checkpoint(tmp_path)
+    state = {"a": torch.ones(50), "scalar": torch.tensor(3.0), "none": torch.empty(0, 2), "half": torch.ones(2, 2).bfloat16()}
+    saved.save(state, {"history": [{"loss": 0.25}], "best": -np.inf})
+    assert saved.load()[1] == {"history": [{"loss": 0.25}], "best": -np.inf}
+    data = saved.path.read_bytes()
+    assert DAMAGES[damage](data) != data
+    saved.path.write_bytes(DAMAGES[damage](data))
+    assert saved.load() is None
+    assert "state.safetensors: is damaged and was deleted" in capsys.readouterr().err
+    assert saved.load() is None and capsys.readouterr().err == ""
 
 
 def test_stops_when_patience_is_used_up():

@@ -22,6 +22,8 @@ TRIES = 4
 WAIT_SECONDS = 1.0  # before the second try; doubled before each further one
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
+CACHE = Path(".cache/downloads")  # files from the network by checksum, so that a stage made stale by an edit fetches nothing
+CACHE = Path(".cache/downloads")  # files from the network by checksum: a stage made stale by an edit fetches nothing again
 
 
 def download(dataset: str, params: Params, folder: Path) -> dict:
@@ -82,6 +84,7 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
     """Copy or download one file to `target` and check it. checksum: `sha256:...` or `md5:...`, None checks nothing.
 
     parts: where an unfinished download waits; it is taken up again only if a checksum can tell whether the halves fit.
+    What came from the network with a checksum is kept in CACHE and checked again when it is used.
     """
     if not _is_http(source):
         if not Path(source).is_file():
@@ -90,6 +93,13 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
             )
         shutil.copyfile(source, target)
         return _check(source, target, checksum)
+    cached = CACHE / checksum.replace(":", "-") if checksum else None
+    if cached and cached.is_file():
+        shutil.copyfile(cached, target)
+        try:
+            return _check(str(cached), target, checksum)
+        except ValueError:
+            cached.unlink()
     part = parts / pooch.utils.unique_file_name(source)
     if checksum is None:
         part.unlink(missing_ok=True)
@@ -108,7 +118,12 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
     except ValueError:
         if not resumed:
             raise
-        fetch(source, target, checksum, parts, hint)  # the old half may have been another version's: once more from the start
+        # the old half may have been another version's: once more from the start
+        return fetch(source, target, checksum, parts, hint)
+    if cached:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        shutil.move(target, cached)  # first: should the disk be full now, nothing has to come again
+        shutil.copyfile(cached, target)
     return None
 
 

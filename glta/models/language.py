@@ -149,10 +149,10 @@ class Language:
         """Encode texts as mean-pooled, unit-length states (N, H) float32; cached by the content of texts and weights."""
         key = hashlib.sha256("\0".join([self.sha256, str(self.precision), *texts]).encode()).hexdigest()
         path = cache / f"{key}.safetensors" if cache else None
-        from glta.training import load_tensors, save_tensors
+        from glta.training import load_checked, save_checked
 
-        if path and path.exists():
-            return load_tensors(path)[0]["states"].numpy()
+        if path and (found := load_checked(path)):
+            return found[0]["states"].numpy()
         prefix, suffix = self.frame
         room = self.max_tokens - len(prefix) - len(suffix)
         ids = [prefix + row + suffix for row in self.tokens(texts, room)]
@@ -166,7 +166,7 @@ class Language:
                     states[part] = torch.nn.functional.normalize(hidden.mean(1), dim=1).cpu().numpy()
                     advance(len(part))
         if path:
-            save_tensors(path, {"states": torch.from_numpy(states)})
+            save_checked(path, {"states": torch.from_numpy(states)}, {})
         return states
 
 

@@ -20,8 +20,9 @@ CSV = b"user_id,item_id,rating,timestamp\n1,a,5,1\n"
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(module, "CACHE", tmp_path_factory.mktemp("cache") / "downloads")
     monkeypatch.delenv("GLTA_MIRROR", raising=False)
 
 
@@ -144,6 +145,37 @@ def test_without_a_checksum_nothing_old_is_used(server, tmp_path):
         download("mine", remote(server, None), tmp_path / "download")
     download("mine", remote(server, None), tmp_path / "download")
     assert server.asked[-1][1] is None
+
+
+def test_a_file_is_fetched_once(server, tmp_path):
+    first = download("mine", remote(server), tmp_path / "first")
+    assert download("mine", remote(server), tmp_path / "second") == first
+    assert (tmp_path / "second" / "log.csv.gz").read_bytes() == CONTENT
+    assert len(server.asked) == 1
+    download("mine", remote(server, None), tmp_path / "unchecked")  # nothing says that the server's is still the same
+    assert len(server.asked) == 2
+
+
+def test_a_damaged_copy_is_fetched_again(server, tmp_path):
+    download("mine", remote(server), tmp_path / "first")
+    (kept,) = module.CACHE.iterdir()
+    kept.write_bytes(CONTENT[:-1] + b"x")
+    for name in ("second", "third"):
+        download("mine", remote(server), tmp_path / name)
+        assert (tmp_path / name / "log.csv.gz").read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_a_full_disk_after_the_download_asks_for_nothing_twice(server, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space left"):
+            download("mine", remote(server), tmp_path / "download")
+    download("mine", remote(server), tmp_path / "download")
+    assert len(server.asked) == 1
 
 
 def test_a_tired_server_is_asked_again(server, tmp_path):

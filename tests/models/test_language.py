@@ -107,6 +107,15 @@ def test_second_call_reads_the_cache(load, tmp_path, monkeypatch):
     np.testing.assert_array_equal(language.encode(["garden", "robot"], cache=tmp_path), first)
 
 
+def test_damaged_cache_is_computed_again(load, tmp_path):
+    language = load("encoder")
+    first = language.encode(["garden", "robot"], cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    for data in (path.read_bytes()[:-9], path.read_bytes()[:-1] + b"x"):
+        path.write_bytes(data)
+        np.testing.assert_array_equal(language.encode(["garden", "robot"], cache=tmp_path), first)
+
+
 def test_cache_tells_texts_and_weights_apart(load, tmp_path):
     language, other = load("encoder"), load("causal")
     for model, texts in ((language, ["garden", "robot"]), (language, ["robot", "garden"]), (other, ["garden", "robot"])):
