@@ -29,10 +29,10 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
 
 
 def write_whole(path: Path | str, content: str | bytes) -> None:
-    """Write a file atomically, making its folder. Several processes may write the same one: the last wins."""
+    """Write a file atomically, making its folder. One process at a time: a killed one's partial file is overwritten by the next."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with open(partial, "wb") as f:
             f.write(content.encode() if isinstance(content, str) else content)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,7 +167,9 @@ class Language:
                     states[part] = torch.nn.functional.normalize(hidden.mean(1), dim=1).cpu().numpy()
                     advance(len(part))
         if path:
-            save_checked(path, {"states": torch.from_numpy(states)}, {})
+            own = path.with_suffix(f".{os.getpid()}")  # another seed's stage may be encoding the same texts
+            save_checked(own, {"states": torch.from_numpy(states)}, {})
+            own.replace(path)
         return states
 
 
