@@ -29,7 +29,7 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
 
 
 def write_whole(path: Path | str, content: str | bytes) -> None:
-    """Write a file atomically, making its folder. One process at a time: a killed one's partial file is overwritten by the next."""
+    """Write a file atomically, making its folder. One process at a time: what a killed one left is overwritten."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
