@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +51,9 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
                 raise ValueError(f"dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: {odd}")
             status = repo.status() if ask else None
     except DvcException as error:
-        raise ValueError(f"dvc status gives no answer: {error}") from error
+        torn = [path for path in ("dvc.lock", ".dvc/tmp/rwlock") if path in str(error)]  # DVC writes both in place
+        fix = f"; a kill left it half written: `rm {torn[0]}` and run again, nothing is lost" if torn else ""
+        raise ValueError(f"dvc status gives no answer: {error}{fix}") from error
     made = [(s.name, o.def_path) for s in found for o in s.outs]
     stages = [
         Stage(
@@ -89,6 +93,8 @@ class Oracle:
         self.direct = {s.name: status[s.name] for s in stages if s.name in status}
         self.tainted = downstream(stages, set(self.direct))
         for s in stages:
+            for path in {*s.outs, *s.deps}:
+                _leave_the_future(Path(path))
             s.key.parent.mkdir(parents=True, exist_ok=True)
             s.key.touch()
             if why := self.direct.get(s.name):  # the nonce: Snakemake passes over small inputs with unchanged content
@@ -101,3 +107,14 @@ class Oracle:
         for dep, sources in stage.deps.items():
             hot |= {out: maker in self.tainted for maker, out in sources} or {dep: False}
         return [path if is_hot else ancient(path) for path, is_hot in hot.items()]
+
+
+def _leave_the_future(path: Path) -> None:
+    """Bring a modification time that lies ahead back to now: Snakemake refuses a result that is older than its input.
+
+    Archives, copies from other machines and a clock that was wrong leave such times; hashes alone decide what is stale.
+    """
+    for each in (path, path / ".snakemake_timestamp"):  # Snakemake's mark in a folder stands for the folder
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            if each.stat().st_mtime > time.time():
+                os.utime(each)

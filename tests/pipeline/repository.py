@@ -40,13 +40,15 @@ class Toy:
             (folder / name).symlink_to(REPOSITORY / name)
         two = {"methods": ["popularity", "text-knn"], "report": {"reference": "popularity"}}
         (folder / "params.yaml").write_text(render_params(Params.model_validate(two)))
-        ignored = (
-            "/glta\n/pipeline\n/data/*\n!/data/report/\n.pipe/\n.snakemake/\n.site/\n__pycache__/\n/mlflow.db*\n/mlartifacts/\n"
-        )
-        (folder / ".gitignore").write_text(ignored)
+        ignored = ["/glta", "/pipeline", "/data/*", "!/data/report/", "!/data/raw.txt.dvc", ".pipe/", ".snakemake/", ".site/"]
+        ignored += ["__pycache__/", "/mlflow.db*", "/mlartifacts/", "/*.log", "/hold", "/training@*"]
+        (folder / ".gitignore").write_text("\n".join(ignored))
         toy = cls(folder)
         toy("git", "init", "-q")
         toy("dvc", "init", "-q")
+        (folder / "data").mkdir()
+        (folder / "data/raw.txt").write_text("raw 1")
+        toy("dvc", "add", "-q", "data/raw.txt")
         toy("git", "add", "-A")
         toy("git", "-c", "user.name=toy", "-c", "user.email=toy@localhost", "commit", "-qm", "toy")
         return toy
@@ -63,10 +65,12 @@ class Toy:
     def repro(self) -> str:
         return self("dvc", "repro")
 
-    def start(self, *cmd: str) -> subprocess.Popen:
+    def start(self, *cmd: str, env: dict[str, str] | None = None) -> subprocess.Popen:
         """Start an engine in a process group of its own, with its output in a file."""
         with (self.folder / "engine.log").open("w") as log:
-            return subprocess.Popen(cmd, cwd=self.folder, env=self.env, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                cmd, cwd=self.folder, env=self.env | (env or {}), stdout=log, stderr=log, start_new_session=True
+            )
 
     def output(self) -> str:
         """Return what a started engine has said so far."""

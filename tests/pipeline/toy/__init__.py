@@ -12,4 +12,6 @@ def ran(name: str) -> None:
 
 
 def value(section: str, key: str):
-    return yaml.safe_load(Path("params.yaml").read_text())[section][key]
+    """Read a parameter, or what the dataset `sample` has in its place."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    return params["overrides"]["sample"][section].get(key, params[section][key])

@@ -1,0 +1,126 @@
+"""Commands without their start-up time: dvc, snakemake and python -m as forks of one process that has imported the heavy parts.
+
+The entry points and the code that runs are the real ones; only the imports have happened before. `Warm` puts small clients
+with these names into a folder for the PATH. Signals are not passed on, so tests that kill use the real commands.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+CLIENT = """#!{python} -SE
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as s:
+    s.connect({address!r})
+    request = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(s, [len(request).to_bytes(4, "big")], [0, 1, 2])
+    s.sendall(request)
+    status = s.recv(1)
+os._exit(status[0] if status else 70)
+"""
+
+
+class Warm:
+    """Start the server; `with Warm(folder) as bin` yields the folder to put in front of the PATH."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self) -> Path:
+        address = self.folder / "server"
+        self._server = subprocess.Popen([sys.executable, __file__, address], start_new_session=True)
+        while not address.exists():
+            assert self._server.poll() is None, "the server of warm commands did not start"
+            time.sleep(0.1)
+        bin_ = self.folder / "bin"
+        bin_.mkdir()
+        for name in ("python", "dvc", "snakemake"):
+            (bin_ / name).write_text(CLIENT.format(python=sys.executable, address=str(address)))
+            (bin_ / name).chmod(0o755)
+        return bin_
+
+    def __exit__(self, *_) -> None:
+        os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
+
+
+def serve(address: str) -> None:
+    """Answer every connection with a fork, until killed."""
+    import snakemake.cli
+    import snakemake.workflow  # noqa: F401
+
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(f"{address}.new")
+    listening.listen(64)
+    Path(f"{address}.new").rename(address)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the handlers
+    while True:
+        connection, _ = listening.accept()
+        if os.fork() == 0:
+            listening.close()
+            handle(connection)
+        connection.close()
+
+
+def handle(connection: socket.socket) -> None:
+    """Run one command in a further fork and send its exit status."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, fds, _, _ = socket.recv_fds(connection, 4, 3)
+    size, request = int.from_bytes(head, "big"), b""
+    while len(request) < size:
+        request += connection.recv(size - len(request))
+    if (worker := os.fork()) == 0:
+        connection.close()
+        for target, fd in enumerate(array.array("i", fds)):
+            os.dup2(fd, target)
+        status = 1
+        try:
+            status = run(*json.loads(request))
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    _, status = os.waitpid(worker, 0)
+    connection.sendall(bytes([os.waitstatus_to_exitcode(status) % 256]))
+    os._exit(0)
+
+
+def run(argv: list[str], folder: str, env: dict[str, str]) -> int:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    command = Path(argv[0])
+    sys.executable = str(command.with_name("python"))
+    sys.argv = argv
+    if command.name == "dvc":
+        from dvc.cli import main
+
+        return main(argv[1:])
+    if command.name == "snakemake":
+        from snakemake.cli import main
+
+        main(argv[1:])
+        return 0
+    assert argv[1] == "-m", argv
+    sys.path[0], sys.argv = folder, argv[2:]
+    runpy.run_module(argv[2], run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
