@@ -51,7 +51,8 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
                 raise ValueError(f"dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: {odd}")
             status = repo.status() if ask else None
     except DvcException as error:
-        torn = [path for path in ("dvc.lock", ".dvc/tmp/rwlock") if path in str(error)]  # DVC writes both in place
+        torn = [path for path in ("dvc.lock", ".dvc/tmp/rwlock") if path in str(error) and "is busy" not in str(error)]
+        # DVC writes both in place
         fix = f"; a kill left it half written: `rm {torn[0]}` and run again, nothing is lost" if torn else ""
         raise ValueError(f"dvc status gives no answer: {error}{fix}") from error
     made = [(s.name, o.def_path) for s in found for o in s.outs]
