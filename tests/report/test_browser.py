@@ -10,7 +10,7 @@ import pytest
 from glta.params import Params
 from glta.report.data import load_cells
 from glta.report.render import render
-from tests.report.made_up import SKILL
+from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -35,15 +35,8 @@ def browse(folder: Path, *arguments: str) -> str:
 def test_no_sideways_scrolling(tmp_path, monkeypatch, width):
     params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 1], report={"resamples": 200})
     data = make(tmp_path, monkeypatch, params, SKILL)
-    costs = {"align_users@ml-latest-small-0": {"seconds": 3725.0, "peak_memory_bytes": 2**31}}
-    stage = {
-        "stage": "fit@sample-0",
-        "run_id": "r" * 32,
-        "commit": "c" * 40,
-        "outs": {"data/sample/0/fit/x": "0" * 32},
-        "deps": {},
-    }
-    html = render(params, load_cells(data / "evaluate", params), costs, [stage]).html
+    costs, provenance = records(params)
+    html = render(params, load_cells(data / "evaluate", params), costs, provenance).html
     (tmp_path / "index.html").write_text(html.replace("<details>", "<details open>"), encoding="utf-8")
     (tmp_path / "frame.html").write_text(MEASURE.format(width=width), encoding="utf-8")
     picture = tmp_path / f"report-{width}.png"
