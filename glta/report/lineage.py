@@ -7,6 +7,7 @@ says that one read the very bytes that another wrote. A new stage shows up by it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from glta.report.analysis import Analysis, metric_title, title
@@ -73,32 +74,32 @@ def step(a: Analysis, verb: str, members: Provenance, makers: dict[tuple[str, st
     """Fold the results of one verb into a box and a row of the table."""
     runs = {p["stage"]: p["run_id"] for p in members}
     spent = [costs[stage]["seconds"] for stage in runs if stage in costs]
-    time = [seconds(sum(spent))] if spent else []
+    time = seconds(sum(spent)) if spent else ""
     commits = sorted({p["commit"] for p in members if p["commit"]})
     archives = {name: about["sha256"] for p in members for name, about in p["archives"].items()}
     read = [maker for p in members for dep in p["deps"].items() if (maker := makers.get(dep, verb)) != verb]
     read += [model_name(**model) for p in members if (model := p["language_model"])]
     sources = list(dict.fromkeys(read))
-    files = [text for name, sha256 in archives.items() for text in (short(name), f"sha256 {sha256[:12]}")]
-    if len(archives) > FILES_SHOWN:
-        files[2 * FILES_SHOWN :] = [f"and {len(archives) - FILES_SHOWN} more files"]
-    git = [f"git {commits[0][:7]}" if len(commits) == 1 else f"{len(commits)} commits"] if commits else []
-    dirty = "*" if any(p["dirty"] for p in members) else ""
-    tip = [
-        *(f"{name}: sha256 {sha256}" for name, sha256 in archives.items()),
-        *(f"{stage}: run {run or 'not known'}" for stage, run in runs.items()),
-        *(f"commit {commit}" for commit in commits),
+    lines = [
+        *counts(a, list(runs)),
+        time,
+        runs_text(list(runs.values())),
+        commits_text(commits, any(p["dirty"] for p in members)),
     ]
-    box = Box(
-        verb,
-        "raw data" if archives else short(verb, 12),
-        "m2" if archives else "ink",
-        [*files, *counts(a, list(runs)), *time, runs_text(list(runs.values())), *(text + dirty for text in git)],
-        "\n".join(tip),
-        sources,
-        WIDE if archives else Box.width,
-    )
-    return {"box": box, "verb": verb, "sources": sources, "time": "".join(time), "runs": runs, "commits": commits}
+    tip = [f"{stage}: run {run or 'not known'}" for stage, run in runs.items()] + [f"commit {commit}" for commit in commits]
+    box = Box(verb, short(verb, 12), "ink", [line for line in lines if line], "\n".join(tip), sources)
+    if archives:
+        box = raw_box(box, archives)
+    return {"box": box, "verb": verb, "sources": sources, "time": time, "runs": runs, "commits": commits}
+
+
+def raw_box(box: Box, archives: dict[str, str]) -> Box:
+    """Put files and their sha256 into the box of the stage that fetched them."""
+    files = [line for name, sha256 in archives.items() for line in (short(name), f"sha256 {sha256[:12]}")]
+    if len(archives) > FILES_SHOWN:
+        files[2 * FILES_SHOWN :] = [f"and {len(archives) - FILES_SHOWN} more"]
+    tip = "".join(f"{name}: sha256 {sha256}\n" for name, sha256 in archives.items())
+    return replace(box, heading="raw data", kind="m2", lines=[*files, *box.lines], tip=tip + box.tip, width=WIDE)
 
 
 def counts(a: Analysis, stages: Sequence[str]) -> list[str]:
@@ -119,6 +120,13 @@ def runs_text(runs: Sequence[str | None]) -> str:
     if len(known) < len(runs):
         return f"{len(known)} of {len(runs)} runs" if known else "run not known"
     return f"run {known[0][:7]}" if len(known) == 1 else f"{len(known)} runs"
+
+
+def commits_text(commits: Sequence[str], dirty: bool) -> str:
+    """Write the one commit, or how many there are; an asterisk for changes beside them."""
+    if not commits:
+        return ""
+    return (f"git {commits[0][:7]}" if len(commits) == 1 else f"{len(commits)} commits") + "*" * dirty
 
 
 def model_name(model: str, sha256: str) -> str:
@@ -142,6 +150,6 @@ def numbers_box(a: Analysis, method: str, seed: int, results: Provenance) -> Box
     )
 
 
-def short(name: str, limit: int = 21) -> str:
+def short(name: str, limit: int = 19) -> str:
     """Cut the middle out of a long name: its end tells versions and file types."""
     return name if len(name) <= limit else f"{name[: limit - 7]}…{name[-6:]}"

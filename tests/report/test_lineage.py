@@ -140,6 +140,17 @@ def test_what_is_not_known_is_said(recorded):
     assert lineage_view(analysis("ml"), [], {}) is None
 
 
+def test_many_files_with_long_names(recorded):
+    def add(stages):
+        names = ["ratings.csv", "users-and-all-that-is-known.dat", "x.dat", "y.dat", "z.dat"]
+        stages["download@ml"]["archives"] = {name: {"sha256": fake_hash(name) * 2} for name in names}
+
+    found = view(recorded, change=add)
+    texts = Picture(found["svg"]).texts["raw data"]
+    assert texts[2] == "users-and-al…wn.dat" and texts[6] == "and 2 more"
+    assert found["archives"]["z.dat"] == fake_hash("z.dat") * 2
+
+
 def test_arrows_need_equal_bytes(recorded):
     """A stage that read other bytes than those that are recorded now was not made from them."""
 
