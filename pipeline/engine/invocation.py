@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -36,7 +37,7 @@ class Invocation(NamedTuple):
         Workers of `dvc queue` take one experiment after another, so the experiment's name is part of the identity.
         """
         if announced := os.environ.get(VARIABLE):
-            return cls(**json.loads(announced))
+            return cls(**json.loads(base64.b64decode(announced)))
         above = list(_ancestors(os.getpid()))
         engines = [pid for pid in above if _command(pid).startswith("dvc ")]
         found = cls.of((engines or above)[-1 if engines else 0])
@@ -44,8 +45,11 @@ class Invocation(NamedTuple):
         return found._replace(id=f"{found.id}-{experiment}") if experiment else found
 
     def announce(self) -> None:
-        """Name this invocation to every process started from here."""
-        os.environ[VARIABLE] = json.dumps(self._asdict())
+        """Name this invocation to every process started from here.
+
+        In base64: executors of clusters write it into job scripts, where quotes of the command line would end the text.
+        """
+        os.environ[VARIABLE] = base64.b64encode(json.dumps(self._asdict()).encode()).decode()
 
 
 def _ancestors(pid: int) -> Iterator[int]:
