@@ -15,7 +15,8 @@ from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages
 
 if workflow.is_main_process:
-    Invocation.of(os.getpid()).announce()
+    INVOCATION = Invocation.of(os.getpid())
+    INVOCATION.announce()
 
 
 envvars:
@@ -23,6 +24,8 @@ envvars:
 
 
 try:
+    if workflow.is_main_process:
+        INVOCATION.claim()
     load_params()
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
 except ValueError as error:

@@ -1,16 +1,29 @@
-"""Which call of an engine a stage belongs to: one `snakemake ...` or one `dvc repro ...` is one pipeline run in MLflow."""
+"""Which call of an engine a stage belongs to: one `snakemake ...` or one `dvc repro ...` is one pipeline run in MLflow.
+
+One call at a time has a checkout: `Invocation.claim`.
+"""
 
 from __future__ import annotations
 
 import base64
+import fcntl
+import getpass
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 VARIABLE = "GLTA_PIPELINE"  # Snakemake's main process leaves its invocation here for its jobs, remote ones too
+CLAIM = Path(".pipe/engine.json")  # who has the checkout: locked while they do, so a kill leaves nothing to clean up
+PATIENCE = 5  # seconds: `snakemake -n` has the checkout for about that long
+_claims: list[IO[str]] = []  # open until this process ends
+
+
+class BusyError(ValueError):
+    """Somebody else's run has the checkout."""
 
 
 class Invocation(NamedTuple):
@@ -19,6 +32,7 @@ class Invocation(NamedTuple):
     id: str
     command: str
     started: float
+    pid: int
 
     @classmethod
     def of(cls, pid: int) -> Invocation:
@@ -28,7 +42,7 @@ class Invocation(NamedTuple):
             float(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
         )
         identity = f"{socket.gethostname()}-{int(booted)}-{pid}-{ticks}"
-        return cls(identity, _command(pid), booted + ticks / os.sysconf("SC_CLK_TCK"))
+        return cls(identity, _command(pid), booted + ticks / os.sysconf("SC_CLK_TCK"), pid)
 
     @classmethod
     def current(cls) -> Invocation:
@@ -44,12 +58,43 @@ class Invocation(NamedTuple):
         experiment = os.environ.get("DVC_EXP_NAME")
         return found._replace(id=f"{found.id}-{experiment}") if experiment else found
 
+    def claim(self) -> None:
+        """Have the checkout until this process ends. Raises BusyError with who has it."""
+        CLAIM.parent.mkdir(exist_ok=True)
+        file = CLAIM.open("a+")
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BusyError(_busy(CLAIM.read_text())) from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(json.dumps(self._asdict() | {"user": getpass.getuser(), "host": socket.gethostname()}))
+        file.flush()
+        _claims.append(file)
+
     def announce(self) -> None:
         """Name this invocation to every process started from here.
 
         In base64: executors of clusters write it into job scripts, where quotes of the command line would end the text.
         """
         os.environ[VARIABLE] = base64.b64encode(json.dumps(self._asdict()).encode()).decode()
+
+
+def _busy(claim: str) -> str:
+    """Say who has the checkout."""
+    try:
+        who = json.loads(claim)
+    except ValueError:  # in the moment of writing
+        return "another run has just started in this checkout; wait for it to end"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(who["started"]))
+    return (
+        f"`{who['command']}` of {who['user']} has this checkout since {since} (process {who['pid']} on {who['host']}); "
+        "wait for it to end, or work in a clone of your own"
+    )
 
 
 def _ancestors(pid: int) -> Iterator[int]:
