@@ -21,6 +21,7 @@ if workflow.is_main_process:
 
 envvars:
     VARIABLE,
+    *[name for name in ["MLFLOW_TRACKING_URI"] if name in os.environ],
 
 
 try:
