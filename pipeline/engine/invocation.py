@@ -58,10 +58,10 @@ class Invocation(NamedTuple):
         experiment = os.environ.get("DVC_EXP_NAME")
         return found._replace(id=f"{found.id}-{experiment}") if experiment else found
 
-    def claim(self) -> None:
-        """Have the checkout until this process ends. Raises BusyError with who has it."""
-        CLAIM.parent.mkdir(exist_ok=True)
-        file = CLAIM.open("a+")
+    def claim(self, path: Path = CLAIM, deed: str = "has this checkout") -> None:
+        """Have what a path stands for until this process ends. Raises BusyError with who has it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -69,10 +69,10 @@ class Invocation(NamedTuple):
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise BusyError(_busy(CLAIM.read_text())) from None
+                    raise BusyError(_busy(path.read_text(), deed)) from None
                 time.sleep(0.2)
         file.truncate(0)
-        file.write(json.dumps(self._asdict() | {"user": getpass.getuser(), "host": socket.gethostname()}))
+        file.write(json.dumps(self._asdict() | {"user": user(), "host": socket.gethostname()}))
         file.flush()
         _claims.append(file)
 
@@ -84,15 +84,23 @@ class Invocation(NamedTuple):
         os.environ[VARIABLE] = base64.b64encode(json.dumps(self._asdict()).encode()).decode()
 
 
-def _busy(claim: str) -> str:
-    """Say who has the checkout."""
+def user() -> str:
+    """Name who runs this; by number in a container that has no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # until, and from Python 3.13
+        return str(os.getuid())
+
+
+def _busy(claim: str, deed: str) -> str:
+    """Say who has what a claim stands for."""
     try:
         who = json.loads(claim)
     except ValueError:  # in the moment of writing
         return "another run has just started in this checkout; wait for it to end"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(who["started"]))
     return (
-        f"`{who['command']}` of {who['user']} has this checkout since {since} (process {who['pid']} on {who['host']}); "
+        f"`{who['command']}` of {who['user']} {deed} since {since} (process {who['pid']} on {who['host']}); "
         "wait for it to end, or work in a clone of your own"
     )
 

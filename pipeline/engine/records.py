@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from pipeline.engine import models
-from pipeline.engine.invocation import Invocation
+from pipeline.engine.invocation import Invocation, user
 from pipeline.engine.snapshot import Snapshot, Workspace
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -343,11 +342,7 @@ def _commit() -> dict[str, str]:
 
 def _origin(cmd: str, code: dict[str, str], exp: str | None) -> dict[str, str]:
     """Fill the tags that MLflow's UI shows as user, source and version, and name DVC's experiment if there is one."""
-    try:
-        user = getpass.getuser()
-    except OSError:  # a container whose user has no name
-        user = str(os.getuid())
-    shown = {"user": user, "source.name": cmd, "source.type": "LOCAL", "source.git.commit": code["git.commit"]}
+    shown = {"user": user(), "source.name": cmd, "source.type": "LOCAL", "source.git.commit": code["git.commit"]}
     return {f"mlflow.{k}": v for k, v in shown.items()} | ({"dvc.exp": exp} if exp else {})
 
 

@@ -19,7 +19,7 @@ from glta.params import ParamsError, load_params
 from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 
-CHECKPOINTS, RECORDS = Path(".pipe/checkpoints"), Path(".pipe/records")
+CHECKPOINTS, RECORDS, STAGES = Path(".pipe/checkpoints"), Path(".pipe/records"), Path(".pipe/stages")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 LIVE_SECONDS = 1  # between two looks at the script's records
 
@@ -66,14 +66,16 @@ def main(cmd: list[str]) -> int:
     die_with_parent(signal.SIGTERM)  # else the stage outlives a killed dvc and goes on writing
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
+    name = os.environ["DVC_STAGE"].rsplit(":", 1)[-1]
     try:
         load_params()
-        if VARIABLE not in os.environ:  # else Snakemake has the checkout, and this is one of its jobs
+        if VARIABLE in os.environ:  # Snakemake has the checkout; its jobs on other machines outlive a kill of it
+            Invocation.current()._replace(pid=os.getpid()).claim(STAGES / f"{name}.json", f"runs {name}")
+        else:
             Invocation.current().claim()
     except (ParamsError, BusyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    name = os.environ["DVC_STAGE"].rsplit(":", 1)[-1]
     with open_workspace(name) as workspace:
         return run_stage(name, cmd, workspace)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import re
 import shutil
 import sys
@@ -74,6 +76,24 @@ def test_a_failed_job_fails_the_run_with_its_error(cluster):
     cluster.edit("toy/train.py", r"^assert .*\n", "")
     cluster.repro()
     cluster.assert_clean()
+
+
+def test_a_job_that_outlived_its_snakemake_is_left_alone(toy):
+    """On another machine its process number says nothing to DVC; the lock that it holds on a file does."""
+    claim = toy.folder / ".pipe/stages/train@popularity.json"
+    claim.parent.mkdir(exist_ok=True)
+    who = {"command": "snakemake --profile profiles/slurm", "started": 0, "pid": 7, "user": "eve", "host": "node3"}
+    claim.write_text(json.dumps(who))
+    toy.set_steps(31)
+    with claim.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        output = toy("snakemake", "--cores", "1", "train@popularity", status=1)
+    assert (
+        "`snakemake --profile profiles/slurm` of eve runs train@popularity since" in output and "process 7 on node3" in output
+    )
+    assert toy.executed() == []
+    toy.snakemake("train@popularity")
+    assert toy.executed() == ["train@popularity"]
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
