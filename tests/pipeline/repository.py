@@ -43,7 +43,8 @@ class Toy:
         params = render_params(Params.model_validate(two))
         other = params.index("\n  ml-latest-small:")  # overrides of other datasets, which every command would read again
         (folder / "params.yaml").write_text(params[: other + 1])
-        ignored = ["/glta", "/pipeline", "/data/*", "!/data/report/", "!/data/raw.txt.dvc", ".pipe/", ".snakemake/", ".site/"]
+        # not /data/*: DVC would take it for all of data/, and not see raw.txt.dvc in a clone
+        ignored = ["/glta", "/pipeline", "/data/prepare", "/data/models", "/data/evaluate", ".pipe/", ".snakemake/", ".site/"]
         ignored += ["__pycache__/", "/mlflow.db*", "/mlartifacts/", "/*.log", "/hold", "/training@*"]
         (folder / ".gitignore").write_text("\n".join(ignored))
         toy = cls(folder)
