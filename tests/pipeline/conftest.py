@@ -11,10 +11,12 @@ from tests.pipeline.repository import Toy
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory) -> Toy:
+def built(tmp_path_factory, commands) -> Toy:
     """Run the toy once from nothing, under Snakemake."""
     toy = Toy.create(tmp_path_factory.mktemp("engines") / "built")
+    toy.env["PATH"] = f"{commands}{os.pathsep}{toy.path}"
     toy.snakemake()
+    toy.env["PATH"] = toy.path
     return toy
 
 
@@ -37,5 +39,5 @@ def commands(tmp_path_factory) -> Iterator[str]:
 @pytest.fixture
 def warm(toy, commands) -> Toy:
     """Give a copy of the finished toy whose commands start at once. They pass no signals on."""
-    toy.env["PATH"] = f"{commands}{os.pathsep}{toy.env['PATH']}"
+    toy.env["PATH"] = f"{commands}{os.pathsep}{toy.path}"
     return toy

@@ -1,6 +1,7 @@
 """A stand-in for kubectl, as far as profiles/kubernetes needs it: a Job is a process that knows only what its manifest says."""
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -19,7 +20,7 @@ if verb == "create":
     environment = {"PATH": os.defpath, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}  # of the image
     environment |= {entry["name"]: entry["value"] for entry in container["env"]}
     with (job / "log").open("w") as log:
-        subprocess.Popen(
+        process = subprocess.Popen(
             ["sh", "-c", 'job=$1; shift; "$@"; echo $? > "$job/status"', "sh", job, *container["command"]],
             cwd=container["workingDir"],
             env=environment,
@@ -28,6 +29,7 @@ if verb == "create":
             stderr=log,
             start_new_session=True,
         )
+    (job / "pid").write_text(str(process.pid))
     print(f"job.batch/{job.name}")
 elif verb == "get":
     job = jobs / arguments[0].removeprefix("job.batch/")
@@ -36,3 +38,7 @@ elif verb == "get":
         print(job.name, {None: "", "": "", "0": "Complete"}.get(status, "Failed"), end="")
 elif verb == "logs":
     print((jobs / arguments[-1].removeprefix("job.batch/") / "log").read_text())
+elif verb == "delete":
+    for job in [jobs / each.removeprefix("job.batch/") for each in arguments if not each.startswith("--")]:
+        if not (job / "status").exists():
+            os.killpg(int((job / "pid").read_text()), signal.SIGKILL)

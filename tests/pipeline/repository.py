@@ -23,8 +23,8 @@ class Toy:
     def __init__(self, folder: Path):
         self.folder = folder
         unset = {"OMP_NUM_THREADS", "MLFLOW_TRACKING_URI", "PYTHONPATH", "GLTA_CHECKPOINT", "GLTA_RECORDS"}
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        own = {"PATH": path, "DVC_SITE_CACHE_DIR": str(folder / ".site"), "DVC_NO_ANALYTICS": "1"}
+        self.path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        own = {"PATH": self.path, "DVC_SITE_CACHE_DIR": str(folder / ".site"), "DVC_NO_ANALYTICS": "1"}
         own |= {f"GIT_{who}_{what}": "toy@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         self.env = {k: v for k, v in os.environ.items() if k not in unset} | own
 
@@ -73,10 +73,16 @@ class Toy:
         return self("dvc", "repro")
 
     def start(self, *cmd: str, env: dict[str, str] | None = None) -> subprocess.Popen:
-        """Start an engine in a process group of its own, with its output in a file."""
+        """Start an engine in a process group of its own, with its output in a file; the real command, which takes signals."""
+        own = self.env | {"PATH": self.path} | (env or {})
         with (self.folder / "engine.log").open("w") as log:
             return subprocess.Popen(
-                cmd, cwd=self.folder, env=self.env | (env or {}), stdout=log, stderr=log, start_new_session=True
+                [shutil.which(cmd[0], path=self.path), *cmd[1:]],
+                cwd=self.folder,
+                env=own,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def output(self) -> str:

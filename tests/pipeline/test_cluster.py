@@ -6,9 +6,10 @@ import fcntl
 import json
 import re
 import shutil
+import signal
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,10 +19,11 @@ from tests.pipeline.repository import DOWNSTREAM, REPOSITORY, Toy
 pytestmark = pytest.mark.engines
 # options of snakemake-executor-plugin-slurm 2.8, which only a cluster's users install
 SLURM = {f"slurm-{name}" for name in ("init-seconds-before-status-checks", "logdir", "requeue", "qos", "partition-config")}
+SNAKEMAKE = ("snakemake", "--profile", "profiles/kubernetes", "--seconds-between-status-checks", "1", "--latency-wait", "5")
 
 
 @pytest.fixture
-def cluster(toy, tmp_path) -> Iterator[Toy]:
+def cluster(toy, tmp_path) -> Toy:
     """Give the finished toy a cluster. Its folder is the shared volume."""
     kubectl = tmp_path / "bin/kubectl"
     kubectl.parent.mkdir()
@@ -32,8 +34,7 @@ def cluster(toy, tmp_path) -> Iterator[Toy]:
 
 
 def submit(cluster: Toy, *arguments: str, status: int = 0) -> str:
-    quick = ("--seconds-between-status-checks", "1", "--latency-wait", "5")
-    return cluster("snakemake", "--profile", "profiles/kubernetes", *quick, *arguments, status=status)
+    return cluster(*SNAKEMAKE, *arguments, status=status)
 
 
 def manifests(cluster: Toy) -> dict[str, dict]:
@@ -75,6 +76,23 @@ def test_a_failed_job_fails_the_run_with_its_error(cluster):
     assert failed == {"train@text-knn"} and cluster.pipeline_runs()[0].info.status == "FAILED"
     cluster.edit("toy/train.py", r"^assert .*\n", "")
     cluster.repro()
+    cluster.assert_clean()
+
+
+@pytest.mark.slow
+def test_ctrl_c_cancels_the_jobs(cluster):
+    """They go on from their checkpoints in the next run."""
+    cluster.set_steps(31)
+    cluster.hold()
+    engine = cluster.start(*SNAKEMAKE, env={"PATH": cluster.env["PATH"]})
+    trainings = cluster.wait_for_training(2)
+    engine.send_signal(signal.SIGINT)
+    assert engine.wait(60) == 1
+    assert [pid for pid in trainings if Path(f"/proc/{pid}").exists()] == []
+    cluster.release()
+    cluster.executed()
+    submit(cluster)
+    assert set(cluster.executed()) == DOWNSTREAM | {"resumed@popularity", "resumed@text-knn"}
     cluster.assert_clean()
 
 

@@ -93,6 +93,7 @@ def assert_nothing_lost(real: Real, whole: Real) -> None:
 
 @pytest.mark.engines
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("turn", range(int(os.environ.get("GLTA_KILL_TURNS", "1"))))
 def test_killed_in_every_stage(whole, fresh, turn):
     """Each kill leaves what came before it; the other engine goes on from there."""
@@ -111,6 +112,7 @@ def test_killed_in_every_stage(whole, fresh, turn):
 
 @pytest.mark.engines
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_killed_at_random(whole, fresh):
     rng = random.Random(int(os.environ.get("GLTA_KILL_SEED", "0")))
     for n in range(4):

@@ -23,13 +23,8 @@ def shared(toy, tmp_path) -> Toy:
         ".gitignore", r"^/data/\*$", "/data/?*"
     )  # with `*`, DVC takes all of data/ for ignored and passes over raw.txt.dvc
     toy("dvc", "remote", "add", "-q", "-d", "folder", str(tmp_path / "remote"))
-    commit(toy)
+    toy.commit("remote")
     return toy
-
-
-def commit(toy: Toy) -> None:
-    toy("git", "add", "-A")
-    toy("git", "-c", "user.name=toy", "-c", "user.email=toy@localhost", "commit", "-qm", "results")
 
 
 def clone(toy: Toy) -> Toy:
@@ -63,7 +58,7 @@ def test_a_clone_restores_what_others_have_computed(shared):
     """Two parameter values computed here, and there: both engines restore either, the first one from the run cache alone."""
     shared.set_steps(31)
     shared.snakemake()
-    commit(shared)
+    shared.commit("results")
     shared("glta", "push")
     theirs = clone(shared)
     theirs("glta", "pull")
@@ -104,7 +99,7 @@ def test_mistakes_are_one_line(toy):
     toy("dvc", "remote", "modify", "far", "url", "/proc/none")
     refused(toy, "push", "/proc/none")
     toy("dvc", "remote", "modify", "far", "url", str(toy.folder.with_name("remote")))
-    commit(toy)
+    toy.commit("remote")
     theirs = clone(toy)
     refused(theirs, "pull", "results of this commit (data/evaluate/popularity/metrics.json, ...); ask the colleague")
     refused(theirs, "push", "that are not here either")

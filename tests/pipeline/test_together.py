@@ -12,31 +12,31 @@ from tests.pipeline.repository import DOWNSTREAM, EVALUATES, TRAINS
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 
-def test_independent_stages_run_side_by_side(toy):
-    toy.set_steps(31)
-    toy.hold()
-    engine = toy.start("snakemake", "--cores", "2")
-    assert len(toy.wait_for_training(2)) == 2
-    toy.release()
-    assert engine.wait(60) == 0, toy.output()
+def test_independent_stages_run_side_by_side(warm):
+    warm.set_steps(31)
+    warm.hold()
+    engine = warm.start("snakemake", "--cores", "2")
+    assert len(warm.wait_for_training(2)) == 2
+    warm.release()
+    assert engine.wait(60) == 0, warm.output()
     for stage in TRAINS:
-        assert (toy.folder / "data/models" / stage.removeprefix("train@") / "threads.txt").read_text() == "1"
-    toy.assert_clean()
+        assert (warm.folder / "data/models" / stage.removeprefix("train@") / "threads.txt").read_text() == "1"
+    warm.assert_clean()
 
 
-def test_threads_and_memory_are_those_of_dvc_yaml(toy):
+def test_threads_and_memory_are_those_of_dvc_yaml(warm):
     """Half the memory of two trainings, or too few cores for their threads: one after the other."""
-    toy.edit("dvc.yaml", r"threads: 1", "threads: 2")
+    warm.edit("dvc.yaml", r"threads: 1", "threads: 2")
     for n, arguments in enumerate((["--cores", "3"], ["--cores", "4", "--resources", "mem_mb=150"])):
-        toy.set_steps(31 + n)
-        toy.hold()
-        engine = toy.start("snakemake", *arguments)
-        toy.wait_for_training()
+        warm.set_steps(31 + n)
+        warm.hold()
+        engine = warm.start("snakemake", *arguments)
+        warm.wait_for_training()
         time.sleep(5)
-        assert len(toy.wait_for_training()) == 1
-        toy.release()
-        assert engine.wait(60) == 0, toy.output()
-        assert (toy.folder / "data/models/popularity/threads.txt").read_text() == "2"
+        assert len(warm.wait_for_training()) == 1
+        warm.release()
+        assert engine.wait(60) == 0, warm.output()
+        assert (warm.folder / "data/models/popularity/threads.txt").read_text() == "2"
 
 
 def test_many_stages_at_once_without_a_database(warm):
@@ -45,7 +45,7 @@ def test_many_stages_at_once_without_a_database(warm):
     text = (warm.folder / "dvc.yaml").read_text()
     text = text.replace("method: ${methods}\n", "method: ${methods}\n      copy: [1, 2, 3, 4, 5, 6, 7, 8, 9]\n")
     text = re.sub(r"(data/(?:models|evaluate))/\$\{item.method\}", r"\1/${item.method}-${item.copy}", text)
-    text = re.sub(r"(toy\.(?:train|evaluate)) \$\{item.method\}", r"\1 ${item.method}-${item.copy}", text)
+    text = re.sub(r"(warm\.(?:train|evaluate)) \$\{item.method\}", r"\1 ${item.method}-${item.copy}", text)
     (warm.folder / "dvc.yaml").write_text(text)
     warm("snakemake", "--cores", "6")
     stages = [f"{stage}-{copy}" for stage in TRAINS + EVALUATES for copy in range(1, 10)]
@@ -57,28 +57,28 @@ def test_many_stages_at_once_without_a_database(warm):
 
 
 @pytest.mark.parametrize("first", [("snakemake", "--cores", "2"), ("dvc", "repro")], ids=["snakemake", "dvc"])
-def test_two_people_at_once(toy, first):
+def test_two_people_at_once(warm, first):
     """Whoever comes second reads who has the checkout, and nothing is harmed."""
-    toy.set_steps(31)
-    toy.hold()
-    engine = toy.start(*first)
-    toy.wait_for_training()
+    warm.set_steps(31)
+    warm.hold()
+    engine = warm.start(*first)
+    warm.wait_for_training()
     for second in (
         ["snakemake", "--cores", "2"],
         ["snakemake", "-n"],
         ["dvc", "repro"],
         ["dvc", "repro", "-s", "train@text-knn"],
     ):
-        output = toy(*second, status=None)
+        output = warm(*second, status=None)
         assert f"`{' '.join(first)}`" in output or "is busy" in output, output
         assert "Traceback" not in output
         if second[0] == "snakemake":
             assert re.search(rf"`{' '.join(first)}` of \w+ has this checkout since .* \(process \d+ on ", output), output
     assert engine.poll() is None
-    toy.release()
-    assert engine.wait(60) == 0, toy.output()
-    assert set(toy.executed()) == DOWNSTREAM
-    toy.assert_clean()
+    warm.release()
+    assert engine.wait(60) == 0, warm.output()
+    assert set(warm.executed()) == DOWNSTREAM
+    warm.assert_clean()
 
 
 def test_experiments(toy):
