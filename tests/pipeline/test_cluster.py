@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -88,7 +89,10 @@ def test_ctrl_c_cancels_the_jobs(cluster):
     trainings = cluster.wait_for_training(2)
     engine.send_signal(signal.SIGINT)
     assert engine.wait(60) == 1
-    assert [pid for pid in trainings if Path(f"/proc/{pid}").exists()] == []
+    deadline = time.monotonic() + 30
+    while alive := [pid for pid in trainings if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.1)
     cluster.release()
     cluster.executed()
     submit(cluster)

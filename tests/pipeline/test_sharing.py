@@ -19,9 +19,6 @@ pytestmark = pytest.mark.engines
 @pytest.fixture
 def shared(toy, tmp_path) -> Toy:
     """Give the finished toy a remote in a folder, and commit it."""
-    toy.edit(
-        ".gitignore", r"^/data/\*$", "/data/?*"
-    )  # with `*`, DVC takes all of data/ for ignored and passes over raw.txt.dvc
     toy("dvc", "remote", "add", "-q", "-d", "folder", str(tmp_path / "remote"))
     toy.commit("remote")
     return toy
