@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 
 from tests.pipeline.real import ENGINES, TRAINED, Moment, Real
 
+pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("kill")]
+
 TURNS = [(engine, sig) for sig in (signal.SIGKILL, signal.SIGTERM) for engine in ENGINES]
 
 
@@ -91,9 +93,6 @@ def assert_nothing_lost(real: Real, whole: Real) -> None:
             assert logged == [(e["epoch"], e[name]) for e in epochs if name in e], (stage, name)
 
 
-@pytest.mark.engines
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("turn", range(int(os.environ.get("GLTA_KILL_TURNS", "1"))))
 def test_killed_in_every_stage(whole, fresh, turn):
     """Each kill leaves what came before it; the other engine goes on from there."""
@@ -110,9 +109,6 @@ def test_killed_in_every_stage(whole, fresh, turn):
     assert {run.info.status for run in killed} == {"FAILED", "KILLED"}
 
 
-@pytest.mark.engines
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_killed_at_random(whole, fresh):
     rng = random.Random(int(os.environ.get("GLTA_KILL_SEED", "0")))
     for n in range(4):
