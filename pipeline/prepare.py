@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glta.data.prepare import prepare
+from glta.data.presets import compare
 from glta.data.readers import read
 from glta.files import whole_folder
 from glta.params import Params
@@ -12,6 +13,9 @@ from pipeline.stage import folder, run
 def main(params: Params, dataset: str, seed: int) -> None:
     raw = read(dataset, params, folder(dataset, "download"))
     tables = prepare(raw, params.prepare, seed)
+    published = compare(dataset, tables.counts, params.prepare.published == "require")
+    if published:
+        tables.counts["published"] = published
     with whole_folder(folder(dataset, seed, "prepare")) as out:
         tables.save(out)
     for step in tables.counts["steps"]:

@@ -14,7 +14,7 @@ import pooch
 
 from glta.data import sample
 from glta.data.registry import REGISTRY, table_files
-from glta.files import sha256_of, whole_folder, write_json
+from glta.files import read_json, sha256_of, whole_folder, write_json
 from glta.params import Params
 from glta.progress import bar
 
@@ -22,8 +22,8 @@ TRIES = 4
 WAIT_SECONDS = 1.0  # before the second try; doubled before each further one
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
-CACHE = Path(".cache/downloads")  # files from the network by checksum, so that a stage made stale by an edit fetches nothing
 CACHE = Path(".cache/downloads")  # files from the network by checksum: a stage made stale by an edit fetches nothing again
+RECORDED = Path("checksums")  # SOURCE.json: what files without a published checksum had at their first download; kept in git
 
 
 def download(dataset: str, params: Params, folder: Path) -> dict:
@@ -33,13 +33,31 @@ def download(dataset: str, params: Params, folder: Path) -> dict:
     OSError when the disk is full. What a broken download has got so far waits beside the folder for the next attempt.
     """
     about, files = describe(dataset, params)
+    source = source_of(dataset)
+    record = RECORDED / f"{source}.json"
+    recorded = read_json(record) if dataset in REGISTRY and record.exists() else {}
     mirror = os.environ.get("GLTA_MIRROR") or params.mirror
     parts = folder.with_name(f".{folder.name}.parts")
     with whole_folder(folder) as out:
         if about["synthetic"]:
             sample.write(out)
         for name, (address, checksum) in files.items():
-            fetch(locate(address, dataset, mirror), out / name, checksum, parts, hint=f"{dataset}/{Path(address).name}")
+            place = locate(address, source, mirror)
+            if dataset in REGISTRY and not _is_http(address) and not _is_http(place) and not Path(place).is_file():
+                raise ValueError(
+                    f"{dataset}: {name} is not for download by programs; get it by hand from {about['homepage']} and set "
+                    f"`mirror` in params.yaml (or GLTA_MIRROR) to a folder that holds {source}/{name} (docs/datasets.md)"
+                )
+            hint = f"{source}/{Path(address).name}"
+            if checksum or dataset not in REGISTRY:
+                fetch(place, out / name, checksum, parts, hint)
+            elif name in recorded:
+                fetch(place, out / name, recorded[name], parts, hint, f"recorded in {record} at the first download")
+            else:
+                fetch(place, out / name, None, parts, hint)
+                recorded |= {name: f"sha256:{sha256_of(out / name)}"}
+                if _is_http(place):
+                    _keep(out / name, recorded[name])
         written = sorted(path.name for path in out.iterdir())
         addresses = {name: address for name, (address, _) in files.items()}
         about["files"] = {
@@ -47,6 +65,8 @@ def download(dataset: str, params: Params, folder: Path) -> dict:
             for name in written
         }
         write_json(out / "source.json", about)
+    if recorded:
+        write_json(record, recorded)
     shutil.rmtree(parts, ignore_errors=True)
     return about
 
@@ -59,7 +79,7 @@ def describe(dataset: str, params: Params) -> tuple[dict, dict[str, tuple[str, s
     if dataset in REGISTRY:
         d = REGISTRY[dataset]
         about = {"synthetic": d.synthetic, "licence": d.licence, "citation": d.citation, "homepage": d.homepage}
-        return {"dataset": dataset, **about}, {d.file: (d.address, d.checksum)} if d.address else {}
+        return {"dataset": dataset, **about}, {f.name: (f.address, f.checksum or None) for f in d.files.values()}
     if dataset not in params.tables:
         raise ValueError(f"{dataset}: is no registered dataset, nor one of tables in params.yaml; `glta datasets` lists all")
     table = params.tables[dataset]
@@ -71,6 +91,11 @@ def describe(dataset: str, params: Params) -> tuple[dict, dict[str, tuple[str, s
     return about, files
 
 
+def source_of(dataset: str) -> str:
+    """Return the dataset that has the same files: that of a paper's preset, else itself."""
+    return (REGISTRY[dataset].source if dataset in REGISTRY else "") or dataset
+
+
 def locate(address: str, dataset: str, mirror: str) -> str:
     """Return where to read a file: beside the working directory if it is there, else below the mirror, else its address."""
     if not _is_http(address) and Path(address).is_file():
@@ -80,8 +105,10 @@ def locate(address: str, dataset: str, mirror: str) -> str:
     return f"{mirror.rstrip('/')}/{dataset}/{address.replace(chr(92), '/').rpartition('/')[2]}"
 
 
-def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: str) -> None:
+def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: str, origin: str = "") -> None:
     """Copy or download one file to `target` and check it. checksum: `sha256:...` or `md5:...`, None checks nothing.
+
+    origin: where the checksum stands, if not in the registry or in params.yaml.
 
     parts: where an unfinished download waits; it is taken up again only if a checksum can tell whether the halves fit.
     What came from the network with a checksum is kept in CACHE and checked again when it is used.
@@ -92,12 +119,12 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
                 f"{source}: no such file; correct its path in params.yaml, or `mirror` (or GLTA_MIRROR), which must hold {hint}"
             )
         shutil.copyfile(source, target)
-        return _check(source, target, checksum)
+        return _check(source, target, checksum, origin)
     cached = CACHE / checksum.replace(":", "-") if checksum else None
     if cached and cached.is_file():
         shutil.copyfile(cached, target)
         try:
-            return _check(str(cached), target, checksum)
+            return _check(str(cached), target, checksum, origin)
         except ValueError:
             cached.unlink()
     part = parts / pooch.utils.unique_file_name(source)
@@ -114,20 +141,25 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
 
     pooch.retrieve(source, None, target.name, target.parent, downloader=transfer)
     try:
-        _check(source, target, checksum)
+        _check(source, target, checksum, origin)
     except ValueError:
         if not resumed:
             raise
         # the old half may have been another version's: once more from the start
-        return fetch(source, target, checksum, parts, hint)
-    if cached:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        shutil.move(target, cached)  # first: should the disk be full now, nothing has to come again
-        shutil.copyfile(cached, target)
+        return fetch(source, target, checksum, parts, hint, origin)
+    if checksum:
+        _keep(target, checksum)
     return None
 
 
-def _check(source: str, path: Path, checksum: str | None) -> None:
+def _keep(target: Path, checksum: str) -> None:
+    cached = CACHE / checksum.replace(":", "-")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    shutil.move(target, cached)  # first: should the disk be full now, nothing has to come again
+    shutil.copyfile(cached, target)
+
+
+def _check(source: str, path: Path, checksum: str | None, origin: str) -> None:
     if checksum is None:
         return
     algorithm, _, expected = checksum.rpartition(":")
@@ -135,8 +167,9 @@ def _check(source: str, path: Path, checksum: str | None) -> None:
     if found != expected.lower():
         path.unlink()
         raise ValueError(
-            f"{path.name}: wrong {algorithm}: expected {expected.lower()}, found {found} ({source}); the file was changed or "
-            "damaged: try again, use another mirror, or correct the checksum if the change is meant"
+            f"{path.name}: wrong {algorithm}: expected {expected.lower()}{f', {origin}' if origin else ''}, found {found} "
+            f"({source}); the file was changed or damaged: try again, use another mirror, or correct the checksum if the "
+            "change is meant"
         )
 
 

@@ -243,11 +243,11 @@ def test_folder_mirror_and_environment(tmp_path, monkeypatch):
 
 
 def test_http_mirror_serves_an_official_dataset(server, tmp_path, monkeypatch):
-    changed = REGISTRY["ml-100k"]._replace(checksum="sha256:" + hashlib.sha256(CONTENT).hexdigest())
-    monkeypatch.setitem(REGISTRY, "ml-100k", changed)
+    file = REGISTRY["ml-100k"].file._replace(checksum="sha256:" + hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setitem(REGISTRY, "ml-100k", REGISTRY["ml-100k"]._replace(files={"archive": file}))
     source = download("ml-100k", Params(mirror=server.address + "/pub/"), tmp_path / "download")
     assert server.asked[0][0] == "/pub/ml-100k/ml-100k.zip"
-    assert source["files"]["ml-100k.zip"]["address"] == changed.address
+    assert source["files"]["ml-100k.zip"]["address"] == file.address
 
 
 def test_missing_file_says_where_it_looked(tmp_path, monkeypatch):
@@ -295,3 +295,64 @@ def test_disk_full_while_copying(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         download("mine", local(), tmp_path / "download")
     assert leftovers(tmp_path) == ["log.csv"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working directory, as checksums are recorded below it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_a_published_checksum_the_first_download_is_recorded(server, place):
+    params = Params(mirror=server.address)
+    source = download("lightgcn-gowalla", params, place / "a")
+    digest = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+    assert json.loads((place / "checksums/split-gowalla.json").read_text()) == {"train.txt": digest, "test.txt": digest}
+    assert server.asked[0][0] == "/split-gowalla/train.txt"
+    assert source["files"]["train.txt"]["address"].startswith("https://raw.githubusercontent.com/kuandeng/LightGCN/")
+    asked = len(server.asked)
+    download("split-gowalla", params, place / "b")
+    assert len(server.asked) == asked
+
+
+def test_a_later_change_is_refused(server, place):
+    params = Params(mirror=server.address)
+    download("split-gowalla", params, place / "a")
+    record = (place / "checksums/split-gowalla.json").read_bytes()
+    for kept in module.CACHE.iterdir():
+        kept.unlink()
+    server.content = CONTENT[:-1] + b"x"
+    with pytest.raises(
+        ValueError,
+        match=r"train\.txt: wrong sha256: expected .*, recorded in checksums/split-gowalla\.json at the first download",
+    ):
+        download("lightgcn-gowalla", params, place / "b")
+    assert not (place / "b").exists()
+    assert (place / "checksums/split-gowalla.json").read_bytes() == record
+
+
+def test_a_failed_first_download_records_nothing(server, place):
+    server.status, server.failures = 404, 9
+    with pytest.raises(ValueError, match="the server answers 404"):
+        download("split-gowalla", Params(mirror=server.address), place / "a")
+    assert not [path for path in place.rglob("*") if path.is_file()]
+
+
+def test_published_checksums_and_the_sample_record_nothing(place):
+    download("sample", Params(), place / "a")
+    assert leftovers(place) == ["a"]
+
+
+def test_what_is_not_for_programs_says_where_to_get_it(place):
+    with pytest.raises(
+        ValueError,
+        match=r"gal-rec-yelp: Yelp-JSON\.zip is not for download by programs; get it by hand from https://business.*yelp/Y",
+    ):
+        download("gal-rec-yelp", Params(), place / "a")
+    (place / "mirror/yelp").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"by hand .* set `mirror`"):
+        download("yelp", Params(mirror="mirror"), place / "a")
+    (place / "mirror/yelp/Yelp-JSON.zip").write_bytes(b"zip")
+    assert list(download("yelp", Params(mirror="mirror"), place / "a")["files"]) == ["Yelp-JSON.zip"]
+    assert leftovers(place / "checksums") == ["yelp.json"]
