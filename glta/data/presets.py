@@ -30,6 +30,11 @@ class Preset(NamedTuple):
     table: str
     stated: bool = True
 
+    @property
+    def described(self) -> str:
+        """What it is, with the published counts."""
+        return f"{self.about}: {', '.join(f'{n:,} {name}' for name, n in self.published.items())}"
+
 
 def _counts(users: int, items: int, interactions: int) -> dict[str, int]:
     return {"users": users, "items": items, "interactions": interactions}
@@ -64,7 +69,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "gal-rec-yelp": Preset(
         "yelp",
-        "Yelp in GAL-Rec: the year 2019",
+        "Yelp of 2019 in GAL-Rec",
         CORE | {"since": 1_546_300_800, "until": 1_577_750_400},
         _counts(30_431, 20_033, 316_354),
         S3REC,

@@ -290,7 +290,7 @@ def _id_lists() -> Iterator[Dataset]:
 
 _SOURCES = {d.name: d for group in (_others(), _amazon(), _goodreads()) for d in group}
 REGISTRY: dict[str, Dataset] = _SOURCES | {
-    name: _SOURCES[preset.source]._replace(name=name, about=preset.about, source=preset.source)
+    name: _SOURCES[preset.source]._replace(name=name, about=preset.described, source=preset.source)
     for name, preset in PRESETS.items()
 }
 
