@@ -16,6 +16,7 @@ from glta.data.streams import AGAIN
 
 Parse = Callable[[bytes], Any]
 RECORDS = 50_000  # of a sheet
+KINDS = {str: "text", int: "a number"}  # that ids may be
 
 
 def parse_json(line: bytes) -> Any:
@@ -34,6 +35,9 @@ def parse_literal(line: bytes) -> Any:
             raise ValueError(f"nor a Python literal ({error})") from None
 
 
+QUOTES = {parse_json: (b'"',), parse_literal: (b'"', b"'")}  # what may stand around the name of a field
+
+
 def read_records(
     lines: Iterable[tuple[int, bytes]],
     name: str,
@@ -50,68 +54,71 @@ def read_records(
     as their keys. fixes: by field, what to do when it is not there. Raises ValueError for a field that none of the first
     records has; bad lines are marked.
     """
-    kinds: dict[str, tuple[type, int]] = {}
     wanted, seen = (*ids, *texts, *lists), set()
-    keys = [(field, f'"{field}"'.encode(), f"'{field}'".encode()) for field in (*ids, *texts)]
-    columns: dict[str, list] = {}
-    schema = {**dict.fromkeys((*ids, *texts), pl.String), **dict.fromkeys(lists, pl.List(pl.String))}
-    schema |= {LINE: pl.Int64, PROBLEM: pl.String}
+    quoted = [quote + field.encode() + quote for field in (*ids, *texts) for quote in QUOTES[parse]]
+    kinds: list[type] = []  # of the ids, as the first good line has them
+    first_good = 0
 
     def problem_of(line: bytes, number: int, record: Any) -> str | None:
+        nonlocal kinds, first_good
         if not isinstance(record, dict):
             return "is no record with named fields"
-        for field, *quoted in keys:
-            if any(line.count(q) > 1 for q in quoted) and field in _repeated(line):
-                return f"has the field {field} twice"
-        for field in ids:
+        if any(line.count(q) > 1 for q in quoted) and (twice := _repeated(line).intersection(wanted)):
+            return f"has the field {twice.pop()} twice"
+        for at, field in enumerate(ids):
             value = record.get(field)
             if value is None:
                 return f"column {field}: is missing; every line needs it (this one has {', '.join(record)})"
-            if type(value) not in (str, int):
+            if type(value) not in KINDS:
                 return f"column {field} = {value}: must be text or a whole number"
-            kind, first = kinds.setdefault(field, (type(value), number))
-            if type(value) is not kind:
-                words = {str: "text", int: "a number"}
-                return f"column {field} = {value}: is {words[type(value)]}, but {words[kind]} in line {first}; write ids alike"
+            if kinds and type(value) is not kinds[at]:
+                other = f"is {KINDS[type(value)]}, but {KINDS[kinds[at]]} in line {first_good}"
+                return f"column {field} = {value}: {other}; write ids alike"
+        if not kinds:
+            kinds, first_good = [type(record[field]) for field in ids], number
         return None
 
+    schema = {**dict.fromkeys((*ids, *texts), pl.String), **dict.fromkeys(lists, pl.List(pl.String))}
+    schema |= {LINE: pl.Int64, PROBLEM: pl.String}
+    columns: dict[str, list] = {column: [] for column in schema}
+    cells = [(field, columns[field], _list if field in lists else _text) for field in wanted]
+
     def sheet() -> pl.DataFrame:
-        nonlocal columns
         names = pl.DataFrame(schema=dict.fromkeys(sorted(seen), pl.String))
-        for field in wanted if kinds else ():  # where no record could be read, the first bad line says more
+        for field in wanted if seen else ():  # where no record could be read, the first bad line says more
             need_column(names, name, field, fixes.get(field, AGAIN))
-        full, columns = columns, {}
-        return pl.DataFrame(full, schema=schema)
+        full = pl.DataFrame(columns, schema=schema)
+        for column in columns.values():
+            column.clear()
+        return full
 
     total = 0
     for first, block in lines:
         for number, line in enumerate(block.split(b"\n"), first):
             if not line.strip():
                 continue
-            columns = columns or {column: [] for column in schema}
             try:
                 record = parse(line)
-                problem = problem_of(line, number, record)
             except ValueError as error:
                 record, problem = {}, f"is not JSON ({error})"
-            if problem:
-                record = {}
-            elif total < RECORDS:
-                seen.update(record)
-            for field in ids:
-                columns[field].append(_text(record.get(field)))
-            for field in texts:
-                columns[field].append(_text(record.get(field)))
-            for field in lists:
-                columns[field].append(_list(record.get(field)))
+            else:
+                alike = type(record) is dict and [type(record.get(field)) for field in ids] == kinds
+                quick = alike and not any(line.count(q) > 1 for q in quoted)  # what nearly every line passes
+                problem = None if quick else problem_of(line, number, record)
+                if problem:
+                    record = {}
+                elif total < RECORDS:
+                    seen.update(record)
+            for field, column, read in cells:
+                column.append(read(record.get(field)))
             columns[LINE].append(number)
             columns[PROBLEM].append(problem)
             total += 1
-            if len(columns[LINE]) == RECORDS:
+            if total % RECORDS == 0:
                 yield sheet()
-    if columns:
+    if columns[LINE]:
         yield sheet()
-    elif not total:
+    if not total:
         raise ValueError(f"{name}: has no records; give a file with data")
 
 

@@ -88,6 +88,22 @@ def test_small_histories_round_as_documented(size, expected):
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.floats(0.05, 0.95))
 @settings(max_examples=100, deadline=None)
+def test_a_given_split_keeps_its_test_part(sizes, share):
+    user = np.repeat(np.arange(len(sizes)), sizes)
+    part = np.where(np.arange(user.size) % 3 == 2, splits.TEST, splits.TRAIN)
+    cut = splits.given(part, user, share, np.random.default_rng(0))
+    assert np.array_equal(cut == splits.TEST, part == splits.TEST)
+    for u in np.unique(user[part == splits.TRAIN]):
+        train, valid = ((cut[user == u] == p).sum() for p in (splits.TRAIN, splits.VALID))
+        assert train >= 1
+        assert valid == train + valid - 1 or abs(valid - share * (train + valid)) <= 0.5 + 1e-6
+    whole = np.where(np.arange(user.size) % 3 == 1, splits.VALID, part)
+    if (whole == splits.VALID).any():
+        assert np.array_equal(splits.given(whole, user, share, np.random.default_rng(0)), whole)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.floats(0.05, 0.95))
+@settings(max_examples=100, deadline=None)
 def test_targets_leave_everyone_an_item(sizes, share):
     user = np.repeat(np.arange(len(sizes)), sizes)
     target = splits.choose_targets(user, share, np.random.default_rng(0))
@@ -225,6 +241,36 @@ def test_degree_histogram_doubles():
 def test_nothing_left_names_the_parameter(blocks, change, message):
     with pytest.raises(ValueError, match=message):
         prepare(blocks, Prepare(**change), 0)
+
+
+def test_a_given_split_follows_the_source(blocks):
+    with pytest.raises(ValueError, match=r"prepare\.split = given: the source is not split; choose another split"):
+        prepare(blocks, Prepare(split="given"), 0)
+    part = np.arange(len(blocks.interactions)) % 4
+    part = np.select([part == 1, part == 2], [splits.VALID, splits.TEST], splits.TRAIN)
+    raw = Raw(blocks.interactions.with_columns(pl.Series("part", part, pl.Int8)), blocks.items, blocks.counts)
+    tables = prepare(raw, Prepare(split="given", user_core=1, item_core=1), 0)
+    for name, kind in (("train", splits.TRAIN), ("valid", splits.VALID), ("test", splits.TEST)):
+        pairs = getattr(tables, name).join(tables.users, on="user").join(tables.items, on="item")
+        expected = raw.interactions.filter(part=kind).select("user_id", "item_id")
+        assert set(pairs.select("user_id", "item_id").rows()) == set(expected.rows())
+
+
+@pytest.mark.parametrize(("since", "until"), [(100, 500), (None, 500), (100, None)])
+def test_a_span_of_time_comes_before_the_duplicates(blocks, since, until):
+    counts = prepare(blocks, Prepare(since=since, until=until, user_core=1, item_core=1), 0).counts
+    time = blocks.interactions["timestamp"].to_numpy()
+    kept = (time >= (since or 0)) & (time <= (until or time.max()))
+    assert [step["step"] for step in counts["steps"]] == ["read", "time", "duplicates", "core"]
+    assert counts["interactions"] == kept.sum() < time.size
+    assert (counts["timestamp"]["min"], counts["timestamp"]["max"]) == (time[kept].min(), time[kept].max())
+
+
+def test_a_span_of_time_that_leaves_nothing_names_what_there_is(blocks):
+    with pytest.raises(
+        ValueError, match=r"prepare\.since = 9999, prepare\.until = None: leave nothing, times are 0\.\.\d+; change"
+    ):
+        prepare(blocks, Prepare(since=9999), 0)
 
 
 def test_no_ratings_no_minimum():
