@@ -280,12 +280,18 @@ def _id_lists() -> Iterator[Dataset]:
         "Xubin Ren, Wei Wei, Lianghao Xia, Lixin Su, Suqi Cheng, Junfeng Wang, Dawei Yin and Chao Huang. 2024. Representation "
         "Learning with Large Language Models for Recommendation. WWW 2024"
     )
-    for name in ("amazon", "yelp", "steam"):
-        files = {part: File(f"{part}.txt") for part in ("train", "valid", "test")}
-        about = f"{name} as sampled and split by RLMRec: ids only, written out from its matrices (docs/datasets.md)"
+    texts = {
+        "amazon": File("https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_Books.json.gz"),
+        "steam": File("https://cseweb.ucsd.edu/~wckang/steam_games.json.gz"),
+        "yelp": File("Yelp-JSON.zip"),
+    }
+    for name, items in texts.items():
+        mapper = File(f"https://raw.githubusercontent.com/HKUDS/RLMRec/main/data/mapper/{name}_item.json")
+        files = {**{part: File(f"{part}.txt") for part in ("train", "valid", "test")}, "mapper": mapper, "items": items}
+        about = f"{name} as sampled and split by RLMRec: ids written out from its matrices, texts from the source"
         licence = "no licence stated for the data"
         homepage = "https://github.com/HKUDS/RLMRec"
-        yield Dataset(f"split-rlmrec-{name}", "id_lists", about, files, licence, rlmrec, homepage)
+        yield Dataset(f"split-rlmrec-{name}", f"rlmrec_{name}", about, files, licence, rlmrec, homepage)
 
 
 _SOURCES = {d.name: d for group in (_others(), _amazon(), _goodreads()) for d in group}

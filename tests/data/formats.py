@@ -185,6 +185,19 @@ def yelp_review(user: str, business: str, stars: float) -> dict:
     return record | {"date": "2018-07-07 22:09:11"}
 
 
+def rlmrec(name: str, field: str, catalogue: str, items: bytes, pack: Callable, expected: list[tuple]) -> Sample:
+    """Lists and map as they are, the catalogue packed as its owner does."""
+    mapper = f"{name}_item.json"
+    texts = {"train.txt": b"0 0\n1\n", "valid.txt": b"1 0\n", "test.txt": b"1 1\n"}
+    texts |= {mapper: json_lines({"iid": 0, field: "x0"}, {"iid": 1, field: "x1"}), catalogue: items}
+
+    def write(folder: Path, files: Files) -> None:
+        plain(folder, {file: content for file, content in files.items() if file != catalogue})
+        pack(folder, {catalogue: files[catalogue]})
+
+    return Sample(f"split-rlmrec-{name}", texts, write, "train.txt", catalogue, ("0", "0", None, None), expected)
+
+
 SAMPLES = [
     *map(movielens_csv, ("ml-latest-small", "ml-20m", "ml-25m", "ml-32m")),
     movielens(
@@ -324,5 +337,31 @@ SAMPLES = [
         "test.txt",
         ("0", "0", None, None),
         [("0", "0", "", []), ("1", "1", "", [])],
+    ),
+    rlmrec(
+        "amazon",
+        "asin",
+        "meta_Books.json.gz",
+        literal_lines({"asin": "x1", "title": "Emma"}, {"asin": "x9", "description": "no", "categories": []}),
+        packed,
+        [("0", "0", "", []), ("1", "Emma", "", [])],
+    ),
+    rlmrec(
+        "steam",
+        "product_id",
+        "steam_games.json.gz",
+        literal_lines({"id": "x0", "app_name": "Go", "genres": ["Board"]}, {"id": "x1", "title": "Chess", "tags": ["Board"]}),
+        packed,
+        [("0", "Go", "", ["Board"]), ("1", "Chess", "", ["Board"])],
+    ),
+    rlmrec(
+        "yelp",
+        "business_id",
+        "yelp_academic_dataset_business.json",
+        json_lines(
+            {"business_id": "x0", "name": "Bar", "categories": "A, B"}, {"business_id": "x1", "name": "Inn", "categories": None}
+        ),
+        yelp_archive,
+        [("0", "Bar", "", ["A", "B"]), ("1", "Inn", "", [])],
     ),
 ]

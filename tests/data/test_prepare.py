@@ -12,7 +12,7 @@ from glta.data import splits
 from glta.data.prepare import deduplicate, dense_ids, prepare
 from glta.data.prepared import Prepared
 from glta.data.raw import Raw
-from glta.data.statistics import degrees
+from glta.data.statistics import degrees, leakage
 from glta.files import sha256_of
 from glta.params import Prepare
 
@@ -218,7 +218,10 @@ def test_counts_tell_what_was_dropped(blocks):
     assert counts["target"] == tables.train["target"].sum()
     assert counts["density"] == counts["interactions"] / counts["users"] / counts["items"]
     assert sum(b["count"] for b in counts["degree"]["item"]["histogram"]) == counts["items"]
-    assert counts["text"]["title"] == {"share": 1.0, "mean_words": 1.0}
+    title = counts["text"]["title"]
+    assert (title["share"], title["mean_words"], title["distinct"]) == (1.0, 1.0, counts["items"])
+    assert set(title["words"].values()) == {1}
+    assert counts["text"]["description"]["distinct"] == 0
 
 
 def test_degree_histogram_doubles():
@@ -229,6 +232,31 @@ def test_degree_histogram_doubles():
         (4, 7, 2),
         (8, 15, 1),
     ]
+
+
+def test_leakage_of_each_split(blocks):
+    shares = {kind: prepare(blocks, Prepare(split=kind), 0).counts["leakage"] for kind in KINDS}
+    assert all(found["pairs_in_two_parts"] == 0 for found in shares.values())
+    assert shares["global_time"]["test"] == {"older_than_training": 0.0, "older_than_own_training": 0.0}
+    assert shares["leave_last_out"]["test"]["older_than_own_training"] == 0.0
+    assert shares["leave_last_out"]["test"]["older_than_training"] > 0.5
+    assert shares["random"]["test"]["older_than_own_training"] > 0.5
+
+
+def test_leakage_by_hand():
+    def frame(*rows):
+        return pl.DataFrame(rows, schema=["user", "item"], orient="row")
+
+    train, valid, test = frame((0, 0), (1, 1)), frame((0, 1), (0, 0)), frame((0, 2), (1, 2), (2, 2), (2, 3))
+    times = {(0, 0): 5, (1, 1): 9, (0, 1): 4, (0, 2): 6, (1, 2): 8, (2, 2): 7, (2, 3): 10}
+    pairs = frame(*times).with_columns(pl.Series("timestamp", list(times.values())))
+    assert leakage(pairs, train, valid, test) == {
+        "pairs_in_two_parts": 1,
+        "valid": {"older_than_training": 1.0, "older_than_own_training": 0.5},
+        "test": {"older_than_training": 0.75, "older_than_own_training": 0.25},
+    }
+    untimed = leakage(pairs.with_columns(timestamp=pl.lit(None, pl.Int64)), train, valid, test)
+    assert untimed["test"] == {"older_than_training": None, "older_than_own_training": None}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from glta.data.presets import PRESETS, compare
 from glta.data.readers import READERS, read
 from glta.data.registry import REGISTRY
+from glta.files import read_json, write_json
 from glta.params import SECTIONS, Params, Prepare, check_params
 from tests.data.formats import SAMPLES
 
@@ -103,6 +104,7 @@ def test_a_preset_runs_from_file_to_tables(tmp_path, monkeypatch):
     (tmp_path / "data/lightgcn-gowalla/download").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     sample = next(s for s in SAMPLES if s.dataset == "split-gowalla")
+    write_json(tmp_path / "data/lightgcn-gowalla/download/source.json", {"licence": "theirs"})
     content = b"".join(b"%d %d %d %d\n" % (u, u, u + 1, u + 2) for u in range(40))
     sample.write(tmp_path / "data/lightgcn-gowalla/download", log=content, catalogue=b"0 5\n1 6\n")
     overrides = {"lightgcn-gowalla": {"prepare": {"valid_share": 0.4}}}
@@ -114,6 +116,12 @@ def test_a_preset_runs_from_file_to_tables(tmp_path, monkeypatch):
     stage.main(Params.model_validate({"overrides": overrides}).for_dataset("lightgcn-gowalla"), "lightgcn-gowalla", 0)
     out = tmp_path / "data/lightgcn-gowalla/0/prepare"
     assert pl.read_parquet(out / "test.parquet").select("user", "item").rows() == [(0, 5), (1, 6)]
+    card = read_json(out / "card.json")
+    assert card["source"] == {"licence": "theirs"}
+    assert card["prepare"]["split"] == "given"
+    assert not card["published"]["agrees"]
+    assert card["counts"]["leakage"]["pairs_in_two_parts"] == 0
+    assert [step["step"] for step in card["counts"]["steps"]] == ["read", "duplicates", "core"]
     assert [pl.read_parquet(out / f"{part}.parquet").height for part in ("train", "valid")] == [80, 40]
 
 

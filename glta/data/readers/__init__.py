@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glta.data.raw import Raw
-from glta.data.readers import amazon, goodbooks, goodreads, id_lists, movielens, steam, tables, yelp
+from glta.data.readers import amazon, goodbooks, goodreads, id_lists, movielens, rlmrec, steam, tables, yelp
 from glta.data.registry import REGISTRY, Dataset
 from glta.params import Params
 
@@ -25,6 +25,9 @@ READERS: dict[str, Callable[[Path, Dataset, float], Raw]] = {
     "steam": steam.read,
     "yelp": yelp.read,
     "id_lists": id_lists.read,
+    "rlmrec_amazon": rlmrec.read_amazon,
+    "rlmrec_steam": rlmrec.read_steam,
+    "rlmrec_yelp": rlmrec.read_yelp,
 }
 
 

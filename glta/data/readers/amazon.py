@@ -19,38 +19,47 @@ from glta.data.streams import blocks
 SCRIPT = "getTime"  # in titles of 2018 that are a piece of the page's code, as the owners warn
 
 
+Names = dict[str, str]
+REVIEWS = {"user": "reviewerID", "item": "asin", "rating": "overall", "timestamp": "unixReviewTime"}
+PRODUCTS_2014 = {"item": "asin", "title": "title", "description": "description", "categories": "categories"}
+
+
 def read_2014(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
     """Read the edition of 2014, whose metadata are Python literals."""
-    reviews = {"user": "reviewerID", "item": "asin", "rating": "overall", "timestamp": "unixReviewTime"}
-    products = {"item": "asin", "title": "title", "description": "description", "categories": "categories"}
-    return _read(folder, dataset, max_bad_share, parse_literal, reviews, products)
+    return _read(folder, dataset, max_bad_share, parse_literal, REVIEWS, PRODUCTS_2014)
 
 
 def read_2018(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
     """Read the edition of 2018; descriptions are lists of paragraphs, and some products occur several times."""
-    reviews = {"user": "reviewerID", "item": "asin", "rating": "overall", "timestamp": "unixReviewTime"}
-    products = {"item": "asin", "title": "title", "description": "description", "categories": "category"}
-    return _read(folder, dataset, max_bad_share, parse_json, reviews, products)
+    return _read(folder, dataset, max_bad_share, parse_json, REVIEWS, PRODUCTS_2014 | {"categories": "category"})
 
 
 def read_2023(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
     """Read the edition of 2023; an item is a parent_asin, which joins the variants of a product; times are milliseconds."""
     reviews = {"user": "user_id", "item": "parent_asin", "rating": "rating", "timestamp": "timestamp"}
-    products = {"item": "parent_asin", "title": "title", "description": "description", "categories": "categories"}
-    return _read(folder, dataset, max_bad_share, parse_json, reviews, products)
+    return _read(folder, dataset, max_bad_share, parse_json, reviews, PRODUCTS_2014 | {"item": "parent_asin"})
 
 
-def _read(folder: Path, dataset: Dataset, share: float, parse: Parse, reviews: dict[str, str], products: dict[str, str]) -> Raw:
-    name = dataset.files["interactions"].name
-    ids, numbers = list(reviews.values())[:2], list(reviews.values())[2:]
-    sheets = read_records(blocks(folder / name), name, parse, ids, numbers)
-    interactions = interactions_of(sheets, name, share, reviews)
-    name = dataset.files["items"].name
-    item, title, description, categories = products.values()
-    products_read = read_records(blocks(folder / name), name, parse, [item], [title, description], [categories])
-    sheets = (sheet.with_columns(_without_code(title), _without_code(description)) for sheet in products_read)
+def read_products_2014(path: Path, max_bad_share: float, only: pl.DataFrame) -> Raw:
+    """Read the metadata of 2014; only: a frame of the item_ids to keep."""
+    return _read_products(path, max_bad_share, parse_literal, PRODUCTS_2014, only)
+
+
+def _read(folder: Path, dataset: Dataset, share: float, parse: Parse, reviews: Names, products: Names) -> Raw:
+    path = folder / dataset.files["interactions"].name
+    user, item, *numbers = reviews.values()
+    sheets = read_records(blocks(path), path.name, parse, [user, item], numbers)
+    interactions = interactions_of(sheets, path.name, share, reviews)
+    path = folder / dataset.files["items"].name
     used = interactions.interactions.select("item_id").unique()
-    raw = join(interactions, items_of(sheets, name, share, products, only=used), name)
+    return join(interactions, _read_products(path, share, parse, products, used), path.name)
+
+
+def _read_products(path: Path, share: float, parse: Parse, products: Names, only: pl.DataFrame) -> Raw:
+    item, title, description, categories = products.values()
+    records = read_records(blocks(path), path.name, parse, [item], [title, description], [categories])
+    sheets = (sheet.with_columns(_without_code(title), _without_code(description)) for sheet in records)
+    raw = items_of(sheets, path.name, share, products, only=only)
     return replace(raw, items=raw.items.with_columns(_characters("title"), _characters("description"), _categories()))
 
 

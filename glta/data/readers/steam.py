@@ -22,12 +22,18 @@ def read(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
     sheets = (sheet.with_columns(day.alias("date")) for sheet in reviews)
     interactions = interactions_of(sheets, name, max_bad_share, named)
 
+    used = interactions.interactions.select("item_id").unique()
     name = dataset.files["items"].name
-    games = read_records(blocks(folder / name), name, parse_literal, [], ["id", "title", "app_name"], ["genres", "tags"])
+    return join(interactions, read_games(folder / name, max_bad_share, used), name)
+
+
+def read_games(path: Path, max_bad_share: float, only: pl.DataFrame) -> Raw:
+    """Read the games; only: a frame of the item_ids to keep."""
+    texts, lists = ["id", "title", "app_name"], ["genres", "tags"]
+    games = read_records(blocks(path), path.name, parse_literal, [], texts, lists)
     known = pl.col("id").is_not_null() | pl.col(PROBLEM).is_not_null()
     title = pl.coalesce("title", "app_name").alias("title")
-    words = pl.concat_list("genres", "tags").alias("categories")
+    words = pl.concat_list(lists).alias("categories")
     sheets = (game.filter(known).with_columns(title, words) for game in games)
     named = {"item": "id", "title": "title", "description": None, "categories": "categories"}
-    used = interactions.interactions.select("item_id").unique()
-    return join(interactions, items_of(sheets, name, max_bad_share, named, only=used), name)
+    return items_of(sheets, path.name, max_bad_share, named, only=only)
