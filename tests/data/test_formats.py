@@ -206,6 +206,10 @@ def test_items_of_no_interaction_are_counted_and_left_out(tmp_path):
     assert counts["items_without_text"] == 1
 
 
+def test_a_goodreads_rating_of_zero_is_none(tmp_path):
+    assert raw_of(BY_NAME["goodreads-poetry"], tmp_path).interactions["rating"].to_list() == [4.0, None, 5.0]
+
+
 def test_a_catalogue_of_other_ids_is_refused(tmp_path):
     sample = BY_NAME["yelp"]
     content = sample.texts[sample.catalogue].replace(b'"b', b'"c')

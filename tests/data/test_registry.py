@@ -1,6 +1,7 @@
 """The registry and the presets of papers."""
 
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -78,6 +79,14 @@ def test_a_preset_is_a_dataset_of_params_yaml():
 
 
 COUNTS = {"users": 6040, "items": 3706, "interactions": 1_000_209, "train": 1}
+
+
+def test_the_documentation_tells_of_every_preset():
+    rows = Path("docs/datasets.md").read_text(encoding="utf-8").splitlines()
+    for name, preset in PRESETS.items():
+        (row,) = [row for row in rows if row.startswith(f"| `{name}` |")]
+        assert f"| `{preset.source}` |" in row
+        assert " / ".join(f"{n:,}" for n in preset.published.values()) in row
 
 
 def test_published_counts_that_agree():
