@@ -12,6 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from glta.progress import bar
+
 BLOCK_BYTES = 1 << 25  # what is in memory at a time
 AGAIN = "delete it and run the stage download again"
 DAMAGE = (gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -27,8 +29,14 @@ def blocks(path: Path, *members: str, quote: bytes = b"") -> Iterator[tuple[int,
     line, rest = 1, b""
     try:
         with ExitStack() as stack:
-            stream = _open(path, members, stack)
+            raw = stack.enter_context(open(path, "rb"))
+            stream = _open(path, raw, members, stack)
+            large = path.stat().st_size > BLOCK_BYTES
+            advance = stack.enter_context(bar(path.stat().st_size, f"{name}, bytes")) if large else lambda steps: None
+            done = 0
             while chunk := stream.read(BLOCK_BYTES):
+                advance(raw.tell() - done)
+                done = raw.tell()
                 if line == 1 and not rest:
                     chunk = _start(chunk, name)
                 chunk = rest + chunk
@@ -54,29 +62,27 @@ def _start(chunk: bytes, name: str) -> bytes:
     return chunk.removeprefix(b"\xef\xbb\xbf")
 
 
-def _open(path: Path, members: tuple[str, ...], stack: ExitStack) -> BinaryIO:
-    if members:
-        stream = _open_zip(path, members[0], stack)
-        return _open_tar(path, stream, members[1], stack) if len(members) > 1 else stream
-    stream = stack.enter_context(open(path, "rb"))  # noqa: SIM115 (the stack closes it)
-    packed = path.suffix == ".gz" or stream.peek(2)[:2] == b"\x1f\x8b"
-    return stack.enter_context(gzip.GzipFile(fileobj=stream)) if packed else stream
+def _open(path: Path, raw: BinaryIO, members: tuple[str, ...], stack: ExitStack) -> BinaryIO:
+    if not members:
+        packed = path.suffix == ".gz" or raw.peek(2)[:2] == b"\x1f\x8b"
+        return stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+    archive = stack.enter_context(zipfile.ZipFile(raw))
+    stream = stack.enter_context(archive.open(_in_zip(path, members[0], archive.namelist())))
+    return _in_tar(path, members[1], stream, stack) if len(members) > 1 else stream
 
 
-def _open_zip(path: Path, member: str, stack: ExitStack) -> BinaryIO:
-    """Open the member with this path, or else the one that ends with it."""
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    names = archive.namelist()
+def _in_zip(path: Path, member: str, names: list[str]) -> str:
+    """Find the member with this path, or else the one that ends with it."""
     for name in names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
             raise ValueError(f"{path}: holds a file named {name!r}, outside of the archive; do not use this archive")
     found = member if member in names else next((name for name in names if name.endswith(f"/{member}")), None)
     if found is None:
         raise _missing(path, member, names)
-    return stack.enter_context(archive.open(found))
+    return found
 
 
-def _open_tar(path: Path, stream: BinaryIO, member: str, stack: ExitStack) -> BinaryIO:
+def _in_tar(path: Path, member: str, stream: BinaryIO, stack: ExitStack) -> BinaryIO:
     names = []
     tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|*"))  # noqa: SIM115 (the stack closes it)
     for entry in tar:

@@ -213,6 +213,7 @@ BAD = {
         {"items": ITEM_HEAD + 'a,A,,\nb,"B,,\nc,C,,\n'},
         r"things\.csv line 3: cannot be cut into cells .*check its quotes",
     ),
+    "same columns": ({"interactions": "user_id,item_id,user_id\n1,a,1\n"}, r"log\.csv line 1: names a column twice"),
     "same column": ({"interactions": "user_id,user_id,item_id,rating\n1,1,a,1,\n"}, r"log\.csv line 1: names a column twice"),
 }
 
@@ -233,6 +234,13 @@ def test_bad_rows_up_to_the_share_are_dropped_and_counted(tmp_path):
     assert raw.counts["bad_interaction_rows"] == 2
     with pytest.raises(ValueError, match=r"line 10, column user_id: .*\(= 0\.19; 2 of 10 rows are bad\)"):
         tables(tmp_path, HEAD + "\n".join(rows), share=0.19)
+
+
+@pytest.mark.parametrize("size", [8, 1 << 20])
+def test_quotes_that_never_close_name_their_line(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "BLOCK_BYTES", size)
+    with pytest.raises(ValueError, match=r"things\.csv line 3: cannot be cut into cells .*check its quotes"):
+        tables(tmp_path, items=ITEM_HEAD + 'a,A,,\nb,"B,,\nc,C,,\nd,D,,\n')
 
 
 @pytest.mark.parametrize(
