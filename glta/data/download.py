@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pooch
 
 from glta.data import sample
 from glta.data.registry import REGISTRY, table_files
-from glta.files import read_json, sha256_of, whole_folder, write_json
+from glta.files import read_json, sha256_of, whole_folder, write_json, write_whole
 from glta.params import Params
 from glta.progress import bar
 
@@ -58,6 +58,7 @@ def download(dataset: str, params: Params, folder: Path) -> dict:
                 recorded |= {name: f"sha256:{sha256_of(out / name)}"}
                 if _is_http(place):
                     _keep(out / name, recorded[name])
+                write_json(record, recorded)  # at once: should the next file fail, this one has not to come again
         written = sorted(path.name for path in out.iterdir())
         addresses = {name: address for name, (address, _) in files.items()}
         about["files"] = {
@@ -65,8 +66,6 @@ def download(dataset: str, params: Params, folder: Path) -> dict:
             for name in written
         }
         write_json(out / "source.json", about)
-    if recorded:
-        write_json(record, recorded)
     shutil.rmtree(parts, ignore_errors=True)
     return about
 
@@ -110,7 +109,8 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
 
     origin: where the checksum stands, if not in the registry or in params.yaml.
 
-    parts: where an unfinished download waits; it is taken up again only if a checksum can tell whether the halves fit.
+    parts: where an unfinished download waits; it is taken up again only if a checksum, or the version that the server names,
+    can tell whether the halves fit.
     What came from the network with a checksum is kept in CACHE and checked again when it is used.
     """
     if not _is_http(source):
@@ -128,7 +128,7 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
         except ValueError:
             cached.unlink()
     part = parts / pooch.utils.unique_file_name(source)
-    if checksum is None:
+    if checksum is None and not _version_file(part).exists():
         part.unlink(missing_ok=True)
     resumed = part.exists()
     # Our own messages say what pooch would log.
@@ -138,6 +138,7 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
         part.parent.mkdir(parents=True, exist_ok=True)
         _transfer(address, part, hint)
         part.replace(output)
+        _version_file(part).unlink(missing_ok=True)
 
     pooch.retrieve(source, None, target.name, target.parent, downloader=transfer)
     try:
@@ -193,14 +194,25 @@ def _transfer(address: str, part: Path, hint: str) -> None:
 
 
 def _attempt(address: str, part: Path) -> None:
-    """Make one request through pooch, for the rest of the file if a part of it is there."""
+    """Make one request through pooch, for the rest of the file if a part of it is there and it has not changed since."""
+    from requests import ConnectionError
+
     have = part.stat().st_size if part.exists() else 0
+    version = _version_file(part).read_text(encoding="utf-8") if have and _version_file(part).exists() else ""
+    rest = {"Range": f"bytes={have}-"} if have else {}
     progress = _Progress()
     with part.open("ab") as output, ExitStack() as stack:
 
         def begin(response, *args, **kwargs) -> None:
-            if response.status_code == 200:  # the whole file: a server that does not know Range
+            named = _version(response.headers)
+            if response.status_code == 206 and version and named != version:  # a server that does not know If-Range
                 output.truncate(0)
+                raise ConnectionError("the file was changed meanwhile")
+            if response.status_code == 200:  # the whole file: it has changed, or the server does not know Range
+                output.truncate(0)
+                _version_file(part).unlink(missing_ok=True)
+                if named:
+                    write_whole(_version_file(part), named)
             if response.status_code in (200, 206):
                 start = have if response.status_code == 206 else 0
                 progress.left = int(response.headers.get("Content-Length", 0))
@@ -213,8 +225,18 @@ def _attempt(address: str, part: Path) -> None:
             timeout=TIMEOUT_SECONDS,
             hooks={"response": begin},
             # identity: a server that unpacks .gz on the way would change the bytes
-            headers={"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {}),
+            headers={"Accept-Encoding": "identity", **rest, **({"If-Range": version} if version else {})},
         )(address, output, None)
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _version(headers: Mapping[str, str]) -> str:
+    """Return what tells two versions of a file apart, as If-Range takes it; empty where the server names nothing."""
+    tag = headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
 
 class _Progress:

@@ -28,7 +28,10 @@ def quick(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def server():
-    """Serve CONTENT. cut: requests that break off half way; ranges: is Range known; failures: requests answered with status."""
+    """Serve CONTENT. cut: requests that break off half way; ranges: is Range known; failures: requests answered with status.
+
+    tag: version of the file, as ETag; knows_if_range: is the whole file sent when it is another one.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -39,7 +42,8 @@ def server():
                 self.send_error(state.status)
                 return
             start = 0
-            if state.ranges and self.headers.get("Range"):
+            same = not state.knows_if_range or self.headers.get("If-Range", state.tag) == state.tag
+            if state.ranges and self.headers.get("Range") and same:
                 start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
                 if start >= len(state.content):
                     self.send_error(416)
@@ -47,6 +51,8 @@ def server():
             body = state.content[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
+            if state.tag:
+                self.send_header("ETag", state.tag)
             self.end_headers()
             if state.cut:
                 state.cut -= 1
@@ -58,6 +64,7 @@ def server():
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked, server.cut, server.ranges, server.status, server.failures, server.content = [], 0, True, 503, 0, CONTENT
+    server.tag, server.knows_if_range = "", True
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -145,6 +152,33 @@ def test_without_a_checksum_nothing_old_is_used(server, tmp_path):
         download("mine", remote(server, None), tmp_path / "download")
     download("mine", remote(server, None), tmp_path / "download")
     assert server.asked[-1][1] is None
+
+
+@pytest.mark.parametrize("knows_if_range", [True, False])
+def test_a_version_of_the_server_lets_it_go_on(server, tmp_path, knows_if_range):
+    server.tag, server.knows_if_range, server.cut = '"one"', knows_if_range, module.TRIES
+    with pytest.raises(ValueError, match="no connection"):
+        download("mine", remote(server, None), tmp_path / "download")
+    download("mine", remote(server, None), tmp_path / "download")
+    assert server.asked[-1][1] == f"bytes={6 * CHUNK}-"
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["download"]
+
+
+@pytest.mark.parametrize("knows_if_range", [True, False])
+def test_halves_of_two_versions_are_never_joined(server, tmp_path, knows_if_range):
+    server.tag, server.knows_if_range, server.cut, server.content = '"old"', knows_if_range, module.TRIES, b"old" * 100_000
+    with pytest.raises(ValueError, match="no connection"):
+        download("mine", remote(server, None), tmp_path / "download")
+    server.tag, server.content = '"new"', CONTENT
+    download("mine", remote(server, None), tmp_path / "download")
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+
+
+def test_a_weak_version_is_none():
+    assert module._version({"ETag": 'W/"x"', "Last-Modified": "Mon"}) == "Mon"
+    assert module._version({"ETag": '"x"', "Last-Modified": "Mon"}) == '"x"'
+    assert module._version({}) == ""
 
 
 def test_a_file_is_fetched_once(server, tmp_path):
@@ -338,6 +372,23 @@ def test_a_failed_first_download_records_nothing(server, place):
         download("split-gowalla", Params(mirror=server.address), place / "a")
     assert not (place / "a").exists()
     assert not (place / "checksums").exists()
+
+
+def test_what_came_before_a_failure_has_not_to_come_again(server, place, monkeypatch):
+    fetch = module.fetch
+
+    def second_fails(source, *args):
+        if source.endswith("test.txt"):
+            server.status, server.failures = 404, 1
+        return fetch(source, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fetch", second_fails)
+        with pytest.raises(ValueError, match="answers 404"):
+            download("split-gowalla", Params(mirror=server.address), place / "a")
+    assert list(json.loads((place / "checksums/split-gowalla.json").read_text())) == ["train.txt"]
+    download("split-gowalla", Params(mirror=server.address), place / "a")
+    assert [path.rpartition("/")[2] for path, _ in server.asked] == ["train.txt", "test.txt", "test.txt"]
 
 
 def test_published_checksums_and_the_sample_record_nothing(place):
