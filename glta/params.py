@@ -42,6 +42,9 @@ class Table(Section):
     item: str = Field("item_id", description="column of interactions and of items")
     rating: str | None = Field("rating", description="column of interactions; null when there is none")
     timestamp: str | None = Field("timestamp", description="column of interactions, any number that grows with time; or null")
+    part: str | None = Field(
+        None, description="column of interactions: train, valid or test, for prepare.split: given; or null"
+    )
     title: str | None = Field("title", description="column of items, or null")
     description: str | None = Field("description", description="column of items, or null")
     categories: str | None = Field("categories", description="column of items, or null")

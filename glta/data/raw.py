@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from glta.data.cells import LINE, PROBLEM, Sieve, mark, missing, need_column
+from glta.data.splits import TEST, TRAIN, VALID
 from glta.data.streams import AGAIN
+
+PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 Columns = dict[str, str | None]
 """What a column is for (user, item, rating, ...) to its name in the file; None: the file has none."""
@@ -30,15 +33,28 @@ class Raw:
 
 
 def interactions_of(sheets: Iterable[pl.DataFrame], name: str, share: float, columns: Columns, key: str = "") -> Raw:
-    """Turn cells into checked interactions; columns: user, item, rating, timestamp; key: the
-    parameter that names them, empty for an official format.
+    """Turn cells into checked interactions; columns: user, item, rating, timestamp and, where the
+    source is split, part; key: the parameter that names them, empty for an official format.
 
     Raises ValueError for a missing column, and for more than `share` rows without ids or with a rating that is no number.
     """
     sieve = Sieve(name, share)
     good = pl.concat([sieve.sift(_interactions(sheet, name, columns, key)) for sheet in sheets])
     sieve.check()
+    refuse_shared_pairs(good, name)
     return Raw(good, pl.DataFrame(), {"interaction_rows": sieve.rows, "bad_interaction_rows": sieve.bad})
+
+
+def refuse_shared_pairs(interactions: pl.DataFrame, name: str) -> None:
+    """Raise ValueError when a source's own split has a pair in two of its parts."""
+    if "part" not in interactions.columns:
+        return
+    shared = interactions.filter(pl.col("part").n_unique().over("user_id", "item_id") > 1)
+    if shared.height:
+        user, item = shared.select("user_id", "item_id").row(0)
+        both = shared.filter(user_id=user, item_id=item)["part"].unique()
+        where = " and ".join(part for part, number in PARTS.items() if number in both)
+        raise ValueError(f"{name}: item {item} of user {user} is in {where}; the parts of a split must not share pairs")
 
 
 def _interactions(sheet: pl.DataFrame, name: str, columns: Columns, key: str) -> pl.DataFrame:
@@ -52,7 +68,14 @@ def _interactions(sheet: pl.DataFrame, name: str, columns: Columns, key: str) ->
         # A double holds seconds exactly but not nanoseconds, so integers are read as such; parts of a second are cut off.
         exact = pl.col(columns["timestamp"]).str.strip_chars().cast(pl.Int64, strict=False)
         time = pl.coalesce(exact, time.floor().cast(pl.Int64, strict=False))
-    return sheet.select(*ids, rating.alias("rating"), time.cast(pl.Int64).alias("timestamp"), LINE, PROBLEM)
+    values = [*ids, rating.alias("rating"), time.cast(pl.Int64).alias("timestamp")]
+    if (part := columns.get("part")) is not None:
+        known = pl.col(part).replace_strict(PARTS, default=None, return_dtype=pl.Int8)
+        sheet = mark(
+            sheet, known.is_null(), pl.format(f"column {part} = {{}}: must be {', '.join(PARTS)}", pl.col(part).fill_null(""))
+        )
+        values.append(known.alias("part"))
+    return sheet.select(*values, LINE, PROBLEM)
 
 
 def items_of(

@@ -2,11 +2,12 @@
 
 import json
 import re
+import tracemalloc
 
 import polars as pl
 import pytest
 
-from glta.data import streams
+from glta.data import records, streams
 from glta.data.cells import Sieve
 from glta.data.readers import READERS, read
 from glta.data.registry import REGISTRY
@@ -186,6 +187,22 @@ def test_numbers_and_dates_are_checked(sample, tmp_path):
         raw_of(sample, tmp_path, **changed_line(sample, "log", 2, line))
 
 
+def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    """12 MB of records, read in blocks of 256 kB: Python holds a few of them, Polars the four columns that are wanted."""
+    sample = BY_NAME["amazon-2018-grocery-and-gourmet-food"]
+    line = sample.texts[sample.log].splitlines()[0]
+    content = b"\n".join(line.replace(b'"U1"', b'"U%d"' % k).replace(b"ok", b"ok" * 200) for k in range(20_000))
+    folder = sample.write(tmp_path, log=content)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr(records, "RECORDS", 1000)
+    tracemalloc.start()
+    raw = read(sample.dataset, Params(), folder)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert raw.interactions.height == 20_000
+    assert peak < len(content) / 4
+
+
 def test_python_literals_are_never_run(tmp_path):
     sample, proof = BY_NAME["steam"], tmp_path / "proof"
     line = f"{{'username': open({str(proof)!r}, 'w').name, 'product_id': '1', 'date': '2017-12-17'}}\n".encode()
@@ -232,7 +249,7 @@ def test_the_parts_of_a_split(tmp_path):
         ({"log": b"0 1\n1 2 x3\n"}, r"train\.txt line 2, id x3: must be a whole number"),
         (
             {"log": b"0 1\n1 2 1\n", "catalogue": b"0 2\n1 1\n"},
-            r"train\.txt and test\.txt: both have item 1 of user 1; a split",
+            r"split-gowalla: item 1 of user 1 is in train and test; the parts of a split must not",
         ),
     ],
 )

@@ -110,6 +110,22 @@ def test_tables_as_json_lines(tmp_path):
     assert raw.items.rows() == [("a", "A", "", ["X", "Y"]), ("b", "B", "one two", ["Z"])]
 
 
+def test_tables_with_a_split(tmp_path):
+    text = "user_id,item_id,fold\n1,a,train\n1,b,test\n2,a,valid\n"
+    given = {"rating": None, "timestamp": None, "part": "fold"}
+    assert tables(tmp_path, text, **given).interactions["part"].to_list() == [0, 2, 1]
+    with pytest.raises(ValueError, match=r"log\.csv line 5, column fold = dev: must be train, valid, test; correct it"):
+        tables(tmp_path, text + "2,b,dev\n", **given)
+    with pytest.raises(ValueError, match=r"log\.csv line 5, column fold = : must be train"):
+        tables(tmp_path, text + "2,b,\n", **given)
+    with pytest.raises(
+        ValueError, match=r"log\.csv: item a of user 1 is in train and valid; the parts of a split must not share"
+    ):
+        tables(tmp_path, text + "1,a,valid\n", **given)
+    with pytest.raises(ValueError, match=r"log\.csv: has no column fold; .*set tables\.mine\.part \(null if there is none\)"):
+        tables(tmp_path, text.replace("fold", "set"), **given)
+
+
 def test_json_lines_lack_a_column(tmp_path):
     (tmp_path / "log.ndjson").write_text('{"user_id": 7, "item_id": "a", "stars": 4.5, "timestamp": 100}\n')
     params = Params.model_validate({"tables": {"mine": {"interactions": "log.ndjson"}}})

@@ -7,12 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from glta.data.cells import LINE, PROBLEM, Sieve, mark, read_csv
-from glta.data.raw import Raw, join
+from glta.data.raw import PARTS, Raw, join, refuse_shared_pairs
 from glta.data.registry import Dataset
-from glta.data.splits import TEST, TRAIN, VALID
 from glta.data.streams import blocks
-
-PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 
 def read(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
@@ -28,12 +25,7 @@ def read(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
             counts["interaction_rows"] += pairs.height + bad
             counts["bad_interaction_rows"] += bad
     pairs = pl.concat(parts)
-    twice = pairs.filter(pl.col("part").n_unique().over("user_id", "item_id") > 1)
-    if twice.height:
-        names = {part: dataset.files[role].name for role, part in PARTS.items() if role in dataset.files}
-        user, item = twice.select("user_id", "item_id").row(0)
-        where = [names[p] for p in twice.filter(user_id=user, item_id=item)["part"].unique().sort()]
-        raise ValueError(f"{' and '.join(where)}: both have item {item} of user {user}; a split must not")
+    refuse_shared_pairs(pairs, dataset.name)
     empty = pl.lit(None, pl.Float64).alias("rating"), pl.lit(None, pl.Int64).alias("timestamp")
     interactions = pairs.select("user_id", "item_id", *empty, "part")
     return join(Raw(interactions, pl.DataFrame(), counts), None, dataset.name)

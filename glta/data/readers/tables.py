@@ -20,7 +20,7 @@ JSON = (".jsonl", ".ndjson", ".json")
 def read(folder: Path, dataset: str, max_bad_share: float, table: Table) -> Raw:
     """Read the files of a table. Raises ValueError that names file, line, column and the parameter to change."""
     names, key = table_files(table.interactions, table.items), f"tables.{dataset}"
-    given = {role: getattr(table, role) for role in ("user", "item", "rating", "timestamp")}
+    given = {role: getattr(table, role) for role in ("user", "item", "rating", "timestamp", "part")}
     sheets = read_sheets(folder / names["interactions"], given, key)
     interactions = interactions_of(sheets, names["interactions"], max_bad_share, given, key)
     if "items" not in names:
@@ -43,7 +43,7 @@ def read_sheets(path: Path, columns: Columns, key: str, separator: str = "|") ->
     if not path.name.removesuffix(".gz").endswith(JSON):
         return read_csv(blocks(path, quote=b'"'), path.name)
     ids = [columns[role] for role in ("user", "item") if role in columns]
-    texts = [columns[role] for role in ("rating", "timestamp", "title", "description") if columns.get(role)]
+    texts = [columns[role] for role in ("rating", "timestamp", "part", "title", "description") if columns.get(role)]
     lists = [columns["categories"]] if columns.get("categories") else []
     fixes = {name: fix_of(key, role, optional=name not in ids) for role, name in columns.items()}
     sheets = read_records(blocks(path), path.name, parse_json, ids, texts, lists, fixes)
