@@ -14,7 +14,8 @@ def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, te
 
     pairs: user, item, rating, timestamp of all parts. cold: users and items that no training pair has, and the valid and
     test pairs that concern them; they keep their dense ids. degree: of the training pairs. text: per column, the share of
-    items that have it, how many different ones there are, and their numbers of words. leakage: see `leakage`.
+    items that have it, how many different ones there are, and their numbers of words. titles_that_are_ids:
+    items for which the source has no title. leakage: see `leakage`.
     """
     num_users, num_items = pairs["user"].n_unique(), items.height
     seen = train.select(pl.col("user").unique().implode(), pl.col("item").unique().implode())
@@ -43,6 +44,7 @@ def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, te
             "item": degrees(np.bincount(train["item"].to_numpy(), minlength=num_items)),
         },
         "text": {name: _text(items[name]) for name in ("title", "description", "categories")},
+        "titles_that_are_ids": int((items["title"] == items["item_id"]).sum()),
         "rating": _range(pairs["rating"]),
         "timestamp": _range(pairs["timestamp"]),
         "leakage": leakage(pairs, train, valid, test),

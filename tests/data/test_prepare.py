@@ -221,6 +221,7 @@ def test_counts_tell_what_was_dropped(blocks):
     title = counts["text"]["title"]
     assert (title["share"], title["mean_words"], title["distinct"]) == (1.0, 1.0, counts["items"])
     assert set(title["words"].values()) == {1}
+    assert counts["titles_that_are_ids"] == counts["items"]
     assert counts["text"]["description"]["distinct"] == 0
 
 
