@@ -29,10 +29,10 @@ lint: $(READY)
 	$(BIN)/snakefmt Snakefile
 
 pull: $(READY)
-	$(BIN)/dvc pull --run-cache
+	$(BIN)/glta pull
 
 push: $(READY)
-	$(BIN)/dvc push --run-cache
+	$(BIN)/glta push
 
 # CUDA's libraries are left out of the lock: torch's own metadata pins them where they are wanted, and a CPU build of
 # torch must not drag them in.

@@ -148,6 +148,22 @@ def why_stale(
 
 
 @app.command()
+def push() -> None:
+    """Send every result, record and paid answer to DVC's remote."""
+    from pipeline.engine import share
+
+    typer.echo(share.push())
+
+
+@app.command()
+def pull() -> None:
+    """Fetch what others have pushed, and put the results of this commit in place."""
+    from pipeline.engine import share
+
+    typer.echo(share.pull())
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
     """Open MLflow on the runs of this folder; runs of killed stages are closed first."""
     from pipeline.engine.records import serve_ui
