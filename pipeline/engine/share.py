@@ -127,21 +127,19 @@ def _with_contents(repo: Repo, found: Iterable[HashInfo]) -> set[HashInfo]:
 
 
 def _merge_answers(remote, send: bool) -> int:
-    """Add the remote's lines to the files of answers here, and with `send` the lines from here to the remote's."""
-    fs, there = remote.fs, remote.fs.join(remote.path, "answers")
+    """Add the remote's lines to the files of answers here, with `send` those from here to the remote's. Returns how many changed."""
+    fs, there, count = remote.fs, remote.fs.join(remote.path, "answers"), 0
     names = {fs.name(path) for path in fs.find(there)} if fs.exists(there) else set()
-    if send:
-        names |= {path.name for path in ANSWERS.glob("*.jsonl")}
-    for name in names:
+    for name in names | {path.name for path in ANSWERS.glob("*.jsonl")}:
         own, other = ANSWERS / name, fs.join(there, name)
-        mine = own.read_bytes().splitlines() if own.exists() else []
-        theirs = fs.open(other, "rb").read().splitlines() if fs.exists(other) else []
-        if new := set(theirs) - set(mine):
+        mine = set(own.read_bytes().splitlines()) if own.exists() else set()
+        theirs = set(fs.cat_file(other).splitlines()) if name in names else set()
+        if new := theirs - mine:
             ANSWERS.mkdir(parents=True, exist_ok=True)
             with own.open("ab") as file:  # a stage may be adding as well
                 file.write(b"\n" + b"\n".join(sorted(new)) + b"\n")
-        if send and set(mine) - set(theirs):
+        if send and mine - theirs:
             fs.makedirs(there, exist_ok=True)
-            with fs.open(other, "wb") as file:
-                file.write(b"\n".join(sorted({*mine, *theirs})) + b"\n")
-    return len(names)
+            fs.pipe_file(other, b"\n".join(sorted(mine | theirs)) + b"\n")
+        count += bool(mine - theirs if send else new)
+    return count

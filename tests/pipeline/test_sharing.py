@@ -82,6 +82,7 @@ def test_paid_answers_are_merged(shared):
     theirs("glta", "push")
     shared("glta", "pull")
     assert '{"key": "c"}' in (shared.folder / answers).read_text().splitlines()
+    assert "0 files pushed" in shared("glta", "push") and "0 files pulled" in theirs("glta", "pull")
 
 
 def test_mistakes_are_one_line(toy):
