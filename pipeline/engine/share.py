@@ -127,7 +127,7 @@ def _with_contents(repo: Repo, found: Iterable[HashInfo]) -> set[HashInfo]:
 
 
 def _merge_answers(remote, send: bool) -> int:
-    """Add the remote's lines to the files of answers here, with `send` those from here to the remote's. Returns how many changed."""
+    """Add the remote's lines to the files of answers here, with `send` those from here to the remote's; count what changed."""
     fs, there, count = remote.fs, remote.fs.join(remote.path, "answers"), 0
     names = {fs.name(path) for path in fs.find(there)} if fs.exists(there) else set()
     for name in names | {path.name for path in ANSWERS.glob("*.jsonl")}:
