@@ -12,6 +12,8 @@ import pytest
 
 from tests.pipeline.repository import DOWNSTREAM, EVALUATES, TRAINS
 
+pytestmark = pytest.mark.engines
+
 
 def test_first_run_records_every_stage(built):
     log = (built.folder / "ran.log").read_text().split()

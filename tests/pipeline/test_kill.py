@@ -1,6 +1,6 @@
 """Killed at any moment, the pipeline loses nothing and takes nothing half: real stages, both engines, SIGTERM and SIGKILL.
 
-GLTA_KILL_TURNS=4 gives each moment the other engines and signals too, GLTA_KILL_SEED other delays.
+GLTA_KILL_TURNS=4 gives each moment the other engines and signals too, GLTA_KILL_SEED=N also kills at random.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def assert_nothing_lost(real: Real, whole: Real) -> None:
     runs, curves = real.runs(), real.curves()
     assert not [run for run in real.all_runs() if run.info.status == "RUNNING"]
     for stage, epochs in curves.items():
-        (run,) = [run for run in runs if run.data.tags["stage"] == stage and run.info.status == "FINISHED"]
+        run = next(run for run in runs if run.data.tags["stage"] == stage and run.info.status == "FINISHED")  # the newest
         for name in ("loss", "valid"):
             logged = [(m.step, m.value) for m in real.mlflow().get_metric_history(run.info.run_id, name)]
             assert logged == [(e["epoch"], e[name]) for e in epochs if name in e], (stage, name)
@@ -109,8 +109,9 @@ def test_killed_in_every_stage(whole, fresh, turn):
     assert {run.info.status for run in killed} == {"FAILED", "KILLED"}
 
 
+@pytest.mark.skipif("GLTA_KILL_SEED" not in os.environ, reason="set GLTA_KILL_SEED to a number")
 def test_killed_at_random(whole, fresh):
-    rng = random.Random(int(os.environ.get("GLTA_KILL_SEED", "0")))
+    rng = random.Random(int(os.environ["GLTA_KILL_SEED"]))
     for n in range(4):
         name, sig = TURNS[n]
         process = fresh.start(*ENGINES[name])

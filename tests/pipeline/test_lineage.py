@@ -11,6 +11,8 @@ from tests.pipeline.repository import DOWNSTREAM, TRAINS
 
 REPORT = "data/report/metrics.json"
 
+pytestmark = pytest.mark.engines
+
 
 def trace(toy, target: str) -> dict:
     return json.loads(toy("glta", "lineage", "trace", target, "--json"))

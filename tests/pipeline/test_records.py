@@ -6,9 +6,13 @@ import json
 import shutil
 import time
 
+import pytest
+
 from pipeline.engine import models
 from pipeline.engine.invocation import VARIABLE, Invocation
 from tests.pipeline.repository import DOWNSTREAM, TRAINS
+
+pytestmark = pytest.mark.engines
 
 
 def by_stage(toy) -> dict:
