@@ -13,12 +13,10 @@ from tests.pipeline.repository import Toy
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, commands) -> Toy:
+def built(tmp_path_factory) -> Toy:
     """Run the toy once from nothing, under Snakemake."""
     toy = Toy.create(tmp_path_factory.mktemp("engines") / "built")
-    toy.env["PATH"] = f"{commands}{os.pathsep}{toy.path}"
     toy.snakemake()
-    toy.env["PATH"] = toy.path
     return toy
 
 
