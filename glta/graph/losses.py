@@ -40,11 +40,21 @@ def batch_loss(
 
 
 def info_nce(
-    anchor_BD: torch.Tensor, positive_BD: torch.Tensor, candidate_MD: torch.Tensor, temperature: float
+    anchor_BD: torch.Tensor,
+    positive_BD: torch.Tensor,
+    candidate_MD: torch.Tensor,
+    temperature: float,
+    anchor_count_B: torch.Tensor | None = None,
+    candidate_count_M: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Average -log( exp(cos(a, p) / t) / sum_m exp(cos(a, c_m) / t) ) over the anchors (InfoNCE, van den Oord et al. 2018).
 
-    candidate_MD: what the positive is told from; it should hold the positives themselves.
+    candidate_MD: what the positive is told from; it should hold the positives themselves. Counts say how often a row
+    stands for itself, so that what occurs again and again in a batch is computed once.
     """
     anchor, positive, candidate = (F.normalize(x, dim=1) for x in (anchor_BD, positive_BD, candidate_MD))
-    return ((anchor @ candidate.T / temperature).logsumexp(1) - (anchor * positive).sum(1) / temperature).mean()
+    logits_BM = anchor @ candidate.T / temperature
+    if candidate_count_M is not None:
+        logits_BM = logits_BM + candidate_count_M.log()
+    loss_B = logits_BM.logsumexp(1) - (anchor * positive).sum(1) / temperature
+    return loss_B.mean() if anchor_count_B is None else (loss_B * anchor_count_B).sum() / anchor_count_B.sum()

@@ -88,13 +88,15 @@ class ProfileContrast(nn.Module):
         self.map = two_layers(states_NW.shape[1], embedding_dim, seed)
 
     def forward(self, encoded: Encoded, batch: Batch) -> torch.Tensor:
-        user, positive, negative = batch
         everyone = self.map(self.states[: self.num_users])
-        total = info_nce(F.embedding(user, encoded.hidden), F.embedding(user, everyone), everyone, self.temperature)
-        for items in (positive, negative):
-            nodes = items + self.num_users
+        user, count = batch[0].unique(return_counts=True)
+        anchors, own = F.embedding(user, encoded.hidden), F.embedding(user, everyone)
+        total = info_nce(anchors, own, everyone, self.temperature, count)
+        for ids in batch[1:]:
+            item, count = ids.unique(return_counts=True)
+            nodes = item + self.num_users
             mapped = self.map(self.states[nodes])
-            total = total + info_nce(F.embedding(nodes, encoded.hidden), mapped, mapped, self.temperature)
+            total = total + info_nce(F.embedding(nodes, encoded.hidden), mapped, mapped, self.temperature, count, count)
         return total
 
 

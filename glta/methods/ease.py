@@ -21,15 +21,17 @@ from glta.params import Params
 def item_weights(history_UI: csr_array, l2: float) -> np.ndarray:
     """Solve min_B ||X - X B||^2 + l2 ||B||^2 with a zero diagonal: B = -P / diag(P), P = (X^T X + l2 I)^-1 (eq. 8).
 
-    Returns (I, I) float32; column j predicts item j. Solved in float64 by Cholesky, in the memory of one I x I matrix.
+    Returns (I, I) float32; column j predicts item j. Solved in float64 by Cholesky, in place: what takes most memory is
+    the item-item counts, at most 20 I^2 bytes with their dense copy.
     """
-    gram = np.asfortranarray((history_UI.T @ history_UI).toarray(), dtype=np.float64)
+    x = history_UI.astype(np.float64)
+    gram = (x.T @ x).toarray(order="F")
     gram[np.diag_indices_from(gram)] += l2
     factor, failed = dpotrf(gram, overwrite_a=True)
     assert not failed  # positive definite, as l2 > 0
-    inverse, _ = dpotri(factor, overwrite_c=True)  # of a symmetric matrix: only its upper triangle is written
-    weights = np.triu(inverse).astype(np.float32)
-    weights += np.triu(inverse, 1).T.astype(np.float32)
+    inverse, _ = dpotri(factor, overwrite_c=True)
+    weights = np.triu(inverse.astype(np.float32))  # LAPACK writes one half of a symmetric matrix
+    weights += np.triu(weights, 1).T
     weights /= -np.diag(inverse).astype(np.float32)
     np.fill_diagonal(weights, 0)
     return weights
@@ -51,7 +53,7 @@ class EASE(Method):
         own, num_items = params.settings.ease, inputs.prepared.train.num_items
         if num_items > own.max_items:
             raise ValueError(
-                f"ease inverts an item-item matrix: {num_items} items need {16 * num_items**2 / 1e9:.1f} GB, more than "
+                f"ease inverts an item-item matrix: {num_items} items need {20 * num_items**2 / 1e9:.1f} GB, more than "
                 f"settings.ease.max_items = {own.max_items} allows; raise it, or take ease out of baselines"
             )
         history = history_matrix(inputs.prepared.train)

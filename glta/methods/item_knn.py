@@ -16,7 +16,7 @@ from glta.methods.base import Inputs, Method
 from glta.methods.histories import history_matrix, sparse_arrays, sparse_from
 from glta.params import Params
 
-BLOCK_PRODUCTS = 2**24  # multiplications, and at most so many entries, of one block of the item-item matrix
+BLOCK_PRODUCTS = 2**22  # multiplications, and at most so many entries, of one block of the item-item matrix
 
 
 def neighbours(history_UI: csr_array, num_neighbours: int, shrinkage: float) -> csr_array:
