@@ -209,7 +209,7 @@ class Fit(Section):
 
 
 Temperature = Annotated[float, Search(0.05, 1.0, log=True)]
-Weight = Annotated[float, Search(1e-3, 10.0, log=True)]
+Weight = Annotated[float, Search(1e-3, 1.0, log=True)]
 Keep = Annotated[float, Search(0.5, 1.0)]
 
 
@@ -258,7 +258,9 @@ class HCCF(Training):
     init_std: float = Field(0.01, gt=0, description="standard deviation of layer 0; the global part grows with its cube")
     hyperedges: Annotated[int, Search(16, 256, log=True)] = Field(128, ge=1, le=4096, description="on either side")
     keep: Keep = Field(0.8, gt=0, le=1, description="share of edges and hypergraph entries kept in a training step")
-    contrast_weight: Weight = Field(1.0, ge=0, description="of the contrast between local and global embeddings")
+    contrast_weight: Annotated[float, Search(0.01, 10.0, log=True)] = Field(
+        1.0, ge=0, description="of the contrast between local and global embeddings"
+    )
     temperature: Temperature = Field(0.5, gt=0, description="of that contrast")
     activation: bool = Field(
         False, description="true: LeakyReLU of slope 0.5, as in the paper; false: none, as in its torch code"
