@@ -239,6 +239,19 @@ class EASE(Section):
     )
 
 
+class GLTAPlus(EASE):
+    """Match graph and language tokens at once, in closed form."""
+
+    l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(300.0, gt=0, description="ridge of the token map")
+    text_weight: Annotated[float, Search(0.1, 1e3, log=True)] = Field(
+        50.0, ge=0, description="of the language tokens in the token map, against one user"
+    )
+    user_power: Annotated[float, Search(0.0, 1.0)] = Field(
+        0.4, ge=0, le=1, description="a user of n items counts n^-user_power times, so that long histories do not rule"
+    )
+    weight_steps: int = Field(11, ge=2, le=101, description="weights tried on validation for each of the three evidences")
+
+
 class WithText(Section):
     """Add a text contrast to a graph model (LightGCN+ and HCCF+)."""
 
@@ -307,6 +320,7 @@ class Settings(Section):
     lightgcn_text_knn: NoParameters = NoParameters()
     item_knn: ItemKNN = ItemKNN()
     ease: EASE = EASE()
+    glta_plus: GLTAPlus = GLTAPlus()
     lightgcn_plus: LightGCNPlus = LightGCNPlus()
     hccf: HCCF = HCCF()
     hccf_plus: HCCFPlus = HCCFPlus()

@@ -25,7 +25,11 @@ def item_weights(history_UI: csr_array, l2: float) -> np.ndarray:
     the item-item counts, at most 20 I^2 bytes with their dense copy.
     """
     x = history_UI.astype(np.float64)
-    gram = (x.T @ x).toarray(order="F")
+    return zero_diagonal_map((x.T @ x).toarray(order="F"), l2)
+
+
+def zero_diagonal_map(gram: np.ndarray, l2: float) -> np.ndarray:
+    """Solve for B from a Gram matrix (I, I) float64 in Fortran order, which is overwritten; as `item_weights`."""
     gram[np.diag_indices_from(gram)] += l2
     factor, failed = dpotrf(gram, overwrite_a=True)
     assert not failed  # positive definite, as l2 > 0
@@ -35,6 +39,15 @@ def item_weights(history_UI: csr_array, l2: float) -> np.ndarray:
     weights /= -np.diag(inverse).astype(np.float32)
     np.fill_diagonal(weights, 0)
     return weights
+
+
+def refuse_large(method: str, num_items: int, max_items: int) -> None:
+    """Raise ValueError, with the memory that a catalogue needs, when it is larger than allowed."""
+    if num_items > max_items:
+        raise ValueError(
+            f"{method} inverts an item-item matrix: {num_items} items need {20 * num_items**2 / 1e9:.1f} GB, more than "
+            f"settings.{method}.max_items = {max_items} allows; raise it, or take {method} out of baselines"
+        )
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,7 @@ class EASE(Method):
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
         """Raise ValueError when the catalogue is larger than settings.ease.max_items."""
         own, num_items = params.settings.ease, inputs.prepared.train.num_items
-        if num_items > own.max_items:
-            raise ValueError(
-                f"ease inverts an item-item matrix: {num_items} items need {20 * num_items**2 / 1e9:.1f} GB, more than "
-                f"settings.ease.max_items = {own.max_items} allows; raise it, or take ease out of baselines"
-            )
+        refuse_large("ease", num_items, own.max_items)
         history = history_matrix(inputs.prepared.train)
         return cls(history, item_weights(history, own.l2))
 

@@ -26,6 +26,7 @@ METHODS = {
     "hccf-plus": Entry("HCCF+", "glta.methods.hccf:HCCFPlus"),
     "rlmrec-con": Entry("RLMRec-Con", "glta.methods.rlmrec:RLMRecCon"),
     "rlmrec-gen": Entry("RLMRec-Gen", "glta.methods.rlmrec:RLMRecGen"),
+    "glta-plus": Entry("GLTA+", "glta.methods.glta_plus:GLTAPlus"),
     "glta": Entry("GLTA", "glta.methods.glta:GLTA"),
 }
 
