@@ -15,6 +15,8 @@ from glta.files import write_json
 SKILL = {
     "popularity": (0.0, 1.0),
     "text-knn": (0.5, 0.0),
+    "item-knn": (0.85, 0.6),
+    "ease": (0.9, 0.4),
     "lightgcn": (0.9, 0.4),
     "lightgcn-text-knn": (1.15, 0.3),
     "glta": (1.3, 0.2),
