@@ -263,7 +263,7 @@ class HCCF(Training):
     )
     temperature: Temperature = Field(0.5, gt=0, description="of that contrast")
     activation: bool = Field(
-        False, description="true: LeakyReLU of slope 0.5, as in the paper; false: none, as in its torch code"
+        False, description="true: LeakyReLU (slope 0.5), which the paper has; false: none, as in its torch code"
     )
 
 
