@@ -18,8 +18,8 @@ class LightGCNPlus(TrainedMethod):
     """Train LightGCN with L = L_base + text_weight * mean_i NCE(h_i, P s_i; batch): the GLTA paper's LightGCN+.
 
     L_base is the loss of the stage `pretrain`. h_i: propagated embedding, s_i: text state of the language model, P: two
-    layers. The paper names only the pair (InfoNCE between node and MiniLM description embeddings, section 4.1), so the
-    candidates (the batch's distinct items), the map, weight and temperature are ours. text_users contrasts users too.
+    layers. The paper names only the pair (InfoNCE between node and MiniLM description embeddings), so the candidates (the
+    batch's distinct items), the map, weight and temperature are ours. text_users contrasts users too.
     """
 
     name = "lightgcn-plus"
