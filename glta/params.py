@@ -375,12 +375,12 @@ class Params(Section):
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="one split and one training each")
     methods: list[Name] = Field(
-        ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta"],
+        ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus", "glta"],
         min_length=1,
         description="what recommend, evaluate and report compare",
     )
     baselines: list[Name] = Field(
-        ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn"],
+        ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"],
         description="methods made by the stage `fit`, all of `glta methods` but glta",
     )
     mirror: str = Field(
