@@ -19,8 +19,10 @@ import numpy as np
 import torch
 
 from glta.data.interactions import Interactions
-from glta.graph.lightgcn import batch_loss, bpr_loss, initial_embedding, train
-from glta.graph.propagation import normalized_adjacency
+from glta.graph.encoders import initial_embedding
+from glta.graph.lightgcn import train
+from glta.graph.losses import batch_loss, bpr_loss
+from glta.graph.propagation import normalized_adjacency, propagate
 from glta.graph.sampling import sample_epoch
 from glta.metrics import accuracy, hits
 from glta.params import Pretrain
@@ -55,7 +57,8 @@ def parity(graph: Interactions, steps: int) -> None:
         return rank_loss + REFERENCE.l2 * norm, rank_loss
 
     def ours(embedding, batch):
-        return batch_loss(embedding, adjacency, batch, graph.num_users, REFERENCE)
+        hidden = propagate(adjacency, embedding, REFERENCE.num_layers)
+        return batch_loss(hidden, embedding, batch, graph.num_users, REFERENCE)
 
     triples = sample_epoch(graph, epoch_rng(0, 0), REFERENCE.sampling)
     batches = list(zip(*(torch.from_numpy(t).split(REFERENCE.batch_size) for t in triples), strict=True))[:steps]

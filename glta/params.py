@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,6 +18,7 @@ SECTIONS = (
     "align_items",
     "align_users",
     "fit",
+    "settings",
     "recommend",
     "evaluate",
 )
@@ -27,10 +29,31 @@ Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
+@dataclass(frozen=True)
+class Search:
+    """Say where tuning looks for a value: from low to high, evenly or by factors (log); an integer key in whole numbers."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
 class Section(BaseModel):
     """Refuse unknown keys, and never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def search_space(cls) -> dict[str, Search]:
+        """Return the keys that tuning may vary, as their annotations declare them."""
+        found = {key: [m for m in field.metadata if isinstance(m, Search)] for key, field in cls.model_fields.items()}
+        return {key: searches[0] for key, searches in found.items() if searches}
+
+    def changed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return all values with some replaced, within nested sections too."""
+        whole = self.model_dump()
+        nested = {k for k, v in values.items() if isinstance(whole.get(k), dict) and isinstance(v, dict)}
+        return whole | {k: whole[k] | v if k in nested else v for k, v in values.items()}
 
 
 class Table(Section):
@@ -115,24 +138,30 @@ class Language(Section):
     batch_tokens: int = Field(8192, ge=64, description="tokens of one forward pass when encoding texts")
 
 
-class Pretrain(Section):
-    """Train LightGCN."""
+class Training(Section):
+    """Train a graph model; what all of them share."""
 
     embedding_dim: int = Field(64, ge=1, le=4096, description="width of node embeddings")
-    num_layers: int = Field(3, ge=0, le=16, description="propagations; 0 is matrix factorisation")
+    num_layers: Annotated[int, Search(1, 4)] = Field(3, ge=0, le=16, description="propagations; 0 is matrix factorisation")
     init_std: float = Field(0.1, gt=0, description="standard deviation of layer 0")
     loss: Literal["bpr", "softmax"] = Field("bpr", description="bpr, or cross-entropy over the catalogue")
     sampling: Literal["user", "edge"] = Field(
         "edge", description="user: users uniformly (reference code); edge: every interaction once"
     )
-    learning_rate: float = Field(5e-3, gt=0, le=1, description="Adam")
-    l2: float = Field(1e-3, ge=0, description="penalty on the batch's layer-0 embeddings")
+    learning_rate: Annotated[float, Search(5e-4, 2e-2, log=True)] = Field(5e-3, gt=0, le=1, description="Adam")
+    l2: Annotated[float, Search(1e-6, 1e-1, log=True)] = Field(
+        1e-3, ge=0, description="penalty on the batch's layer-0 embeddings"
+    )
     batch_size: Positive = Field(2048, description="triples a step")
     epochs: Positive = Field(200, description="at most")
     evaluate_every: Positive = Field(2, description="epochs between validations")
     patience: Positive = Field(
         10, description="validations without a better NDCG@20 before stopping; training starts on a plateau"
     )
+
+
+class Pretrain(Training):
+    """Train LightGCN."""
 
 
 class Align(Section):
@@ -186,9 +215,129 @@ class AlignUsers(Section):
 
 
 class Fit(Section):
-    """Fit the methods that need no training loop of their own."""
+    """Make the methods without stages of their own; `settings` has one entry for each."""
 
     weight_steps: int = Field(21, ge=2, le=1001, description="weights tried on validation for lightgcn-text-knn, from 0 to 1")
+
+
+Temperature = Annotated[float, Search(0.05, 1.0, log=True)]
+Weight = Annotated[float, Search(1e-3, 1.0, log=True)]
+Keep = Annotated[float, Search(0.5, 1.0)]
+
+
+class NoParameters(Section):
+    """Nothing to set."""
+
+
+class ItemKNN(Section):
+    """Items that the same users have."""
+
+    neighbours: Annotated[int, Search(5, 1000, log=True)] = Field(100, ge=1, description="most similar items kept of each item")
+    shrinkage: Annotated[float, Search(0.1, 1000.0, log=True)] = Field(
+        10.0, ge=0, description="added to the cosine's denominator, against similarities that few users support"
+    )
+
+
+class EASE(Section):
+    """Linear item-item model in closed form."""
+
+    l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(
+        100.0, gt=0, description="added to the diagonal of the item-item counts"
+    )
+    max_items: int = Field(
+        10_000,
+        ge=1,
+        description="refuse larger catalogues: an I x I inverse takes 20 I^2 bytes and about I^3 steps",
+    )
+
+
+class GLTAPlus(EASE):
+    """Match graph and language tokens at once, in closed form."""
+
+    l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(300.0, gt=0, description="ridge of the token map")
+    text_weight: Annotated[float, Search(0.1, 1e3, log=True)] = Field(
+        50.0, ge=0, description="of the language tokens in the token map, against one user"
+    )
+    user_power: Annotated[float, Search(0.0, 1.0)] = Field(
+        0.4, ge=0, le=1, description="a user of n items counts n^-user_power times, so that long histories do not rule"
+    )
+    weight_steps: int = Field(11, ge=2, le=101, description="weights tried on validation for each of the three evidences")
+
+
+class WithText(Section):
+    """Add a text contrast to a graph model (LightGCN+ and HCCF+)."""
+
+    text_weight: Weight = Field(0.01, ge=0, description="of the contrast between node and text embeddings")
+    text_temperature: Temperature = Field(0.2, gt=0, description="of that contrast")
+    text_users: bool = Field(False, description="true: contrast users too, with the mean text of their training items")
+
+
+class LightGCNPlus(WithText, Training):
+    """LightGCN with a text contrast."""
+
+
+class HCCF(Training):
+    """Hypergraph contrastive collaborative filtering."""
+
+    num_layers: Annotated[int, Search(1, 4)] = Field(2, ge=1, le=16, description="layers of local and global propagation")
+    init_std: float = Field(0.01, gt=0, description="standard deviation of layer 0; the global part grows with its cube")
+    hyperedges: Annotated[int, Search(16, 256, log=True)] = Field(128, ge=1, le=4096, description="on either side")
+    keep: Keep = Field(0.8, gt=0, le=1, description="share of edges and hypergraph entries kept in a training step")
+    contrast_weight: Annotated[float, Search(0.01, 10.0, log=True)] = Field(
+        1.0, ge=0, description="of the contrast between local and global embeddings"
+    )
+    temperature: Temperature = Field(0.5, gt=0, description="of that contrast")
+    activation: bool = Field(
+        False, description="true: LeakyReLU (slope 0.5), which the paper has; false: none, as in its torch code"
+    )
+
+
+class HCCFPlus(WithText, HCCF):
+    """HCCF with a text contrast."""
+
+
+class RLMRecCon(Training):
+    """RLMRec, contrastive."""
+
+    keep: Keep = Field(0.8, gt=0, le=1, description="share of edges kept in a training step")
+    contrast_weight: Weight = Field(0.01, ge=0, description="of the contrast between nodes and profiles")
+    temperature: Temperature = Field(0.2, gt=0, description="of that contrast")
+
+
+class RLMRecGen(Training):
+    """RLMRec, generative."""
+
+    patience: Positive = Field(30, description="validations without a better NDCG@20 before stopping; its plateau is long")
+    keep: Keep = Field(0.8, gt=0, le=1, description="share of edges kept in a training step")
+    mask_share: Annotated[float, Search(0.02, 0.3, log=True)] = Field(
+        0.05, gt=0, lt=1, description="of nodes whose own embedding is hidden in a training step"
+    )
+    reconstruction_weight: Weight = Field(0.1, ge=0, description="of telling the hidden nodes' profiles")
+    temperature: Temperature = Field(0.5, gt=0, description="of that contrast")
+
+
+class Settings(Section):
+    """Set the methods of the stage `fit`; each depends on its own entry alone."""
+
+    # as the method is called: text-knn, in Python text_knn
+    model_config = ConfigDict(
+        alias_generator=lambda name: name.replace("_", "-"),
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+    popularity: NoParameters = NoParameters()
+    text_knn: NoParameters = NoParameters()
+    lightgcn: NoParameters = NoParameters()
+    lightgcn_text_knn: NoParameters = NoParameters()
+    item_knn: ItemKNN = ItemKNN()
+    ease: EASE = EASE()
+    glta_plus: GLTAPlus = GLTAPlus()
+    lightgcn_plus: LightGCNPlus = LightGCNPlus()
+    hccf: HCCF = HCCF()
+    hccf_plus: HCCFPlus = HCCFPlus()
+    rlmrec_con: RLMRecCon = RLMRecCon()
+    rlmrec_gen: RLMRecGen = RLMRecGen()
 
 
 class Recommend(Section):
@@ -226,12 +375,13 @@ class Params(Section):
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="one split and one training each")
     methods: list[Name] = Field(
-        ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn", "glta"],
+        ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus", "glta"],
         min_length=1,
         description="what recommend, evaluate and report compare",
     )
     baselines: list[Name] = Field(
-        ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn"], description="methods made by the stage `fit`"
+        ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"],
+        description="methods made by the stage `fit`, all of `glta methods` but glta",
     )
     mirror: str = Field(
         "", description="folder or http address to download from (as <mirror>/<dataset>/<file>); also GLTA_MIRROR"
@@ -245,6 +395,7 @@ class Params(Section):
     align_items: AlignItems = AlignItems()
     align_users: AlignUsers = AlignUsers()
     fit: Fit = Fit()
+    settings: Settings = Settings()
     recommend: Recommend = Recommend()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
@@ -259,7 +410,7 @@ class Params(Section):
         own = self.overrides.get(name, {})
         if name in PRESETS:
             own = own | {"prepare": PRESETS[name].prepare | own.get("prepare", {})}
-        changed = {s: getattr(self, s).model_dump() | v for s, v in own.items() if v}
+        changed = {s: getattr(self, s).changed(v) for s, v in own.items() if v}
         return self.model_copy(update={s: type(getattr(self, s)).model_validate(v) for s, v in changed.items()})
 
 
@@ -298,7 +449,7 @@ def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
                 continue
             model = Params.model_fields[section].annotation
             try:
-                model.model_validate(getattr(params, section).model_dump() | values)
+                model.model_validate(getattr(params, section).changed(values))
             except ValidationError as error:
                 problems += [_explain("", e, model, where) for e in error.errors()]
     if not problems:
@@ -371,11 +522,11 @@ def _explain(source: str, error: dict, model: type[BaseModel], prefix: str = "")
     where, value = ".".join(path), error["input"]
     if error["type"] == "extra_forbidden":
         for part in error["loc"][:-1]:
-            field = model.model_fields.get(str(part))
+            field = _fields(model).get(str(part))
             inner = field.annotation if field else None
             inner = next((a for a in get_args(inner) if isinstance(a, type) and issubclass(a, BaseModel)), inner)
             model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
-        return f"{source} {where} = {value!r}: unknown key{_nearest(path[-1], model.model_fields)}".strip()
+        return f"{source} {where} = {value!r}: unknown key{_nearest(path[-1], _fields(model))}".strip()
     if error["type"] == "missing":
         return f"{source} {where}: is required".strip()
     message = error["msg"].replace("Input should be", "must be").replace("greater than", ">").replace("less than", "<")
@@ -393,9 +544,7 @@ def render_params(params: Params) -> str:
     for name, field in Params.model_fields.items():
         value = getattr(params, name)
         if isinstance(value, Section):
-            lines += ["", f"# {type(value).__doc__.strip()}", f"{name}:"]
-            for key, inner in type(value).model_fields.items():
-                lines += [f"  {key}: {_flow(getattr(value, key))}  # {_comment(inner)}"]
+            lines += ["", f"# {type(value).__doc__.strip()}", f"{name}:", *_entries(value, "  ")]
         elif name == "tables":
             lines += ["", f"# {field.description}"]
             lines += ["tables:"] if value else ["tables: {}"]
@@ -411,6 +560,24 @@ def render_params(params: Params) -> str:
         else:
             lines += [f"{name}: {_flow(value)}  # {_comment(field)}"]
     return "\n".join(lines) + "\n"
+
+
+def _fields(model: type[BaseModel]) -> dict:
+    """Return the fields by the names that they have in the file."""
+    return {field.alias or key: field for key, field in model.model_fields.items()}
+
+
+def _entries(section: Section, indent: str) -> list[str]:
+    """Write a section's keys, one a line; a nested section with its own description."""
+    lines = []
+    for (name, field), (_, value) in zip(_fields(type(section)).items(), section, strict=True):
+        if not isinstance(value, Section):
+            lines += [f"{indent}{name}: {_flow(value)}  # {_comment(field)}"]
+        elif inner := _entries(value, indent + "  "):
+            lines += [f"{indent}{name}:  # {type(value).__doc__.strip()}", *inner]
+        else:
+            lines += [f"{indent}{name}: {{}}  # {type(value).__doc__.strip()}"]
+    return lines
 
 
 def _flow(value: Any) -> str:

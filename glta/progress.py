@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -53,6 +53,23 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         for item in items:
             yield item
             advance()
+
+
+@contextmanager
+def epochs(total: int, description: str) -> Iterator[Callable[[dict], None]]:
+    """Show a training of at most `total` epochs; yields on_epoch, which also reports each epoch to the stage runner."""
+    with bar(total, description) as advance:
+
+        def on_epoch(values: dict) -> None:
+            record_epoch(values)
+            advance(note=", ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "epoch"))
+
+        yield on_epoch
+
+
+def record_epoch(values: dict) -> None:
+    """Report one epoch of a training loop, {"epoch": ..., "loss": ..., ...}, to the stage runner."""
+    record(values["epoch"], **{name: value for name, value in values.items() if name != "epoch"})
 
 
 def record(step: int, **values: float) -> None:

@@ -24,6 +24,11 @@ def validation_ndcg(prepared: Prepared, score: Callable[[np.ndarray], Scores], k
     return float(validation_ndcgs(prepared, lambda users: [score(users)], k)[0])
 
 
+def embeddings_ndcg(prepared: Prepared) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Make the measure of embeddings that score by dot products: maps users (U, D) and items (I, D) to `validation_ndcg`."""
+    return lambda user_UD, item_ID: validation_ndcg(prepared, lambda users: user_UD[users] @ item_ID.T)
+
+
 def validation_ndcgs(
     prepared: Prepared,
     scores: Callable[[np.ndarray], Iterable[Scores]],

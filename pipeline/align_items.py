@@ -9,8 +9,9 @@ from glta.files import whole_folder, write_json
 from glta.methods.arrays import load_arrays
 from glta.models.language import load_language
 from glta.params import Params
+from glta.progress import record_epoch
 from glta.training import save_tensors
-from pipeline.stage import checkpoint_folder, folder, record_epoch, run
+from pipeline.stage import checkpoint_folder, folder, run
 
 
 def main(params: Params, dataset: str, seed: int) -> None:

@@ -12,8 +12,9 @@ from glta.methods.arrays import load_arrays
 from glta.methods.glta import GLTA, save_aligner
 from glta.models.language import load_language
 from glta.params import Params
+from glta.progress import record_epoch
 from glta.training import load_tensors
-from pipeline.stage import checkpoint_folder, folder, record_epoch, run
+from pipeline.stage import checkpoint_folder, folder, run
 
 
 def main(params: Params, dataset: str, seed: int) -> None:

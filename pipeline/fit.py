@@ -1,11 +1,11 @@
-"""Make a method that needs no training loop of its own."""
+"""Make a method that has no stages of its own."""
 
 from glta.data.prepared import Prepared
 from glta.files import whole_folder
 from glta.methods.base import Inputs
 from glta.methods.registry import METHODS, TRAINED_ELSEWHERE, method_class
 from glta.params import Params
-from pipeline.stage import folder, run
+from pipeline.stage import checkpoint_folder, folder, run
 
 
 def main(params: Params, dataset: str, seed: int, method: str) -> None:
@@ -14,7 +14,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     if method not in known:
         raise ValueError(f"--method {method}: this stage makes {', '.join(known)}")
     source = folder(dataset, seed)
-    inputs = Inputs(Prepared.load(source / "prepare"), source / "profile", source / "pretrain" / "all")
+    inputs = Inputs(Prepared.load(source / "prepare"), source / "profile", source / "pretrain" / "all", checkpoint_folder())
     model = method_class(method).fit(inputs, params, seed)
     with whole_folder(source / "models" / method) as out:
         model.save(out)

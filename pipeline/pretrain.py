@@ -1,6 +1,5 @@
 """Train LightGCN on all training edges, or on the alignment's part of them."""
 
-import numpy as np
 import torch
 
 from glta.data.prepared import Prepared
@@ -8,8 +7,8 @@ from glta.files import whole_folder, write_json
 from glta.graph.lightgcn import train
 from glta.methods.arrays import save_arrays
 from glta.params import Params
-from glta.progress import bar, record
-from glta.validation import validation_ndcg
+from glta.progress import epochs
+from glta.validation import embeddings_ndcg
 from pipeline.stage import checkpoint_folder, folder, run
 
 
@@ -19,20 +18,12 @@ def main(params: Params, dataset: str, seed: int, edges: str) -> None:
         raise ValueError(f"--edges {edges}: must be all or graph")
     prepared = Prepared.load(folder(dataset, seed, "prepare"))
 
-    def evaluate(user_UD: np.ndarray, item_ID: np.ndarray) -> float:
-        return validation_ndcg(prepared, lambda users: user_UD[users] @ item_ID.T)
-
-    with bar(params.pretrain.epochs, f"pretrain {edges}") as advance:
-
-        def on_epoch(values: dict) -> None:
-            record(values["epoch"], **{name: value for name, value in values.items() if name != "epoch"})
-            advance(note=", ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "epoch"))
-
+    with epochs(params.pretrain.epochs, f"pretrain {edges}") as on_epoch:
         model = train(
             prepared.train if edges == "all" else prepared.graph,
             params.pretrain,
             seed,
-            evaluate,
+            embeddings_ndcg(prepared),
             serve=prepared.train,
             checkpoint=checkpoint_folder(),
             on_epoch=on_epoch,

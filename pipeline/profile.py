@@ -27,10 +27,12 @@ def main(params: Params, dataset: str, seed: int) -> None:
     words = words.with_columns(graph_words.select(pl.col("tags", "interests").name.prefix("graph_")))
     language = load_language(params.language)
     states = language.encode(texts["text"].to_list(), params.language.batch_tokens)
+    told = words.select(pl.concat_str(pl.col("tags", "interests").list.join(", "), separator=", ").str.strip_chars(", "))
+    users = language.encode(told.to_series().to_list(), params.language.batch_tokens)
     with whole_folder(folder(dataset, seed, "profile")) as out:
         texts.write_parquet(out / "items.parquet")
         words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(out / "users.parquet")
-        save_arrays(out / "states.safetensors", {"item": states})
+        save_arrays(out / "states.safetensors", {"item": states, "user": users})
         about = {
             "provider": provider.identity if provider else {"provider": "extractive"},
             "language": {"model": language.name, "sha256": language.sha256, "width": language.width},

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glta.params import load_params
-from glta.progress import record, record_error
+from glta.progress import record_error
 
 DATA = Path("data")
 
@@ -24,11 +24,6 @@ def folder(dataset: str, *parts: str | int) -> Path:
 def checkpoint_folder() -> Path | None:
     """Return where this stage may keep its training state; the runner makes one per combination of inputs and parameters."""
     return Path(path) if (path := os.environ.get("GLTA_CHECKPOINT")) else None
-
-
-def record_epoch(values: dict) -> None:
-    """Report one epoch of a training loop to the runner."""
-    record(values["epoch"], **{name: value for name, value in values.items() if name != "epoch"})
 
 
 def run(main: Callable[..., None]) -> None:

@@ -73,9 +73,9 @@ def write_prepared(prepared: Prepared, folder: Path) -> None:
     prepared.items.write_parquet(folder / "items.parquet")
 
 
-def block_states() -> np.ndarray:
-    """Make text states that tell the two halves of the catalogue apart, with a little noise: (I, 8) float32."""
-    states = np.random.default_rng(0).normal(0, 0.05, (NUM_ITEMS, 8)) + 1
+def block_states(size: int = NUM_ITEMS) -> np.ndarray:
+    """Make text states of items or users that tell the two blocks apart, with a little noise: (size, 8) float32."""
+    states = np.random.default_rng(0).normal(0, 0.05, (size, 8)) + 1
     states[::2, 0] += 1
     states[1::2, 1] += 1
     return (states / np.linalg.norm(states, axis=1, keepdims=True)).astype(np.float32)
@@ -109,6 +109,7 @@ def world(prepared: Prepared, tmp_path: Path) -> World:
     """Write data/blocks/0 up to where `fit` starts."""
     root = tmp_path / "data" / "blocks" / "0"
     write_prepared(prepared, root / "prepare")
-    save_arrays(root / "profile" / "states.safetensors", {"item": block_states()})
+    states = {"item": block_states(), "user": block_states(NUM_USERS)}
+    save_arrays(root / "profile" / "states.safetensors", states)
     save_arrays(root / "pretrain" / "all" / "model.safetensors", block_embeddings(), {"num_layers": 2, "best_epoch": 0})
     return World(tmp_path / "data", Inputs(prepared, root / "profile", root / "pretrain" / "all"))

@@ -17,6 +17,7 @@ class MethodContract:
     """name: of the method in the registry. personalised: whether users of the two blocks should get different lists."""
 
     name: str
+    params = Params()
     personalised = True
     everyone = np.arange(NUM_USERS)
 
@@ -25,7 +26,7 @@ class MethodContract:
         return self.fit(world)
 
     def fit(self, world: World) -> Method:
-        return method_class(self.name).fit(world.inputs, Params(), 0)
+        return method_class(self.name).fit(world.inputs, self.params, 0)
 
     def test_registered(self, model):
         assert type(model) is method_class(self.name)

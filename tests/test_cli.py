@@ -61,7 +61,7 @@ def test_check_says_what_is_valid(glta, file):
 
 
 def test_check_ends_in_one_line(glta, file):
-    file.write_text(file.read_text().replace("num_layers: 3", "num_layers: -1"))
+    file.write_text(file.read_text().replace("num_layers: 3", "num_layers: -1", 1))
     status, output, errors = glta("params", "check")
     assert (status, output) == (1, "")
     assert errors == "error: params.yaml pretrain.num_layers = -1: must be >= 0\n"
@@ -110,7 +110,7 @@ def test_sync_check_shows_the_difference_and_writes_nothing(glta, file):
 
 
 def test_sync_leaves_a_wrong_file_alone(glta, file):
-    wrong = file.read_text().replace("epochs: 200", "epochs: none")
+    wrong = file.read_text().replace("epochs: 200", "epochs: none", 1)
     file.write_text(wrong)
     status, _, errors = glta("params", "sync")
     assert (status, errors.count("\n")) == (1, 1)

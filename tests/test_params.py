@@ -39,6 +39,9 @@ def test_defaults_are_valid():
         ({"pretrain": {"learning_rat": 0.1}}, "pretrain.learning_rat = 0.1", "learning_rate"),
         ({"align_users": {"readouts": 3}}, "align_users.readouts = 3", "read_outs"),
         ({"tables": {"mine": {"interactions": "a.csv", "titel": "t"}}}, "tables.mine.titel = 't'", "title"),
+        ({"settings": {"hccf-puls": {}}}, "settings.hccf-puls = {}", "hccf-plus"),
+        ({"settings": {"hccf": {"hyperedge": 3}}}, "settings.hccf.hyperedge = 3", "hyperedges"),
+        (overridden(settings={"item-knn": {"neighbors": 3}}), "overrides.sample.settings.item-knn.neighbors = 3", "neighbours"),
         (overridden(pretrain={"epoch": 3}), "overrides.sample.pretrain.epoch = 3", "epochs"),
         (overridden(pretrian={}), "overrides.sample.pretrian", "pretrain"),
         ({"datasets": ["sampel"]}, "datasets: unknown dataset sampel", "sample"),
@@ -72,6 +75,7 @@ def test_unknown_section_is_told_with_the_nearest():
         ({"seeds": [0, -3]}, "seeds.1 = -3", ">= 0"),
         ({"datasets": []}, "datasets = []", "at least 1"),
         (overridden(pretrain={"epochs": 0}), "overrides.sample.pretrain.epochs = 0", ">= 1"),
+        (overridden(settings={"hccf": {"keep": 1.1}}), "overrides.sample.settings.hccf.keep = 1.1", "<= 1"),
         ({"tables": {"mine": {"interactions": 7}}}, "tables.mine.interactions = 7", "string"),
         ({"tables": {"mine": {"items": "a.csv"}}}, "tables.mine.interactions", "is required"),
         ({"prepare": {"valid_share": 0.5, "test_share": 0.5}}, "prepare.valid_share + prepare.test_share = 1.0", "< 1"),
@@ -115,6 +119,23 @@ def test_overrides_hold_for_one_dataset_only():
     assert params.pretrain.epochs == Params().pretrain.epochs != 3
 
 
+def test_an_override_of_one_setting_keeps_the_others():
+    whole = defaults(settings={"hccf": {"keep": 0.7}}, **overridden(settings={"hccf": {"epochs": 3}, "ease": {"l2": 7}}))
+    found = check_params(whole).for_dataset("sample").settings
+    assert (found.hccf.epochs, found.hccf.keep, found.ease.l2) == (3, 0.7, 7)
+    assert found.rlmrec_gen == Params().settings.rlmrec_gen
+
+
+def test_search_spaces_lie_within_the_ranges_and_hold_the_defaults():
+    sections = [section for _, section in Params().settings if section.search_space()]
+    assert {type(section).__name__ for section in sections} >= {"ItemKNN", "EASE", "HCCFPlus", "RLMRecGen"}
+    for section in (Params().pretrain, *sections):
+        for key, search in section.search_space().items():
+            assert search.low <= getattr(section, key) <= search.high, f"{type(section).__name__}.{key}"
+            for value in (search.low, search.high):
+                type(section).model_validate(section.changed({key: int(value) if key == "num_layers" else value}))
+
+
 def test_never_changes():
     with pytest.raises(ValidationError):
         Params().pretrain.epochs = 3
@@ -149,7 +170,12 @@ def test_what_is_rendered_loads_as_the_same(tmp_path):
     tables = {f"t{i}": {"interactions": text, "title": text, "rating": None} for i, text in enumerate(TEXTS)}
     params = check_params(
         defaults(
-            **overridden(pretrain={"learning_rate": 1e-7}, language={"model": "a/b-c.d"}, profile={"text": ["title"]}),
+            **overridden(
+                pretrain={"learning_rate": 1e-7},
+                settings={"rlmrec-con": {"l2": 1e-9}},
+                language={"model": "a/b-c.d"},
+                profile={"text": ["title"]},
+            ),
             tables=tables,
             prepare={"min_rating": 3.5, "max_bad_share": 1e-05},
             pretrain={"l2": 1e-12, "init_std": 1e16},
@@ -168,9 +194,10 @@ def test_every_key_is_rendered_with_its_comment():
     lines = render_params(Params()).splitlines()
     for section in (*SECTIONS, "report"):
         start = lines.index(f"{section}:")
-        keys = list(type(getattr(Params(), section)).model_fields)
-        for key, line in zip(keys, lines[start + 1 :], strict=False):
-            assert line.startswith(f"  {key}: ")
+        keys = list(getattr(Params(), section).model_dump())
+        entries = [line for line in lines[start + 1 :] if not line.startswith("    ")]  # less those of nested sections
+        for key, line in zip(keys, entries, strict=False):
+            assert line.startswith(f"  {key}:")
             assert "  # " in line
 
 

@@ -62,3 +62,45 @@ def propagate(adjacency: torch.Tensor, embedding_ND: torch.Tensor, num_layers: i
     Differentiable in embedding_ND; the gradient is the same operator applied to the incoming gradient.
     """
     return _Propagate.apply(adjacency, embedding_ND, num_layers)
+
+
+class _Multiply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, adjacency, embedding_ND):
+        ctx.adjacency = adjacency
+        return adjacency @ embedding_ND
+
+    @staticmethod
+    def backward(ctx, grad_ND):
+        return None, ctx.adjacency @ grad_ND.contiguous()
+
+
+def multiply(adjacency: torch.Tensor, embedding_ND: torch.Tensor) -> torch.Tensor:
+    """Multiply by a symmetric sparse matrix, forward and backward alike; for layers that are more than a propagation."""
+    return _Multiply.apply(adjacency, embedding_ND)
+
+
+class EdgeDropout:
+    """Draw random subgraphs of a normalised adjacency: every edge stays with probability keep, in both directions or none.
+
+    Published code drops the two directions apart; together, the operator stays its own transpose. rescale: divide what
+    is left by keep. adjacency: what `normalized_adjacency` made of the graph.
+    """
+
+    def __init__(self, graph: Interactions, adjacency: torch.Tensor, keep: float, rescale: bool = False):
+        self.adjacency, self.keep, self.scale = adjacency, keep, 1 / keep if rescale else 1.0
+        if keep < 1:
+            # the edge behind each entry: rows of users hold the edges in order, rows of items by item, then user
+            by_item = torch.from_numpy(graph.item).argsort(stable=True)
+            self.edge = torch.cat([torch.arange(len(graph)), by_item])
+
+    def __call__(self, generator: torch.Generator) -> torch.Tensor:
+        """Draw one subgraph (N, N) with normalisation unchanged; with keep = 1 the adjacency itself. generator: on CPU."""
+        if self.keep == 1:
+            return self.adjacency
+        full = self.adjacency
+        kept = (torch.rand(len(self.edge) // 2, generator=generator) < self.keep)[self.edge] * self.scale
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse")
+            values = full.values() * kept.to(full.device)
+            return torch.sparse_csr_tensor(full.crow_indices(), full.col_indices(), values, full.shape)

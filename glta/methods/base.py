@@ -20,11 +20,13 @@ class Inputs:
     """What a method may learn from; the test pairs inside `prepared` are for `evaluate` alone.
 
     profile: folder of the stage `profile`. pretrained: folder of the stage `pretrain` on all training edges.
+    checkpoint: folder for the state of a training, or None to keep none.
     """
 
     prepared: Prepared
     profile: Path
     pretrained: Path
+    checkpoint: Path | None = None
 
 
 class Method(ABC):

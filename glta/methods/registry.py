@@ -17,8 +17,16 @@ class Entry(NamedTuple):
 METHODS = {
     "popularity": Entry("Popularity", "glta.methods.popularity:Popularity"),
     "text-knn": Entry("Text-kNN", "glta.methods.text_knn:TextKNN"),
+    "item-knn": Entry("Item-kNN", "glta.methods.item_knn:ItemKNN"),
+    "ease": Entry("EASE", "glta.methods.ease:EASE"),
     "lightgcn": Entry("LightGCN", "glta.methods.lightgcn:LightGCNMethod"),
     "lightgcn-text-knn": Entry("LightGCN + text-kNN", "glta.methods.lightgcn_text_knn:LightGCNTextKNN"),
+    "lightgcn-plus": Entry("LightGCN+", "glta.methods.lightgcn_plus:LightGCNPlus"),
+    "hccf": Entry("HCCF", "glta.methods.hccf:HCCF"),
+    "hccf-plus": Entry("HCCF+", "glta.methods.hccf:HCCFPlus"),
+    "rlmrec-con": Entry("RLMRec-Con", "glta.methods.rlmrec:RLMRecCon"),
+    "rlmrec-gen": Entry("RLMRec-Gen", "glta.methods.rlmrec:RLMRecGen"),
+    "glta-plus": Entry("GLTA+", "glta.methods.glta_plus:GLTAPlus"),
     "glta": Entry("GLTA", "glta.methods.glta:GLTA"),
 }
 

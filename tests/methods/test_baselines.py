@@ -94,7 +94,7 @@ def test_methods_start_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("method", ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn"])
+@pytest.mark.parametrize("method", Params().baselines)
 def test_stages_fit_and_recommend(world, prepared, monkeypatch, method):
     monkeypatch.setattr("pipeline.stage.DATA", world.data)
     fit_stage.main(Params(), "blocks", 0, method)

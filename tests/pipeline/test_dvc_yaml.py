@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from glta.params import SECTIONS, Params
+from glta.methods.registry import METHODS, TRAINED_ELSEWHERE, method_class
+from glta.params import SECTIONS, Params, Settings
 from pipeline.engine.imports import UNTRACKED, modules_of
 
 STAGES = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -33,7 +35,7 @@ def test_command_passes_the_whole_matrix(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_parameters_are_the_sections_read(stage):
     """The script and the functions that are handed all parameters read no section that is not declared."""
-    listed = {name for name in STAGES[stage].get("params", []) if not name.startswith("overrides.")}
+    listed = {name.partition(".")[0] for name in STAGES[stage].get("params", [])}
     files = [f"pipeline/{stage}.py", *(f for f in modules_of(f"pipeline/{stage}.py") if f.endswith(".py"))]
     whole = [f for f in files if re.search(r"params: Params\b", Path(f).read_text(encoding="utf-8"))]
     if stage in {"recommend", "align_users"}:  # these load or save a method; its `fit` is not called
@@ -45,11 +47,20 @@ def test_parameters_are_the_sections_read(stage):
     assert read <= listed, f"dvc.yaml {stage}: add {sorted(read - listed)} to params"
 
 
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(TRAINED_ELSEWHERE)))
+def test_methods_read_their_own_settings_alone(method):
+    """A stage `fit` depends on one entry of `settings` only, so a method's class must not read another's."""
+    assert method in Settings().model_dump()
+    code = inspect.getsource(method_class(method))
+    assert set(re.findall(r"settings\.(\w+)", code)) <= {method.replace("-", "_")}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_overrides_go_with_their_section(stage):
     params = STAGES[stage].get("params", [])
     by_dataset = "dataset" in STAGES[stage].get("matrix", {})
-    expected = {f"overrides.${{item.dataset}}.{name}" for name in params if by_dataset and name in SECTIONS}
+    sections = [name.partition(".")[0] for name in params]
+    expected = {f"overrides.${{item.dataset}}.{name}" for name in sections if by_dataset and name in SECTIONS}
     assert {name for name in params if name.startswith("overrides.")} == expected
 
 

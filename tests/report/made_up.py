@@ -21,6 +21,9 @@ DVC_YAML = Path(__file__).parents[2] / "dvc.yaml"
 SKILL = {
     "popularity": (0.0, 1.0),
     "text-knn": (0.5, 0.0),
+    "item-knn": (0.85, 0.6),
+    "ease": (0.9, 0.4),
+    "glta-plus": (1.15, 0.5),
     "lightgcn": (0.9, 0.4),
     "lightgcn-text-knn": (1.15, 0.3),
     "glta": (1.3, 0.2),

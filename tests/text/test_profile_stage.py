@@ -43,7 +43,10 @@ def test_writes_the_contract(stage):
     assert users["user"].to_list() == list(range(NUM_USERS))
     assert "garden" in users["tags"][0].split(", ")
     assert users["tags"][LONER] == ""
-    assert load_arrays(out / "states.safetensors")[0]["item"].shape == (NUM_ITEMS, 4)
+    states = load_arrays(out / "states.safetensors")[0]
+    assert {name: array.shape for name, array in states.items()} == {"item": (NUM_ITEMS, 4), "user": (NUM_USERS, 4)}
+    assert states["user"][0, 0] == len(f"{users['tags'][0]}, {users['interests'][0]}")  # what the stand-in counts
+    assert states["user"][LONER, 0] == 0
     about = json.loads((out / "profile.json").read_text())
     assert about["provider"] == {"provider": "extractive"}
     assert about["language"] == {"model": "stand-in", "sha256": "0" * 64, "width": 4}

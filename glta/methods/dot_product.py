@@ -1,0 +1,39 @@
+"""What the methods share that score by the dot product of a user's and an item's embedding."""
+
+# U users, I items, D embedding width, B users of a block
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from glta.files import write_json
+from glta.methods.arrays import known_users, load_arrays, save_arrays
+from glta.methods.base import Method
+
+
+@dataclass(frozen=True)
+class DotProduct(Method):
+    """Score by dot products. name: of the method in the registry. user (U, D), item (I, D): float32."""
+
+    name: ClassVar[str]
+    user: np.ndarray
+    item: np.ndarray
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        return self.user[known_users(users, len(self.user))] @ self.item.T
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers were fitted."""
+        return self.user.size + self.item.size
+
+    def save(self, folder: Path) -> None:
+        save_arrays(folder / "model.safetensors", {"user": self.user, "item": self.item})
+        write_json(folder / "model.json", {"method": self.name, "trainable_parameters": self.trainable_parameters})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls(**load_arrays(folder / "model.safetensors")[0])

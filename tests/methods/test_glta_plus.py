@@ -1,0 +1,81 @@
+"""GLTA+ against its definition, and against itself with a part taken away."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from glta.data.interactions import Interactions
+from glta.methods.ease import item_weights
+from glta.methods.glta_plus import GLTAPlus, simplex, token_map
+from glta.methods.histories import history_matrix
+from glta.params import GLTAPlus as GLTAPlusParams
+from glta.params import Params, Settings
+from glta.validation import validation_ndcg
+from tests.contracts import MethodContract
+
+
+@pytest.fixture
+def pairs() -> Interactions:
+    """Random pairs of 30 users and 12 items; user 0 has none, item 0 has none."""
+    present = np.random.default_rng(3).random((30, 12)) < 0.3
+    present[0], present[:, 0] = False, False
+    return Interactions.of(*np.nonzero(present), 30, 12)
+
+
+@pytest.fixture
+def text() -> np.ndarray:
+    return np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
+
+
+class TestGLTAPlus(MethodContract):
+    name = "glta-plus"
+
+    def test_map_minimises_the_loss(self, pairs, text):
+        """The closed form is where a general optimiser ends that only knows the loss and the zero diagonal."""
+        x, l2, text_weight, power = history_matrix(pairs).toarray().astype(float), 3.0, 2.0, 0.5
+        count = np.maximum(x.sum(1, keepdims=True), 1)
+        scale = np.sqrt((count / count.mean()) ** -power)
+        free = ~np.eye(12, dtype=bool)
+
+        def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+            weights = np.zeros((12, 12))
+            weights[free] = values
+            graph, language = scale * (x @ weights - x), text.T @ weights - text.T
+            value = (graph**2).sum() + text_weight * (language**2).sum() + l2 * (weights**2).sum()
+            slope = 2 * (scale * x).T @ graph + 2 * text_weight * text @ language + 2 * l2 * weights
+            return value, slope[free]
+
+        found = minimize(loss, np.zeros(free.sum()), jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
+        weights = token_map(history_matrix(pairs), text, l2, text_weight, power)
+        assert weights.dtype == np.float32
+        assert (np.diag(weights) == 0).all()
+        np.testing.assert_allclose(weights[free], found.x, atol=1e-5)
+
+    def test_without_text_and_weighting_the_map_is_that_of_ease(self, pairs, text):
+        weights = token_map(history_matrix(pairs), text, 3.0, 0.0, 0.0)
+        np.testing.assert_allclose(weights, item_weights(history_matrix(pairs), 3.0), atol=1e-6)
+
+    def test_text_alone_tells_an_item_that_nobody_has(self, pairs, text):
+        text[0] = text[5]
+        weights = token_map(history_matrix(pairs), text, 1.0, 50.0, 0.5)
+        assert weights[:, 0].argmax() == 5
+        assert np.abs(token_map(history_matrix(pairs), text, 1.0, 0.0, 0.5)[:, 0]).max() == 0
+
+    def test_mix_is_the_best_on_validation(self, model, world):
+        def value(mix):
+            other = GLTAPlus(model.history, model.weights, model.graph, model.text, tuple(mix))
+            return round(validation_ndcg(world.inputs.prepared, other.score), 12)
+
+        tried = simplex(Params().settings.glta_plus.weight_steps)
+        assert value(model.mix) == max(map(value, tried))
+        assert model.mix in [tuple(mix) for mix in tried]
+
+    def test_simplex(self):
+        found = simplex(3)
+        np.testing.assert_allclose(found.sum(1), 1)
+        assert {tuple(mix) for mix in found} == {(0, 0, 1), (0, 0.5, 0.5), (0, 1, 0), (0.5, 0, 0.5), (0.5, 0.5, 0), (1, 0, 0)}
+
+    def test_large_catalogue_is_refused(self, world):
+        params = Params(settings=Settings(glta_plus=GLTAPlusParams(max_items=19)))
+        with pytest.raises(ValueError, match=r"20 items need .* GB, more than settings\.glta-plus\.max_items = 19"):
+            GLTAPlus.fit(world.inputs, params, 0)
