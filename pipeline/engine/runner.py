@@ -98,7 +98,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
     try:
         # MLflow takes a second or two to import, so it does while the script works, and half a second less without these
         sys.modules.update(dict.fromkeys({"pandas", "polars"} - sys.modules.keys()))
-        from pipeline.engine.records import Run
+        from pipeline.engine.records import MlflowException, Run, tracking_address
 
         run = Run(name, cmd, before)
         run.log_inputs()
@@ -116,6 +116,9 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         else:
             run.log_results(after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}, workspace)
             error = ""
+    except MlflowException as problem:  # a later run closes this one's record
+        run, why = None, str(problem).partition("\n")[0]
+        error = f"MLflow at {tracking_address()} failed: {why}; mend it, or unset MLFLOW_TRACKING_URI to use mlflow.db"
     finally:
         script.kill()
         script.wait()

@@ -144,3 +144,16 @@ def test_invocation_of_a_process(monkeypatch):
     assert abs(mine.started - time.time()) < 24 * 3600 and mine.command
     mine.announce()
     assert Invocation.current() == mine
+
+
+@pytest.mark.slow
+def test_a_server_out_of_reach_fails_the_stage_in_one_line(warm):
+    """A result without its run would be a number without a source."""
+    warm.set_steps(31)
+    warm.env |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    output = warm("dvc", "repro", "train@popularity", status=255)
+    assert "MLflow at http://127.0.0.1:9 failed: " in output and "Traceback" not in output
+    assert "train@popularity" in warm.stale()
+    del warm.env["MLFLOW_TRACKING_URI"]
+    warm.repro()
+    warm.assert_clean()
