@@ -220,24 +220,28 @@ def rounded(value: float, distribution: BaseDistribution) -> float:
     return type(value)(f"{value:.{DIGITS}g}") if isinstance(distribution, FloatDistribution) else value
 
 
-class Proposals(optuna.samplers.TPESampler):
-    """Propose values by TPE (Bergstra et al., NeurIPS 2011), jointly over the keys, rounded; `fixed` ones as they are.
+class Proposals(optuna.samplers.GPSampler):
+    """Propose values by a Gaussian process after ten random ones, rounded; `fixed` ones as they are.
 
+    What is `measured` already is not proposed again: a random draw takes its place.
+
+    A trial costs seconds to hours, and there are a few dozen of them, so a tenth of a second for a good proposal is little.
     The draw depends on the seed and on the finished trials alone, so that a resumed study goes on like one that was never
     interrupted, and a trial that was killed is proposed again.
     """
 
-    def __init__(self, seed: int, finished: int, fixed: Mapping[str, Any]):
-        state = int(np.random.SeedSequence([seed, finished]).generate_state(1)[0])
-        super().__init__(seed=state, multivariate=True, constant_liar=False)
-        self._fixed = fixed
+    def __init__(self, seed: int, measured: list[Values], fixed: Values):
+        state = int(np.random.SeedSequence([seed, len(measured)]).generate_state(1)[0])
+        super().__init__(seed=state, warn_independent_sampling=False)
+        self._measured, self._fixed = measured, fixed
 
     def infer_relative_search_space(self, study, trial):
         return {} if self._fixed else super().infer_relative_search_space(study, trial)
 
     def sample_relative(self, study, trial, search_space):
         found = super().sample_relative(study, trial, search_space)
-        return {key: rounded(value, search_space[key]) for key, value in found.items()}
+        found = {key: rounded(value, search_space[key]) for key, value in found.items()}
+        return {} if found in self._measured else found
 
     def sample_independent(self, study, trial, param_name, param_distribution):
         if param_name in self._fixed:
@@ -259,17 +263,18 @@ class Study:
 
     def finished(self) -> list[Trial]:
         """List what was measured, in its order; a training that diverged counts too."""
-        found = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        found = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [
-            Trial(n, t.user_attrs["values"], t.value, t.user_attrs["seconds"], t.datetime_start, t.user_attrs["error"])
-            for n, t in enumerate(found)
+            Trial(n, a["values"], None if a["error"] else t.value, a["seconds"], t.datetime_start, a["error"])
+            for n, (t, a) in enumerate((t, t.user_attrs) for t in found)
         ]
 
     def run_trial(self, present: Values, evaluate: Callable[[Values], float], on_start: Callable[[Values], None]) -> None:
         """Measure the present values if no trial has, else what the sampler proposes."""
         done = self.finished()
+        worst = min((trial.value for trial in done if trial.value is not None), default=0.0)
         fixed = {} if any(trial.values == present for trial in done) else present
-        self._study.sampler = Proposals(self._seed, len(done), fixed)
+        self._study.sampler = Proposals(self._seed, [trial.values for trial in done], fixed)
         # present values may lie outside of the ranges, of which the sampler then learns nothing
         trial = self._study.ask({k: d for k, d in self._ranges.items() if not fixed or d.low <= fixed[k] <= d.high})
         values = {key: (fixed | trial.params)[key] for key in self._ranges}
@@ -282,8 +287,8 @@ class Study:
             error = str(problem)
         trial.set_user_attr("seconds", time.monotonic() - began)
         trial.set_user_attr("error", error)
-        # a pruned trial is the worst to the sampler, a failed one does not exist
-        self._study.tell(trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE)
+        # the sampler shall stay away from where trainings diverge; a value of 0 would hide all other differences
+        self._study.tell(trial, worst if value is None else value)
 
 
 def tune(
