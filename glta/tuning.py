@@ -225,7 +225,7 @@ class Proposals(optuna.samplers.GPSampler):
 
     What is `measured` already is not proposed again: a random draw takes its place.
 
-    A trial costs seconds to hours, and there are a few dozen of them, so a tenth of a second for a good proposal is little.
+    A trial costs seconds to hours, and there are a few dozen of them, so a fraction of a second for a good proposal is little.
     The draw depends on the seed and on the finished trials alone, so that a resumed study goes on like one that was never
     interrupted, and a trial that was killed is proposed again.
     """

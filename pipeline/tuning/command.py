@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import json
 import os
@@ -55,20 +54,17 @@ def make_sources(method: str, dataset: str, seed: int) -> None:
 def search(method: str, dataset: str, params: Params, budget: Budget, seed: int) -> list[Trial]:
     """Spend the budget, less what earlier runs of this study have spent. Returns all its trials."""
     cell, present, name = folder(dataset, seed), present_values(method, params), f"{dataset}-{seed}-{method}"
-
-    def current_key() -> str:
-        code = {path for start in (*recipe(method).code, "glta/validation.py") for path in modules_of(start)}
-        return study_key(method, cell, params, seed, code)
+    code = {path for start in (*recipe(method).code, "glta/validation.py") for path in modules_of(start)}
 
     with alone(STUDIES / f"{name}.lock", f"{method} on {dataset}"):
-        key = current_key()
+        key = study_key(method, cell, params, seed, code)
         study = Study(STUDIES / f"{name}.db", key, space(method), seed)
         measure = objective(method, cell, params, seed)
 
         def evaluate(values: Values) -> float:
             with quiet():
                 found = measure(values)
-            if current_key() != key:
+            if study_key(method, cell, params, seed, code) != key:
                 raise ValueError(f"data or code of {method} changed while it was tuned; run again, for a new study")
             return found
 
@@ -102,11 +98,19 @@ def finish(method: str, dataset: str, done: list[Trial], present: Values, write:
     with locked_params():
         old = PARAMS.read_text(encoding="utf-8")
         new = override(old, dataset, best.values)
-        diff = difflib.unified_diff(old.splitlines(), new.splitlines(), str(PARAMS), "tuned", n=1, lineterm="")
-        print("\n".join(diff))
+        print(*difference(old.splitlines(), new.splitlines()), sep="\n")
         if write:
             write_whole(PARAMS, new)
     print(f"{PARAMS}: written; `dvc repro` or `snakemake` makes the results" if write else "nothing written (--dry-run)")
+
+
+def difference(old: list[str], new: list[str]) -> list[str]:
+    """List the lines from the first to the last that differ; `difflib` loses its way among so many equal ones."""
+    while old and new and old[0] == new[0]:
+        old, new = old[1:], new[1:]
+    while old and new and old[-1] == new[-1]:
+        old, new = old[:-1], new[:-1]
+    return [f"-{line}" for line in old] + [f"+{line}" for line in new]
 
 
 def shown_value(trial: Trial) -> str:
