@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from glta.progress import plain
@@ -54,7 +54,7 @@ class LiveBoard(Board):
         from rich.console import Group
         from rich.table import Table
 
-        heads = ["", "valid NDCG@20", "seconds", *(key.partition(".")[2] for key in self.present)]
+        heads = ["", "valid NDCG@20", "seconds", *short(self.present)]
         table = Table(*heads, title=self.name, title_justify="left", box=None)
         measured = sorted((t for t in self.done if t.value is not None), key=lambda t: (-t.value, t.number))
         for trial in measured[:ROWS]:
@@ -64,6 +64,13 @@ class LiveBoard(Board):
             passed = f"{time.monotonic() - self.began:.0f}"
             table.add_row("running", "", passed, *(f"{v:g}" for v in self.running.values()), style="dim")
         return Group(table, self.progress())
+
+
+def short(keys: Iterable[str]) -> list[str]:
+    """Write dotted keys as the heads of columns: their last part, below the one before it where that alone is not clear."""
+    parts = [key.split(".") for key in keys]
+    last = [part[-1] for part in parts]
+    return [p[-1] if last.count(p[-1]) == 1 else f"{p[-2]}\n{p[-1]}" for p in parts]
 
 
 def seconds_left(budget: Budget, done: list[Trial]) -> float | None:

@@ -15,7 +15,7 @@ import pytest
 from glta.params import SECTIONS, Params, check_params, load_params, render_params
 from glta.tuning import Budget, Study, Trial, objective, present_values, space, tune
 from pipeline.tuning import command
-from pipeline.tuning.board import LiveBoard, duration, seconds_left
+from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
 from tests.conftest import block_prepared, write_prepared
 
 ROOT = Path(__file__).parents[2]
@@ -196,6 +196,8 @@ def test_the_table_shows_the_best_and_the_running_trial():
     from rich.console import Console
 
     done = [trial(0, 7.0, 0.2), *(trial(n, 10.0 + n, 0.01 * n) for n in range(1, 9)), trial(9, 4.0, None)]
+    assert short(["settings.ease.l2"]) == ["l2"]
+    assert short(["a.rate", "b.rate", "b.decay"]) == ["a\nrate", "b\nrate", "decay"]
     board = LiveBoard("blocks-0-ease", Budget(trials=12), {L2: 7.0}, done)
     board.start({L2: 3.3})
     console = Console(file=io.StringIO(), width=100)
