@@ -128,7 +128,12 @@ def test_what_is_measured_is_what_is_kept_of_three_digits(study):
     for values in asked:
         assert values[KNN[1]] == float(f"{values[KNN[1]]:.3g}")
         assert type(values[KNN[0]]) is int and type(values[KNN[1]]) is float
-    assert len({tuple(values.values()) for values in asked}) == 16, "nothing is measured twice"
+
+
+def test_nothing_is_measured_twice(study):
+    """Proposals soon gather at a round top."""
+    done = tune(study(method="ease"), {L2: 1.0}, lambda v: 1 / (1 + np.log(v[L2] / 100) ** 2), Budget(trials=24))
+    assert len({trial.values[L2] for trial in done}) == 24
 
 
 def test_proposals_are_better_than_chance(study):
@@ -174,6 +179,7 @@ def test_a_training_that_diverges_counts_and_never_wins(study):
         return bowl(values)
 
     done = tune(study(), PRESENT, risky, Budget(trials=20))
+    assert sum(trial.value is None for trial in done[11:]) < 4, "proposals keep away from there"
     assert len(done) == 20 and done[0].value is None and done[0].error == "too much"
     assert best_of(done).values[KNN[1]] <= 5
     assert best_of(done[:1]) is None
