@@ -4,7 +4,7 @@ CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow ui lint lock pull push clean
+.PHONY: run test test-slow test-engines ui lint lock pull push clean
 
 run: $(READY)
 	$(BIN)/snakemake --cores $(CORES)
@@ -20,6 +20,10 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
 
+# what docs/engines.md promises: both engines agree after 200 random changes, nothing is lost by a kill, every number has its run
+test-engines: $(READY)
+	GLTA_AGREEMENT=20x10 $(BIN)/pytest -m engines -n 2 --dist loadgroup --durations 10
+
 ui: $(READY)
 	$(BIN)/glta ui
 
@@ -29,10 +33,10 @@ lint: $(READY)
 	$(BIN)/snakefmt Snakefile
 
 pull: $(READY)
-	$(BIN)/dvc pull --run-cache
+	$(BIN)/glta pull
 
 push: $(READY)
-	$(BIN)/dvc push --run-cache
+	$(BIN)/glta push
 
 # CUDA's libraries are left out of the lock: torch's own metadata pins them where they are wanted, and a CPU build of
 # torch must not drag them in.

@@ -15,14 +15,18 @@ from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages
 
 if workflow.is_main_process:
-    Invocation.of(os.getpid()).announce()
+    INVOCATION = Invocation.of(os.getpid())
+    INVOCATION.announce()
 
 
 envvars:
     VARIABLE,
+    *[name for name in ["MLFLOW_TRACKING_URI"] if name in os.environ],
 
 
 try:
+    if workflow.is_main_process:
+        INVOCATION.claim()
     load_params()
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
 except ValueError as error:

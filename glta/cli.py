@@ -60,20 +60,22 @@ def sync(
 
 
 @app.command()
-def datasets() -> None:
-    """List the registered datasets and those of params.yaml's `tables`."""
+def datasets(part: Annotated[str, typer.Argument(help="only names that contain this")] = "") -> None:
+    """List the registered datasets, the presets of papers among them, and those of params.yaml's `tables`."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from glta.data.registry import REGISTRY
     from glta.params import load_params
 
-    table = Table("name", "from", "licence", title=None, box=None)
+    table = Table(Column("name", no_wrap=True), "what", "licence", title=None, box=None)
     for name, entry in REGISTRY.items():
-        table.add_row(name, entry.address or "generated here", entry.licence)
+        if part in name:
+            table.add_row(name, entry.about, entry.licence)
     if Path("params.yaml").exists():
         for name, entry in load_params().tables.items():
-            table.add_row(name, entry.interactions, entry.licence)
+            if part in name:
+                table.add_row(name, entry.interactions, entry.licence)
     Console().print(table)
 
 
@@ -170,6 +172,22 @@ def tune(
     from pipeline.tuning.command import main
 
     main(method, dataset, Budget(30 if trials is None and minutes is None else trials, minutes), seed, not dry_run)
+
+
+@app.command()
+def push() -> None:
+    """Send every result, record and paid answer to DVC's remote."""
+    from pipeline.engine import share
+
+    typer.echo(share.push())
+
+
+@app.command()
+def pull() -> None:
+    """Fetch what others have pushed, and put the results of this commit in place."""
+    from pipeline.engine import share
+
+    typer.echo(share.pull())
 
 
 @app.command()

@@ -57,7 +57,7 @@ class Section(BaseModel):
 
 
 class Table(Section):
-    """Describe the user's own interactions and items: CSV, CSV.gz or Parquet, one row an interaction or item."""
+    """Describe the user's own interactions and items: CSV, JSON lines or Parquet, one row an interaction or item."""
 
     interactions: str = Field(description="file, relative to this folder or to the mirror, or an http address")
     items: str | None = Field(None, description="file with item texts; without it the item id is the title")
@@ -65,6 +65,9 @@ class Table(Section):
     item: str = Field("item_id", description="column of interactions and of items")
     rating: str | None = Field("rating", description="column of interactions; null when there is none")
     timestamp: str | None = Field("timestamp", description="column of interactions, any number that grows with time; or null")
+    part: str | None = Field(
+        None, description="column of interactions: train, valid or test, for prepare.split: given; or null"
+    )
     title: str | None = Field("title", description="column of items, or null")
     description: str | None = Field("description", description="column of items, or null")
     categories: str | None = Field("categories", description="column of items, or null")
@@ -79,19 +82,28 @@ class Prepare(Section):
 
     min_rating: float | None = Field(None, description="drop interactions rated lower; null keeps all")
     duplicates: Literal["last", "first"] = Field("last", description="which of several ratings of one pair stays, by time")
+    since: int | None = Field(None, description="drop interactions before this time, in the dataset's own unit; null keeps all")
+    until: int | None = Field(None, description="drop interactions after this time")
     user_core: int = Field(5, ge=1, description="every user keeps at least so many items (iterated with item_core)")
     item_core: int = Field(5, ge=1, description="every item keeps at least so many users")
-    split: Literal["random", "leave_last_out", "global_time"] = Field(
+    split: Literal["random", "leave_last_out", "global_time", "given"] = Field(
         "random",
-        description="random: per user, by shares; leave_last_out: last item test, the one before valid; global_time: by date",
+        description="random: per user, by shares; leave_last_out: last item test, the one before valid; global_time: by date; "
+        "given: by the source",
     )
-    valid_share: Share = Field(0.1, description="of each user's items (random) or of all interactions (global_time)")
+    valid_share: Share = Field(
+        0.1,
+        description="of each user's items (random) or training items (given), or of all interactions (global_time)",
+    )
     test_share: Share = Field(0.2, description="as valid_share")
     target_share: Share = Field(
         0.25, description="of each user's training items, kept from the alignment's graph as its targets (leak-free)"
     )
     max_bad_share: float = Field(
         0.0, ge=0, lt=1, description="share of unreadable rows to drop and report before it is an error"
+    )
+    published: Literal["require", "report"] = Field(
+        "require", description="presets of papers: refuse to go on with other counts than the published ones, or only note them"
     )
 
 
@@ -382,8 +394,13 @@ class Params(Section):
     )
 
     def for_dataset(self, name: str) -> Params:
-        """Return the parameters with this dataset's overrides put in place."""
-        changed = {s: getattr(self, s).changed(v) for s, v in self.overrides.get(name, {}).items() if v}
+        """Return the parameters with those of a paper's preset, then this dataset's overrides put in place."""
+        from glta.data.presets import PRESETS
+
+        own = self.overrides.get(name, {})
+        if name in PRESETS:
+            own = own | {"prepare": PRESETS[name].prepare | own.get("prepare", {})}
+        changed = {s: getattr(self, s).changed(v) for s, v in own.items() if v}
         return self.model_copy(update={s: type(getattr(self, s)).model_validate(v) for s, v in changed.items()})
 
     def with_values(self, values: dict[str, Any]) -> Params:
@@ -527,8 +544,6 @@ def _explain(source: str, error: dict, model: type[BaseModel], prefix: str = "")
 
 def render_params(params: Params) -> str:
     """Write params.yaml: every key with its value, its comment and its range, in the order of this file."""
-    from glta.data.registry import REGISTRY
-
     lines = [
         "# All parameters of the pipeline. Generated from glta/params.py: edit the values, keep the keys;",
         "# `glta params sync` restores comments and adds new keys, `glta params check` says what is wrong.",
@@ -546,7 +561,7 @@ def render_params(params: Params) -> str:
                 lines += [f"    {k}: {_flow(v)}" for k, v in entry.model_dump(exclude_defaults=True).items()]
         elif name == "overrides":
             lines += ["", f"# {field.description}", "overrides:"]
-            for dataset in dict.fromkeys([*REGISTRY, *params.tables, *value]):
+            for dataset in dict.fromkeys([*params.datasets, *params.tables, *value]):
                 lines += [f"  {dataset}:"]
                 given = value.get(dataset, {})
                 lines += [f"    {s}: {_flow(given.get(s, {}))}" for s in SECTIONS]

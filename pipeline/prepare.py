@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from glta.data.prepare import prepare
+from glta.data.presets import compare
 from glta.data.readers import read
-from glta.files import whole_folder
+from glta.files import read_json, whole_folder, write_json
 from glta.params import Params
 from pipeline.stage import folder, run
 
@@ -12,8 +13,16 @@ from pipeline.stage import folder, run
 def main(params: Params, dataset: str, seed: int) -> None:
     raw = read(dataset, params, folder(dataset, "download"))
     tables = prepare(raw, params.prepare, seed)
+    published = compare(dataset, tables.counts, params.prepare.published == "require")
+    card = {
+        "source": read_json(folder(dataset, "download", "source.json")),
+        "prepare": params.prepare.model_dump(),
+        "published": published,
+        "counts": tables.counts,
+    }
     with whole_folder(folder(dataset, seed, "prepare")) as out:
         tables.save(out)
+        write_json(out / "card.json", card)
     for step in tables.counts["steps"]:
         print("{step}: {users} users, {items} items, {interactions} interactions; {dropped} dropped ({why})".format(**step))
     c = tables.counts

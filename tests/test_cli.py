@@ -136,6 +136,8 @@ def test_lists_datasets_also_of_tables(glta, file):
     for name in (*REGISTRY, "mine"):
         assert f"{name} " in output
     assert "ours" in output
+    lines = glta("datasets", "mi")[1].splitlines()[1:]
+    assert [line.split()[0] for line in lines if line[1] != " "] == [name for name in (*REGISTRY, "mine") if "mi" in name]
 
 
 def test_lists_methods(glta):

@@ -71,7 +71,7 @@ def test_unknown_section_is_told_with_the_nearest():
         ({"prepare": {"user_core": 0}}, "prepare.user_core = 0", ">= 1"),
         ({"pretrain": {"epochs": "many"}}, "pretrain.epochs = 'many'", "integer"),
         ({"pretrain": {"epochs": 2.5}}, "pretrain.epochs = 2.5", "integer"),
-        ({"prepare": {"split": "randon"}}, "prepare.split = 'randon'", "'random', 'leave_last_out' or 'global_time'"),
+        ({"prepare": {"split": "randon"}}, "prepare.split = 'randon'", "'random', 'leave_last_out', 'global_time' or 'given'"),
         ({"seeds": [0, -3]}, "seeds.1 = -3", ">= 0"),
         ({"datasets": []}, "datasets = []", "at least 1"),
         (overridden(pretrain={"epochs": 0}), "overrides.sample.pretrain.epochs = 0", ">= 1"),

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pooch
 
 from glta.data import sample
 from glta.data.registry import REGISTRY, table_files
-from glta.files import sha256_of, whole_folder, write_json
+from glta.files import read_json, sha256_of, whole_folder, write_json, write_whole
 from glta.params import Params
 from glta.progress import bar
 
@@ -22,8 +22,8 @@ TRIES = 4
 WAIT_SECONDS = 1.0  # before the second try; doubled before each further one
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
-CACHE = Path(".cache/downloads")  # files from the network by checksum, so that a stage made stale by an edit fetches nothing
 CACHE = Path(".cache/downloads")  # files from the network by checksum: a stage made stale by an edit fetches nothing again
+RECORDED = Path("checksums")  # SOURCE.json: what files without a published checksum had at their first download; kept in git
 
 
 def download(dataset: str, params: Params, folder: Path) -> dict:
@@ -33,13 +33,32 @@ def download(dataset: str, params: Params, folder: Path) -> dict:
     OSError when the disk is full. What a broken download has got so far waits beside the folder for the next attempt.
     """
     about, files = describe(dataset, params)
+    source = source_of(dataset)
+    record = RECORDED / f"{source}.json"
+    recorded = read_json(record) if dataset in REGISTRY and record.exists() else {}
     mirror = os.environ.get("GLTA_MIRROR") or params.mirror
     parts = folder.with_name(f".{folder.name}.parts")
     with whole_folder(folder) as out:
         if about["synthetic"]:
             sample.write(out)
         for name, (address, checksum) in files.items():
-            fetch(locate(address, dataset, mirror), out / name, checksum, parts, hint=f"{dataset}/{Path(address).name}")
+            place = locate(address, source, mirror)
+            if dataset in REGISTRY and not _is_http(address) and not _is_http(place) and not Path(place).is_file():
+                raise ValueError(
+                    f"{dataset}: {name} is not for download by programs; get it by hand from {about['homepage']} and set "
+                    f"`mirror` in params.yaml (or GLTA_MIRROR) to a folder that holds {source}/{name} (docs/datasets.md)"
+                )
+            hint = f"{source}/{Path(address).name}"
+            if checksum or dataset not in REGISTRY:
+                fetch(place, out / name, checksum, parts, hint)
+            elif name in recorded:
+                fetch(place, out / name, recorded[name], parts, hint, f"recorded in {record} at the first download")
+            else:
+                fetch(place, out / name, None, parts, hint)
+                recorded |= {name: f"sha256:{sha256_of(out / name)}"}
+                if _is_http(place):
+                    _keep(out / name, recorded[name])
+                write_json(record, recorded)  # at once: should the next file fail, this one has not to come again
         written = sorted(path.name for path in out.iterdir())
         addresses = {name: address for name, (address, _) in files.items()}
         about["files"] = {
@@ -59,7 +78,7 @@ def describe(dataset: str, params: Params) -> tuple[dict, dict[str, tuple[str, s
     if dataset in REGISTRY:
         d = REGISTRY[dataset]
         about = {"synthetic": d.synthetic, "licence": d.licence, "citation": d.citation, "homepage": d.homepage}
-        return {"dataset": dataset, **about}, {d.file: (d.address, d.checksum)} if d.address else {}
+        return {"dataset": dataset, **about}, {f.name: (f.address, f.checksum or None) for f in d.files.values()}
     if dataset not in params.tables:
         raise ValueError(f"{dataset}: is no registered dataset, nor one of tables in params.yaml; `glta datasets` lists all")
     table = params.tables[dataset]
@@ -71,6 +90,11 @@ def describe(dataset: str, params: Params) -> tuple[dict, dict[str, tuple[str, s
     return about, files
 
 
+def source_of(dataset: str) -> str:
+    """Return the dataset that has the same files: that of a paper's preset, else itself."""
+    return (REGISTRY[dataset].source if dataset in REGISTRY else "") or dataset
+
+
 def locate(address: str, dataset: str, mirror: str) -> str:
     """Return where to read a file: beside the working directory if it is there, else below the mirror, else its address."""
     if not _is_http(address) and Path(address).is_file():
@@ -80,10 +104,13 @@ def locate(address: str, dataset: str, mirror: str) -> str:
     return f"{mirror.rstrip('/')}/{dataset}/{address.replace(chr(92), '/').rpartition('/')[2]}"
 
 
-def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: str) -> None:
+def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: str, origin: str = "") -> None:
     """Copy or download one file to `target` and check it. checksum: `sha256:...` or `md5:...`, None checks nothing.
 
-    parts: where an unfinished download waits; it is taken up again only if a checksum can tell whether the halves fit.
+    origin: where the checksum stands, if not in the registry or in params.yaml.
+
+    parts: where an unfinished download waits; it is taken up again only if a checksum, or the version that the server names,
+    can tell whether the halves fit.
     What came from the network with a checksum is kept in CACHE and checked again when it is used.
     """
     if not _is_http(source):
@@ -92,16 +119,16 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
                 f"{source}: no such file; correct its path in params.yaml, or `mirror` (or GLTA_MIRROR), which must hold {hint}"
             )
         shutil.copyfile(source, target)
-        return _check(source, target, checksum)
+        return _check(source, target, checksum, origin)
     cached = CACHE / checksum.replace(":", "-") if checksum else None
     if cached and cached.is_file():
         shutil.copyfile(cached, target)
         try:
-            return _check(str(cached), target, checksum)
+            return _check(str(cached), target, checksum, origin)
         except ValueError:
             cached.unlink()
     part = parts / pooch.utils.unique_file_name(source)
-    if checksum is None:
+    if checksum is None and not _version_file(part).exists():
         part.unlink(missing_ok=True)
     resumed = part.exists()
     # Our own messages say what pooch would log.
@@ -111,23 +138,29 @@ def fetch(source: str, target: Path, checksum: str | None, parts: Path, hint: st
         part.parent.mkdir(parents=True, exist_ok=True)
         _transfer(address, part, hint)
         part.replace(output)
+        _version_file(part).unlink(missing_ok=True)
 
     pooch.retrieve(source, None, target.name, target.parent, downloader=transfer)
     try:
-        _check(source, target, checksum)
+        _check(source, target, checksum, origin)
     except ValueError:
         if not resumed:
             raise
         # the old half may have been another version's: once more from the start
-        return fetch(source, target, checksum, parts, hint)
-    if cached:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        shutil.move(target, cached)  # first: should the disk be full now, nothing has to come again
-        shutil.copyfile(cached, target)
+        return fetch(source, target, checksum, parts, hint, origin)
+    if checksum:
+        _keep(target, checksum)
     return None
 
 
-def _check(source: str, path: Path, checksum: str | None) -> None:
+def _keep(target: Path, checksum: str) -> None:
+    cached = CACHE / checksum.replace(":", "-")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    shutil.move(target, cached)  # first: should the disk be full now, nothing has to come again
+    shutil.copyfile(cached, target)
+
+
+def _check(source: str, path: Path, checksum: str | None, origin: str) -> None:
     if checksum is None:
         return
     algorithm, _, expected = checksum.rpartition(":")
@@ -135,8 +168,9 @@ def _check(source: str, path: Path, checksum: str | None) -> None:
     if found != expected.lower():
         path.unlink()
         raise ValueError(
-            f"{path.name}: wrong {algorithm}: expected {expected.lower()}, found {found} ({source}); the file was changed or "
-            "damaged: try again, use another mirror, or correct the checksum if the change is meant"
+            f"{path.name}: wrong {algorithm}: expected {expected.lower()}{f', {origin}' if origin else ''}, found {found} "
+            f"({source}); the file was changed or damaged: try again, use another mirror, or correct the checksum if the "
+            "change is meant"
         )
 
 
@@ -160,14 +194,25 @@ def _transfer(address: str, part: Path, hint: str) -> None:
 
 
 def _attempt(address: str, part: Path) -> None:
-    """Make one request through pooch, for the rest of the file if a part of it is there."""
+    """Make one request through pooch, for the rest of the file if a part of it is there and it has not changed since."""
+    from requests import ConnectionError
+
     have = part.stat().st_size if part.exists() else 0
+    version = _version_file(part).read_text(encoding="utf-8") if have and _version_file(part).exists() else ""
+    rest = {"Range": f"bytes={have}-"} if have else {}
     progress = _Progress()
     with part.open("ab") as output, ExitStack() as stack:
 
         def begin(response, *args, **kwargs) -> None:
-            if response.status_code == 200:  # the whole file: a server that does not know Range
+            named = _version(response.headers)
+            if response.status_code == 206 and version and named != version:  # a server that does not know If-Range
                 output.truncate(0)
+                raise ConnectionError("the file was changed meanwhile")
+            if response.status_code == 200:  # the whole file: it has changed, or the server does not know Range
+                output.truncate(0)
+                _version_file(part).unlink(missing_ok=True)
+                if named:
+                    write_whole(_version_file(part), named)
             if response.status_code in (200, 206):
                 start = have if response.status_code == 206 else 0
                 progress.left = int(response.headers.get("Content-Length", 0))
@@ -180,8 +225,18 @@ def _attempt(address: str, part: Path) -> None:
             timeout=TIMEOUT_SECONDS,
             hooks={"response": begin},
             # identity: a server that unpacks .gz on the way would change the bytes
-            headers={"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {}),
+            headers={"Accept-Encoding": "identity", **rest, **({"If-Range": version} if version else {})},
         )(address, output, None)
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _version(headers: Mapping[str, str]) -> str:
+    """Return what tells two versions of a file apart, as If-Range takes it; empty where the server names nothing."""
+    tag = headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
 
 class _Progress:

@@ -42,6 +42,9 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
     steps: list[dict] = []
     pairs = raw.interactions.with_row_index("order")
     _step(steps, "read", pairs, raw.counts["interaction_rows"], "rows that cannot be read")
+    if params.since is not None or params.until is not None:
+        why = f"outside of {params.since} .. {params.until}, or without a time"
+        pairs = _then(steps, "time", pairs, within(pairs, params.since, params.until), why)
     pairs = _then(
         steps, "duplicates", pairs, deduplicate(pairs, params.duplicates), f"the {params.duplicates} rating of a pair stays"
     )
@@ -70,7 +73,7 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
         "split": params.split,
         "steps": steps,
         "passes": passes,
-        "source": raw.counts | {"items_without_interactions": raw.items.height - raw.interactions["item_id"].n_unique()},
+        "source": raw.counts,
         **statistics(pairs, train, valid, test, items),
     }
     return Tables(train, valid, test, users, items, counts)
@@ -94,6 +97,18 @@ def rated(pairs: pl.DataFrame, min_rating: float) -> pl.DataFrame:
     if kept.is_empty():
         raise ValueError(
             f"prepare.min_rating = {min_rating}: leaves nothing, ratings are {ratings.min()}..{ratings.max()}; lower it"
+        )
+    return kept
+
+
+def within(pairs: pl.DataFrame, since: int | None, until: int | None) -> pl.DataFrame:
+    """Leave the pairs of a span of time, ends included; None: open. Raises ValueError when that leaves nothing."""
+    time = pl.col("timestamp")
+    kept = pairs.filter(time >= since if since is not None else True, time <= until if until is not None else True)
+    if kept.is_empty():
+        low, high = pairs["timestamp"].min(), pairs["timestamp"].max()
+        raise ValueError(
+            f"prepare.since = {since}, prepare.until = {until}: leave nothing, times are {low}..{high}; change them"
         )
     return kept
 
@@ -126,6 +141,10 @@ def split(pairs: pl.DataFrame, params: Prepare, generator: np.random.Generator) 
     user = pairs["user"].to_numpy().astype(np.int64)
     if params.split == "random":
         return splits.random_split(user, params.valid_share, params.test_share, generator)
+    if params.split == "given":
+        if "part" not in pairs.columns:
+            raise ValueError("prepare.split = given: the source is not split; choose another split")
+        return splits.given(pairs["part"].to_numpy(), user, params.valid_share, generator)
     if untimed := pairs["timestamp"].null_count():
         raise ValueError(
             f"prepare.split = {params.split}: needs a timestamp in every interaction, {untimed} of {pairs.height} have none; "
@@ -140,7 +159,9 @@ def split(pairs: pl.DataFrame, params: Prepare, generator: np.random.Generator) 
 def _refuse_empty(params: Prepare, **parts: pl.DataFrame) -> None:
     for name, frame in parts.items():
         if frame.is_empty():
-            shares = "" if params.split == "leave_last_out" or name == "train" else f", or raise prepare.{name}_share"
+            shares = (
+                "" if params.split in ("leave_last_out", "given") or name == "train" else f", or raise prepare.{name}_share"
+            )
             raise ValueError(
                 f"prepare.split = {params.split}: gives no {name} item, the histories are too short; "
                 f"raise prepare.user_core (= {params.user_core}){shares}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from glta.data.cells import LINE, PROBLEM, mark, missing, need_column, sift
+from glta.data.cells import LINE, PROBLEM, Sieve, mark, missing, need_column
+from glta.data.splits import TEST, TRAIN, VALID
+from glta.data.streams import AGAIN
+
+PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 Columns = dict[str, str | None]
 """What a column is for (user, item, rating, ...) to its name in the file; None: the file has none."""
@@ -16,7 +21,8 @@ Columns = dict[str, str | None]
 class Raw:
     """Hold a dataset as its source gives it.
 
-    interactions: user_id, item_id (text), rating (float or null), timestamp (int or null), in the order of the file.
+    interactions: user_id, item_id (text), rating (float or null), timestamp (int or null), in the order of the file; with a
+    column `part` (of `glta.data.splits`) where the source is split already.
     items: item_id, title, description (text, never null), categories (list of text); one row an item, each with a title.
     counts: what was read, mended and dropped.
     """
@@ -26,11 +32,32 @@ class Raw:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def interactions_of(sheet: pl.DataFrame, name: str, share: float, columns: Columns, key: str) -> Raw:
-    """Turn cells into checked interactions; columns: user, item, rating, timestamp; key: the parameter that names them.
+def interactions_of(sheets: Iterable[pl.DataFrame], name: str, share: float, columns: Columns, key: str = "") -> Raw:
+    """Turn cells into checked interactions; columns: user, item, rating, timestamp and, where the
+    source is split, part; key: the parameter that names them, empty for an official format.
 
     Raises ValueError for a missing column, and for more than `share` rows without ids or with a rating that is no number.
     """
+    sieve = Sieve(name, share)
+    good = pl.concat([sieve.sift(_interactions(sheet, name, columns, key)) for sheet in sheets])
+    sieve.check()
+    refuse_shared_pairs(good, name)
+    return Raw(good, pl.DataFrame(), {"interaction_rows": sieve.rows, "bad_interaction_rows": sieve.bad})
+
+
+def refuse_shared_pairs(interactions: pl.DataFrame, name: str) -> None:
+    """Raise ValueError when a source's own split has a pair in two of its parts."""
+    if "part" not in interactions.columns:
+        return
+    shared = interactions.filter(pl.col("part").n_unique().over("user_id", "item_id") > 1)
+    if shared.height:
+        user, item = shared.select("user_id", "item_id").row(0)
+        both = shared.filter(user_id=user, item_id=item)["part"].unique()
+        where = " and ".join(part for part, number in PARTS.items() if number in both)
+        raise ValueError(f"{name}: item {item} of user {user} is in {where}; the parts of a split must not share pairs")
+
+
+def _interactions(sheet: pl.DataFrame, name: str, columns: Columns, key: str) -> pl.DataFrame:
     _need_columns(sheet, name, columns, key, required=("user", "item"))
     for role in ("user", "item"):
         sheet = mark(sheet, missing(columns[role]), pl.lit(f"column {columns[role]}: is empty; every row needs a {role}"))
@@ -41,42 +68,84 @@ def interactions_of(sheet: pl.DataFrame, name: str, share: float, columns: Colum
         # A double holds seconds exactly but not nanoseconds, so integers are read as such; parts of a second are cut off.
         exact = pl.col(columns["timestamp"]).str.strip_chars().cast(pl.Int64, strict=False)
         time = pl.coalesce(exact, time.floor().cast(pl.Int64, strict=False))
-    chosen = sheet.select(*ids, rating.alias("rating"), time.cast(pl.Int64).alias("timestamp"), LINE, PROBLEM)
-    good, bad = sift(chosen, name, share)
-    return Raw(good, pl.DataFrame(), {"interaction_rows": sheet.height, "bad_interaction_rows": bad})
+    values = [*ids, rating.alias("rating"), time.cast(pl.Int64).alias("timestamp")]
+    if (part := columns.get("part")) is not None:
+        known = pl.col(part).replace_strict(PARTS, default=None, return_dtype=pl.Int8)
+        sheet = mark(
+            sheet, known.is_null(), pl.format(f"column {part} = {{}}: must be {', '.join(PARTS)}", pl.col(part).fill_null(""))
+        )
+        values.append(known.alias("part"))
+    return sheet.select(*values, LINE, PROBLEM)
 
 
-def items_of(sheet: pl.DataFrame, name: str, share: float, columns: Columns, key: str, separator: str) -> Raw:
+def items_of(
+    sheets: Iterable[pl.DataFrame],
+    name: str,
+    share: float,
+    columns: Columns,
+    key: str = "",
+    separator: str = "|",
+    only: pl.DataFrame | None = None,
+) -> Raw:
     """Turn cells into checked items; columns: item, title, description, categories; separator: between categories.
 
-    An item without any text gets its id as title, and is counted. Raises ValueError when that is so for all of them, for a
-    missing column, and for more than `share` rows without an id or with the id of an earlier row.
+    only: a frame of the item_ids to keep, for catalogues much larger than what was interacted with; the first of several rows
+    of an id is then kept and the others counted. An item without any text gets its id as title, and is counted. Raises
+    ValueError when that is so for all of them, for a missing column, and for more than `share` rows without an id or, where
+    all are kept, with the id of an earlier row.
     """
-    _need_columns(sheet, name, columns, key, required=("item",))
-    item = columns["item"]
-    sheet = mark(sheet, missing(item), pl.lit(f"column {item}: is empty; every row needs an item"))
-    sheet = sheet.with_columns(pl.col(item).str.strip_chars())
-    first = pl.col(LINE).min().over(item)
-    again = pl.col(PROBLEM).is_null() & (pl.col(LINE) > first)
-    sheet = mark(sheet, again, pl.format(f"column {item} = {{}}: occurs a second time (first at {{}})", item, first))
-    texts = (_text(columns[role]).alias(role) for role in ("title", "description"))
-    categories = _categories(sheet, columns["categories"], separator).alias("categories")
-    good, bad = sift(sheet.select(pl.col(item).alias("item_id"), *texts, categories, LINE, PROBLEM), name, share)
+    sieve, parts, rows, example = Sieve(name, share), [], 0, None
+    for sheet in sheets:
+        part = _items(sheet, name, columns, key, separator)
+        rows, example = rows + part.height, example or part["item_id"].drop_nulls().first()
+        if only is not None:
+            part = pl.concat([part.join(only, on="item_id", how="semi"), part.filter(pl.col(PROBLEM).is_not_null())])
+        parts.append(part)
+    items = pl.concat(parts)
+    repeated = 0
+    if only is None:
+        first = pl.col(LINE).min().over("item_id")
+        again = pl.col(PROBLEM).is_null() & (pl.col(LINE) > first)
+        text = f"column {columns['item']} = {{}}: occurs a second time (first at {{}})"
+        items = mark(items, again, pl.format(text, "item_id", first))
+    else:
+        bad = pl.col(PROBLEM).is_not_null()
+        distinct = items.filter(~bad).sort(LINE).unique("item_id", keep="first", maintain_order=True)
+        whole = pl.concat([distinct, items.filter(bad)])
+        items, repeated = whole, items.height - whole.height
+    good = sieve.sift(items, rows)
+    sieve.check()
+    if only is not None and not good.height and only.height:
+        raise _strangers(name, key, example, only["item_id"][0])
     empty = (pl.col("title") == "") & (pl.col("description") == "") & (pl.col("categories").list.len() == 0)
     without = good.filter(empty).height
     if without == good.height:
         read = ", ".join(c for role, c in columns.items() if role != "item" and c) or "(none named)"
-        raise ValueError(
-            f"{name}: no item has text in columns {read}; set {key}.title, or {key}.items: null to use ids as titles"
-        )
+        fix = f"set {key}.title, or {key}.items: null to use ids as titles" if key else AGAIN
+        raise ValueError(f"{name}: no item has text in columns {read}; {fix}")
     good = good.with_columns(pl.when(empty).then("item_id").otherwise("title").alias("title"))
-    return Raw(pl.DataFrame(), good, {"item_rows": sheet.height, "bad_item_rows": bad, "items_without_text": without})
+    counts = {"item_rows": rows, "bad_item_rows": sieve.bad, "repeated_item_rows": repeated, "items_without_text": without}
+    return Raw(pl.DataFrame(), good, counts)
+
+
+def _items(sheet: pl.DataFrame, name: str, columns: Columns, key: str, separator: str) -> pl.DataFrame:
+    _need_columns(sheet, name, columns, key, required=("item",))
+    item = columns["item"]
+    sheet = mark(sheet, missing(item), pl.lit(f"column {item}: is empty; every row needs an item"))
+    texts = (_text(columns[role]).alias(role) for role in ("title", "description"))
+    categories = _categories(sheet, columns["categories"], separator).alias("categories")
+    return sheet.select(pl.col(item).str.strip_chars().alias("item_id"), *texts, categories, LINE, PROBLEM)
+
+
+def fix_of(key: str, role: str, optional: bool = False) -> str:
+    """Say what to do about a column that is not there: name the parameter, or fetch an official file again."""
+    return f"set {key}.{role}{' (null if there is none)' if optional else ''}" if key else AGAIN
 
 
 def _need_columns(sheet: pl.DataFrame, name: str, columns: Columns, key: str, required: tuple[str, ...]) -> None:
     for role, column in columns.items():
         if column is not None:
-            need_column(sheet, name, column, f"{key}.{role}" + ("" if role in required else " (null if there is none)"))
+            need_column(sheet, name, column, fix_of(key, role, optional=role not in required))
 
 
 def _number(sheet: pl.DataFrame, column: str | None, what: str) -> tuple[pl.DataFrame, pl.Expr]:
@@ -104,7 +173,7 @@ def _categories(sheet: pl.DataFrame, column: str | None, separator: str) -> pl.E
     return lists.list.eval(word.filter(word != "")).list.unique(maintain_order=True).fill_null([])
 
 
-def join(interactions: Raw, items: Raw | None, name: str, key: str) -> Raw:
+def join(interactions: Raw, items: Raw | None, name: str, key: str = "") -> Raw:
     """Put both parts together; interacted items that the items' table lacks get their id as title, and are counted.
 
     Raises ValueError when it lacks all of them, which means that the two files use different ids.
@@ -114,11 +183,19 @@ def join(interactions: Raw, items: Raw | None, name: str, key: str) -> Raw:
     known = items.items if items else pl.DataFrame(schema={"item_id": pl.String})
     absent = used.join(known, on="item_id", how="anti", maintain_order="left")
     if items and known.height and used.height and absent.height == used.height:
-        here, there = known["item_id"][0], used["item_id"][0]
-        raise ValueError(f"{name}: has none of the interactions' items (it has {here!r}, they have {there!r}); set {key}.item")
+        raise _strangers(name, key, known["item_id"][0], used["item_id"][0])
     blank = absent.with_columns(
         pl.col("item_id").alias("title"), pl.lit("").alias("description"), pl.lit([], pl.List(pl.String)).alias("categories")
     )
     counts = interactions.counts | (items.counts if items else {"items_without_table": True})
     counts["items_missing_from_their_table"] = absent.height if items else 0
+    if items:
+        rows = counts["item_rows"] - counts["bad_item_rows"] - counts["repeated_item_rows"]
+        counts["items_without_interactions"] = rows - (used.height - absent.height)
     return Raw(pairs, pl.concat([known, blank]) if items else blank, counts)
+
+
+def _strangers(name: str, key: str, here: str, there: str) -> ValueError:
+    return ValueError(
+        f"{name}: has none of the interactions' items (it has {here!r}, they have {there!r}); {fix_of(key, 'item')}"
+    )

@@ -42,6 +42,19 @@ def global_time(order: np.ndarray, valid_share: float, test_share: float) -> np.
     return np.where(position >= order.size - test, TEST, np.where(position >= order.size - test - valid, VALID, TRAIN))
 
 
+def given(part: np.ndarray, user: np.ndarray, valid_share: float, generator: np.random.Generator) -> np.ndarray:
+    """Keep the source's parts; where it has no validation part, take valid_share of each user's training items for it.
+
+    part: (E,) of TRAIN, VALID, TEST. user: (E,) dense ids, sorted. Everyone keeps a training item. Returns (E,) as part.
+    """
+    part = part.astype(np.int64)
+    if (part == VALID).any():
+        return part
+    train = np.flatnonzero(part == TRAIN)
+    part[train[choose_targets(user[train], valid_share, generator)]] = VALID
+    return part
+
+
 def choose_targets(user: np.ndarray, target_share: float, generator: np.random.Generator) -> np.ndarray:
     """Choose target_share of each user's training items, halves up, but leave each user one. user: (E,) sorted. (E,) bool."""
     size = np.bincount(user)

@@ -14,7 +14,8 @@ def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, te
 
     pairs: user, item, rating, timestamp of all parts. cold: users and items that no training pair has, and the valid and
     test pairs that concern them; they keep their dense ids. degree: of the training pairs. text: per column, the share of
-    items that have it and its mean number of words.
+    items that have it, how many different ones there are, and their numbers of words. titles_that_are_ids:
+    items for which the source has no title. leakage: see `leakage`.
     """
     num_users, num_items = pairs["user"].n_unique(), items.height
     seen = train.select(pl.col("user").unique().implode(), pl.col("item").unique().implode())
@@ -43,9 +44,34 @@ def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, te
             "item": degrees(np.bincount(train["item"].to_numpy(), minlength=num_items)),
         },
         "text": {name: _text(items[name]) for name in ("title", "description", "categories")},
+        "titles_that_are_ids": int((items["title"] == items["item_id"]).sum()),
         "rating": _range(pairs["rating"]),
         "timestamp": _range(pairs["timestamp"]),
+        "leakage": leakage(pairs, train, valid, test),
     }
+
+
+def leakage(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame) -> dict:
+    """Tell what the held-out pairs share with the training part.
+
+    pairs_in_two_parts: must be 0. older_than_training: share of the valid and test pairs that are older than the newest
+    training pair of all users, so that the future helps to predict the past (0 for a split by global time, near 1 for a
+    random one); older_than_own_training: than the same user's newest; both None where times are missing.
+    """
+    parts = {"train": train, "valid": valid, "test": test}
+    everything = pl.concat([part.select("user", "item") for part in parts.values()])
+    found: dict = {"pairs_in_two_parts": everything.height - everything.n_unique()}
+    times = pairs.select("user", "item", "timestamp")
+    trained = train.select("user", "item").join(times, on=["user", "item"])
+    own = trained.group_by("user").agg(pl.col("timestamp").max().alias("own"))
+    for name in ("valid", "test"):
+        held = parts[name].select("user", "item").join(times, on=["user", "item"]).join(own, on="user", how="left")
+        shares: list[float | None] = [None, None]
+        if held.height and trained.height and not pairs["timestamp"].null_count():
+            older = [held["timestamp"] < trained["timestamp"].max(), (held["timestamp"] < held["own"]).fill_null(False)]
+            shares = [float(old.mean()) for old in older]
+        found[name] = dict(zip(("older_than_training", "older_than_own_training"), shares, strict=True))
+    return found
 
 
 def degrees(degree: np.ndarray) -> dict:
@@ -53,15 +79,25 @@ def degrees(degree: np.ndarray) -> dict:
     bins = np.floor(np.log2(np.maximum(degree, 1))).astype(np.int64) + (degree > 0)
     counts = np.bincount(bins)
     histogram = [{"from": 2**b // 2, "to": max(2**b - 1, 0), "count": int(c)} for b, c in enumerate(counts)]
-    values = np.quantile(degree, QUANTILES, method="inverted_cdf")
-    quantiles = {f"{q:g}": int(v) for q, v in zip(QUANTILES, values, strict=True)}
-    return {"mean": float(degree.mean()), "quantiles": quantiles, "histogram": histogram}
+    return {"mean": float(degree.mean()), "quantiles": quantiles(degree), "histogram": histogram}
+
+
+def quantiles(numbers: np.ndarray) -> dict[str, int]:
+    """Return numbers that occur, by quantile: {"0.5": the median, ...}."""
+    values = np.quantile(numbers, QUANTILES, method="inverted_cdf")
+    return {f"{q:g}": int(v) for q, v in zip(QUANTILES, values, strict=True)}
 
 
 def _text(column: pl.Series) -> dict:
     text = column.list.join(" ") if isinstance(column.dtype, pl.List) else column
-    words = text.str.count_matches(r"\S+")
-    return {"share": float((words > 0).mean()), "mean_words": float(words.mean())}
+    words = text.str.count_matches(r"\S+").to_numpy()
+    given = text.filter(words > 0)
+    return {
+        "share": float((words > 0).mean()),
+        "distinct": given.n_unique(),
+        "mean_words": float(words.mean()),
+        "words": quantiles(words),
+    }
 
 
 def _range(column: pl.Series) -> dict:

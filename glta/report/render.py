@@ -13,6 +13,7 @@ from glta.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.params import Params
 from glta.report.analysis import Analysis
 from glta.report.data import Cells, test_metrics
+from glta.report.lineage import lineage_view
 from glta.report.svg import style
 from glta.report.view import costs_view, dataset_view, number, size
 
@@ -33,11 +34,12 @@ def render(
 ) -> Report:
     """Make the report from evaluated cells.
 
-    costs: {stage: {seconds, peak_memory_bytes}}; provenance: [{stage, run_id, commit, outs, deps}], outs and deps being
-    {path: hash}. Either may be None: the report then says that nothing was recorded. The rest is a function of params
-    and cells, to the last byte.
+    costs: {stage: {seconds, peak_memory_bytes}}; provenance: as `pipeline.engine.results.provenance` returns it.
+    Either may be None: the report then says that nothing was recorded. The rest is a function of params and cells, to the
+    last byte.
     """
-    views = [dataset_view(Analysis(name, params.for_dataset(name), cells.get(name, {}))) for name in params.datasets]
+    analyses = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in params.datasets]
+    views = [dataset_view(a) for a in analyses]
     drawn = {f"{v['name']}-{name}.svg": d.svg(standalone=True) for v in views for name, d in v.pop("drawn").items()}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -53,6 +55,7 @@ def render(
         accuracy=ACCURACY,
         beyond=BEYOND_ACCURACY,
         costs=costs_view(costs),
+        lineages=[found for a in analyses if (found := lineage_view(a, provenance or [], costs or {}))],
         provenance=provenance or [],
         commits=sorted({p["commit"] for p in provenance or [] if p.get("commit")}),
         dirty=any(p.get("dirty") for p in provenance or []),

@@ -18,6 +18,7 @@ PALETTE = (
     ("#1d3fa5", "#8ea6ff"),  # blue
     ("#7a5a30", "#c9a26a"),  # brown
 )
+LINE = 15  # height of a line of text in a box
 INK = {"ink": ("#17202b", "#e8ecf1"), "muted": ("#5a6675", "#9dabbb"), "rule": ("#dfe4ea", "#323c49")}
 
 
@@ -99,6 +100,28 @@ class Drawing:
                 f'<circle class="{kind}" cx="{number(x)}" cy="{number(y)}" r="{radius}" {fill}>{_tip(tip)}</circle>'
             )
 
+    def box(self, x: float, y: float, width: float, kind: str, lines: Sequence[str], tip: str) -> None:
+        """Write lines, the first as a heading, into a tinted box. A character takes up to 6.5 units, of a heading 8.5."""
+        size = (("x", x), ("y", y), ("width", width), ("height", box_height(len(lines))))
+        where = " ".join(f'{n}="{number(v)}"' for n, v in size)
+        self.parts.append(f'<g font-size="11">{_tip(tip)}<rect class="{kind}" {where} rx="7" fill="currentColor" ')
+        self.parts.append('fill-opacity="0.08" stroke="currentColor" stroke-opacity="0.6"/>')
+        for place, line in enumerate(lines):
+            self.text(x + 8, y + 19 + LINE * place, line, "muted" if place else "ink", weight=400 if place else 600)
+        self.parts.append("</g>")
+
+    def arrow(self, points: Sequence[tuple[float, float]], kind: str = "muted") -> None:
+        """Lead from the first to the last point, always rightwards, with soft bends between."""
+        (x, y), *rest = points
+        path = f"M{number(x)} {number(y)}"
+        for x2, y2 in rest:
+            half, end = number((x + x2) / 2 - 3), number(x2 - 6)  # the last bit is straight, for the tip
+            path += f"C{half} {number(y)} {half} {number(y2)} {end} {number(y2)}H{number(x2)}"
+            x, y = x2, y2
+        self.parts.append(f'<path class="{kind}" d="{path}" fill="none" stroke="currentColor" stroke-width="1.4"/>')
+        tip = f"{number(x)},{number(y)} {number(x - 6)},{number(y - 3.5)} {number(x - 6)},{number(y + 3.5)}"
+        self.parts.append(f'<polygon class="{kind}" points="{tip}" fill="currentColor"/>')
+
     def svg(self, standalone: bool = False) -> str:
         """Return the markup; standalone: with the name space and style that a file of its own needs."""
         size = f'viewBox="0 0 {number(self.width)} {number(self.height)}"'
@@ -111,6 +134,11 @@ class Drawing:
         sheet = f"<style>{style()}</style>" if standalone else ""
         label = escape(f"{self.title}. {self.description}", quote=True)
         return f'<svg class="fig"{space} {size} role="img" aria-label="{label}">{head}{sheet}{"".join(self.parts)}</svg>'
+
+
+def box_height(lines: int) -> float:
+    """Return how high a box with so many lines is."""
+    return LINE * lines + 14
 
 
 class Axes:

@@ -103,24 +103,13 @@ def _step(results: Results, result: Result, sources: list[Result]) -> dict[str, 
         "inputs": {p: d for p, d in data.items() if p in made or not _made_by_any(results, p)},
         "outputs": result.outs,
         "made_from": sorted(s.stage for s in sources),
-        "archives": (results.read(result, "source.json") or {}).get("files", {}),
-        "language_model": _language_model(results, result),
+        "archives": results.archives(result),
+        "language_model": results.language_model(result),
     }
 
 
 def _made_by_any(results: Results, path: str) -> bool:
     return any(path in r.outs or any(o.startswith(f"{path}/") for o in r.outs) for r in results.current.values())
-
-
-def _language_model(results: Results, result: Result) -> dict[str, str] | None:
-    """Name the language model that a result says it was made with."""
-    for name in ("profile.json", "model.json"):
-        about = results.read(result, name) or {}
-        language = about.get("language") if isinstance(about.get("language"), dict) else {}
-        sha256 = about.get("language_sha256") or language.get("sha256")
-        if language and sha256:
-            return {"model": language["model"], "sha256": sha256}
-    return None
 
 
 def check() -> dict[str, Any]:
@@ -150,7 +139,7 @@ def check() -> dict[str, Any]:
                 what = f"made with changes that commit {result.commit[:12] if result.commit else 'unknown'} does not have"
                 if lost := _not_in_git(result):
                     warnings.append(_problem(result.stage, f"{what}: {', '.join(lost[:5])}", "commit, then make it again"))
-        for name, about in (results.read(result, "source.json") or {}).get("files", {}).items():
+        for name, about in results.archives(result).items():
             archives[name] = about["sha256"]
             path = Path(next(iter(result.outs))) / name
             if path.is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from pipeline.engine import models
-from pipeline.engine.invocation import Invocation
+from pipeline.engine.invocation import Invocation, user
 from pipeline.engine.snapshot import Snapshot, Workspace
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -71,28 +70,31 @@ class Run:
     """Record one stage while it runs."""
 
     def __init__(self, stage: str, cmd: list[str], before: Snapshot):
-        self._lines, self._meta = 0, before.meta
+        self._stage, self._meta, self._lines = stage, before.meta, 0
         self._params, self._deps = before.effective_params, before.deps
         self._dependent_models: dict[str, str] = {}  # path: id of the LoggedModel
         self.error = ""  # what the script has said about its end
         self._code = commit()
         exp = os.environ.get("DVC_EXP_NAME")
         tags = {"stage": stage, "cmd": " ".join(cmd), **self._code, **_origin(" ".join(cmd), self._code, exp)}
-        tags |= {f"dvc.in.{path}": digest for path, digest in before.deps.items()}
         with locked(LOCK):  # two first uses at once break the database's migration
             self.client = open_client()
             self._experiment = experiment_id(self.client)
             sweep(self.client)
             self._parent = _pipeline_run(self.client, self._experiment, exp, self._code)
-            known = dict(list(tags.items())[:BATCH])
-            self.id = self.client.create_run(self._experiment, run_name=stage, tags=known | {PARENT: self._parent}).info.run_id
+            tags |= {PARENT: self._parent}
+            self.id = self.client.create_run(self._experiment, run_name=stage, tags=tags).info.run_id
             self._alive = locked(RUNS / self.id)
             self._alive.__enter__()
-            self._log(params=self._params, tags={k: v for k, v in tags.items() if k not in known})
-            self._link(tags)
+
+    def log_inputs(self) -> None:
+        """Log parameters, hashes of the dependencies, and the runs, models and data sets that they are."""
+        with locked(LOCK):
+            self._log(params=self._params, tags={f"dvc.in.{path}": digest for path, digest in self._deps.items()})
+            self._link()
         sources = [
             Dataset(name=path, digest=digest[:36], source_type="local", source=json.dumps({"uri": path}))
-            for path, digest in before.deps.items()
+            for path, digest in self._deps.items()
             if path.startswith("data/") and path not in self._dependent_models
         ]
         self._log_inputs(sources)
@@ -150,7 +152,7 @@ class Run:
             self._alive.__exit__(None, None, None)
             _settle(self.client, self._experiment, self._parent)
 
-    def _link(self, tags: dict[str, str]) -> None:
+    def _link(self) -> None:
         """Find by hash the runs that made the inputs, and tell both sides."""
         todo = {path: digest for path, digest in self._deps.items() if path.startswith("data/")}
         makers = {}
@@ -167,7 +169,7 @@ class Run:
                 makers |= {p: [maker.info.run_id, maker.data.tags["stage"]] for p in outs}
                 self._dependent_models |= {p: maker.data.tags["model.id"] for p in outs if "model.id" in maker.data.tags}
                 users = json.loads(maker.data.tags.get("used_by", "[]"))
-                self.client.set_tag(maker.info.run_id, "used_by", json.dumps([*users, [self.id, tags["stage"]]][-MOST_USERS:]))
+                self.client.set_tag(maker.info.run_id, "used_by", json.dumps([*users, [self.id, self._stage]][-MOST_USERS:]))
                 self._describe(maker.info.run_id)
                 for p in outs:
                     del todo[p]
@@ -189,7 +191,7 @@ class Run:
 
     def _log_inputs(self, datasets: list[Dataset]) -> None:
         if datasets:
-            context = [InputTag("mlflow.data.context", self.client.get_run(self.id).data.tags["stage"])]
+            context = [InputTag("mlflow.data.context", self._stage)]
             self.client.log_inputs(self.id, [DatasetInput(d, context) for d in datasets])
 
     def _log(
@@ -340,11 +342,7 @@ def commit() -> dict[str, str]:
 
 def _origin(cmd: str, code: dict[str, str], exp: str | None) -> dict[str, str]:
     """Fill the tags that MLflow's UI shows as user, source and version, and name DVC's experiment if there is one."""
-    try:
-        user = getpass.getuser()
-    except OSError:  # a container whose user has no name
-        user = str(os.getuid())
-    shown = {"user": user, "source.name": cmd, "source.type": "LOCAL", "source.git.commit": code["git.commit"]}
+    shown = {"user": user(), "source.name": cmd, "source.type": "LOCAL", "source.git.commit": code["git.commit"]}
     return {f"mlflow.{k}": v for k, v in shown.items()} | ({"dvc.exp": exp} if exp else {})
 
 

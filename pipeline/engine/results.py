@@ -148,6 +148,20 @@ class Results:
                 return json.loads(text)
         return None
 
+    def archives(self, result: Result) -> dict[str, dict[str, Any]]:
+        """List the raw files that a result holds: {name: {sha256, bytes, address}}."""
+        return (self.read(result, "source.json") or {}).get("files", {})
+
+    def language_model(self, result: Result) -> dict[str, str] | None:
+        """Name the language model that a result says it was made with: {model, sha256}."""
+        for name in ("profile.json", "model.json"):
+            about = self.read(result, name) or {}
+            language = about.get("language") if isinstance(about.get("language"), dict) else {}
+            sha256 = about.get("language_sha256") or language.get("sha256")
+            if language and sha256:
+                return {"model": language["model"], "sha256": sha256}
+        return None
+
 
 def costs() -> dict[str, dict[str, float]]:
     """Return {stage: {seconds, peak_memory_bytes}} of the current results; a stage without a known run is left out."""
@@ -155,10 +169,12 @@ def costs() -> dict[str, dict[str, float]]:
 
 
 def provenance() -> list[dict[str, Any]]:
-    """Return for each current result {stage, run_id, commit, dirty, outs, deps}; outs and deps are {path: hash}.
+    """Return for each current result {stage, run_id, commit, dirty, outs, deps, archives, language_model}.
 
-    run_id, commit and dirty are None where no run is known.
+    outs and deps are {path: hash}, archives and language_model as in `Results`. run_id, commit and dirty are None where no
+    run is known.
     """
+    results = Results()
     return [
         {
             "stage": r.stage,
@@ -167,8 +183,10 @@ def provenance() -> list[dict[str, Any]]:
             "dirty": r.dirty,
             "outs": r.outs,
             "deps": r.deps,
+            "archives": results.archives(r),
+            "language_model": results.language_model(r),
         }
-        for r in Results().current.values()
+        for r in results.current.values()
     ]
 
 

@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 
 from glta.params import ParamsError, load_params
+from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 
-CHECKPOINTS, RECORDS = Path(".pipe/checkpoints"), Path(".pipe/records")
+CHECKPOINTS, RECORDS, STAGES = Path(".pipe/checkpoints"), Path(".pipe/records"), Path(".pipe/stages")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 LIVE_SECONDS = 1  # between two looks at the script's records
 
 
@@ -52,22 +54,28 @@ def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
 
 
 def environment(before: Snapshot, checkpoint: Path, records: Path) -> dict[str, str]:
-    """Tell the script where to keep its state and how many threads it has; what the user has set stays."""
-    threads = str(before.meta.get("threads", 1))
+    """Tell the script where to keep its state and how many threads it has.
+
+    The last digits of a sum depend on its threads, so dvc.yaml alone sets them: not --cores, nor an environment.
+    """
     own = {"GLTA_CHECKPOINT": str(checkpoint), "GLTA_RECORDS": str(records)}
-    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} | dict(os.environ) | own
+    return os.environ | dict.fromkeys(THREADS, str(before.meta.get("threads", 1))) | own
 
 
 def main(cmd: list[str]) -> int:
     die_with_parent(signal.SIGTERM)  # else the stage outlives a killed dvc and goes on writing
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
+    name = os.environ["DVC_STAGE"].rsplit(":", 1)[-1]
     try:
         load_params()
-    except ParamsError as error:
+        if VARIABLE in os.environ:  # Snakemake has the checkout; its jobs on other machines outlive a kill of it
+            Invocation.current()._replace(pid=os.getpid()).claim(STAGES / f"{name}.json", f"runs {name}")
+        else:
+            Invocation.current().claim()
+    except (ParamsError, BusyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    name = os.environ["DVC_STAGE"].rsplit(":", 1)[-1]
     with open_workspace(name) as workspace:
         return run_stage(name, cmd, workspace)
 
@@ -93,6 +101,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         from pipeline.engine.records import Run
 
         run = Run(name, cmd, before)
+        run.log_inputs()
         while waiter.is_alive():
             run.log_epochs(records)
             waiter.join(LIVE_SECONDS)

@@ -28,7 +28,10 @@ def quick(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def server():
-    """Serve CONTENT. cut: requests that break off half way; ranges: is Range known; failures: requests answered with status."""
+    """Serve CONTENT. cut: requests that break off half way; ranges: is Range known; failures: requests answered with status.
+
+    tag: version of the file, as ETag; knows_if_range: is the whole file sent when it is another one.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -39,7 +42,8 @@ def server():
                 self.send_error(state.status)
                 return
             start = 0
-            if state.ranges and self.headers.get("Range"):
+            same = not state.knows_if_range or self.headers.get("If-Range", state.tag) == state.tag
+            if state.ranges and self.headers.get("Range") and same:
                 start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
                 if start >= len(state.content):
                     self.send_error(416)
@@ -47,6 +51,8 @@ def server():
             body = state.content[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))
+            if state.tag:
+                self.send_header("ETag", state.tag)
             self.end_headers()
             if state.cut:
                 state.cut -= 1
@@ -58,6 +64,7 @@ def server():
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked, server.cut, server.ranges, server.status, server.failures, server.content = [], 0, True, 503, 0, CONTENT
+    server.tag, server.knows_if_range = "", True
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -145,6 +152,33 @@ def test_without_a_checksum_nothing_old_is_used(server, tmp_path):
         download("mine", remote(server, None), tmp_path / "download")
     download("mine", remote(server, None), tmp_path / "download")
     assert server.asked[-1][1] is None
+
+
+@pytest.mark.parametrize("knows_if_range", [True, False])
+def test_a_version_of_the_server_lets_it_go_on(server, tmp_path, knows_if_range):
+    server.tag, server.knows_if_range, server.cut = '"one"', knows_if_range, module.TRIES
+    with pytest.raises(ValueError, match="no connection"):
+        download("mine", remote(server, None), tmp_path / "download")
+    download("mine", remote(server, None), tmp_path / "download")
+    assert server.asked[-1][1] == f"bytes={6 * CHUNK}-"
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["download"]
+
+
+@pytest.mark.parametrize("knows_if_range", [True, False])
+def test_halves_of_two_versions_are_never_joined(server, tmp_path, knows_if_range):
+    server.tag, server.knows_if_range, server.cut, server.content = '"old"', knows_if_range, module.TRIES, b"old" * 100_000
+    with pytest.raises(ValueError, match="no connection"):
+        download("mine", remote(server, None), tmp_path / "download")
+    server.tag, server.content = '"new"', CONTENT
+    download("mine", remote(server, None), tmp_path / "download")
+    assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
+
+
+def test_a_weak_version_is_none():
+    assert module._version({"ETag": 'W/"x"', "Last-Modified": "Mon"}) == "Mon"
+    assert module._version({"ETag": '"x"', "Last-Modified": "Mon"}) == '"x"'
+    assert module._version({}) == ""
 
 
 def test_a_file_is_fetched_once(server, tmp_path):
@@ -243,11 +277,11 @@ def test_folder_mirror_and_environment(tmp_path, monkeypatch):
 
 
 def test_http_mirror_serves_an_official_dataset(server, tmp_path, monkeypatch):
-    changed = REGISTRY["ml-100k"]._replace(checksum="sha256:" + hashlib.sha256(CONTENT).hexdigest())
-    monkeypatch.setitem(REGISTRY, "ml-100k", changed)
+    file = REGISTRY["ml-100k"].file._replace(checksum="sha256:" + hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setitem(REGISTRY, "ml-100k", REGISTRY["ml-100k"]._replace(files={"archive": file}))
     source = download("ml-100k", Params(mirror=server.address + "/pub/"), tmp_path / "download")
     assert server.asked[0][0] == "/pub/ml-100k/ml-100k.zip"
-    assert source["files"]["ml-100k.zip"]["address"] == changed.address
+    assert source["files"]["ml-100k.zip"]["address"] == file.address
 
 
 def test_missing_file_says_where_it_looked(tmp_path, monkeypatch):
@@ -295,3 +329,82 @@ def test_disk_full_while_copying(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         download("mine", local(), tmp_path / "download")
     assert leftovers(tmp_path) == ["log.csv"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working directory, as checksums are recorded below it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_a_published_checksum_the_first_download_is_recorded(server, place):
+    params = Params(mirror=server.address)
+    source = download("lightgcn-gowalla", params, place / "a")
+    digest = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+    assert json.loads((place / "checksums/split-gowalla.json").read_text()) == {"train.txt": digest, "test.txt": digest}
+    assert server.asked[0][0] == "/split-gowalla/train.txt"
+    assert source["files"]["train.txt"]["address"].startswith("https://raw.githubusercontent.com/kuandeng/LightGCN/")
+    asked = len(server.asked)
+    download("split-gowalla", params, place / "b")
+    assert len(server.asked) == asked
+
+
+def test_a_later_change_is_refused(server, place):
+    params = Params(mirror=server.address)
+    download("split-gowalla", params, place / "a")
+    record = (place / "checksums/split-gowalla.json").read_bytes()
+    for kept in module.CACHE.iterdir():
+        kept.unlink()
+    server.content = CONTENT[:-1] + b"x"
+    with pytest.raises(
+        ValueError,
+        match=r"train\.txt: wrong sha256: expected .*, recorded in checksums/split-gowalla\.json at the first download",
+    ):
+        download("lightgcn-gowalla", params, place / "b")
+    assert not (place / "b").exists()
+    assert (place / "checksums/split-gowalla.json").read_bytes() == record
+
+
+def test_a_failed_first_download_records_nothing(server, place):
+    server.status, server.failures = 404, 9
+    with pytest.raises(ValueError, match="the server answers 404"):
+        download("split-gowalla", Params(mirror=server.address), place / "a")
+    assert not (place / "a").exists()
+    assert not (place / "checksums").exists()
+
+
+def test_what_came_before_a_failure_has_not_to_come_again(server, place, monkeypatch):
+    fetch = module.fetch
+
+    def second_fails(source, *args):
+        if source.endswith("test.txt"):
+            server.status, server.failures = 404, 1
+        return fetch(source, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fetch", second_fails)
+        with pytest.raises(ValueError, match="answers 404"):
+            download("split-gowalla", Params(mirror=server.address), place / "a")
+    assert list(json.loads((place / "checksums/split-gowalla.json").read_text())) == ["train.txt"]
+    download("split-gowalla", Params(mirror=server.address), place / "a")
+    assert [path.rpartition("/")[2] for path, _ in server.asked] == ["train.txt", "test.txt", "test.txt"]
+
+
+def test_published_checksums_and_the_sample_record_nothing(place):
+    download("sample", Params(), place / "a")
+    assert leftovers(place) == ["a"]
+
+
+def test_what_is_not_for_programs_says_where_to_get_it(place):
+    with pytest.raises(
+        ValueError,
+        match=r"gal-rec-yelp: Yelp-JSON\.zip is not for download by programs; get it by hand from https://business.*yelp/Y",
+    ):
+        download("gal-rec-yelp", Params(), place / "a")
+    (place / "mirror/yelp").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"by hand .* set `mirror`"):
+        download("yelp", Params(mirror="mirror"), place / "a")
+    (place / "mirror/yelp/Yelp-JSON.zip").write_bytes(b"zip")
+    assert list(download("yelp", Params(mirror="mirror"), place / "a")["files"]) == ["Yelp-JSON.zip"]
+    assert leftovers(place / "checksums") == ["yelp.json"]

@@ -12,7 +12,7 @@ from glta.data import splits
 from glta.data.prepare import deduplicate, dense_ids, prepare
 from glta.data.prepared import Prepared
 from glta.data.raw import Raw
-from glta.data.statistics import degrees
+from glta.data.statistics import degrees, leakage
 from glta.files import sha256_of
 from glta.params import Prepare
 
@@ -84,6 +84,22 @@ def test_random_split_keeps_the_shares(sizes, valid_share, test_share, seed):
 def test_small_histories_round_as_documented(size, expected):
     part = splits.random_split(np.zeros(size, np.int64), 0.1, 0.2, np.random.default_rng(0))
     assert tuple(np.bincount(part, minlength=3)) == expected
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.floats(0.05, 0.95))
+@settings(max_examples=100, deadline=None)
+def test_a_given_split_keeps_its_test_part(sizes, share):
+    user = np.repeat(np.arange(len(sizes)), sizes)
+    part = np.where(np.arange(user.size) % 3 == 2, splits.TEST, splits.TRAIN)
+    cut = splits.given(part, user, share, np.random.default_rng(0))
+    assert np.array_equal(cut == splits.TEST, part == splits.TEST)
+    for u in np.unique(user[part == splits.TRAIN]):
+        train, valid = ((cut[user == u] == p).sum() for p in (splits.TRAIN, splits.VALID))
+        assert train >= 1
+        assert valid == train + valid - 1 or abs(valid - share * (train + valid)) <= 0.5 + 1e-6
+    whole = np.where(np.arange(user.size) % 3 == 1, splits.VALID, part)
+    if (whole == splits.VALID).any():
+        assert np.array_equal(splits.given(whole, user, share, np.random.default_rng(0)), whole)
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.floats(0.05, 0.95))
@@ -202,7 +218,11 @@ def test_counts_tell_what_was_dropped(blocks):
     assert counts["target"] == tables.train["target"].sum()
     assert counts["density"] == counts["interactions"] / counts["users"] / counts["items"]
     assert sum(b["count"] for b in counts["degree"]["item"]["histogram"]) == counts["items"]
-    assert counts["text"]["title"] == {"share": 1.0, "mean_words": 1.0}
+    title = counts["text"]["title"]
+    assert (title["share"], title["mean_words"], title["distinct"]) == (1.0, 1.0, counts["items"])
+    assert set(title["words"].values()) == {1}
+    assert counts["titles_that_are_ids"] == counts["items"]
+    assert counts["text"]["description"]["distinct"] == 0
 
 
 def test_degree_histogram_doubles():
@@ -215,6 +235,31 @@ def test_degree_histogram_doubles():
     ]
 
 
+def test_leakage_of_each_split(blocks):
+    shares = {kind: prepare(blocks, Prepare(split=kind), 0).counts["leakage"] for kind in KINDS}
+    assert all(found["pairs_in_two_parts"] == 0 for found in shares.values())
+    assert shares["global_time"]["test"] == {"older_than_training": 0.0, "older_than_own_training": 0.0}
+    assert shares["leave_last_out"]["test"]["older_than_own_training"] == 0.0
+    assert shares["leave_last_out"]["test"]["older_than_training"] > 0.5
+    assert shares["random"]["test"]["older_than_own_training"] > 0.5
+
+
+def test_leakage_by_hand():
+    def frame(*rows):
+        return pl.DataFrame(rows, schema=["user", "item"], orient="row")
+
+    train, valid, test = frame((0, 0), (1, 1)), frame((0, 1), (0, 0)), frame((0, 2), (1, 2), (2, 2), (2, 3))
+    times = {(0, 0): 5, (1, 1): 9, (0, 1): 4, (0, 2): 6, (1, 2): 8, (2, 2): 7, (2, 3): 10}
+    pairs = frame(*times).with_columns(pl.Series("timestamp", list(times.values())))
+    assert leakage(pairs, train, valid, test) == {
+        "pairs_in_two_parts": 1,
+        "valid": {"older_than_training": 1.0, "older_than_own_training": 0.5},
+        "test": {"older_than_training": 0.75, "older_than_own_training": 0.25},
+    }
+    untimed = leakage(pairs.with_columns(timestamp=pl.lit(None, pl.Int64)), train, valid, test)
+    assert untimed["test"] == {"older_than_training": None, "older_than_own_training": None}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -225,6 +270,36 @@ def test_degree_histogram_doubles():
 def test_nothing_left_names_the_parameter(blocks, change, message):
     with pytest.raises(ValueError, match=message):
         prepare(blocks, Prepare(**change), 0)
+
+
+def test_a_given_split_follows_the_source(blocks):
+    with pytest.raises(ValueError, match=r"prepare\.split = given: the source is not split; choose another split"):
+        prepare(blocks, Prepare(split="given"), 0)
+    part = np.arange(len(blocks.interactions)) % 4
+    part = np.select([part == 1, part == 2], [splits.VALID, splits.TEST], splits.TRAIN)
+    raw = Raw(blocks.interactions.with_columns(pl.Series("part", part, pl.Int8)), blocks.items, blocks.counts)
+    tables = prepare(raw, Prepare(split="given", user_core=1, item_core=1), 0)
+    for name, kind in (("train", splits.TRAIN), ("valid", splits.VALID), ("test", splits.TEST)):
+        pairs = getattr(tables, name).join(tables.users, on="user").join(tables.items, on="item")
+        expected = raw.interactions.filter(part=kind).select("user_id", "item_id")
+        assert set(pairs.select("user_id", "item_id").rows()) == set(expected.rows())
+
+
+@pytest.mark.parametrize(("since", "until"), [(100, 500), (None, 500), (100, None)])
+def test_a_span_of_time_comes_before_the_duplicates(blocks, since, until):
+    counts = prepare(blocks, Prepare(since=since, until=until, user_core=1, item_core=1), 0).counts
+    time = blocks.interactions["timestamp"].to_numpy()
+    kept = (time >= (since or 0)) & (time <= (until or time.max()))
+    assert [step["step"] for step in counts["steps"]] == ["read", "time", "duplicates", "core"]
+    assert counts["interactions"] == kept.sum() < time.size
+    assert (counts["timestamp"]["min"], counts["timestamp"]["max"]) == (time[kept].min(), time[kept].max())
+
+
+def test_a_span_of_time_that_leaves_nothing_names_what_there_is(blocks):
+    with pytest.raises(
+        ValueError, match=r"prepare\.since = 9999, prepare\.until = None: leave nothing, times are 0\.\.\d+; change"
+    ):
+        prepare(blocks, Prepare(since=9999), 0)
 
 
 def test_no_ratings_no_minimum():

@@ -1,7 +1,6 @@
-"""Every format on a tiny file made exactly so, and every bad input with its message."""
+"""The user's own tables, archives, and every bad input with its message; official formats: test_formats.py."""
 
 import gzip
-import re
 import zipfile
 
 import polars as pl
@@ -9,11 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glta.data.cells import LINE, PROBLEM, read_csv, read_member
+from glta.data import cells, streams
+from glta.data.cells import LINE, PROBLEM, read_csv
 from glta.data.readers import read
-from glta.data.registry import REGISTRY, table_files
+from glta.data.registry import table_files
+from glta.data.streams import blocks
 from glta.params import Params
+from tests.data.formats import SAMPLES
 
+ML_1M = next(sample for sample in SAMPLES if sample.dataset == "ml-1m")
 INTERACTIONS = "user_id,item_id,rating,timestamp\n1,a,5,100\n1,b,3.5,101\n2,a,,\n"
 ITEMS = "item_id,title,description,categories\na,Alpha,About a,X|Y\nb,Beta,,\nc,Gamma,,\n"
 
@@ -26,6 +29,10 @@ def zipped(folder, dataset, members: dict[str, bytes]):
     return folder
 
 
+def sheet_of(content: bytes) -> pl.DataFrame:
+    return pl.concat(read_csv([(1, content)], "f.csv"))
+
+
 def tables(folder, interactions=INTERACTIONS, items=ITEMS, share=0.0, **table):
     """Read two CSV files with the given texts (or bytes); items None: no such file."""
     for name, text in (("log.csv", interactions), ("things.csv", items)):
@@ -33,65 +40,6 @@ def tables(folder, interactions=INTERACTIONS, items=ITEMS, share=0.0, **table):
             (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     entry = {"interactions": "log.csv", "items": "things.csv" if items is not None else None, **table}
     return read("mine", Params.model_validate({"tables": {"mine": entry}, "prepare": {"max_bad_share": share}}), folder)
-
-
-RATINGS_DAT = b"1::10::5::978300760\n2::10::3::978302109\n2::20::4::978301968\n"
-CSV_MEMBERS = {
-    "ratings.csv": b"userId,movieId,rating,timestamp\r\n1,10,4.0,964982703\r\n2,10,0.5,964981247\r\n2,20,3.5,964982224\r\n",
-    "movies.csv": b'movieId,title,genres\r\n10,"American President, The (1995)",Comedy|Drama\r\n'
-    + "20,Amélie (2001),(no genres listed)\r\n".encode(),
-    "tags.csv": b"userId,movieId,tag,timestamp\r\n1,10,secret,1\r\n",
-}
-FORMATS = {
-    **{
-        name: {f"{name}/{member}": content for member, content in CSV_MEMBERS.items()}
-        for name in ("ml-latest-small", "ml-20m", "ml-25m", "ml-32m")
-    },
-    "ml-1m": {
-        "ml-1m/ratings.dat": RATINGS_DAT,
-        "ml-1m/movies.dat": "10::American President, The (1995)::Comedy|Drama\n20::Amélie (2001)::\n".encode("latin-1"),
-    },
-    "ml-10m": {
-        "ml-10M100K/ratings.dat": RATINGS_DAT.replace(b"::5::", b"::4.5::"),
-        "ml-10M100K/movies.dat": (
-            "10::American President, The (1995)::Comedy|Drama\n20::Amélie (2001)::(no genres listed)\n"
-        ).encode(),
-        "ml-10M100K/tags.dat": b"1::10::secret::1\n",
-    },
-    "ml-100k": {
-        "ml-100k/u.data": b"1\t10\t5\t881250949\n2\t10\t3\t891717742\n2\t20\t4\t878887116\n",
-        "ml-100k/u.item": (
-            "10|American President, The (1995)|01-Jan-1995||http://x?American%20(1995)|0|0|0|0|0|1|0|0|1|0|0|0|0|0|0|0|0|0|0\n"
-            "20|Amélie (2001)|||http://x|1|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
-        ).encode("latin-1"),
-    },
-}
-
-
-@pytest.mark.parametrize("dataset", FORMATS)
-def test_movielens_formats(dataset, tmp_path):
-    raw = read(dataset, Params(), zipped(tmp_path / "download", dataset, FORMATS[dataset]))
-    assert raw.interactions.columns == ["user_id", "item_id", "rating", "timestamp"]
-    assert raw.interactions.select("user_id", "item_id").rows() == [("1", "10"), ("2", "10"), ("2", "20")]
-    assert raw.interactions.schema["rating"] == pl.Float64
-    assert raw.interactions["timestamp"].min() > 800_000_000
-    assert raw.items.rows() == [
-        ("10", "American President, The (1995)", "", ["Comedy", "Drama"]),
-        ("20", "Amélie (2001)", "", []),
-    ]
-    assert "secret" not in str(raw.items.rows())
-
-
-def test_every_dataset_has_a_reader_and_a_checksum():
-    from glta.data.readers import READERS
-
-    for name, d in REGISTRY.items():
-        assert d.reader in READERS
-        assert d.name == name
-        assert d.synthetic or re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", d.checksum)
-        assert d.licence
-    assert REGISTRY["ml-1m"].address == "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
-    assert REGISTRY["ml-1m"].file == "ml-1m.zip"
 
 
 def test_tables_as_csv(tmp_path):
@@ -146,6 +94,69 @@ def test_tables_as_parquet(tmp_path):
     raw = read("mine", params, tmp_path)
     assert raw.interactions.rows() == [("1", "10", 1.0, 1577836800000), ("2", "20", 2.0, 1577923200000)]
     assert raw.items.rows() == [("10", "A", "", ["X", "Y"]), ("20", "B", "b", [])]
+
+
+def test_tables_as_json_lines(tmp_path):
+    (tmp_path / "log.jsonl.gz").write_bytes(
+        gzip.compress(b'{"user_id": 7, "item_id": "a", "rating": 4.5, "timestamp": 100}\n\n{"item_id": "b", "user_id": 8}\n')
+    )
+    (tmp_path / "things.json").write_text(
+        '{"item_id": "a", "title": "A", "description": null, "categories": "X|Y"}\n'
+        '{"item_id": "b", "title": "B", "description": ["one", "two"], "categories": ["Z"]}\n'
+    )
+    params = Params.model_validate({"tables": {"mine": {"interactions": "log.jsonl.gz", "items": "things.json"}}})
+    raw = read("mine", params, tmp_path)
+    assert raw.interactions.rows() == [("7", "a", 4.5, 100), ("8", "b", None, None)]
+    assert raw.items.rows() == [("a", "A", "", ["X", "Y"]), ("b", "B", "one two", ["Z"])]
+
+
+def test_tables_with_a_split(tmp_path):
+    text = "user_id,item_id,fold\n1,a,train\n1,b,test\n2,a,valid\n"
+    given = {"rating": None, "timestamp": None, "part": "fold"}
+    assert tables(tmp_path, text, **given).interactions["part"].to_list() == [0, 2, 1]
+    with pytest.raises(ValueError, match=r"log\.csv line 5, column fold = dev: must be train, valid, test; correct it"):
+        tables(tmp_path, text + "2,b,dev\n", **given)
+    with pytest.raises(ValueError, match=r"log\.csv line 5, column fold = : must be train"):
+        tables(tmp_path, text + "2,b,\n", **given)
+    with pytest.raises(
+        ValueError, match=r"log\.csv: item a of user 1 is in train and valid; the parts of a split must not share"
+    ):
+        tables(tmp_path, text + "1,a,valid\n", **given)
+    with pytest.raises(ValueError, match=r"log\.csv: has no column fold; .*set tables\.mine\.part \(null if there is none\)"):
+        tables(tmp_path, text.replace("fold", "set"), **given)
+
+
+def test_json_lines_lack_a_column(tmp_path):
+    (tmp_path / "log.ndjson").write_text('{"user_id": 7, "item_id": "a", "stars": 4.5, "timestamp": 100}\n')
+    params = Params.model_validate({"tables": {"mine": {"interactions": "log.ndjson"}}})
+    with pytest.raises(
+        ValueError, match=r"log\.ndjson: has no column rating; nearest is .*stars.*set tables\.mine\.rating \(null"
+    ):
+        read("mine", params, tmp_path)
+
+
+@pytest.mark.parametrize("size", [1, 5, 40, 1000])
+def test_small_blocks_and_sheets_change_nothing(size, tmp_path, monkeypatch):
+    items = 'item_id,title,description,categories\na,"Two\nlines","said ""so"", twice",\nb,B,,X\n'
+    whole = tables(tmp_path, items=items)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", size)
+    again = tables(tmp_path, items=items)
+    assert again.interactions.equals(whole.interactions)
+    assert again.items.equals(whole.items)
+    assert again.items["title"][0] == "Two\nlines"
+    with pytest.raises(ValueError, match=r"things\.csv line 5, column item_id: is empty"):
+        tables(tmp_path, items=items + ",Nobody,,\n")
+
+
+def test_parquet_is_read_in_pieces(tmp_path, monkeypatch):
+    frame = pl.DataFrame({"user_id": [1.0, 2.0, None, 4.0], "item_id": ["a", "b", "c", "d"]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    monkeypatch.setattr(cells, "PARQUET_ROWS", 3)
+    given = {"interactions": "log.parquet", "rating": None, "timestamp": None}
+    params = Params.model_validate({"tables": {"mine": given}, "prepare": {"max_bad_share": 0.25}})
+    assert read("mine", params, tmp_path).interactions["user_id"].to_list() == ["1", "2", "4"]
+    with pytest.raises(ValueError, match=r"log\.parquet row 3, column user_id: is empty"):
+        read("mine", Params.model_validate({"tables": {"mine": given}}), tmp_path)
 
 
 def test_parquet_names_the_row(tmp_path):
@@ -218,6 +229,7 @@ BAD = {
         {"items": ITEM_HEAD + 'a,A,,\nb,"B,,\nc,C,,\n'},
         r"things\.csv line 3: cannot be cut into cells .*check its quotes",
     ),
+    "same columns": ({"interactions": "user_id,item_id,user_id\n1,a,1\n"}, r"log\.csv line 1: names a column twice"),
     "same column": ({"interactions": "user_id,user_id,item_id,rating\n1,1,a,1,\n"}, r"log\.csv line 1: names a column twice"),
 }
 
@@ -240,6 +252,13 @@ def test_bad_rows_up_to_the_share_are_dropped_and_counted(tmp_path):
         tables(tmp_path, HEAD + "\n".join(rows), share=0.19)
 
 
+@pytest.mark.parametrize("size", [8, 1 << 20])
+def test_quotes_that_never_close_name_their_line(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "BLOCK_BYTES", size)
+    with pytest.raises(ValueError, match=r"things\.csv line 3: cannot be cut into cells .*check its quotes"):
+        tables(tmp_path, items=ITEM_HEAD + 'a,A,,\nb,"B,,\nc,C,,\nd,D,,\n')
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -260,7 +279,7 @@ def test_damaged_tables(name, content, message, tmp_path):
 
 
 def test_damaged_archives(tmp_path):
-    folder = zipped(tmp_path / "d", "ml-1m", FORMATS["ml-1m"])
+    folder = ML_1M.write(tmp_path / "d")
     path = folder / "ml-1m.zip"
     whole = path.read_bytes()
     flipped = bytearray(whole)
@@ -275,7 +294,7 @@ def test_damaged_archives(tmp_path):
 def test_member_names_that_point_outside(name, tmp_path):
     folder = zipped(tmp_path / "d", "x", {"good.csv": b"a\n1\n", name: b"evil"})
     with pytest.raises(ValueError, match=r"x\.zip: holds a file named .* outside of the archive; do not use"):
-        read_member(folder / "x.zip", "good.csv")
+        list(blocks(folder / "x.zip", "good.csv"))
 
 
 def test_missing_member_names_the_nearest(tmp_path):
@@ -285,9 +304,9 @@ def test_missing_member_names_the_nearest(tmp_path):
 
 
 def test_bad_line_of_an_official_file(tmp_path):
-    members = FORMATS["ml-1m"] | {"ml-1m/ratings.dat": RATINGS_DAT + b"3::20::x::1\n"}
+    folder = ML_1M.write(tmp_path / "d", log=ML_1M.texts[ML_1M.log] + b"3::20::x::1\n")
     with pytest.raises(ValueError, match=r"ml-1m/ratings\.dat line 4, column rating = x: must be a number"):
-        read("ml-1m", Params(), zipped(tmp_path / "d", "ml-1m", members))
+        read("ml-1m", Params(), folder)
 
 
 def test_unknown_dataset():
@@ -297,7 +316,7 @@ def test_unknown_dataset():
 
 def test_fast_and_slow_reading_agree():
     text = b"a,b,c\n" + b"".join(b"%d,x%d,\n" % (k, k) for k in range(50))
-    fast, slow = read_csv(text, "f"), read_csv(text.replace(b"x7,", b'"x7",'), "f")
+    fast, slow = sheet_of(text), sheet_of(text.replace(b"x7,", b'"x7",'))
     assert fast.equals(slow)
 
 
@@ -311,7 +330,7 @@ def test_file_names_of_tables():
 def test_any_bytes_give_rows_or_one_clear_error(parts):
     content = b"x,y\n" + b"".join(parts)
     try:
-        sheet = read_csv(content, "f.csv")
+        sheet = sheet_of(content)
     except ValueError as error:
         assert str(error).startswith("f.csv")
         return

@@ -7,6 +7,7 @@ with these names into a folder for the PATH. Signals are not passed on, so tests
 from __future__ import annotations
 
 import array
+import importlib
 import json
 import os
 import runpy
@@ -17,6 +18,42 @@ import sys
 import time
 import traceback
 from pathlib import Path
+
+HEAVY = (
+    "alembic.command",
+    "alembic.config",
+    "configobj",
+    "docutils.core",
+    "dulwich.client",
+    "dulwich.repo",
+    "dvc.cachemgr",
+    "dvc.cli.parser",
+    "dvc.data_cloud",
+    "dvc.dvcfile",
+    "dvc.lock",
+    "dvc.repo.index",
+    "dvc.repo.reproduce",
+    "dvc.repo.status",
+    "dvc.scm",
+    "dvc.stage.cache",
+    "dvc_data.index.checkout",
+    "dvc_render",
+    "flatten_dict",
+    "jinja2",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "networkx",
+    "platformdirs",
+    "pyparsing",
+    "ruamel.yaml",
+    "scmrepo.git",
+    "smart_open",
+    "snakemake.cli",
+    "snakemake.report",
+    "snakemake.storage",
+    "snakemake.workflow",
+    "yte",
+)
 
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
@@ -56,8 +93,9 @@ class Warm:
 
 def serve(address: str) -> None:
     """Answer every connection with a fork, until killed."""
-    import snakemake.cli
-    import snakemake.workflow  # noqa: F401
+    for name in HEAVY:
+        importlib.import_module(name)
+    importlib.import_module("sqlalchemy.orm").configure_mappers()
 
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(f"{address}.new")

@@ -23,8 +23,9 @@ class Toy:
     def __init__(self, folder: Path):
         self.folder = folder
         unset = {"OMP_NUM_THREADS", "MLFLOW_TRACKING_URI", "PYTHONPATH", "GLTA_CHECKPOINT", "GLTA_RECORDS"}
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        own = {"PATH": path, "DVC_SITE_CACHE_DIR": str(folder / ".site"), "DVC_NO_ANALYTICS": "1"}
+        self.path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        own = {"PATH": self.path, "DVC_SITE_CACHE_DIR": str(folder / ".site"), "DVC_NO_ANALYTICS": "1"}
+        own |= {f"GIT_{who}_{what}": "toy@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         self.env = {k: v for k, v in os.environ.items() if k not in unset} | own
 
     @classmethod
@@ -40,7 +41,8 @@ class Toy:
             (folder / name).symlink_to(REPOSITORY / name)
         two = {"methods": ["popularity", "text-knn"], "report": {"reference": "popularity"}}
         (folder / "params.yaml").write_text(render_params(Params.model_validate(two)))
-        ignored = ["/glta", "/pipeline", "/data/*", "!/data/report/", "!/data/raw.txt.dvc", ".pipe/", ".snakemake/", ".site/"]
+        # not /data/*: DVC would take it for all of data/, and not see raw.txt.dvc in a clone
+        ignored = ["/glta", "/pipeline", "/data/prepare", "/data/models", "/data/evaluate", ".pipe/", ".snakemake/", ".site/"]
         ignored += ["__pycache__/", "/mlflow.db*", "/mlartifacts/", "/*.log", "/hold", "/training@*"]
         (folder / ".gitignore").write_text("\n".join(ignored))
         toy = cls(folder)
@@ -49,9 +51,12 @@ class Toy:
         (folder / "data").mkdir()
         (folder / "data/raw.txt").write_text("raw 1")
         toy("dvc", "add", "-q", "data/raw.txt")
-        toy("git", "add", "-A")
-        toy("git", "-c", "user.name=toy", "-c", "user.email=toy@localhost", "commit", "-qm", "toy")
+        toy.commit("toy")
         return toy
+
+    def commit(self, message: str) -> None:
+        self("git", "add", "-A")
+        self("git", "commit", "-qm", message, "--allow-empty")
 
     def __call__(self, *cmd: str, status: int | None = 0) -> str:
         done = subprocess.run(cmd, cwd=self.folder, env=self.env, capture_output=True, text=True)
@@ -66,10 +71,16 @@ class Toy:
         return self("dvc", "repro")
 
     def start(self, *cmd: str, env: dict[str, str] | None = None) -> subprocess.Popen:
-        """Start an engine in a process group of its own, with its output in a file."""
+        """Start an engine in a process group of its own, with its output in a file; the real command, which takes signals."""
+        own = self.env | {"PATH": self.path} | (env or {})
         with (self.folder / "engine.log").open("w") as log:
             return subprocess.Popen(
-                cmd, cwd=self.folder, env=self.env | (env or {}), stdout=log, stderr=log, start_new_session=True
+                [shutil.which(cmd[0], path=self.path), *cmd[1:]],
+                cwd=self.folder,
+                env=own,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def output(self) -> str:

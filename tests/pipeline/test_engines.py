@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import time
-from pathlib import Path
 
 import pytest
 
@@ -150,32 +147,54 @@ def test_unknown_parameter_stops_both_engines(toy):
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle(toy):
-    """SIGTERM and kill -9 of the whole group, under each engine: no writer left, nothing half counts, training resumes."""
-    snakemake, dvc = ("snakemake", "--cores", "2"), ("dvc", "repro")
-    for n, (engine, sig) in enumerate((e, s) for e in (snakemake, dvc) for s in (signal.SIGTERM, signal.SIGKILL)):
-        toy.set_steps(31 + n)
-        toy.hold()
-        runs = len(toy.runs())
-        process = toy.start(*engine)
-        writers = toy.wait_for_training()
-        while len(toy.runs()) == runs:  # the run opens while the script works
-            assert process.poll() is None, toy.output()
-            time.sleep(0.5)
-        os.killpg(process.pid, sig)
-        process.wait(60)
-        deadline = time.monotonic() + 30
-        while alive := [pid for pid in writers if Path(f"/proc/{pid}").exists()]:
-            assert time.monotonic() < deadline, alive
-            time.sleep(0.1)
-        if engine is snakemake and sig == signal.SIGKILL:
-            toy.snakemake("--unlock")
-        assert "train@popularity" in toy.stale() & toy.planned()
-    toy.executed()
-    toy.release()
-    toy.snakemake()
-    assert {"resumed@popularity", *DOWNSTREAM} <= set(toy.executed())
-    toy.assert_clean()
-    assert not list(toy.folder.glob("data/models/*/half"))
-    states = [run.info.status for run in toy.runs()]
-    assert {"FAILED", "KILLED"} <= set(states) and "RUNNING" not in states
+def test_raw_data_kept_by_dvc_add(warm):
+    """DVC goes on naming the .dvc file until `dvc add`; no stage has anything to do."""
+    (warm.folder / "data/raw.txt").write_text("raw 2")
+    assert warm.stale() == {"data/raw.txt.dvc", "prepare"} and "prepare" in warm.planned()
+    warm.snakemake()
+    assert warm.stale() == {"data/raw.txt.dvc"}
+    warm.assert_clean()
+    warm("dvc", "add", "-q", "data/raw.txt")
+    assert warm.stale() == set()
+    warm.assert_clean()
+
+
+@pytest.mark.slow
+def test_forced_stages_run_again(warm):
+    """Snakemake's -R, -f and -F reach DVC, which would give back its copy; a new run each."""
+    for arguments, expected in (
+        (["-R", "train@popularity"], ["train@popularity"]),
+        (["-f", "data/evaluate/popularity/metrics.json"], ["evaluate@popularity"]),
+        (["-F"], sorted([*DOWNSTREAM, "prepare"])),
+    ):
+        known = {run.info.run_id for run in warm.runs()}
+        warm.snakemake(*arguments)
+        assert warm.executed() == expected
+        assert sorted(r.data.tags["stage"] for r in warm.runs() if r.info.run_id not in known) == expected
+        warm.assert_clean()
+
+
+@pytest.mark.slow
+def test_hard_links_to_the_cache(warm):
+    """With `cache.type hardlink` a result and DVC's copy are one file, which nothing may write to."""
+    warm("dvc", "config", "cache.type", "hardlink")
+    shutil.rmtree(warm.folder / "data/models")
+    warm.repro()
+    assert (warm.folder / "data/models/popularity/model.txt").stat().st_nlink == 2
+    (warm.folder / "data/models/popularity/model.txt").unlink()
+    (warm.folder / "data/models/popularity/model.txt").write_text("by hand")
+    assert "train@popularity" in warm.stale()
+    warm.snakemake()
+    assert warm.executed() == []
+    for steps, executed in ((31, DOWNSTREAM), (21, set())):
+        warm.set_steps(steps)
+        warm.snakemake()
+        assert set(warm.executed()) == executed
+        warm.assert_clean()
+    ahead = 4e9  # seconds, in the year 2096
+    for path in (warm.folder / "data").rglob("*"):
+        os.utime(path, (ahead, ahead))
+    warm.set_steps(41)
+    warm.snakemake()
+    warm.assert_clean()
+    assert "didn't change" in warm.repro()

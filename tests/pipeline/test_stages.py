@@ -92,7 +92,9 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
 def expected_files() -> set[str]:
     """The contract of docs/artefacts.md."""
     cell = {
-        "prepare": ["train.parquet", "valid.parquet", "test.parquet", "users.parquet", "items.parquet", "counts.json"],
+        "prepare": [
+            *("train.parquet", "valid.parquet", "test.parquet", "users.parquet", "items.parquet", "counts.json", "card.json"),
+        ],
         "profile": ["items.parquet", "users.parquet", "states.safetensors", "profile.json"],
         "pretrain/all": ["model.safetensors", "history.json"],
         "pretrain/graph": ["model.safetensors", "history.json"],

@@ -21,6 +21,7 @@ import pytest
 from tests.browser import CHROMIUM, Browser, wait_for
 from tests.pipeline.repository import Toy
 
+CLOSE_ASSISTANT = "document.querySelector('[data-component-id=\"mlflow.assistant.chat_panel.close\"]')?.click()"
 EXPAND = "document.querySelectorAll('[role=gridcell] button').forEach(button => button.click())"
 
 
@@ -110,7 +111,11 @@ def take_pictures(checkout: Path, folder: Path) -> None:
     experiment = f"/experiments/{align.info.experiment_id}"
     parent = next(run for run in toy.pipeline_runs() if run.info.run_id == align.data.tags["mlflow.parentRunId"])
     folder.mkdir(parents=True, exist_ok=True)
-    with ui(checkout, toy.env) as address, tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
+    with (
+        ui(checkout, toy.env) as address,
+        tempfile.TemporaryDirectory() as profile,
+        Browser(Path(profile), 1400, 1150) as browser,
+    ):
         pages = {
             "runs": (f"{experiment}/runs", parent.info.run_name),
             "run": (f"{experiment}/runs/{align.info.run_id}", "Made from"),
@@ -123,6 +128,7 @@ def take_pictures(checkout: Path, folder: Path) -> None:
             if name == "runs":
                 browser.evaluate(EXPAND)
                 browser.read("report")
+            browser.evaluate(CLOSE_ASSISTANT)
             time.sleep(2)  # for what moves into place
             browser.picture(folder / f"mlflow-{name}.png")
 

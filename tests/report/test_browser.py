@@ -1,4 +1,4 @@
-"""The report in a real browser, at the width of a desktop and of a phone: nothing sticks out sideways."""
+"""The report in a real browser, at the width of a desktop and of a phone: nothing sticks out of the page or of a box."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from glta.params import Params
 from glta.report.data import load_cells
 from glta.report.render import render
-from tests.report.made_up import SKILL
+from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -21,7 +21,9 @@ MEASURE = """<body style="margin:0"><iframe id="f" src="index.html" style="width
 const out = [...d.querySelectorAll("body *")].filter(e => !e.closest(".scroll, nav, pre, svg")
   && e.getBoundingClientRect().right > w.innerWidth + 1);
 const pictures = d.querySelectorAll("svg").length;
-document.title = [d.documentElement.scrollWidth, w.innerWidth, out.length, pictures].join(" ") }}</script>"""
+const spilling = [...d.querySelectorAll(".flow g")].filter(g => {{ const r = g.querySelector("rect").getBBox();
+  return [...g.querySelectorAll("text")].some(t => t.getBBox().x + t.getBBox().width > r.x + r.width - 2) }});
+document.title = [d.documentElement.scrollWidth, w.innerWidth, out.length, pictures, spilling.length].join(" ") }}</script>"""
 
 
 def browse(folder: Path, *arguments: str) -> str:
@@ -35,15 +37,8 @@ def browse(folder: Path, *arguments: str) -> str:
 def test_no_sideways_scrolling(tmp_path, monkeypatch, width):
     params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 1], report={"resamples": 200})
     data = make(tmp_path, monkeypatch, params, SKILL)
-    costs = {"align_users@ml-latest-small-0": {"seconds": 3725.0, "peak_memory_bytes": 2**31}}
-    stage = {
-        "stage": "fit@sample-0",
-        "run_id": "r" * 32,
-        "commit": "c" * 40,
-        "outs": {"data/sample/0/fit/x": "0" * 32},
-        "deps": {},
-    }
-    html = render(params, load_cells(data / "evaluate", params), costs, [stage]).html
+    costs, provenance = records(params)
+    html = render(params, load_cells(data / "evaluate", params), costs, provenance).html
     (tmp_path / "index.html").write_text(html.replace("<details>", "<details open>"), encoding="utf-8")
     (tmp_path / "frame.html").write_text(MEASURE.format(width=width), encoding="utf-8")
     picture = tmp_path / f"report-{width}.png"
@@ -52,8 +47,11 @@ def test_no_sideways_scrolling(tmp_path, monkeypatch, width):
     page = browse(
         tmp_path, "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", f"file://{tmp_path}/frame.html"
     )
-    scroll_width, inner_width, sticking_out, pictures = map(int, re.search(r"<title>([\d ]+)</title>", page)[1].split())
+    scroll_width, inner_width, sticking_out, pictures, spilling = map(
+        int, re.search(r"<title>([\d ]+)</title>", page)[1].split()
+    )
     assert inner_width == width
     assert scroll_width <= inner_width
     assert sticking_out == 0
     assert pictures > 20
+    assert spilling == 0

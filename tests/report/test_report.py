@@ -17,7 +17,7 @@ from glta.report.data import load_cells
 from glta.report.render import render, safe_link
 from glta.report.svg import nice_ticks
 from glta.report.view import seconds, size
-from tests.report.made_up import SKILL, write_world
+from tests.report.made_up import SKILL, fake_hash, records, write_world
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -76,15 +76,10 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(world):
     params, cells, _ = world
-    costs = {"pretrain@sample-0": {"seconds": 75.2, "peak_memory_bytes": 3 * 2**30}, "download@sample": {"seconds": 1.0}}
-    stage = {
-        "stage": "pretrain@sample-0",
-        "run_id": "r" * 32,
-        "commit": "c" * 40,
-        "outs": {"data/a": "0" * 32},
-        "deps": {"b": None},
-    }
-    return render(params, cells, costs, [stage])
+    costs, provenance = records(params)
+    for edges in ("all", "graph"):
+        costs[f"pretrain@sample-0-{edges}"] = {"seconds": 75.2, "peak_memory_bytes": 3 * 2**30}
+    return render(params, cells, costs, provenance)
 
 
 def test_valid_and_offline(report):
@@ -162,9 +157,28 @@ def test_stage_writes_everything(world, monkeypatch):
 
 
 def test_costs_and_provenance(report):
-    assert "1 min 16 s" in report.html
+    assert "2 min 42 s" in report.html  # two long runs for one split of one dataset, and 2 s for each of the others
     assert "3.00 GiB" in report.html
     assert "<code>cccccccccccc</code>" in report.html
+
+
+def test_lineage_of_every_dataset(report, world):
+    """A picture for each, the command that audits its number, and the hashes of its sources in full."""
+    params, _, _ = world
+    page = Page(report.html)
+    pictures = [a["aria-label"] for tag, a in page.tags if tag == "svg" and "come from" in a.get("aria-label", "")]
+    assert len(pictures) == 2 and all("evaluate, made from" in said for said in pictures)
+    for dataset, picture in zip(params.datasets, pictures, strict=True):
+        assert picture.startswith(f"Where the numbers of {dataset} come from.")
+        command = f"glta lineage trace data/report/metrics.json#{dataset}/glta/0/ndcg@20"
+        assert f'<pre tabindex="0">{command}</pre>' in report.html
+        value = report.metrics
+        for key in command.partition("#")[2].split("/"):
+            value = value[key]
+        assert f'font-weight="600" fill="currentColor">{value:.4f}</text>' in report.html
+        assert f"<dt>ratings.csv</dt><dd>sha256 <code>{fake_hash(f'download@{dataset}') * 2}</code></dd>" in report.html
+    assert f"<dt>org/mini-model</dt><dd>weights, sha256 <code>{fake_hash('weights') * 2}</code></dd>" in report.html
+    assert "Where the numbers of" not in "".join(report.figures.values())
 
 
 def test_text_from_data_is_escaped(report):

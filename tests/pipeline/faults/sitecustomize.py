@@ -1,0 +1,28 @@
+"""Stand still at a chosen moment, so that a test can kill there. Python imports this file by its name from PYTHONPATH."""
+
+import os
+import re
+import sys
+import time
+
+
+def watch(process: str, event: str, path: str, count: str) -> None:
+    """In processes whose command line matches `process`: stop at the count-th audit event about a matching path."""
+    if not re.search(process, " ".join(sys.orig_argv)):
+        return
+    left = int(count)
+
+    def hook(name: str, arguments: tuple) -> None:
+        nonlocal left
+        if name == event and left and any(isinstance(a, str | os.PathLike) and re.search(path, str(a)) for a in arguments[:2]):
+            left -= 1
+            if not left:
+                with open("reached", "w") as file:
+                    file.write(str(os.getpid()))
+                time.sleep(3600)
+
+    sys.addaudithook(hook)
+
+
+if "TEST_MOMENT" in os.environ:
+    watch(*os.environ["TEST_MOMENT"].split("\t"))

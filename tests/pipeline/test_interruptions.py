@@ -1,0 +1,107 @@
+"""Signals to an engine and to each process below it: no writer lives on, nothing half counts, the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.repository import DOWNSTREAM, Toy
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
+
+
+def train(toy: Toy, engine: tuple[str, ...], steps: int) -> tuple[subprocess.Popen, list[int]]:
+    """Start an engine, and give its process and its scripts once they train and their runs are open."""
+    toy.set_steps(steps)
+    toy.hold()
+    known = len(toy.runs())
+    started = toy.start(*engine)
+    scripts = toy.wait_for_training()
+    while len(toy.runs()) == known:  # the run opens while the script works
+        assert started.poll() is None, toy.output()
+        time.sleep(0.3)
+    return started, scripts
+
+
+def await_end(pids: list[int]) -> None:
+    deadline = time.monotonic() + 30
+    while alive := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.1)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def last_training(toy: Toy) -> str:
+    return next(run.info.status for run in toy.runs() if run.data.tags["stage"].startswith("train@"))
+
+
+def assert_recovers(toy: Toy) -> None:
+    """One more run finishes what the kill has left, from its checkpoint."""
+    assert "train@popularity" in toy.stale() & toy.planned()
+    toy.executed()
+    toy.release()
+    toy.snakemake()
+    assert {"resumed@popularity", *DOWNSTREAM} <= set(toy.executed())
+    toy.assert_clean()
+    assert not list(toy.folder.glob("data/models/*/half"))
+    assert "RUNNING" not in {run.info.status for run in toy.all_runs()}
+
+
+@pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=["snakemake", "dvc"])
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_whole_group(warm, engine, sig):
+    started, scripts = train(warm, engine, 31)
+    runners = [parent(pid) for pid in scripts]
+    os.killpg(started.pid, sig)
+    assert started.wait(60) != 0
+    await_end(scripts + runners)
+    assert_recovers(warm)
+    assert {"KILLED" if sig == signal.SIGKILL else "FAILED"} <= {run.info.status for run in warm.runs()}
+
+
+@pytest.mark.parametrize(
+    ("victim", "sig", "status"),
+    [
+        ("dvc", signal.SIGTERM, "FAILED"),
+        ("dvc", signal.SIGKILL, "FAILED"),
+        ("runner", signal.SIGTERM, "FAILED"),
+        ("runner", signal.SIGKILL, "KILLED"),
+        ("script", signal.SIGKILL, "FAILED"),
+    ],
+)
+def test_one_process_alone(warm, victim, sig, status):
+    """The script dies with its runner, and the runner with dvc."""
+    started, (script,) = train(warm, DVC, 31)
+    runner = parent(script)
+    os.kill({"dvc": started.pid, "runner": runner, "script": script}[victim], sig)
+    assert started.wait(60) != 0
+    await_end([script, runner])
+    assert_recovers(warm)
+    assert status in {run.info.status for run in warm.runs()}
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+def test_snakemake_alone(warm, sig):
+    """What runs goes on to its end and counts; the next run starts nothing twice."""
+    started, scripts = train(warm, SNAKEMAKE, 31)
+    engines = [parent(parent(pid)) for pid in scripts]
+    os.kill(started.pid, sig)
+    time.sleep(1)
+    warm.release()
+    started.wait(60)
+    await_end(engines)
+    done = set(warm.executed())
+    assert done and last_training(warm) == "FINISHED"
+    warm.snakemake()
+    assert not done & set(warm.executed())
+    warm.assert_clean()
