@@ -147,6 +147,33 @@ def why_stale(
     typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(f"{name}: {line}" for name, line in found.items()))
 
 
+def _show_ranges(wanted: bool) -> None:
+    if wanted:
+        from glta.tuning import space_table
+
+        typer.echo(space_table())
+        raise typer.Exit
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Argument(help="one of `glta methods`")],
+    dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml")],
+    trials: Annotated[int | None, typer.Option(min=1, help="budget of all runs together; 30 without any limit")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="no trial starts after so many minutes of trials")] = None,
+    seed: Annotated[int, typer.Option(help="of split and training")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="leave params.yaml alone")] = False,
+    ranges: Annotated[
+        bool, typer.Option("--ranges", is_eager=True, callback=_show_ranges, help="print what is searched, as Markdown")
+    ] = False,
+) -> None:
+    """Look for the parameters that are best on validation, and write them into params.yaml. Goes on after an interruption."""
+    from glta.tuning import Budget
+    from pipeline.tuning.command import main
+
+    main(method, dataset, Budget(30 if trials is None and minutes is None else trials, minutes), seed, not dry_run)
+
+
 @app.command()
 def push() -> None:
     """Send every result, record and paid answer to DVC's remote."""

@@ -184,14 +184,18 @@ class Align(Section):
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="LoRA dropout")
 
 
+ProjectorRate = Annotated[float, Search(2e-5, 5e-3, log=True)]
+HeadRate = Annotated[float, Search(1e-6, 3e-3, log=True)]
+
+
 class AlignItems(Section):
     """Stage 2: learn the item projector and the head by putting item descriptions back into order."""
 
     enabled: bool = Field(True, description="false: the paper's ablation without item-text alignment")
     items_per_prompt: int = Field(6, ge=2, le=64, description="items shuffled in one prompt, and read-out positions")
     description_tokens: int = Field(10, ge=1, le=512, description="an item's text is cut here")
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="AdamW, of projectors and adapters")
-    head_learning_rate: float = Field(3e-4, gt=0, le=1, description="AdamW, of the head")
+    learning_rate: ProjectorRate = Field(2e-4, gt=0, le=1, description="AdamW, of projectors and adapters")
+    head_learning_rate: HeadRate = Field(3e-4, gt=0, le=1, description="AdamW, of the head")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="prompts a step")
     epochs: Positive = Field(6, description="at most; an epoch shows every item once")
@@ -206,8 +210,8 @@ class AlignUsers(Section):
     tag_tokens: int = Field(10, ge=0, le=512, description="profile tokens are cut here; 0: the ablation without them")
     interest_tokens: int = Field(10, ge=0, le=512, description="prediction tokens are cut here; 0: the ablation without them")
     user_token: bool = Field(True, description="false: the ablation without user alignment (the user's id as plain text)")
-    learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW, of projectors and adapters")
-    head_learning_rate: float = Field(1e-5, gt=0, le=1, description="AdamW, of the head")
+    learning_rate: ProjectorRate = Field(5e-4, gt=0, le=1, description="AdamW, of projectors and adapters")
+    head_learning_rate: HeadRate = Field(1e-5, gt=0, le=1, description="AdamW, of the head")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="prompts a step")
     epochs: Positive = Field(10, description="at most")
@@ -413,6 +417,24 @@ class Params(Section):
         changed = {s: getattr(self, s).changed(v) for s, v in own.items() if v}
         return self.model_copy(update={s: type(getattr(self, s)).model_validate(v) for s, v in changed.items()})
 
+    def with_values(self, values: dict[str, Any]) -> Params:
+        """Return the parameters with some replaced. values: by dotted keys, e.g. "settings.ease.l2". Raises ValidationError."""
+        given = nested(values)
+        changed = {s: type(getattr(self, s)).model_validate(getattr(self, s).changed(v)) for s, v in given.items()}
+        return self.model_copy(update=changed)
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn {"a.b": 1} into {"a": {"b": 1}}."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        inner = found
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return found
+
 
 class ParamsError(ValueError):
     """Say what is wrong with a parameter: file, key, value, range, and the nearest valid key."""
@@ -560,6 +582,34 @@ def render_params(params: Params) -> str:
         else:
             lines += [f"{name}: {_flow(value)}  # {_comment(field)}"]
     return "\n".join(lines) + "\n"
+
+
+def override(text: str, dataset: str, values: dict[str, Any]) -> str:
+    """Put values into overrides.DATASET of a parameter file's text and leave all else as it is, comments too.
+
+    values: by dotted keys, e.g. "settings.ease.l2". Raises ParamsError when the result is no valid file.
+    """
+    import io
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 10_000, True
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    data = yaml.load(text)
+    for section, inner in nested(values).items():
+        given = data["overrides"][dataset]
+        merged = _merged(given[section], inner)
+        # read back from one line: the file then has the form that `glta params sync` writes, numbers too
+        given[section] = yaml.load(_flow(merged))
+    out = io.StringIO()
+    yaml.dump(data, out)
+    check_params(YAML(typ="safe").load(out.getvalue()))
+    return out.getvalue()
+
+
+def _merged(old: dict, new: dict) -> dict:
+    return old | {k: _merged(old.get(k, {}), v) if isinstance(v, dict) else v for k, v in new.items()}
 
 
 def _fields(model: type[BaseModel]) -> dict:

@@ -14,7 +14,21 @@ T = TypeVar("T")
 PLAIN_SECONDS = 10  # between two plain lines of one loop
 
 
-def _plain() -> bool:
+_quiet = False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show no task within: who calls has a display of its own."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
+def plain() -> bool:
     """Parallel stages would overwrite each other's bars, so Snakemake's rules ask for plain lines."""
     return bool(os.environ.get("GLTA_PLAIN")) or not sys.stderr.isatty()
 
@@ -22,7 +36,10 @@ def _plain() -> bool:
 @contextmanager
 def bar(total: int | None, description: str) -> Iterator:
     """Show a task; yields advance(steps=1, note=""). Safe to nest only one at a time."""
-    if _plain():
+    if _quiet:
+        yield lambda steps=1, note="": None
+        return
+    if plain():
         state = {"done": 0, "said": time.monotonic()}
 
         def advance(steps: int = 1, note: str = "") -> None:

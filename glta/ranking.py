@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from glta.data.interactions import Interactions
+from glta.training import Diverged
 
 NO_ITEM = -1  # fills a list when fewer than K items are left to recommend
 
@@ -17,7 +18,7 @@ def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Select the k best items per row; among equal scores the lower item id comes first.
 
     Returns scores and items, both (B, k), best first. Items with score -inf are never selected: their places hold
-    -inf and NO_ITEM, as do places beyond the catalogue. Raises ValueError for NaN scores.
+    -inf and NO_ITEM, as do places beyond the catalogue. Raises Diverged for NaN scores.
 
     torch.topk breaks ties arbitrarily, so the (k+1)-th score is fetched too: only where it equals the k-th
     can the wrong items have been chosen, and only those rows are done again.
@@ -26,7 +27,7 @@ def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     width = min(k, num_items)
     best, item = scores_BI.topk(min(k + 1, num_items), dim=1)
     if best.isnan().any():  # topk puts NaN first, so looking at the winners is enough
-        raise ValueError("scores contain NaN: the model has diverged, lower its learning rate")
+        raise Diverged("scores contain NaN: the model has diverged, lower its learning rate")
     if best.shape[1] > width:
         tied = (best[:, width - 1] == best[:, width]) & (best[:, width - 1] > -torch.inf)
         best, item = best[:, :width].contiguous(), item[:, :width].contiguous()

@@ -16,6 +16,10 @@ from safetensors.torch import save
 from glta.files import write_whole
 
 
+class Diverged(ValueError):
+    """Say that a training left the finite numbers: the fault of its parameters, not of its data."""
+
+
 def epoch_rng(seed: int, epoch: int, stream: int = 0) -> np.random.Generator:
     """Make the generator of one epoch. It depends on (seed, stream, epoch) alone, so a resumed run needs no RNG state."""
     return np.random.default_rng([seed, stream, epoch])

@@ -1,13 +1,8 @@
 """Stage 2 of GLTA: align items with the texts that describe them."""
 
-import polars as pl
-
-from glta.align.items import align_items
-from glta.align.nodes import load_nodes
+from glta.align.item_stage import run_item_stage
 from glta.data.prepared import Prepared
 from glta.files import whole_folder, write_json
-from glta.methods.arrays import load_arrays
-from glta.models.language import load_language
 from glta.params import Params
 from glta.progress import record_epoch
 from glta.training import save_tensors
@@ -18,18 +13,7 @@ def main(params: Params, dataset: str, seed: int) -> None:
     """Write data/DATASET/SEED/align_items: item projector and head."""
     source = folder(dataset, seed)
     prepared = Prepared.load(source / "prepare")
-    aligner, history = align_items(
-        load_language(params.language),
-        load_nodes(source / "pretrain", prepared, params.align).training,
-        pl.read_parquet(source / "profile" / "items.parquet")["text"].to_list(),
-        load_arrays(source / "profile" / "states.safetensors")[0]["item"],
-        params.align_items,
-        params.align,
-        seed,
-        params.language.batch_tokens,
-        checkpoint=checkpoint_folder(),
-        on_epoch=record_epoch,
-    )
+    aligner, history = run_item_stage(source, prepared, params, seed, checkpoint_folder(), record_epoch)
     with whole_folder(source / "align_items") as out:
         save_tensors(out / "model.safetensors", aligner.tensors(), {"enabled": params.align_items.enabled})
         write_json(out / "history.json", history)

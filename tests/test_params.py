@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from glta.params import SECTIONS, Params, ParamsError, check_params, load_params, render_params
+from glta.params import SECTIONS, Params, ParamsError, check_params, load_params, override, render_params
 
 COMMITTED = Path(__file__).parents[1] / "params.yaml"
 
@@ -239,3 +239,31 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 def test_missing_file_names_the_command_that_writes_it(tmp_path):
     with pytest.raises(ParamsError, match=r"absent\.yaml: no such file; `glta params sync`"):
         load_params(tmp_path / "absent.yaml")
+
+
+def test_override_changes_one_line_and_keeps_what_people_wrote():
+    text = COMMITTED.read_text(encoding="utf-8")
+    assert override(text, "sample", {}) == text
+    values = {"settings.ease.l2": 1.5e-7, "settings.item-knn.neighbours": 7, "pretrain.l2": 0.00123}
+    own = text.replace("seeds: [0]", "# our seeds\nseeds: [0]   # one is enough")
+    changed = override(own, "sample", values)
+    assert set(own.splitlines()) - set(changed.splitlines()) <= {"    settings: {}", "    pretrain: {}"}
+    assert "# our seeds\nseeds: [0]   # one is enough" in changed
+    assert "    settings: {ease: {l2: 1.5e-7}, item-knn: {neighbours: 7}}\n" in changed
+    again = override(changed, "sample", {"settings.ease.l2": 3.0})
+    assert "    settings: {ease: {l2: 3.0}, item-knn: {neighbours: 7}}\n" in again
+
+
+def test_override_writes_what_sync_would(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(override(COMMITTED.read_text(encoding="utf-8"), "sample", {"align_users.learning_rate": 2e-5}))
+    assert render_params(load_params(path)) == path.read_text()
+    assert (
+        load_params(path).for_dataset("sample").align_users.epochs
+        == load_params(COMMITTED).for_dataset("sample").align_users.epochs
+    )
+
+
+def test_override_refuses_what_the_file_may_not_hold():
+    with pytest.raises(ParamsError, match=r"overrides\.sample\.settings\.ease\.l2 = -1"):
+        override(COMMITTED.read_text(encoding="utf-8"), "sample", {"settings.ease.l2": -1})

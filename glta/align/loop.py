@@ -11,7 +11,7 @@ import torch
 
 from glta.align.aligner import Aligner
 from glta.progress import bar
-from glta.training import Checkpoint, EarlyStopping, optimizer_tensors, restore_optimizer
+from glta.training import Checkpoint, Diverged, EarlyStopping, optimizer_tensors, restore_optimizer
 
 
 class Settings(Protocol):
@@ -40,7 +40,7 @@ def fit(
     epoch_batches: maps an epoch to its batches and must depend on nothing else; loss_of: maps a batch to nats.
     start: what is done once before the first epoch, and not again by a run that resumes.
     Returns one record an epoch: epoch (-1 is the start, before any step), loss, valid. An interrupted run continues from
-    the checkpoint and gives the same losses to the last bit. Raises ValueError when the loss is not finite.
+    the checkpoint and gives the same losses to the last bit. Raises Diverged when the loss is not finite.
     """
     trained = aligner.trained()
     rates = [params.head_learning_rate if n.startswith("head.") else params.learning_rate for n in trained]
@@ -78,7 +78,7 @@ def fit(
                 advance(note=f"loss {losses[-1]:.3f}")
         loss = float(np.mean(losses))
         if not np.isfinite(loss):  # before the validation, which refuses NaN without knowing whose they are
-            raise ValueError(f"{name} diverged in epoch {epoch}: lower {name}.learning_rate = {params.learning_rate}")
+            raise Diverged(f"{name} diverged in epoch {epoch}: lower {name}.learning_rate = {params.learning_rate}")
         record = {"epoch": epoch, "loss": loss, "valid": evaluate(epoch)}
         if stopping.update(record["valid"], epoch):
             best = {n: p.detach().clone() for n, p in trained.items()}

@@ -15,7 +15,7 @@ from glta.data.interactions import Interactions
 from glta.graph.losses import Batch, batch_loss
 from glta.graph.sampling import sample_epoch
 from glta.params import Training
-from glta.training import Checkpoint, EarlyStopping, epoch_rng, optimizer_tensors, restore_optimizer
+from glta.training import Checkpoint, Diverged, EarlyStopping, epoch_rng, optimizer_tensors, restore_optimizer
 
 Evaluate = Callable[[np.ndarray, np.ndarray], float]
 """Maps the embeddings that score, users (U, D) and items (I, D), to the validation metric; higher is better."""
@@ -71,7 +71,7 @@ def train_ranker(
 
     graph: the positives. checkpoint: folder; a run that was interrupted continues from its last epoch and gives the same
     losses to the last bit (on the same thread count). section: of the parameters, for messages.
-    Raises ValueError when the loss is no longer finite.
+    Raises Diverged when the loss is no longer finite.
     """
     params = model.params
     # fused: one pass over weights and moments instead of five
@@ -105,7 +105,7 @@ def train_ranker(
                 parts.setdefault(name, []).append(value.detach())
         record = {"epoch": epoch, **{name: torch.stack(values).mean().item() for name, values in parts.items()}}
         if not np.isfinite(list(record.values())).all():
-            raise ValueError(f"training diverged in epoch {epoch}: lower {section}.learning_rate = {params.learning_rate}")
+            raise Diverged(f"training diverged in epoch {epoch}: lower {section}.learning_rate = {params.learning_rate}")
         if evaluate and ((epoch + 1) % params.evaluate_every == 0 or epoch + 1 == params.epochs):
             record["valid"] = evaluate(*model.embeddings())
             if stopping.update(record["valid"], epoch):

@@ -74,12 +74,12 @@ class Run:
         self._params, self._deps = before.effective_params, before.deps
         self._dependent_models: dict[str, str] = {}  # path: id of the LoggedModel
         self.error = ""  # what the script has said about its end
-        self._code = _commit()
+        self._code = commit()
         exp = os.environ.get("DVC_EXP_NAME")
         tags = {"stage": stage, "cmd": " ".join(cmd), **self._code, **_origin(" ".join(cmd), self._code, exp)}
         with locked(LOCK):  # two first uses at once break the database's migration
             self.client = open_client()
-            self._experiment = _experiment(self.client)
+            self._experiment = experiment_id(self.client)
             sweep(self.client)
             self._parent = _pipeline_run(self.client, self._experiment, exp, self._code)
             tags |= {PARENT: self._parent}
@@ -246,14 +246,14 @@ def describe(tags: dict[str, str], experiment: str) -> str:
     return "\n\n".join(parts)[:7900]  # MLflow cuts at 8000
 
 
-def _experiment(client: MlflowClient) -> str:
-    """Return the experiment's id, made at the first use."""
-    found = client.get_experiment_by_name(EXPERIMENT)
+def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
+    """Return an experiment's id, made at the first use."""
+    found = client.get_experiment_by_name(name)
     if found:
         return found.experiment_id
     # the default location would depend on the folder of the first use
     local = None if tracking_address().startswith("http") else (HOME / "mlartifacts").as_uri()
-    return client.create_experiment(EXPERIMENT, artifact_location=local)
+    return client.create_experiment(name, artifact_location=local)
 
 
 def _pipeline_run(client: MlflowClient, experiment: str, exp: str | None, code: dict[str, str]) -> str:
@@ -330,7 +330,7 @@ def serve_ui(port: int) -> None:
     )
 
 
-def _commit() -> dict[str, str]:
+def commit() -> dict[str, str]:
     """Name the commit, and whether files other than results differ from it."""
 
     def git(*args: str) -> str:

@@ -1,0 +1,39 @@
+"""Stage 2 from the folders of one dataset and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from glta.align.aligner import Aligner
+from glta.align.items import align_items
+from glta.align.nodes import load_nodes
+from glta.data.prepared import Prepared
+from glta.methods.arrays import load_arrays
+from glta.models.language import load_language
+from glta.params import Params
+
+
+def run_item_stage(
+    cell: Path,
+    prepared: Prepared,
+    params: Params,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict], None] = lambda record: None,
+) -> tuple[Aligner, list[dict]]:
+    """Train item projector and head. cell: folder with profile/ and pretrain/. Returns the aligner and its history."""
+    return align_items(
+        load_language(params.language),
+        load_nodes(cell / "pretrain", prepared, params.align).training,
+        pl.read_parquet(cell / "profile" / "items.parquet")["text"].to_list(),
+        load_arrays(cell / "profile" / "states.safetensors")[0]["item"],
+        params.align_items,
+        params.align,
+        seed,
+        params.language.batch_tokens,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )

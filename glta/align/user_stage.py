@@ -1,0 +1,77 @@
+"""Stage 3 from the folders of one dataset and seed, and what stage 2 has learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import torch
+
+from glta.align.aligner import Aligner, Nodes
+from glta.align.items import new_aligner
+from glta.align.nodes import load_nodes
+from glta.align.prompts import Prompt
+from glta.align.users import UserPrompts, align_users
+from glta.data.prepared import Prepared
+from glta.methods.arrays import load_arrays
+from glta.methods.glta import GLTA
+from glta.models.language import load_language
+from glta.params import Params
+
+
+class UserStage(NamedTuple):
+    """model: what ranks. aligner, prompts, nodes: what it was read from. history: one record an epoch."""
+
+    model: GLTA
+    aligner: Aligner
+    prompts: list[Prompt]
+    nodes: Nodes
+    history: list[dict]
+
+
+def run_user_stage(
+    cell: Path,
+    prepared: Prepared,
+    params: Params,
+    seed: int,
+    learnt: Mapping[str, torch.Tensor],
+    items_aligned: bool,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict], None] = lambda record: None,
+) -> UserStage:
+    """Train user projector and head. cell: folder with profile/ and pretrain/. learnt: tensors of stage 2's aligner.
+
+    items_aligned: whether stage 2 has trained the item projector, which then stays as it is.
+    """
+    nodes = load_nodes(cell / "pretrain", prepared, params.align)
+    states = load_arrays(cell / "profile" / "states.safetensors")[0]["item"]
+    language = load_language(params.language)
+    aligner = new_aligner(language, nodes.training, params.align, seed)
+    aligner.load(learnt)
+    profile = pl.read_parquet(cell / "profile" / "users.parquet")
+    ids = prepared.users["user_id"].to_list()
+    prompts, serving = (
+        UserPrompts.of(language, ids, profile[f"{words}tags"], profile[f"{words}interests"], params.align_users)
+        for words in ("graph_" if params.align.targets == "held_out" else "", "")
+    )
+    serving = serving.serving(prepared.train, seed)
+    read_outs, history = align_users(
+        aligner,
+        prepared,
+        nodes,
+        prompts,
+        serving,
+        params.align,
+        states,
+        train_item_projector=not items_aligned,
+        seed=seed,
+        batch_tokens=params.language.batch_tokens,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    with torch.inference_mode():
+        weight, bias = aligner.head.factors(aligner.item_projector(nodes.serving.item.to(language.device)))
+    model = GLTA(read_outs.numpy(), weight.cpu().numpy(), bias.cpu().numpy())
+    return UserStage(model, aligner, serving, nodes.serving, history)

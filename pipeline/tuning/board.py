@@ -1,0 +1,104 @@
+"""What `glta tune` shows: the best trials so far and the time left, or plain lines where nobody watches a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from glta.progress import plain
+from glta.tuning import Budget, Trial, Values, best_of, told
+
+ROWS = 5
+
+
+class Board:
+    """Follow a study. done: its finished trials."""
+
+    def __init__(self, name: str, budget: Budget, present: Values, done: list[Trial]):
+        self.name, self.budget, self.present, self.done = name, budget, present, done
+        self.running: Values = {}
+        self.began = time.monotonic()
+
+    def start(self, values: Values) -> None:
+        """A trial starts."""
+        self.running, self.began = values, time.monotonic()
+
+    def update(self, done: list[Trial]) -> None:
+        """A trial has ended."""
+        self.done, self.running = done, {}
+
+    def progress(self) -> str:
+        """Say how far the study is and how long it may still take."""
+        of = f" of {self.budget.trials}" if self.budget.trials else ""
+        left = seconds_left(self.budget, self.done)
+        return f"{len(self.done)}{of} trials" + ("" if left is None else f", about {duration(left)} left")
+
+
+class PlainBoard(Board):
+    """Say one line a trial."""
+
+    def update(self, done: list[Trial]) -> None:
+        super().update(done)
+        last, best = done[-1], best_of(done)
+        found = "diverged" if last.value is None else f"{last.value:.4f}"
+        so_far = f" (best {best.value:.4f})" if best else ""
+        print(f"{self.name}: {self.progress()}: {found}{so_far} with {told(last.values)}", file=sys.stderr, flush=True)
+
+
+class LiveBoard(Board):
+    """Draw a table."""
+
+    def __rich__(self):
+        from rich.console import Group
+        from rich.table import Table
+
+        heads = ["", "valid NDCG@20", "seconds", *short(self.present)]
+        table = Table(*heads, title=self.name, title_justify="left", box=None)
+        measured = sorted((t for t in self.done if t.value is not None), key=lambda t: (-t.value, t.number))
+        for trial in measured[:ROWS]:
+            mark = "present" if trial.values == self.present else f"trial {trial.number}"
+            table.add_row(mark, f"{trial.value:.4f}", f"{trial.seconds:.1f}", *(f"{v:g}" for v in trial.values.values()))
+        if self.running:
+            passed = f"{time.monotonic() - self.began:.0f}"
+            table.add_row("running", "", passed, *(f"{v:g}" for v in self.running.values()), style="dim")
+        return Group(table, self.progress())
+
+
+def short(keys: Iterable[str]) -> list[str]:
+    """Write dotted keys as the heads of columns: their last part, below the one before it where that alone is not clear."""
+    parts = [key.split(".") for key in keys]
+    last = [part[-1] for part in parts]
+    return [p[-1] if last.count(p[-1]) == 1 else f"{p[-2]}\n{p[-1]}" for p in parts]
+
+
+def seconds_left(budget: Budget, done: list[Trial]) -> float | None:
+    """Guess from the mean trial so far; None when nothing is known yet."""
+    spent = sum(trial.seconds for trial in done)
+    limits = [] if budget.minutes is None else [60 * budget.minutes - spent]
+    if budget.trials is not None and done:
+        limits.append((budget.trials - len(done)) * spent / len(done))
+    return max(0.0, min(limits)) if limits else None
+
+
+def duration(seconds: float) -> str:
+    """Write e.g. 42 s, 7 min, 2 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+@contextmanager
+def board(name: str, budget: Budget, present: Values, done: list[Trial]) -> Iterator[Board]:
+    """Show a study while it runs, on stderr."""
+    if plain():
+        yield PlainBoard(name, budget, present, done)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    shown = LiveBoard(name, budget, present, done)
+    with Live(shown, console=Console(stderr=True), refresh_per_second=1):
+        yield shown

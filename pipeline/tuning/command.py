@@ -1,0 +1,142 @@
+"""`glta tune`: make what a method builds on, run its study, show and log it, write the best values into params.yaml."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glta.files import write_whole
+from glta.methods.registry import METHODS
+from glta.params import Params, load_params, override
+from glta.progress import quiet
+from glta.tuning import Budget, Study, Trial, Values, best_of, objective, present_values, recipe, space, study_key, told, tune
+from pipeline.engine.imports import modules_of
+from pipeline.stage import folder
+from pipeline.tuning.board import board
+from pipeline.tuning.log import StudyLog
+
+PARAMS, STUDIES = Path("params.yaml"), Path(".pipe/tune")
+
+
+def main(method: str, dataset: str, budget: Budget, seed: int, write: bool) -> None:
+    """Tune a method on one dataset and seed. Raises ValueError for what the user has to change first."""
+    if not space(method):
+        tunable = ", ".join(name for name in METHODS if space(name))
+        raise ValueError(f"{method} has nothing to tune: glta/params.py declares no ranges for it; it does for {tunable}")
+    params = load_params(PARAMS)
+    for key, value, known in (("datasets", dataset, params.datasets), ("seeds", seed, params.seeds)):
+        if value not in known:
+            raise ValueError(f"{PARAMS} {key} = {known}: does not name {value}, so no stage prepares it; add it")
+    make_sources(method, dataset, seed)
+    done = search(method, dataset, params.for_dataset(dataset), budget, seed)
+    finish(method, dataset, done, present_values(method, params.for_dataset(dataset)), write)
+
+
+def make_sources(method: str, dataset: str, seed: int) -> None:
+    """Let DVC bring up to date what the method builds on; where nothing is stale that takes seconds."""
+    stages = [f"prepare@{dataset}-{seed}"]
+    for need in recipe(method).needs:
+        stage, _, edges = need.partition("/")
+        stages.append(f"{stage}@{dataset}-{seed}" + (f"-{edges}" if edges else ""))
+    # dvc and python are those beside this interpreter, also when its environment is not activated
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = ["dvc", "--wait-for-lock", "repro", *stages]
+    if subprocess.run(command, stdout=sys.stderr, env=os.environ | {"PATH": path}).returncode:
+        raise ValueError(f"what {method} builds on could not be made (above is why): `{' '.join(command)}`")
+
+
+def search(method: str, dataset: str, params: Params, budget: Budget, seed: int) -> list[Trial]:
+    """Spend the budget, less what earlier runs of this study have spent. Returns all its trials."""
+    cell, present, name = folder(dataset, seed), present_values(method, params), f"{dataset}-{seed}-{method}"
+    code = {path for start in (*recipe(method).code, "glta/validation.py") for path in modules_of(start)}
+
+    with alone(STUDIES / f"{name}.lock", f"{method} on {dataset}"):
+        key = study_key(method, cell, params, seed, code)
+        study = Study(STUDIES / f"{name}.db", key, space(method), seed)
+        measure = objective(method, cell, params, seed)
+
+        def evaluate(values: Values) -> float:
+            with quiet():
+                found = measure(values)
+            if study_key(method, cell, params, seed, code) != key:
+                raise ValueError(f"data or code of {method} changed while it was tuned; run again, for a new study")
+            return found
+
+        about = {"method": method, "dataset": dataset, "seed": seed, "study": key, "present": json.dumps(present)}
+        with StudyLog(name, about) as log, board(name, budget, present, study.finished()) as shown:
+
+            def on_trial(done: list[Trial]) -> None:
+                log.update(done)
+                shown.update(done)
+
+            log.update(study.finished())
+            try:
+                return tune(study, present, evaluate, budget, shown.start, on_trial)
+            except KeyboardInterrupt:
+                count = len(study.finished())
+                raise ValueError(
+                    f"stopped; {count} trials are kept: the same command goes on, `--trials {max(count, 1)}` ends it here"
+                ) from None
+
+
+def finish(method: str, dataset: str, done: list[Trial], present: Values, write: bool) -> None:
+    """Say what was found, and put it into params.yaml if it is better than what is there."""
+    best, now = best_of(done), next(trial for trial in done if trial.values == present)
+    if best is None:
+        raise ValueError(f"every training of {method} diverged, the last with: {done[-1].error}")
+    print(f"{method} on {dataset}: {len(done)} trials, validation NDCG@20 of the present parameters {shown_value(now)}")
+    if best is now or best.value == now.value:
+        print("none is better; nothing to write")
+        return
+    print(f"the best, trial {best.number}: {shown_value(best)}, with {told(best.values)}")
+    with locked_params():
+        old = PARAMS.read_text(encoding="utf-8")
+        new = override(old, dataset, best.values)
+        print(*difference(old.splitlines(), new.splitlines()), sep="\n")
+        if write:
+            write_whole(PARAMS, new)
+    print(f"{PARAMS}: written; `dvc repro` or `snakemake` makes the results" if write else "nothing written (--dry-run)")
+
+
+def difference(old: list[str], new: list[str]) -> list[str]:
+    """List the lines from the first to the last that differ; `difflib` loses its way among so many equal ones."""
+    while old and new and old[0] == new[0]:
+        old, new = old[1:], new[1:]
+    while old and new and old[-1] == new[-1]:
+        old, new = old[:-1], new[:-1]
+    return [f"-{line}" for line in old] + [f"+{line}" for line in new]
+
+
+def shown_value(trial: Trial) -> str:
+    return "none (it diverged)" if trial.value is None else f"{trial.value:.4f}"
+
+
+@contextmanager
+def locked_params() -> Iterator[None]:
+    """Hold params.yaml while it is read and written: two studies may end at once."""
+    STUDIES.mkdir(parents=True, exist_ok=True)
+    with (STUDIES / "params.lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Refuse a second process. The kernel lets go of the lock if this one dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            f.seek(0)
+            raise ValueError(f"{what} is being tuned already, by process {f.read() or 'unknown'}") from None
+        f.truncate(0)
+        f.write(str(os.getpid()))
+        f.flush()
+        yield

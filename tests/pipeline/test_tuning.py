@@ -1,0 +1,237 @@
+"""`glta tune` as a process: kills, a second process, MLflow, and what it writes."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from glta.params import SECTIONS, Params, check_params, load_params, render_params
+from glta.tuning import Budget, Study, Trial, objective, present_values, space, tune
+from pipeline.tuning import command
+from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
+from tests.conftest import block_prepared, write_prepared
+
+ROOT = Path(__file__).parents[2]
+L2 = "settings.ease.l2"
+SEARCH = """
+import sys
+from glta.params import load_params
+from glta.tuning import Budget
+from pipeline.tuning import command
+command.search("ease", "blocks", load_params().for_dataset("blocks"), Budget(trials=int(sys.argv[1])), 0)
+"""
+
+
+def own_params() -> Params:
+    return check_params(
+        Params().model_dump()
+        | {
+            "datasets": ["blocks"],
+            "tables": {"blocks": {"interactions": "none.csv"}},
+            "overrides": {"blocks": {section: {} for section in SECTIONS} | {"settings": {"ease": {"l2": 7.0}}}},
+        }
+    )
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder where `glta tune ease blocks` finds its code, its parameters and what `prepare` wrote."""
+    write_prepared(block_prepared(), folder / "data" / "blocks" / "0" / "prepare")
+    (folder / "params.yaml").write_text(render_params(own_params()), encoding="utf-8")
+    for name in ("glta", "pipeline"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def start(folder: Path, trials: int) -> subprocess.Popen:
+    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"GLTA_PLAIN": "1", "PYTHONPATH": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-c", SEARCH, str(trials)], cwd=folder, env=env, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def trials_in(folder: Path) -> list[tuple]:
+    """Read what the study's file holds, as a later run would."""
+    from optuna import get_all_study_names
+
+    database = folder / ".pipe/tune/blocks-0-ease.db"
+    (key,) = get_all_study_names(f"sqlite:///{database}")
+    return [(t.number, t.values, t.value) for t in Study(database, key, space("ease"), 0).finished()]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    found = make_folder(tmp_path)
+    monkeypatch.chdir(found)
+    return found
+
+
+def test_kill_9_loses_no_finished_trial(tmp_path):
+    """Killed twice in the middle, the study ends with the trials of one that was left alone, and with its budget."""
+    from mlflow import MlflowClient
+
+    killed, known = make_folder(tmp_path), []
+    for _ in range(2):
+        process = start(killed, 14)
+        told = 0
+        for line in process.stderr:
+            told += "blocks-0-ease:" in line
+            if told == 2:
+                break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        found = trials_in(killed)
+        assert found[: len(known)] == known and len(found) >= len(known) + 2
+        known = found
+    assert len(known) < 14
+    process = start(killed, 14)
+    process.communicate()
+    assert process.returncode == 0
+    params = load_params(killed / "params.yaml").for_dataset("blocks")
+    measure = objective("ease", killed / "data/blocks/0", params, 0)
+    left_alone = tune(Study(tmp_path / "alone.db", "key", space("ease"), 0), {L2: 7.0}, measure, Budget(trials=14))
+    assert trials_in(killed) == [(t.number, t.values, t.value) for t in left_alone]
+    assert len(left_alone) == 14 and left_alone[0].values == {L2: 7.0}
+
+    client = MlflowClient(f"sqlite:///{killed}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("glta-tune").experiment_id])
+    (study,) = [run for run in runs if "study" in run.data.tags]
+    by_trial = {int(run.data.tags["trial"]): run for run in runs if run is not study}
+    assert len(runs) == 15 and sorted(by_trial) == list(range(14))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in by_trial.values()} == {study.info.run_id}
+    for number, values, value in trials_in(killed):
+        assert by_trial[number].data.metrics["valid/ndcg_at_20"] == value
+        assert by_trial[number].data.params == {L2: str(values[L2])}
+        assert by_trial[number].data.metrics["seconds"] > 0
+    assert study.data.metrics["trials"] == 14 and study.data.params["method"] == "ease"
+    assert study.data.metrics["valid/ndcg_at_20"] == max(value for _, _, value in trials_in(killed))
+
+
+def test_a_second_process_is_refused(folder):
+    with command.alone(folder / ".pipe/tune/blocks-0-ease.lock", "ease on blocks"):
+        process = start(folder, 3)
+        _, said = process.communicate()
+    assert process.returncode == 1
+    assert f"ease on blocks is being tuned already, by process {os.getpid()}" in said
+    assert not (folder / ".pipe/tune/blocks-0-ease.db").exists()
+
+
+def test_data_that_changes_meanwhile_ends_the_study(folder, monkeypatch):
+    train = folder / "data/blocks/0/prepare/train.parquet"
+
+    def measured_while_it_changes(*_):
+        return lambda values: train.write_bytes(train.read_bytes() + b" ") and 0.5
+
+    monkeypatch.setattr(command, "objective", measured_while_it_changes)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    with pytest.raises(ValueError, match="data or code of ease changed while it was tuned"):
+        command.search("ease", "blocks", load_params().for_dataset("blocks"), Budget(trials=3), 0)
+    assert trials_in(folder) == []
+
+
+def trial(number: int, l2: float, value: float | None) -> Trial:
+    return Trial(number, {L2: l2}, value, 2.0, datetime.now(), "" if value else "too large")
+
+
+def test_the_best_is_written_and_nothing_else_changes(folder, capsys):
+    path = Path("params.yaml")
+    before = path.read_text().replace("  ease:  #", "  # our own words\n  ease:  #").replace("seeds: [0]", "seeds: [0, 3]")
+    path.write_text(before)
+    present = present_values("ease", load_params().for_dataset("blocks"))
+    done = [trial(0, 7.0, 0.2), trial(1, 0.00123, 0.3), trial(2, 9.0, None)]
+    command.finish("ease", "blocks", done, present, write=False)
+    assert path.read_text() == before
+    assert "nothing written" in capsys.readouterr().out
+    command.finish("ease", "blocks", done, present, write=True)
+    said = capsys.readouterr().out
+    assert path.read_text() == before.replace("{ease: {l2: 7.0}}", "{ease: {l2: 0.00123}}")
+    assert "-    settings: {ease: {l2: 7.0}}\n+    settings: {ease: {l2: 0.00123}}" in said
+    assert load_params().for_dataset("blocks").settings.ease.l2 == 0.00123
+    assert load_params().settings == Params().settings
+
+
+def test_present_parameters_stay_when_none_is_better(folder, capsys):
+    before = Path("params.yaml").read_text()
+    command.finish("ease", "blocks", [trial(0, 7.0, 0.2), trial(1, 5.0, 0.2), trial(2, 3.0, 0.1)], {L2: 7.0}, write=True)
+    assert Path("params.yaml").read_text() == before
+    assert "none is better" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="every training of ease diverged, the last with: too large"):
+        command.finish("ease", "blocks", [trial(0, 7.0, None)], {L2: 7.0}, write=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("popularity", "blocks", 0), "popularity has nothing to tune"),
+        (("ease", "bloks", 0), "datasets = ['blocks']: does not name bloks"),
+        (("ease", "blocks", 7), "seeds = [0]: does not name 7"),
+        (("eese", "blocks", 0), "eese: unknown method; valid are"),
+    ],
+)
+def test_a_mistake_is_one_line(folder, arguments, said):
+    method, dataset, seed = arguments
+    with pytest.raises(ValueError) as error:
+        command.main(method, dataset, Budget(trials=1), seed, write=True)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_time_left():
+    done = [trial(0, 1.0, 0.2), trial(1, 1.0, 0.2)]
+    assert seconds_left(Budget(trials=10), done) == 16
+    assert seconds_left(Budget(trials=10, minutes=0.1), done) == 2
+    assert seconds_left(Budget(minutes=1), []) == 60
+    assert seconds_left(Budget(trials=10), []) is None
+    assert [duration(s) for s in (42, 90, 7500)] == ["42 s", "2 min", "2 h 5 min"]
+
+
+def test_the_table_shows_the_best_and_the_running_trial():
+    from rich.console import Console
+
+    done = [trial(0, 7.0, 0.2), *(trial(n, 10.0 + n, 0.01 * n) for n in range(1, 9)), trial(9, 4.0, None)]
+    assert short(["settings.ease.l2"]) == ["l2"]
+    assert short(["a.rate", "b.rate", "b.decay"]) == ["a\nrate", "b\nrate", "decay"]
+    board = LiveBoard("blocks-0-ease", Budget(trials=12), {L2: 7.0}, done)
+    board.start({L2: 3.3})
+    console = Console(file=io.StringIO(), width=100)
+    console.print(board)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["present", "trial", "trial", "trial", "trial", "running", "10"]
+    assert "0.2000" in lines[2] and "3.3" in lines[7] and "10 of 12 trials, about 4 s left" in lines[8]
+
+
+@pytest.mark.slow
+@pytest.mark.engines
+def test_the_command_makes_what_it_needs(tmp_path):
+    """In a repository where nothing has run yet; the second call goes on and leaves the file valid."""
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("glta", "pipeline"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = os.environ | {"PATH": path, "PYTHONPATH": str(tmp_path), "DVC_SITE_CACHE_DIR": str(tmp_path / ".site")}
+    env = {k: v for k, v in env.items() if k != "MLFLOW_TRACKING_URI"}
+
+    def glta(*arguments: str) -> subprocess.CompletedProcess:
+        code = [sys.executable, "-c", "from glta.cli import main; main()", *arguments]
+        return subprocess.run(code, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    for setup in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        subprocess.run(setup, cwd=tmp_path, env=env, check=True)
+    for trials in ("3", "14"):
+        done = glta("tune", "item-knn", "sample", "--trials", trials)
+        assert done.returncode == 0, done.stderr
+        assert f"item-knn on sample: {trials} trials" in done.stdout
+    assert "params.yaml: written" in done.stdout
+    assert done.stderr.count("sample-0-item-knn: ") == 11  # the first three were known
+    assert "prepare" in done.stderr and not (tmp_path / "data/sample/0/profile").exists()
+    assert glta("params", "check").returncode == 0 and glta("params", "sync", "--check").returncode == 0
+    found = load_params(tmp_path / "params.yaml").overrides["sample"]["settings"]
+    assert set(found["item-knn"]) == {"neighbours", "shrinkage"}
