@@ -24,11 +24,12 @@ SNAKEMAKE = ("snakemake", "--profile", "profiles/kubernetes", "--seconds-between
 
 
 @pytest.fixture
-def cluster(toy, tmp_path) -> Toy:
+def cluster(toy) -> Toy:
     """Give the finished toy a cluster. Its folder is the shared volume."""
-    kubectl = tmp_path / "bin/kubectl"
+    beside = toy.folder.parent
+    kubectl = beside / "bin/kubectl"
     kubectl.parent.mkdir()
-    kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {REPOSITORY}/tests/pipeline/kubectl.py {tmp_path}/jobs "$@"\n')
+    kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {REPOSITORY}/tests/pipeline/kubectl.py {beside}/jobs "$@"\n')
     kubectl.chmod(0o755)
     toy.env["PATH"] = f"{kubectl.parent}:{toy.env['PATH']}"
     return toy
