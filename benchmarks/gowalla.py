@@ -43,7 +43,10 @@ def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def parity(graph: Interactions, steps: int) -> None:
     """Train twice from the same start on the same batches: ours, and autograd through a sparse COO product a layer."""
     adjacency = normalized_adjacency(graph)
-    coo = adjacency.to_sparse_coo().coalesce()
+    user, item = torch.from_numpy(graph.user), torch.from_numpy(graph.item) + graph.num_users
+    value, size = adjacency.to_users.values(), graph.num_users + graph.num_items
+    indices = torch.stack([torch.cat([user, item]), torch.cat([item, user])])
+    coo = torch.sparse_coo_tensor(indices, value.repeat(2), (size, size)).coalesce()
 
     def plain(embedding, batch):
         layers = [embedding]

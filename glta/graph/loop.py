@@ -15,7 +15,15 @@ from glta.data.interactions import Interactions
 from glta.graph.losses import Batch, batch_loss
 from glta.graph.sampling import sample_epoch
 from glta.params import Training
-from glta.training import Checkpoint, Diverged, EarlyStopping, epoch_rng, optimizer_tensors, restore_optimizer
+from glta.training import (
+    Checkpoint,
+    Diverged,
+    EarlyStopping,
+    epoch_rng,
+    keep_freed_memory,
+    optimizer_tensors,
+    restore_optimizer,
+)
 
 Evaluate = Callable[[np.ndarray, np.ndarray], float]
 """Maps the embeddings that score, users (U, D) and items (I, D), to the validation metric; higher is better."""
@@ -74,6 +82,7 @@ def train_ranker(
     Raises Diverged when the loss is no longer finite.
     """
     params = model.params
+    keep_freed_memory()
     # fused: one pass over weights and moments instead of five
     optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate, fused=True)
     device = next(model.parameters()).device

@@ -10,7 +10,7 @@ from glta.data.interactions import Interactions
 from glta.graph.encoders import initial_embedding
 from glta.graph.lightgcn import LightGCN, train
 from glta.graph.losses import batch_loss, bpr_loss
-from glta.graph.propagation import normalized_adjacency, propagate
+from glta.graph.propagation import Adjacency, normalized_adjacency, propagate
 from glta.graph.sampling import sample_epoch, sample_negatives
 from glta.params import Pretrain
 from glta.validation import validation_ndcg
@@ -36,6 +36,11 @@ def dense_adjacency(graph: Interactions) -> torch.Tensor:
     return scale[:, None] * adjacency * scale
 
 
+def whole(adjacency: Adjacency) -> torch.Tensor:
+    """Put the two blocks of an adjacency together, (N, N)."""
+    return adjacency @ torch.eye(sum(adjacency.to_users.shape))
+
+
 def plain_propagation(adjacency: torch.Tensor, embedding: torch.Tensor, num_layers: int) -> torch.Tensor:
     """The mean over layers, layer by layer, left to autograd."""
     layers = [embedding]
@@ -51,8 +56,8 @@ def graph() -> Interactions:
 
 def test_adjacency_is_the_definition(graph):
     adjacency = normalized_adjacency(graph)
-    assert adjacency.layout == torch.sparse_csr
-    torch.testing.assert_close(adjacency.to_dense().double(), dense_adjacency(graph), atol=1e-6, rtol=0)
+    assert all(block.layout == torch.sparse_csr for block in adjacency)
+    torch.testing.assert_close(whole(adjacency).double(), dense_adjacency(graph), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("form", ["dense", "coo"])
@@ -86,6 +91,17 @@ def test_propagated_embeddings_equal_torch_geometric(graph):
     users, items = start.split([graph.num_users, graph.num_items])
     ours = np.concatenate(LightGCN(users.numpy(), items.numpy(), 3).propagated(graph))
     np.testing.assert_allclose(ours, expected.numpy(), atol=1e-6)
+
+
+def test_propagation_does_not_depend_on_the_number_of_threads():
+    graph = random_graph(400, 300)
+    start, results = initial_embedding(700, SMALL, 0), []
+    threads = torch.get_num_threads()
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        results.append(propagate(normalized_adjacency(graph), start, 3))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(results[0], other) for other in results[1:])
 
 
 def test_nodes_without_edges_keep_a_share_of_layer_0(graph):
