@@ -37,14 +37,14 @@ def sync(
     from ruamel.yaml import YAML, YAMLError
 
     from glta.files import write_whole
-    from glta.params import SECTIONS, Params, check_params, load_params, render_params
+    from glta.params import Params, check_params, load_params, render_params, whole_overrides
 
     old = file.read_text(encoding="utf-8") if file.exists() else ""
     try:
         data = YAML(typ="safe").load(old) or Params().model_dump()
         overrides = dict(data.get("overrides") or {})
         for dataset in data.get("datasets") or []:  # what a stage depends on must be there, also when it is empty
-            overrides[dataset] = {section: {} for section in SECTIONS} | (overrides.get(dataset) or {})
+            overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
         data |= {"overrides": overrides}
     except (YAMLError, AttributeError, TypeError, ValueError):  # not of this form: let the check say how
         load_params(file)

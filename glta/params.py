@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -498,8 +499,10 @@ def _cross_checks(p: Params):
     for name in p.datasets:
         if name not in known:
             yield f"datasets: unknown dataset {name}{_nearest(name, known)}"
-        elif set(p.overrides.get(name, {})) != set(SECTIONS):
-            yield f"overrides.{name}: needs an entry for each section, also when empty; `glta params sync` adds them"
+        elif missing := whole_overrides({}).keys() - (own := p.overrides.get(name, {})).keys():
+            yield f"overrides.{name}: has no {_named(missing, SECTIONS)}; every section needs an entry, {SYNC}"
+        elif missing := _fields(Settings).keys() - own["settings"].keys():
+            yield f"overrides.{name}.settings: has no {_named(missing, _fields(Settings))}; every method needs an entry, {SYNC}"
     for name in p.baselines:
         if name not in METHODS or name in TRAINED_ELSEWHERE:
             yield f"baselines: unknown method {name}{_nearest(name, set(METHODS) - set(TRAINED_ELSEWHERE))}"
@@ -527,6 +530,24 @@ def _dataset_checks(p: Params, name: str):
     if not cutoff.isdigit() or int(cutoff) not in p.evaluate.cutoffs or metric not in METRICS:
         valid = [f"{m}@{k}" for k in p.evaluate.cutoffs for m in METRICS]
         yield f"report.metric = {p.report.metric}: unknown metric{_nearest(p.report.metric, valid)}"
+
+
+SYNC = "also an empty one; `glta params sync` adds them"
+
+
+def _named(keys: Collection[str], order: Iterable[str]) -> str:
+    """Name at most three keys, in their order."""
+    found = [key for key in order if key in keys]
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def whole_overrides(given: dict[str, Any]) -> dict[str, Any]:
+    """Complete a dataset's overrides: an entry for each section, and within `settings` for each method.
+
+    A stage may depend on any of them, and DVC cannot tell a missing entry from a removed one.
+    """
+    methods = {name: {} for name in _fields(Settings)}
+    return {section: {} for section in SECTIONS} | given | {"settings": methods | given.get("settings", {})}
 
 
 METRICS = ("precision", "recall", "ndcg", "mrr", "map", "hit_rate")
@@ -575,10 +596,9 @@ def render_params(params: Params) -> str:
                 lines += [f"    {k}: {_flow(v)}" for k, v in entry.model_dump(exclude_defaults=True).items()]
         elif name == "overrides":
             lines += ["", f"# {field.description}", "overrides:"]
-            for dataset in dict.fromkeys([*params.datasets, *params.tables, *value]):
+            for dataset in dict.fromkeys([*value, *params.datasets, *params.tables]):
                 lines += [f"  {dataset}:"]
-                given = value.get(dataset, {})
-                lines += [f"    {s}: {_flow(given.get(s, {}))}" for s in SECTIONS]
+                lines += [f"    {s}: {_flow(v)}" for s, v in whole_overrides(value.get(dataset, {})).items()]
         else:
             lines += [f"{name}: {_flow(value)}  # {_comment(field)}"]
     return "\n".join(lines) + "\n"
@@ -597,9 +617,9 @@ def override(text: str, dataset: str, values: dict[str, Any]) -> str:
     yaml.width, yaml.preserve_quotes = 10_000, True
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
     data = yaml.load(text)
+    given = data["overrides"][dataset]
     for section, inner in nested(values).items():
-        given = data["overrides"][dataset]
-        merged = _merged(given[section], inner)
+        merged = whole_overrides(_merged({section: given[section]}, {section: inner}))[section]
         # read back from one line: the file then has the form that `glta params sync` writes, numbers too
         given[section] = yaml.load(_flow(merged))
     out = io.StringIO()

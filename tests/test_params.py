@@ -5,22 +5,33 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
-from glta.params import SECTIONS, Params, ParamsError, check_params, load_params, override, render_params
+from glta.params import (
+    SECTIONS,
+    Params,
+    ParamsError,
+    Settings,
+    check_params,
+    load_params,
+    override,
+    render_params,
+    whole_overrides,
+)
 
 COMMITTED = Path(__file__).parents[1] / "params.yaml"
 
 
 def defaults(**changes) -> dict:
     """A whole, valid mapping, with some sections or entries changed."""
-    whole = Params().model_dump() | {"overrides": {"sample": {section: {} for section in SECTIONS}}}
+    whole = Params().model_dump() | {"overrides": {"sample": whole_overrides({})}}
     for key, value in changes.items():
         whole[key] = whole[key] | value if isinstance(whole[key], dict) else value
     return whole
 
 
 def overridden(**sections) -> dict:
-    return {"overrides": {"sample": {section: {} for section in SECTIONS} | sections}}
+    return {"overrides": {"sample": whole_overrides(sections)}}
 
 
 def mistake(**changes) -> str:
@@ -106,9 +117,14 @@ def test_duplicate_entries_are_refused(key):
 
 def test_missing_override_entry_names_the_command_that_adds_it():
     whole = defaults()
-    del whole["overrides"]["sample"]["fit"]
-    with pytest.raises(ParamsError, match=r"overrides\.sample: needs .*glta params sync"):
+    del whole["overrides"]["sample"]["settings"]["hccf"]
+    with pytest.raises(ParamsError, match=r"overrides\.sample\.settings: has no hccf; .*glta params sync"):
         check_params(whole)
+    del whole["overrides"]["sample"]["fit"]
+    with pytest.raises(ParamsError, match=r"overrides\.sample: has no fit; .*glta params sync"):
+        check_params(whole)
+    with pytest.raises(ParamsError, match=r"overrides\.ml-1m: has no prepare, profile, language and 8 more; "):
+        check_params(defaults() | {"datasets": ["ml-1m"]})
 
 
 def test_overrides_hold_for_one_dataset_only():
@@ -247,11 +263,21 @@ def test_override_changes_one_line_and_keeps_what_people_wrote():
     values = {"settings.ease.l2": 1.5e-7, "settings.item-knn.neighbours": 7, "pretrain.l2": 0.00123}
     own = text.replace("seeds: [0]", "# our seeds\nseeds: [0]   # one is enough")
     changed = override(own, "sample", values)
-    assert set(own.splitlines()) - set(changed.splitlines()) <= {"    settings: {}", "    pretrain: {}"}
+    lost = [old for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new]
+    assert [line.partition(":")[0] for line in lost] == ["    pretrain", "    settings"]
     assert "# our seeds\nseeds: [0]   # one is enough" in changed
-    assert "    settings: {ease: {l2: 1.5e-7}, item-knn: {neighbours: 7}}\n" in changed
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 1.5e-7}, glta-plus: {}, " in changed
     again = override(changed, "sample", {"settings.ease.l2": 3.0})
-    assert "    settings: {ease: {l2: 3.0}, item-knn: {neighbours: 7}}\n" in again
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 3.0}, glta-plus: {}, " in again
+
+
+def test_override_completes_the_settings_of_a_dataset():
+    """Of one that is not named under `datasets`, which check_params leaves alone."""
+    text = COMMITTED.read_text(encoding="utf-8") + "  ml-1m: {settings: {ease: {l2: 2.0}}}\n"
+    changed = override(text, "ml-1m", {"settings.ease.max_items": 5})
+    found = YAML(typ="safe").load(changed)["overrides"]["ml-1m"]["settings"]
+    assert list(found) == list(Settings().model_dump())
+    assert found["ease"] == {"l2": 2.0, "max_items": 5}
 
 
 def test_override_writes_what_sync_would(tmp_path):

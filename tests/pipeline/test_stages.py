@@ -13,7 +13,7 @@ import pytest
 
 from glta.data import sample
 from glta.methods.arrays import load_arrays
-from glta.params import SECTIONS, Params, check_params, render_params
+from glta.params import Params, check_params, render_params, whole_overrides
 from pipeline import align_items, align_users, download, evaluate, fit, prepare, pretrain, profile, recommend, report
 from tests.tiny import WRITERS
 
@@ -28,7 +28,7 @@ SMALL = {
     "align_users": {"epochs": 1, "context_items": 4, "read_outs": 2, "tag_tokens": 4, "interest_tokens": 4},
     "recommend": {"k": 20},
     "report": {"resamples": 200},
-    "overrides": {"books": {section: {} for section in SECTIONS} | {"fit": {"weight_steps": 5}}},
+    "overrides": {"books": whole_overrides({"fit": {"weight_steps": 5}})},
 }
 
 
