@@ -88,6 +88,15 @@ def methods() -> None:
         typer.echo(f"{name:20} {entry.title}")
 
 
+@app.command()
+def ablations() -> None:
+    """List the ablations of GLTA, and what each of them changes."""
+    from glta.ablations import ABLATIONS, ablation_text
+
+    for name in ABLATIONS:
+        typer.echo(f"{name:36} {ablation_text(name)}")
+
+
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 

@@ -388,6 +388,7 @@ class Params(Section):
         ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"],
         description="methods made by the stage `fit`, all of `glta methods` but glta",
     )
+    ablations: list[Name] = Field([], description="ablations of glta, made by the stage `ablate`: names of `glta ablations`")
     mirror: str = Field(
         "", description="folder or http address to download from (as <mirror>/<dataset>/<file>); also GLTA_MIRROR"
     )
@@ -485,11 +486,12 @@ def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
 
 def _cross_checks(p: Params):
     """Yield what no single field can see."""
+    from glta.ablations import ABLATIONS
     from glta.data.registry import REGISTRY
     from glta.methods.registry import METHODS, TRAINED_ELSEWHERE
 
     known = {*REGISTRY, *p.tables}
-    for key in ("datasets", "seeds", "methods", "baselines"):
+    for key in ("datasets", "seeds", "methods", "baselines", "ablations"):
         values = getattr(p, key)
         if len(set(values)) < len(values):
             yield f"{key} = {values}: names an entry twice"
@@ -506,22 +508,30 @@ def _cross_checks(p: Params):
     for name in p.baselines:
         if name not in METHODS or name in TRAINED_ELSEWHERE:
             yield f"baselines: unknown method {name}{_nearest(name, set(METHODS) - set(TRAINED_ELSEWHERE))}"
+    for name in p.ablations:
+        if name not in ABLATIONS:
+            yield f"ablations: unknown ablation {name}{_nearest(name, ABLATIONS)}"
     for name in p.methods:
-        if name not in METHODS:
-            yield f"methods: unknown method {name}{_nearest(name, METHODS)}"
-        elif name not in TRAINED_ELSEWHERE and name not in p.baselines:
-            yield f"methods: {name} is not made by any stage; add it to baselines"
+        if name not in METHODS and name not in ABLATIONS:
+            yield f"methods: unknown method {name}{_nearest(name, [*METHODS, *ABLATIONS])}"
+        elif name not in {*TRAINED_ELSEWHERE, *p.baselines, *p.ablations}:
+            yield f"methods: {name} is not made by any stage; add it to {'ablations' if name in ABLATIONS else 'baselines'}"
     if p.report.reference not in p.methods:
         yield f"report.reference = {p.report.reference}: must be one of methods {p.methods}"
 
 
 def _dataset_checks(p: Params, name: str):
     """Yield what must hold once a dataset's overrides are in place."""
+    from glta.ablations import ablated, ablation_text
+
     where = f"(dataset {name}) "
     if p.prepare.valid_share + p.prepare.test_share >= 1:
         yield f"prepare.valid_share + prepare.test_share = {p.prepare.valid_share + p.prepare.test_share} {where}: must be < 1"
     if p.recommend.k < max(p.evaluate.cutoffs):
         yield f"recommend.k = {p.recommend.k} {where}: must be >= the largest of evaluate.cutoffs, {max(p.evaluate.cutoffs)}"
+    for ablation in p.ablations:
+        if ablated(p, ablation) == p:
+            yield f"ablations: {ablation} {where}: would be glta itself, which has {ablation_text(ablation)} already"
     if p.profile.provider == "language_model" and not p.profile.generator:
         yield f'profile.generator = "" {where}: provider language_model needs a hub id or folder'
     if p.profile.provider == "endpoint" and not (p.profile.endpoint and p.profile.endpoint_model):
