@@ -59,6 +59,29 @@ def sync(
         typer.echo(f"{file}: written")
 
 
+@params_app.command("use")
+def use(
+    experiment: Annotated[Path, typer.Argument(help="a file of some parameters, as in experiments/")],
+    file: File = Path("params.yaml"),
+) -> None:
+    """Put an experiment's values into params.yaml; all else stays, what was tuned too."""
+    from ruamel.yaml import YAML
+
+    from glta import params
+    from glta.files import write_whole
+
+    values = params.read_mapping(experiment, "experiments/ has some")
+    with params.locked_params():
+        params.load_params(file)
+        old = file.read_text(encoding="utf-8")
+        new = params.use(old, values, str(experiment))
+        if new != old:
+            write_whole(file, new)
+    plain = YAML(typ="safe")
+    changes = params.changes(plain.load(old), plain.load(new))
+    typer.echo("\n".join(changes) or f"{file}: has all of this already")
+
+
 @app.command()
 def datasets(part: Annotated[str, typer.Argument(help="only names that contain this")] = "") -> None:
     """List the registered datasets, the presets of papers among them, and those of params.yaml's `tables`."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+import fcntl
+import io
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
 
 SECTIONS = (
     "prepare",
@@ -444,26 +450,28 @@ class ParamsError(ValueError):
 
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check a parameter file. Raises ParamsError, one line a mistake."""
+    return check_params(read_mapping(path, "`glta params sync` writes one with the defaults"), str(path))
+
+
+def read_mapping(path: Path | str, advice: str) -> dict[str, Any]:
+    """Read a YAML file of parameters, unchecked. Raises ParamsError, with the advice where there is no such file."""
     from ruamel.yaml import YAML, YAMLError
 
     path = Path(path)
     try:
         data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; `glta params sync` writes one with the defaults") from None
+        raise ParamsError(f"{path}: no such file; {advice}") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise ParamsError(f"{path}: must be a mapping of parameters; `glta params sync` writes one with the defaults")
-    return check_params(data, str(path))
+        raise ParamsError(f"{path}: must be a mapping of parameters; {advice}")
+    return data
 
 
 def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
     """Turn a plain mapping into Params, with every cross-check. Raises ParamsError."""
-    try:
-        params = Params.model_validate(data)
-    except ValidationError as error:
-        raise ParamsError("\n".join(_explain(source, e, Params) for e in error.errors())) from None
+    params = _typed(data, source)
     problems = [*_cross_checks(params)]
     for name, sections in params.overrides.items():
         for section, values in sections.items():
@@ -482,6 +490,13 @@ def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
     if problems:
         raise ParamsError("\n".join(f"{source} {p.strip()}" for p in dict.fromkeys(problems)))
     return params
+
+
+def _typed(data: dict[str, Any], source: str) -> Params:
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise ParamsError("\n".join(_explain(source, e, Params) for e in error.errors())) from None
 
 
 def _cross_checks(p: Params):
@@ -619,23 +634,93 @@ def override(text: str, dataset: str, values: dict[str, Any]) -> str:
 
     values: by dotted keys, e.g. "settings.ease.l2". Raises ParamsError when the result is no valid file.
     """
-    import io
-
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 10_000, True
-    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml = _round_trip()
     data = yaml.load(text)
     given = data["overrides"][dataset]
     for section, inner in nested(values).items():
         merged = whole_overrides(_merged({section: given[section]}, {section: inner}))[section]
         # read back from one line: the file then has the form that `glta params sync` writes, numbers too
         given[section] = yaml.load(_flow(merged))
+    return _dumped(yaml, data, "params.yaml")
+
+
+def use(text: str, experiment: dict[str, Any], source: str) -> str:
+    """Put an experiment's values into a parameter file's text and leave all else as it is, comments too.
+
+    experiment: some of the file's keys. Mappings are merged, so that what was tuned stays unless the very key is named;
+    all else takes the place of what was there. source: names the experiment in errors. Raises ParamsError.
+    """
+    from ruamel.yaml.comments import CommentedMap
+
+    yaml = _round_trip()
+    data = yaml.load(text)
+    params = _typed(_merged(data, experiment), source)
+
+    def fill(node: CommentedMap, values: dict[str, Any], indent: int) -> None:
+        for key, value in values.items():
+            old = node.get(key)
+            if isinstance(value, dict) and isinstance(old, CommentedMap):
+                if not old.fa.flow_style():
+                    fill(old, value, indent + 2)
+                    continue
+                value = _merged(old, value)
+            written = _flow(value)
+            node[key] = yaml.load(written)
+            if comment := node.ca.items.get(key, [None] * 3)[2]:
+                comment.column = indent + len(f"{key}: {written}") + 2
+
+    for key, names in (
+        ("tables", experiment.get("tables", {})),
+        ("overrides", params.overrides | dict.fromkeys(params.datasets)),
+    ):
+        if not data.get(key):
+            data[key] = CommentedMap()  # in block style, one entry a line
+        for place, name in enumerate(name for name in names if name not in data[key]):
+            # what follows a table in the file is a comment on the next section, and belongs to the last one
+            data[key].insert(place if key == "tables" else len(data[key]), name, CommentedMap())
+    missing = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
+    fill(data, experiment | {"overrides": _merged(missing, experiment.get("overrides", {}))}, 0)
+    return _dumped(yaml, data, source)
+
+
+def changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    """List what differs between two mappings, a line each: KEY: OLD -> NEW. An empty mapping is none."""
+    lines = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) or isinstance(after, dict):
+            lines += changes(before or {}, after or {}, f"{path}{key}.")
+        elif before != after:
+            lines.append(f"{path}{key}: {_flow(before) if key in old else 'not set'} -> {_flow(after)}")
+    return lines
+
+
+def _round_trip() -> YAML:
+    """Make a reader and writer of YAML that keeps comments, quotes and the form of numbers."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 10_000, True
+    yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    return yaml
+
+
+def _dumped(yaml: YAML, data: Any, source: str) -> str:
+    """Write what `_round_trip` has read. Raises ParamsError when it is no valid parameter file."""
     out = io.StringIO()
     yaml.dump(data, out)
-    check_params(YAML(typ="safe").load(out.getvalue()))
+    check_params(yaml.load(out.getvalue()), source)
     return out.getvalue()
+
+
+@contextmanager
+def locked_params() -> Iterator[None]:
+    """Hold params.yaml of this folder while it is read and written: two commands may end at once."""
+    path = Path(".pipe/params.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
 
 
 def _merged(old: dict, new: dict) -> dict:
