@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
 
 SECTIONS = (
     "prepare",
@@ -669,18 +670,29 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
             if comment := node.ca.items.get(key, [None] * 3)[2]:
                 comment.column = indent + len(f"{key}: {written}") + 2
 
-    for key, names in (
-        ("tables", experiment.get("tables", {})),
-        ("overrides", params.overrides | dict.fromkeys(params.datasets)),
-    ):
+    below = {}  # the comment above the next section, which hangs on the last entry of the one before
+    for key, names in {"tables": experiment.get("tables", {}), "overrides": [*params.overrides, *params.datasets]}.items():
         if not data.get(key):
             data[key] = CommentedMap()  # in block style, one entry a line
-        for place, name in enumerate(name for name in names if name not in data[key]):
-            # what follows a table in the file is a comment on the next section, and belongs to the last one
-            data[key].insert(place if key == "tables" else len(data[key]), name, CommentedMap())
+        else:
+            node, last = _last(data[key])
+            below[key] = node.ca.items.pop(last, None)
+        for name in names:
+            data[key].setdefault(name, CommentedMap())
     missing = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
     fill(data, experiment | {"overrides": _merged(missing, experiment.get("overrides", {}))}, 0)
+    for key, comment in below.items():
+        node, last = _last(data[key])
+        if comment:
+            node.ca.items[last] = comment
     return _dumped(yaml, data, source)
+
+
+def _last(node: CommentedMap) -> tuple[CommentedMap, str]:
+    """Find the innermost entry that a mapping in block style ends with."""
+    key = next(reversed(node))
+    inner = node[key]
+    return _last(inner) if isinstance(inner, dict) and inner and not inner.fa.flow_style() else (node, key)
 
 
 def changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
