@@ -64,6 +64,17 @@ def test_overrides_go_with_their_section(stage):
     assert {name for name in params if name.startswith("overrides.")} == expected
 
 
+def test_the_choice_of_methods_is_read_by_the_report_alone():
+    """Another entry of a list makes new stages, and must not make the others stale."""
+    chosen = {"datasets", "seeds", "methods", "baselines", "ablations"}
+    assert [stage for stage in STAGES if chosen & set(STAGES[stage].get("params", []))] == ["report"]
+
+
+def test_baselines_do_not_depend_on_the_alignment():
+    deps = " ".join(STAGES["fit"]["deps"])
+    assert "align" not in deps and "models/" not in deps and "ablat" not in deps
+
+
 def test_folders_are_declared_as_folders():
     """Snakemake must know before the first run what is a directory."""
     for stage, definition in STAGES.items():
