@@ -27,7 +27,7 @@ test-slow: $(READY)
 
 # what docs/engines.md promises: both engines agree after 200 random changes, nothing is lost by a kill, every number has its run
 test-engines: $(READY)
-	GLTA_AGREEMENT=20x10 $(BIN)/pytest -m engines -n 3 --dist loadgroup --durations 10
+	GLTA_AGREEMENT=20x10 $(BIN)/pytest -m engines -n 2 --dist loadgroup --durations 10
 
 ui: $(READY)
 	$(BIN)/glta ui
