@@ -657,11 +657,16 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
     data = yaml.load(text)
     params = _typed(_merged(data, experiment), source)
 
+    def block() -> CommentedMap:
+        made = CommentedMap()
+        made.fa.set_block_style()
+        return made
+
     def fill(node: CommentedMap, values: dict[str, Any], indent: int) -> None:
         for key, value in values.items():
             old = node.get(key)
             if isinstance(value, dict) and isinstance(old, CommentedMap):
-                if not old.fa.flow_style():
+                if old.fa.flow_style() is False:  # one entry a line; an empty one may still become either
                     fill(old, value, indent + 2)
                     continue
                 value = _merged(old, value)
@@ -673,12 +678,12 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
     below = {}  # the comment above the next section, which hangs on the last entry of the one before
     for key, names in {"tables": experiment.get("tables", {}), "overrides": [*params.overrides, *params.datasets]}.items():
         if not data.get(key):
-            data[key] = CommentedMap()  # in block style, one entry a line
+            data[key] = block()
         else:
             node, last = _last(data[key])
             below[key] = node.ca.items.pop(last, None)
         for name in names:
-            data[key].setdefault(name, CommentedMap())
+            data[key].setdefault(name, block())
     missing = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
     fill(data, experiment | {"overrides": _merged(missing, experiment.get("overrides", {}))}, 0)
     for key, comment in below.items():
@@ -692,7 +697,7 @@ def _last(node: CommentedMap) -> tuple[CommentedMap, str]:
     """Find the innermost entry that a mapping in block style ends with."""
     key = next(reversed(node))
     inner = node[key]
-    return _last(inner) if isinstance(inner, dict) and inner and not inner.fa.flow_style() else (node, key)
+    return _last(inner) if isinstance(inner, dict) and inner and inner.fa.flow_style() is False else (node, key)
 
 
 def changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:

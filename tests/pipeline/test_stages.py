@@ -199,6 +199,23 @@ def test_an_ablation_redoes_what_its_change_reaches(runs):
     assert json.loads((words / "model.json").read_text())["ablation"] == {"align_users.tag_tokens": 0}
 
 
+def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monkeypatch):
+    def unwanted(*_):
+        raise AssertionError("computed again")
+
+    def again(method: str) -> dict[str, bytes]:
+        ablate.main(small_params().for_dataset("books"), "books", 0, method)
+        return contents(Path("data/books/0/models", method))
+
+    kept = {method: contents(Path("data/books/0/models", method)) for method in ABLATED}
+    monkeypatch.setattr(ablate, "run_item_stage", unwanted)
+    assert again("glta-without-profile") == kept["glta-without-profile"]
+    monkeypatch.setattr(ablate, "run_user_stage", unwanted)
+    assert again("glta-one-per-position") == kept["glta-one-per-position"]
+    with pytest.raises(AssertionError, match="computed again"):
+        again("glta-tied-head")
+
+
 def test_a_mode_ablation_makes_other_lists_of_the_same_model(runs):
     lists = {m: pl.read_parquet(f"data/books/0/recommend/{m}/test.parquet") for m in ("glta", "glta-one-per-position")}
     first, second = (frame.filter(pl.col("rank") == 1)["item"].to_list() for frame in lists.values())
