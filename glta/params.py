@@ -570,7 +570,7 @@ def _named(keys: Collection[str], order: Iterable[str]) -> str:
 def whole_overrides(given: dict[str, Any]) -> dict[str, Any]:
     """Complete a dataset's overrides: an entry for each section, and within `settings` for each method.
 
-    A stage may depend on any of them, and DVC cannot tell a missing entry from a removed one.
+    A stage depends on each of them, and DVC cannot follow an entry that is missing.
     """
     methods = {name: {} for name in _fields(Settings)}
     return {section: {} for section in SECTIONS} | given | {"settings": methods | given.get("settings", {})}
