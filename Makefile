@@ -4,11 +4,16 @@ CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow test-engines ui lint lock pull push clean
+.PHONY: run table ablations test test-slow test-engines ui lint lock pull push clean
 
 run: $(READY)
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
+
+# an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
+table ablations: $(READY)
+	$(BIN)/glta params use experiments/$@.yaml
+	$(BIN)/snakemake --cores $(CORES)
 
 test: $(READY)
 	$(BIN)/ruff check .

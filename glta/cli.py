@@ -37,14 +37,14 @@ def sync(
     from ruamel.yaml import YAML, YAMLError
 
     from glta.files import write_whole
-    from glta.params import SECTIONS, Params, check_params, load_params, render_params
+    from glta.params import Params, check_params, load_params, render_params, whole_overrides
 
     old = file.read_text(encoding="utf-8") if file.exists() else ""
     try:
         data = YAML(typ="safe").load(old) or Params().model_dump()
         overrides = dict(data.get("overrides") or {})
         for dataset in data.get("datasets") or []:  # what a stage depends on must be there, also when it is empty
-            overrides[dataset] = {section: {} for section in SECTIONS} | (overrides.get(dataset) or {})
+            overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
         data |= {"overrides": overrides}
     except (YAMLError, AttributeError, TypeError, ValueError):  # not of this form: let the check say how
         load_params(file)
@@ -57,6 +57,29 @@ def sync(
     if new != old:
         write_whole(file, new)
         typer.echo(f"{file}: written")
+
+
+@params_app.command("use")
+def use(
+    experiment: Annotated[Path, typer.Argument(help="a file of some parameters, as in experiments/")],
+    file: File = Path("params.yaml"),
+) -> None:
+    """Put an experiment's values into params.yaml; all else stays, what was tuned too."""
+    from ruamel.yaml import YAML
+
+    from glta import params
+    from glta.files import write_whole
+
+    values = params.read_mapping(experiment, "experiments/ has some")
+    with params.locked_params():
+        params.load_params(file)
+        old = file.read_text(encoding="utf-8")
+        new = params.use(old, values, str(experiment))
+        if new != old:
+            write_whole(file, new)
+    plain = YAML(typ="safe")
+    changes = params.changes(plain.load(old), plain.load(new))
+    typer.echo("\n".join(changes) or f"{file}: has all of this already")
 
 
 @app.command()
@@ -86,6 +109,15 @@ def methods() -> None:
 
     for name, entry in METHODS.items():
         typer.echo(f"{name:20} {entry.title}")
+
+
+@app.command()
+def ablations() -> None:
+    """List the ablations of GLTA, and what each of them changes."""
+    from glta.ablations import ABLATIONS, ablation_text
+
+    for name in ABLATIONS:
+        typer.echo(f"{name:36} {ablation_text(name)}")
 
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]

@@ -3,8 +3,9 @@
 # n items of a prompt, I items, D graph width, H language width
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,11 +15,34 @@ from glta.align.aligner import Aligner, Nodes, projector
 from glta.align.heads import FreeHead, Space, TiedHead, matched
 from glta.align.loop import fit, read_states
 from glta.align.prompts import Templates, equal_length_batches
+from glta.files import read_json, write_json
 from glta.models.language import Language
 from glta.params import Align, AlignItems
-from glta.training import epoch_rng
+from glta.training import epoch_rng, load_tensors, save_tensors
 
 VALIDATION, START = 2**31 - 1, 2**31 - 2  # "epochs" that training never reaches, for prompts of other uses
+
+
+class ItemStage(NamedTuple):
+    """Hold what stage 2 has learnt.
+
+    tensors: of the aligner. enabled: whether the item projector was trained. history: one record an epoch.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    enabled: bool
+    history: list[dict]
+
+    def save(self, folder: Path) -> None:
+        """Write the folder of the stage `align_items`."""
+        save_tensors(folder / "model.safetensors", self.tensors, {"enabled": self.enabled})
+        write_json(folder / "history.json", self.history)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        tensors, about = load_tensors(folder / "model.safetensors")
+        return cls(tensors, about["enabled"], read_json(folder / "history.json"))
 
 
 def new_aligner(language: Language, nodes: Nodes, shared: Align, seed: int) -> Aligner:

@@ -27,8 +27,16 @@ class GLTA(Method):
     prompt, so that autoregressive lists (and later reading) can be made with the language model named in model.json.
     """
 
-    def __init__(self, states_UKH: np.ndarray, weight_IH: np.ndarray, bias_I: np.ndarray, folder: Path | None = None):
-        self.states, self.weight, self.bias, self.folder = states_UKH, weight_IH, bias_I, folder
+    def __init__(
+        self,
+        states_UKH: np.ndarray,
+        weight_IH: np.ndarray,
+        bias_I: np.ndarray,
+        folder: Path | None = None,
+        mode: str | None = None,
+    ):
+        """folder: where `load` found it. mode: how its lists are made, whatever `recommend` is asked for; None: as asked."""
+        self.states, self.weight, self.bias, self.folder, self.mode = states_UKH, weight_IH, bias_I, folder, mode
 
     @classmethod
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
@@ -47,6 +55,7 @@ class GLTA(Method):
         one_per_position: read-out t gives item t, greedily without repeats; after the last read-out the first one's order
         goes on. autoregressive: each item is fed back as an item token and the prompt is read again, k times.
         """
+        mode = self.mode or mode
         if mode == "first_logit":
             return super().recommend(users, k, exclude, mode)
         users = known_users(users, len(self.states))
@@ -97,13 +106,13 @@ class GLTA(Method):
     def save(self, folder: Path) -> None:
         """Write states and head. The aligner is written beside it by `save_aligner`."""
         arrays = {"states": self.states, "weight": self.weight, "bias": self.bias}
-        save_arrays(Path(folder) / "model.safetensors", arrays)
+        save_arrays(Path(folder) / "model.safetensors", arrays, {"mode": self.mode} if self.mode else None)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read states and head."""
-        arrays, _ = load_arrays(Path(folder) / "model.safetensors")
-        return cls(arrays["states"], arrays["weight"], arrays["bias"], Path(folder))
+        arrays, meta = load_arrays(Path(folder) / "model.safetensors")
+        return cls(arrays["states"], arrays["weight"], arrays["bias"], Path(folder), meta.get("mode"))
 
 
 def save_aligner(folder: Path, aligner: Aligner, prompts: list[Prompt], nodes, params: Params, extra: dict) -> None:

@@ -210,6 +210,32 @@ def test_without_the_reference_nothing_is_tested(world):
     assert "Is the difference real?" not in page
 
 
+def test_ablations_have_a_table_of_their_own(world, report):
+    """Each against GLTA, whatever the reference is, and corrected over themselves alone."""
+    assert ">Ablations<" not in report.html
+    params, cells, _ = world
+    of = cells["sample"]
+    cells = {"ease": of["ease"], "glta": of["glta"], "glta-tied-head": of["glta"], "glta-without-profile": of["text-knn"]}
+    options = params.report.model_copy(update={"reference": "ease"})
+    changed = {"datasets": ["sample"], "methods": list(cells), "ablations": list(cells)[2:], "report": options}
+    params = params.model_copy(update=changed)
+    a = Analysis("sample", params, cells)
+    same, worse = a.ablation_tests.values()
+    assert (same.values.difference, same.corrected_p) == (0, 1)
+    assert worse.values.difference == pytest.approx(a.mean("glta", "ndcg@20") - a.mean("glta-without-profile", "ndcg@20"))
+    assert worse.values.p <= worse.corrected_p == 2 * worse.values.p < 0.05
+    made = render(params, {"sample": cells})
+    Page(made.html)
+    assert ">Ablations<" in made.html
+    assert "<code>align_users.tag_tokens = 0</code>" in made.html
+    assert f">{signed(worse.values.difference)}<" in made.html
+    assert "</span>GLTA without profile</th>" in made.html
+    shown = made.metrics["sample"]["glta-without-profile"]["0"]["ndcg@20"]
+    assert shown == of["text-knn"][0].metrics["ndcg@20"]
+    without_glta = render(params, {"sample": {m: s for m, s in cells.items() if m != "glta"}})
+    assert ">Ablations<" not in without_glta.html
+
+
 @pytest.mark.parametrize(
     ("reference", "kind", "words"),
     [
