@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,17 @@ class LightGCN:
         with torch.inference_mode():
             hidden = propagate(normalized_adjacency(graph), layer0, self.num_layers).numpy()
         return hidden[: graph.num_users], hidden[graph.num_users :]
+
+    def messages(self, graph: Interactions) -> np.ndarray:
+        """Tell what a user receives from an item: (I, D), m_i = sum_{l<L} (A^l E)_i / ((L + 1) sqrt(users of i)).
+
+        A user's propagated embedding is E_u / (L + 1) + sum over their n items of m_i / sqrt(n).
+        """
+        if not self.num_layers:
+            return np.zeros_like(self.item)
+        below = replace(self, num_layers=self.num_layers - 1).propagated(graph)[1]
+        scale = self.num_layers / (self.num_layers + 1) / np.sqrt(np.maximum(graph.item_degree, 1))
+        return (below * scale[:, None]).astype(np.float32)
 
     @classmethod
     def load(cls, folder: Path) -> LightGCN:
