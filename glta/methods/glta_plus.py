@@ -64,6 +64,30 @@ def told_by_text(
     return scaled - weights_II @ scaled
 
 
+def as_if_new(
+    weights_II: np.ndarray, diagonal_I: np.ndarray, text_IW: np.ndarray, items_N: np.ndarray, text_weight: float
+) -> np.ndarray:
+    """Solve for the columns that items with users would have without them, each alone: (I, N) float32.
+
+    Taking item j out of the regressors makes P v into P v - P_j (P v)_j / P_jj, and P_j / P_jj is 1 - B_j.
+    """
+    told, place = told_by_text(weights_II, diagonal_I, text_IW, text_IW[items_N], text_weight), np.arange(len(items_N))
+    told += weights_II[:, items_N] * told[items_N, place]
+    told[items_N, place] = 0
+    return told
+
+
+def gain_of(known_BN: np.ndarray, as_new_BN: np.ndarray) -> float:
+    """Divide the mean spread of people's scores of known items by that of the same items as if new; 1 where they say nothing."""
+    spread = float(as_new_BN.std(1).mean())
+    return float(known_BN.std(1).mean()) / spread if spread > 0 else 1.0
+
+
+def evenly(among: np.ndarray, limit: int = 1000) -> np.ndarray:
+    """Take at most `limit` entries, evenly spaced."""
+    return among[np.arange(limit) * among.size // limit] if among.size > limit else among
+
+
 def simplex(steps: int) -> np.ndarray:
     """List all (matched, graph, text) weights that add up to 1, in `steps` equal parts from 0 to 1. Returns (S, 3)."""
     parts = steps - 1
@@ -77,8 +101,10 @@ class GLTAPlus(Method):
 
     matched: the user's items through `token_map`; graph: LightGCN; text: text-kNN. Users without a node are placed by their
     items alone. Items without training users are told by their text: in the map by `told_by_text`, in the graph by an
-    embedding that the same column makes of the others'. history (U, I): training pairs. weights (I, I), diagonal (I,): see
-    `token_map`. text_weight: as there. mix (3,): weights of (matched, graph, text), best on validation NDCG@20. The map is that of EASE (Steck, WWW 2019, eq. 8) with item
+    embedding that the same column makes of the others'. Both are times a gain, the same for all of them: what text alone
+    tells varies less than what users tell, and without it no new item would ever be in a list. history (U, I): training pairs. weights (I, I), diagonal (I,): see
+    `token_map`. text_weight: as there. gains: of
+    matched and graph, the ratio of spreads of known items and of the same items as if new. mix (3,): weights of (matched, graph, text), best on validation NDCG@20. The map is that of EASE (Steck, WWW 2019, eq. 8) with item
     features as further rows (after Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information",
     RecSys 2020).
     """
@@ -87,6 +113,7 @@ class GLTAPlus(Method):
     weights: np.ndarray
     diagonal: np.ndarray
     text_weight: float
+    gains: tuple[float, float]
     graph: LightGCNMethod
     text: TextKNN
     mix: tuple[float, float, float]
@@ -101,18 +128,30 @@ class GLTAPlus(Method):
         history = history_matrix(inputs.prepared.train)
         graph, text = LightGCNMethod.fit(inputs, params, seed), TextKNN.fit(inputs, params, seed)
         weights, diagonal = token_map(history, text.item, own.l2, own.text_weight, own.user_power)
-        new = diagonal == 0
-        graph.item[new] = weights[:, new].T @ graph.item
-        model = cls(history, weights, diagonal, own.text_weight, graph, text, (1.0, 0.0, 0.0))
+        model = cls(history, weights, diagonal, own.text_weight, (1.0, 1.0), graph, text, (1.0, 0.0, 0.0)).calibrated()
         mixes = simplex(own.weight_steps)
 
         def candidates(users: np.ndarray) -> Iterator[np.ndarray]:
             evidences = model.evidences(users)
+            for scores in evidences:
+                scores[:, model.diagonal == 0] = -1e6  # new items: validation knows nothing for or against them
             return (mixed(evidences, mix) for mix in mixes)
 
         # equal lists may differ in the last bit of their sum, which must not choose among them
         values = validation_ndcgs(inputs.prepared, candidates).round(12)
         return replace(model, mix=tuple(mixes[np.argmax(values)].tolist()))
+
+    def calibrated(self) -> Self:
+        """Choose the gains, and put the items without training users in place. Changes arrays."""
+        shown, users = evenly(np.flatnonzero(self.diagonal)), evenly(np.arange(self.history.shape[0]))
+        told = as_if_new(self.weights, self.diagonal, self.text.item, shown, self.text_weight)
+        history, (user, item) = self.history[users], (self.graph.user[users], self.graph.item)
+        matched = gain_of(history @ self.weights[:, shown], history @ told)
+        graph = gain_of(user @ item[shown].T, user @ (told.T @ item).T)
+        new = self.diagonal == 0
+        item[new] = np.float32(graph) * self.weights[:, new].T @ item
+        self.weights[:, new] *= np.float32(matched)
+        return replace(self, gains=(matched, graph))
 
     def evidences(self, users: np.ndarray) -> list[np.ndarray]:
         """Score by each evidence alone, standardised: matched, graph, text, each (B, I) float32."""
@@ -134,16 +173,17 @@ class GLTAPlus(Method):
     def extended(self, text_JW: np.ndarray) -> Self:
         num, text = len(text_JW), self.text.extended(text_JW)
         told = told_by_text(self.weights, self.diagonal, self.text.item, text.item[-num:], self.text_weight)
+        matched_gain, graph_gain = self.gains
         users, size = self.history.shape[0], len(self.weights) + num
         graph = replace(
             self.graph,
-            item=np.concatenate([self.graph.item, told.T @ self.graph.item]),
+            item=np.concatenate([self.graph.item, np.float32(graph_gain) * told.T @ self.graph.item]),
             message=np.pad(self.graph.message, [(0, num), (0, 0)]),
         )
         return replace(
             self,
             history=csr_array((self.history.data, self.history.indices, self.history.indptr), shape=(users, size)),
-            weights=np.pad(np.concatenate([self.weights, told], axis=1), [(0, num), (0, 0)]),
+            weights=np.pad(np.concatenate([self.weights, np.float32(matched_gain) * told], axis=1), [(0, num), (0, 0)]),
             diagonal=np.pad(self.diagonal, (0, num)),
             graph=graph,
             text=text,
@@ -157,6 +197,7 @@ class GLTAPlus(Method):
         count = self.weights.size - len(self.weights) + self.graph.trainable_parameters + 2
         mix = dict(zip(("matched", "graph", "text"), self.mix, strict=True))
         about = {"method": "glta-plus", "trainable_parameters": count, "mix": mix, "text_weight": self.text_weight}
+        about["gains"] = dict(zip(("matched", "graph"), self.gains, strict=True))
         write_json(folder / "model.json", about)
 
     @classmethod
@@ -165,8 +206,9 @@ class GLTAPlus(Method):
         about = read_json(folder / "model.json")
         graph, text = LightGCNMethod(**part_of(arrays, "graph")), TextKNN(**part_of(arrays, "text"))
         mix = tuple(about["mix"][name] for name in ("matched", "graph", "text"))
+        gains = (about["gains"]["matched"], about["gains"]["graph"])
         history = sparse_from("history", arrays)
-        return cls(history, arrays["weights"], arrays["diagonal"], about["text_weight"], graph, text, mix)
+        return cls(history, arrays["weights"], arrays["diagonal"], about["text_weight"], gains, graph, text, mix)
 
 
 def mixed(evidences: list[np.ndarray], mix: np.ndarray | tuple[float, float, float]) -> np.ndarray:
