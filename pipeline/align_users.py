@@ -18,6 +18,7 @@ def main(params: Params, dataset: str, seed: int) -> None:
     found = run_user_stage(source, prepared, params, seed, tensors, about["enabled"], checkpoint_folder(), record_epoch)
     with whole_folder(source / "models" / "glta") as out:
         found.model.save(out)
+        found.newcomers.save(out)
         about = {"language_sha256": found.aligner.language.sha256, "item_alignment": about["enabled"]}
         save_aligner(out, found.aligner, found.prompts, found.nodes, params, about)
         histories = {"align_items": read_json(source / "align_items" / "history.json"), "align_users": found.history}

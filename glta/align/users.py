@@ -142,6 +142,8 @@ def align_users(
     def ndcg(states: torch.Tensor) -> float:
         with torch.inference_mode():
             weight, bias = (t.cpu() for t in aligner.head.factors(aligner.item_projector(serving.item)))
+        if aligner.known is not None:  # their rows are made afterwards
+            bias = bias.masked_fill(~aligner.known.cpu(), -torch.inf)
         return validation_ndcg(prepared, lambda users: states[users, 0] @ weight.T + bias)
 
     kept: dict[int, torch.Tensor] = {}  # epoch: states. Reading all users costs a third of an epoch: keep the best ones

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from glta.align.newcomers import Newcomers
+from glta.align.nodes import load_messages
 from glta.align.prompts import ITEM, READ_OUT, Prompt
 from glta.data.interactions import Interactions
 from glta.methods.glta import GLTA, load_aligner, save_aligner
-from glta.params import Language, Params
+from glta.params import Language, Params, Profile
 from glta.ranking import rank_all
+from glta.text.extractive import item_terms
+from glta.text.items import item_texts
 from tests.align.small import ITEMS, USERS, Small, write_pretrained
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS
+from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, block_states
 from tests.contracts import MethodContract
 from tests.tiny import WRITERS
 
@@ -27,9 +31,13 @@ def build(model, folder, prepared, **shared) -> GLTA:
         weight, bias = aligner.head.factors(aligner.item_projector(run.nodes.serving.item))
     out = folder / "model"
     out.mkdir()
-    made = GLTA(states.numpy(), weight.numpy(), bias.numpy(), out)
+    made = GLTA.of(states.numpy(), weight.numpy(), bias.numpy(), block_states(), run.known)
+    made.folder = out
     made.save(out)
-    params = Params(language=Language(model=str(model), precision="float32"), align=run.shared)
+    texts = item_texts(prepared.items, Profile())
+    messages = load_messages(folder / "pretrain", prepared, run.shared)
+    Newcomers(messages, (item_terms(texts, prepared.items), prepared.train), 6, 6).save(out)
+    params = Params(language=Language(model=str(model), precision="float32"), align=run.shared, align_users=users)
     save_aligner(out, aligner, run.prompts()[1], run.nodes.serving, params, {})
     return made
 
