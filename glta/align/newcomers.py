@@ -19,6 +19,7 @@ from glta.models.language import Language
 from glta.params import AlignUsers
 from glta.text.extractive import Terms, extract
 
+
 @dataclass(frozen=True)
 class Newcomers:
     """Build the prompts of people without a node. message (I, D): see `fold_in`.

@@ -11,8 +11,8 @@ import torch
 
 from glta.align.aligner import Aligner, Nodes
 from glta.align.items import new_aligner
-from glta.align.nodes import load_messages, load_nodes
 from glta.align.newcomers import Newcomers
+from glta.align.nodes import load_messages, load_nodes
 from glta.align.prompts import Prompt
 from glta.align.users import UserPrompts, align_users
 from glta.data.prepared import Prepared
@@ -24,7 +24,7 @@ from glta.text.extractive import item_terms
 
 
 class UserStage(NamedTuple):
-    """model: what ranks. aligner, prompts, nodes: what it was read from. newcomers: for others. history: one record an epoch."""
+    """model: what ranks. aligner, prompts, nodes: what it was read from. newcomers: for others. history: of epochs."""
 
     model: GLTA
     aligner: Aligner

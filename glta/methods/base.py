@@ -56,7 +56,9 @@ class Method(ABC):
         text_JW: the language model's pooled states, as the stage `profile` makes them. Scores of the other items stay as they
         are. Raises ValueError for a method that cannot tell an item without interactions.
         """
-        raise ValueError(f"{type(self).__name__} knows items by their interactions alone: it cannot take new ones by their text")
+        raise ValueError(
+            f"{type(self).__name__} knows items by their interactions alone: it cannot take new ones by their text"
+        )
 
     def recommend(self, users: np.ndarray, k: int, exclude: Interactions, mode: str) -> tuple[np.ndarray, np.ndarray]:
         """Make lists for users (B,): items and scores, each (B, k), best first; -1 and -inf where no item is left.

@@ -39,7 +39,7 @@ class GLTA(Method):
     def of(
         cls, states_UKH: np.ndarray, weight_IH: np.ndarray, bias_I: np.ndarray, text_IW: np.ndarray, known_I: np.ndarray
     ) -> Self:
-        """Make the method from a trained head, whose rows of items without training users (not known_I) come from their text."""
+        """Make the method from a trained head; rows of items without training users (not known_I) come from their text."""
         shown = states_UKH[:: -(-len(states_UKH) // 1000), 0]
         text = distilled(text_IW[known_I], weight_IH[known_I], bias_I[known_I], shown)
         weight_IH, bias_I = weight_IH.copy(), bias_I.copy()

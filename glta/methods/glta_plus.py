@@ -78,7 +78,7 @@ def as_if_new(
 
 
 def gain_of(known_BN: np.ndarray, as_new_BN: np.ndarray) -> float:
-    """Divide the mean spread of people's scores of known items by that of the same items as if new; 1 where they say nothing."""
+    """Divide the mean spread of people's scores of known items by that of the same items as if new; 1 if they say nothing."""
     spread = float(as_new_BN.std(1).mean())
     return float(known_BN.std(1).mean()) / spread if spread > 0 else 1.0
 
@@ -97,16 +97,17 @@ def simplex(steps: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class GLTAPlus(Method):
-    """Score by a weighted sum of three evidences, each standardised per user over the catalogue.
+    """Score by a weighted sum of three evidences, each standardised per user over the items with training users.
 
     matched: the user's items through `token_map`; graph: LightGCN; text: text-kNN. Users without a node are placed by their
-    items alone. Items without training users are told by their text: in the map by `told_by_text`, in the graph by an
-    embedding that the same column makes of the others'. Both are times a gain, the same for all of them: what text alone
-    tells varies less than what users tell, and without it no new item would ever be in a list. history (U, I): training pairs. weights (I, I), diagonal (I,): see
-    `token_map`. text_weight: as there. gains: of
-    matched and graph, the ratio of spreads of known items and of the same items as if new. mix (3,): weights of (matched, graph, text), best on validation NDCG@20. The map is that of EASE (Steck, WWW 2019, eq. 8) with item
-    features as further rows (after Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information",
-    RecSys 2020).
+    items alone. Items without training users are told by their text: in the map by `told_by_text`, in the graph by the
+    embedding that the same column makes of the others'. Both are times a gain, the same for all such items: what text
+    tells varies less than what users tell, and without it no new item would ever be in a list.
+
+    history (U, I): training pairs. weights (I, I), diagonal (I,): see `token_map`. gains: of matched and graph, see
+    `calibrated`. mix (3,): weights of (matched, graph, text), best on validation NDCG@20. The map is that of EASE (Steck, WWW
+    2019, eq. 8) with item features as further rows (after Jeunen et al., "Closed-Form Models for Collaborative Filtering
+    with Side-Information", RecSys 2020).
     """
 
     history: csr_array
@@ -142,7 +143,10 @@ class GLTAPlus(Method):
         return replace(model, mix=tuple(mixes[np.argmax(values)].tolist()))
 
     def calibrated(self) -> Self:
-        """Choose the gains, and put the items without training users in place. Changes arrays."""
+        """Choose the gains, and multiply the items without training users by them, in place.
+
+        A gain is the ratio of the mean spreads, over items, of scores of known items and of the same items as if new.
+        """
         shown, users = evenly(np.flatnonzero(self.diagonal)), evenly(np.arange(self.history.shape[0]))
         told = as_if_new(self.weights, self.diagonal, self.text.item, shown, self.text_weight)
         history, (user, item) = self.history[users], (self.graph.user[users], self.graph.item)

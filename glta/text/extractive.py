@@ -139,9 +139,7 @@ def similarities(profile: csr_array) -> np.ndarray:
     return similar
 
 
-def top_interests(
-    emphasis: csr_array, profile: csr_array, similar: np.ndarray, k: int, block: int = 1024
-) -> pl.DataFrame:
+def top_interests(emphasis: csr_array, profile: csr_array, similar: np.ndarray, k: int, block: int = 1024) -> pl.DataFrame:
     """Pick each user's k largest interests, as `top_terms` does."""
     found = []
     for start in range(0, emphasis.shape[0], block):
