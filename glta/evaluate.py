@@ -11,7 +11,7 @@ import polars as pl
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.groups import group_recall, item_group_accuracy, most_popular, popularity_groups, restrict
-from glta.metrics import accuracy, beyond_accuracy, hits
+from glta.metrics import NEW_GROUPS, accuracy, beyond_accuracy, hits
 from glta.params import Evaluate
 
 POPULARITY_GROUPS = 5
@@ -22,10 +22,6 @@ class Evaluation(NamedTuple):
     users: pl.DataFrame  # user, num_train, num_test, then one column an accuracy metric of the test lists; see `new_values`
     groups: dict[str, dict[str, int]]  # size of cold and warm groups
     popularity: list[dict[str, Any]]  # most popular items first: items, interactions, most, least, test, recall@K
-
-
-NEW_GROUPS = ("new_items", "among_new")
-"""New items in lists of the whole catalogue, and in lists of new items alone."""
 
 
 def evaluate(
