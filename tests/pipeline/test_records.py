@@ -138,7 +138,7 @@ def test_without_git_history_the_commit_is_unknown(toy):
 def test_invocation_of_a_process(monkeypatch):
     import os
 
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv(VARIABLE, "")  # announced below; not to be left to the tests after this one
     mine = Invocation.of(os.getpid())
     assert mine == Invocation.of(os.getpid())
     assert abs(mine.started - time.time()) < 24 * 3600 and mine.command
