@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def recommend(
 
 
 def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared) -> pl.DataFrame:
-    """Read items in the form of `tables`, by the column names of this dataset's entry or by the usual ones.
+    """Read items in the form of `tables`, by the column names of this dataset's entry or by the usual ones; texts may lack.
 
     Returns columns item, item_id, title, description, categories. Raises ValueError for an id that the dataset has.
     """
@@ -83,6 +84,9 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     table, key = params.tables.get(dataset) or Table(interactions=""), f"tables.{dataset}"
     columns = {role: getattr(table, role) for role in ("item", "title", "description", "categories")}
     sheets = read_sheets(file, columns, key, table.category_separator)
+    first = next(sheets)
+    columns = {role: column if column in first.columns or role == "item" else None for role, column in columns.items()}
+    sheets = chain([first], sheets)
     found = items_of(sheets, file.name, params.prepare.max_bad_share, columns, key, table.category_separator).items
     if (twice := found.filter(pl.col("item_id").is_in(prepared.items["item_id"].implode()))).height:
         raise ValueError(f"{file}: item {twice['item_id'][0]} is no new one, {dataset} has it; take it out of the file")

@@ -83,6 +83,8 @@ def test_new_items_are_listed_by_their_text(shop, novelties, method):
     assert place[0][0] < place[0][1]
     assert place[1][0] > place[1][1]
     assert recommend("blocks", method, ["fresh"], new_items=novelties, k=30)
+    novelties.write_text("item_id,title\nfresh,garden roses soil number4\n")
+    assert "fresh" in ids(recommend("blocks", method, ["i0"], new_items=novelties, k=30))
 
 
 def test_mistakes_are_one_line(shop, novelties):
