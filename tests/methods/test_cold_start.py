@@ -75,6 +75,17 @@ def test_received_messages_are_the_propagation_without_the_users_own_layer(prepa
     np.testing.assert_allclose(received, model.propagated(prepared.train)[0], atol=1e-5)
 
 
+def test_received_messages_make_up_for_the_users_own_layer(prepared):
+    """What they miss of the users' embeddings is nothing that a linear map of them could add."""
+    rng = np.random.default_rng(0)
+    layers = (rng.normal(size=(size, 4)).astype(np.float32) for size in (NUM_USERS, NUM_ITEMS))
+    model, history = LightGCN(*layers, 3), history_matrix(prepared.train)
+    received = fold_in(history, model.messages(prepared.train))
+    missed = (model.propagated(prepared.train)[0] - received)[prepared.train.user_degree > 0]
+    assert np.abs(missed).max() > 0.01
+    np.testing.assert_allclose(received[prepared.train.user_degree > 0].T @ missed, 0, atol=1e-4)
+
+
 def test_methods_that_cannot_say_so(world):
     learnt = HCCF(np.zeros((2, 3), np.float32), np.zeros((4, 3), np.float32))
     with pytest.raises(ValueError, match="HCCF knows users by what it has learnt"):
@@ -132,6 +143,8 @@ def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name,
     parts = {part: wider(getattr(prepared, part)) for part in ("train", "valid", "test", "graph", "target")}
     inputs = Inputs(replace(prepared, **parts), tmp_path / "profile", tmp_path / "pretrain")
     fitted, model = method_class(name).fit(inputs, Params(), 0), fit(world, name)
+    if name == "glta-plus":
+        fitted, model = (replace(m, mix=(0.4, 0.3, 0.3)) for m in (fitted, model))
     extended = model.extended(more)
     np.testing.assert_allclose(extended.score(EVERYONE), fitted.score(EVERYONE), atol=1e-4)
     np.testing.assert_allclose(extended.score(EVERYONE)[:, :NUM_ITEMS], model.score(EVERYONE), atol=1e-5)
