@@ -207,6 +207,34 @@ def tune(
 
 
 @app.command()
+def recommend(
+    dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml, after its stages have run")],
+    method: Annotated[str, typer.Argument(help="one of `glta methods`, e.g. glta-plus")],
+    items: Annotated[str, typer.Option(help="ids of what somebody has, as in your files: ID,ID,...")] = "",
+    user: Annotated[str | None, typer.Option(help="a user of the dataset; --items then come on top of theirs")] = None,
+    new_items: Annotated[
+        Path | None,
+        typer.Option(help="file of further items, CSV, JSON lines or Parquet: item_id, title, description, categories"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of split and training")] = 0,
+    k: Annotated[int, typer.Option("-k", min=1, help="length of the list")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Recommend to a user, or to anybody by a list of items, from a trained model; also items that came after training."""
+    import json
+
+    from pipeline.serve import recommend as make
+
+    found = make(dataset, method, [item.strip() for item in items.split(",") if item.strip()], user, new_items, seed, k)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    width = max((len(row["item_id"]) for row in found), default=0)
+    for rank, row in enumerate(found, 1):
+        typer.echo(f"{rank:3}  {row['item_id']:{width}}  {row['score']:8.3f}  {row['title']}{'  (new)' if row['new'] else ''}")
+
+
+@app.command()
 def push() -> None:
     """Send every result, record and paid answer to DVC's remote."""
     from pipeline.engine import share

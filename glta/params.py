@@ -107,6 +107,9 @@ class Prepare(Section):
     target_share: Share = Field(
         0.25, description="of each user's training items, kept from the alignment's graph as its targets (leak-free)"
     )
+    new_item_share: float = Field(
+        0.0, ge=0, lt=1, description="of the items: all their interactions are for test alone, to measure cold start; 0: none"
+    )
     max_bad_share: float = Field(
         0.0, ge=0, lt=1, description="share of unreadable rows to drop and report before it is an error"
     )

@@ -31,7 +31,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         if made:
             made.save(out, changed)
         else:  # another reading of the very same model
-            for name in ("aligner.safetensors", "model.json"):
+            for name in ("aligner.safetensors", "newcomers.safetensors", "model.json"):
                 shutil.copyfile(source / "models" / "glta" / name, out / name)
         model = made.model if made else GLTA.load(source / "models" / "glta")
         model.mode = changes.get("recommend.mode")

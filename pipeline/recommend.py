@@ -1,12 +1,14 @@
-"""Write the top-K lists of one method, for validation and for test."""
+"""Write the top-K lists of one method, for validation and for test, and for test among new items alone."""
 
 import numpy as np
 import polars as pl
 
 from glta.data.prepared import Prepared
 from glta.files import read_json, whole_folder
+from glta.groups import restrict
 from glta.methods.registry import method_class
 from glta.params import Params
+from glta.ranking import rank_among
 from pipeline.stage import folder, run
 
 
@@ -19,6 +21,11 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
             users = np.flatnonzero(wanted.user_degree)
             lists = model.recommend(users, params.recommend.k, masked, params.recommend.mode)
             list_table(users, *lists).write_parquet(out / f"{name}.parquet")
+        new = prepared.new_items
+        if (relevant := restrict(prepared.test, new)).item.size:
+            users = np.flatnonzero(relevant.user_degree)
+            lists = rank_among(model.score, users, params.recommend.k, prepared.seen, np.flatnonzero(new))
+            list_table(users, *lists).write_parquet(out / "new.parquet")
 
 
 def list_table(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> pl.DataFrame:

@@ -29,6 +29,7 @@ def run_item_stage(
         load_nodes(cell / "pretrain", prepared, params.align).training,
         pl.read_parquet(cell / "profile" / "items.parquet")["text"].to_list(),
         load_arrays(cell / "profile" / "states.safetensors")[0]["item"],
+        prepared.train.item_degree > 0,
         params.align_items,
         params.align,
         seed,

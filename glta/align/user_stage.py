@@ -11,7 +11,8 @@ import torch
 
 from glta.align.aligner import Aligner, Nodes
 from glta.align.items import ItemStage, new_aligner
-from glta.align.nodes import load_nodes
+from glta.align.newcomers import Newcomers
+from glta.align.nodes import load_messages, load_nodes
 from glta.align.prompts import Prompt
 from glta.align.users import UserPrompts, align_users
 from glta.data.prepared import Prepared
@@ -20,21 +21,28 @@ from glta.methods.arrays import load_arrays
 from glta.methods.glta import GLTA, save_aligner
 from glta.models.language import load_language
 from glta.params import Params
+from glta.text.extractive import item_terms
 
 
 class UserStage(NamedTuple):
-    """model: what ranks. aligner, prompts, nodes: what it was read from. items: stage 2. history: one record an epoch."""
+    """Hold what stage 3 has made.
+
+    model: what ranks. aligner, prompts, nodes: what it was read from. newcomers: for other users. items: stage 2.
+    history: one record an epoch.
+    """
 
     model: GLTA
     aligner: Aligner
     prompts: list[Prompt]
     nodes: Nodes
+    newcomers: Newcomers
     items: ItemStage
     history: list[dict]
 
     def save(self, folder: Path, params: Params) -> None:
         """Write the folder of a GLTA model. params: those that it was made with."""
         self.model.save(folder)
+        self.newcomers.save(folder)
         about = {"language_sha256": self.aligner.language.sha256, "item_alignment": self.items.enabled}
         save_aligner(folder, self.aligner, self.prompts, self.nodes, params, about)
         write_json(folder / "history.json", {"align_items": self.items.history, "align_users": self.history})
@@ -56,7 +64,8 @@ def run_user_stage(
     nodes = load_nodes(cell / "pretrain", prepared, params.align)
     states = load_arrays(cell / "profile" / "states.safetensors")[0]["item"]
     language = load_language(params.language)
-    aligner = new_aligner(language, nodes.training, params.align, seed)
+    known = prepared.train.item_degree > 0
+    aligner = new_aligner(language, nodes.training, params.align, seed, known)
     aligner.load(items.tensors)
     profile = pl.read_parquet(cell / "profile" / "users.parquet")
     ids = prepared.users["user_id"].to_list()
@@ -80,6 +89,12 @@ def run_user_stage(
         on_epoch=on_epoch,
     )
     with torch.inference_mode():
-        weight, bias = aligner.head.factors(aligner.item_projector(nodes.serving.item.to(language.device)))
-    model = GLTA(read_outs.numpy(), weight.cpu().numpy(), bias.cpu().numpy())
-    return UserStage(model, aligner, serving, nodes.serving, items, history)
+        head = aligner.head.factors(aligner.item_projector(nodes.serving.item.to(language.device)))
+    model = GLTA.of(read_outs.numpy(), *(t.cpu().numpy() for t in head), states, known)
+    words = None
+    if params.profile.provider == "extractive":
+        categories = prepared.items if "categories" in params.profile.text else None
+        words = item_terms(pl.read_parquet(cell / "profile" / "items.parquet"), categories), prepared.train
+    messages = load_messages(cell / "pretrain", prepared, params.align)
+    newcomers = Newcomers(messages, words, params.profile.num_tags, params.profile.num_interests)
+    return UserStage(model, aligner, serving, nodes.serving, newcomers, items, history)

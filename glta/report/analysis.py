@@ -10,7 +10,7 @@ import numpy as np
 
 from glta.ablations import ABLATIONS, ablation_title
 from glta.methods.registry import METHODS
-from glta.metrics import ACCURACY, BEYOND_ACCURACY
+from glta.metrics import ACCURACY, BEYOND_ACCURACY, NEW_GROUPS
 from glta.params import Params
 from glta.report.data import Cell
 from glta.statistics import Comparison, bootstrap, compare, enough_resamples, holm, interval, over_seeds
@@ -125,6 +125,21 @@ class Analysis:
         found = self._compared("glta", [m for m in self.methods if m in ABLATIONS], [metric])
         return {method: tests[metric] for method, tests in found.items()}
 
+    @cached_property
+    def new_columns(self) -> list[str]:
+        """What is told of items without training users, GROUP/METRIC@K at the report's cut-off; empty where there are none."""
+        k = self.params.report.metric.partition("@")[2]
+        wanted = [f"{group}/{name}@{k}" for group in NEW_GROUPS for name in ("ndcg", "recall")]
+        cells = [cell for seeds in self.cells.values() for cell in seeds.values()]
+        return wanted if any(set(wanted) <= set(cell.users.columns) for cell in cells) else []
+
+    @cached_property
+    def new_tests(self) -> dict[str, dict[str, Tested]]:
+        """As `tests`, over users who have a new item in test; corrected among themselves."""
+        reference = self.params.report.reference
+        others = [m for m in self.methods if m != reference]
+        return self._compared(reference, others, self.new_columns) if self.new_columns else {}
+
     def _compared(self, reference: str, others: list[str], columns: list[str]) -> dict[str, dict[str, Tested]]:
         """Compare one method with others, by method and metric; p is corrected over all of it."""
         report = self.params.report
@@ -134,10 +149,10 @@ class Analysis:
         found = {}
         for method in others:
             ours, theirs = self.cells[reference], self.cells[method]
-            shared = [seed for seed in ours if seed in theirs]
+            shared = [s for s in ours if s in theirs and {*columns} <= {*ours[s].users.columns} & {*theirs[s].users.columns}]
             if not shared:
                 continue
-            one, other = (over_seeds([cells[s].users for s in shared], columns) for cells in (ours, theirs))
+            one, other = (over_seeds([cells[s].users.drop_nulls(columns) for s in shared], columns) for cells in (ours, theirs))
             both = one.join(other, on="user", how="inner", suffix="/other", maintain_order="left")
             if both.height < 2:
                 continue

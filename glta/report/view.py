@@ -62,6 +62,7 @@ def dataset_view(a: Analysis) -> dict[str, Any]:
         "ablations": _ablations(a),
         "beyond": _beyond(a),
         "groups": _groups(a),
+        "new_items": _new_items(a),
         "group_sizes": summary.get("groups", {}),
         "options": a.params.evaluate,
         "key": key(a),
@@ -159,6 +160,23 @@ def _groups(a: Analysis) -> dict[str, Any]:
         "headings": headings,
         "rows": [_method(a, m) | {"values": [number(a.mean(m, c)) for c, _ in columns]} for m in a.methods],
     }
+
+
+def _new_items(a: Analysis) -> dict[str, Any] | None:
+    """Rows about items without training users, with the mark of their test; None where no test item is one."""
+    if not a.new_columns:
+        return None
+    rows = []
+    for method in a.methods:
+        values = []
+        for column in a.new_columns:
+            test = a.new_tests.get(method, {}).get(column)
+            sure = test is not None and test.corrected_p < a.alpha
+            mark = ("▼" if test.values.difference > 0 else "▲") if sure else ""
+            p = p_text(test.corrected_p) if test else ""
+            values.append({"text": number(a.mean(method, column)), "mark": mark, "p": p})
+        rows.append(_method(a, method) | {"values": values})
+    return {"headings": [metric_title(column.partition("/")[2]) for column in a.new_columns], "rows": rows}
 
 
 def _models(a: Analysis) -> list[dict[str, Any]]:

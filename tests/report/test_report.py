@@ -95,6 +95,28 @@ def test_valid_and_offline(report):
     assert not re.search(r"url\(|@import|<script|<img|<iframe", report.html)
 
 
+def test_new_items_have_a_section_where_there_are_any(tmp_path, report):
+    """Its numbers are the means, and what differs from the reference in every user is marked."""
+    assert "New items" not in report.html
+    methods = {name: SKILL[name] for name in ("popularity", "glta")}
+    params = Params(datasets=["sample"], methods=list(methods), baselines=["popularity"], report={"resamples": 200})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path)
+        write_world(Path("data"), "sample", 0, methods, 60, 50, num_new=8)
+        for method in methods:
+            pipeline.evaluate.main(params.for_dataset("sample"), "sample", 0, method)
+        cells = load_cells(Path("data/evaluate"), params)
+    found = Analysis("sample", params.for_dataset("sample"), cells["sample"])
+    assert set(found.new_tests["popularity"]) == set(found.new_columns)
+    test = found.new_tests["popularity"]["among_new/ndcg@20"].values
+    mean = {method: found.mean(method, "among_new/ndcg@20") for method in methods}
+    assert test.difference == pytest.approx(mean["glta"] - mean["popularity"])
+    section = render(params, cells, None, []).html.partition("<h3>New items</h3>")[2].partition("<h3>")[0]
+    assert "8 items have no training user" in section
+    for method in methods:
+        assert all(f"{found.mean(method, column):.4f}" in section for column in found.new_columns)
+
+
 def test_accessible(report):
     page = Page(report.html)
     assert page.headings[0] == 1
