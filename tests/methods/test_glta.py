@@ -244,3 +244,12 @@ def test_new_items_are_never_shown_or_aimed_at(tiny, tmp_path, prepared):
     texts = [[token] for token in range(NUM_ITEMS)]
     dealt = reorder_prompts(Templates(run.language), np.flatnonzero(run.known), texts, 4, np.random.default_rng(0))
     assert {item for _, items in dealt for item in items} == set(range(2, NUM_ITEMS))
+
+
+def test_test_pairs_change_no_model(tiny, tmp_path, prepared):
+    tests = prepared.test, Interactions.of([3], [0], NUM_USERS, NUM_ITEMS)
+    for place, test in enumerate(tests):
+        (tmp_path / str(place)).mkdir()
+        build(tiny["encoder"], tmp_path / str(place), replace(prepared, test=test))
+    for name in ("model.safetensors", "aligner.safetensors", "newcomers.safetensors"):
+        assert (tmp_path / "0/model" / name).read_bytes() == (tmp_path / "1/model" / name).read_bytes()

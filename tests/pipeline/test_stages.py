@@ -104,7 +104,7 @@ def expected_files() -> set[str]:
         "pretrain/all": ["model.safetensors", "history.json"],
         "pretrain/graph": ["model.safetensors", "history.json"],
         "align_items": ["model.safetensors", "history.json"],
-        "models/glta": ["model.safetensors", "aligner.safetensors", "model.json", "history.json"],
+        "models/glta": ["model.safetensors", "aligner.safetensors", "model.json", "history.json", "newcomers.safetensors"],
         **{f"models/{method}": ["model.safetensors", "model.json"] for method in Params().baselines},
         **{
             f"models/{method}": ["model.safetensors", "aligner.safetensors", "model.json", "history.json"] for method in ABLATED
