@@ -94,6 +94,9 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
     assert Path.cwd() == before
 
 
+GLTA_MODEL = ["model.safetensors", "aligner.safetensors", "newcomers.safetensors", "model.json"]
+
+
 def expected_files() -> set[str]:
     """The contract of docs/artefacts.md."""
     cell = {
@@ -104,12 +107,10 @@ def expected_files() -> set[str]:
         "pretrain/all": ["model.safetensors", "history.json"],
         "pretrain/graph": ["model.safetensors", "history.json"],
         "align_items": ["model.safetensors", "history.json"],
-        "models/glta": ["model.safetensors", "aligner.safetensors", "model.json", "history.json", "newcomers.safetensors"],
+        "models/glta": [*GLTA_MODEL, "history.json"],
         **{f"models/{method}": ["model.safetensors", "model.json"] for method in Params().baselines},
-        **{
-            f"models/{method}": ["model.safetensors", "aligner.safetensors", "model.json", "history.json"] for method in ABLATED
-        },
-        "models/glta-one-per-position": ["model.safetensors", "aligner.safetensors", "model.json"],  # nothing was trained
+        **{f"models/{method}": [*GLTA_MODEL, "history.json"] for method in ABLATED},
+        "models/glta-one-per-position": GLTA_MODEL,  # nothing was trained
         **{f"recommend/{method}": ["valid.parquet", "test.parquet"] for method in METHODS},
     }
     files = {f"books/0/{folder}/{name}" for folder, names in cell.items() for name in names}
