@@ -4,16 +4,31 @@ CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run table ablations test test-slow test-engines ui lint lock pull push clean
+.PHONY: run table ablations cold-start tune test test-slow test-engines ui lint lock pull push clean
 
 run: $(READY)
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
-table ablations: $(READY)
+table ablations cold-start: $(READY)
 	$(BIN)/glta params use experiments/$@.yaml
 	$(BIN)/snakemake --cores $(CORES)
+
+# the same budget for each method on each dataset of the table, two methods at a time; LightGCN first, others build on it
+MINUTES ?= 15
+TUNED_ON ?= ml-latest-small movietweetings amazon-beauty goodbooks-10k-v1
+TUNED := item-knn ease lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen glta-plus glta
+tune: export PATH := $(CURDIR)/$(BIN):$(PATH)
+tune: export GLTA_PLAIN = 1
+tune: export OMP_NUM_THREADS = 1
+tune: $(READY)
+	$(BIN)/glta params use experiments/table.yaml
+	for dataset in $(TUNED_ON); do \
+	  glta tune lightgcn $$dataset --minutes $(MINUTES) && \
+	  dvc repro profile@$$dataset-0 pretrain@$$dataset-0-all pretrain@$$dataset-0-graph && \
+	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset --minutes $(MINUTES) || exit 1; \
+	done
 
 test: $(READY)
 	$(BIN)/ruff check .
