@@ -105,5 +105,7 @@ def run(quick: bool) -> list[Row]:
         note = f"{len(prompts) / own:.0f} prompts/s, {lengths.sum() / own:.0f} tokens/s, lengths {lengths.min()} to {lengths.max()}"
         names = {"train": "alignment, training", "read": "alignment, reading"}
         per = 1e3 / len(prompts)
-        rows.append(Row(names[what], own * per, "padded loop", seconds[f"padded {what}"] * per, None if quick else 2, "ms/prompt", note))
+        rows.append(
+            Row(names[what], own * per, "padded loop", seconds[f"padded {what}"] * per, None if quick else 2, "ms/prompt", note)
+        )
     return rows

@@ -33,7 +33,9 @@ def power_law_graph(num_users: int, num_items: int, num_edges: int) -> Interacti
         item = (num_items * rng.random(num_edges) ** 2.5).astype(np.int64)
         key = np.unique(np.concatenate([key, user * num_items + item]))
     key = rng.permutation(key)[:num_edges]
-    return Interactions.of(rng.permutation(num_users)[key // num_items], rng.permutation(num_items)[key % num_items], num_users, num_items)
+    return Interactions.of(
+        rng.permutation(num_users)[key // num_items], rng.permutation(num_items)[key % num_items], num_users, num_items
+    )
 
 
 def pairwise(hidden: torch.Tensor, embedding: torch.Tensor, batch, num_users: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -80,7 +80,11 @@ def report(**values: object) -> None:
 def machine() -> dict[str, str]:
     """Describe the machine and the versions that matter."""
     info = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    models = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     packages = ("torch", "numpy", "polars", "torch-geometric")
     return {
         "processor": models[0] if models else platform.processor(),

@@ -39,7 +39,12 @@ def run(quick: bool) -> list[Row]:
     from ranx import Qrels, Run, evaluate
 
     qrels = Qrels({str(user): dict.fromkeys(map(str, relevant.items_of(user).tolist()), 1) for user in users})
-    run_ = Run({str(user): {str(item): float(-place) for place, item in enumerate(row)} for user, row in zip(users, lists, strict=True)})
+    run_ = Run(
+        {
+            str(user): {str(item): float(-place) for place, item in enumerate(row)}
+            for user, row in zip(users, lists, strict=True)
+        }
+    )
     wanted = [f"{name}@{K}" for name in NAMES.values()]
 
     def theirs() -> dict[str, np.ndarray]:
@@ -49,7 +54,22 @@ def run(quick: bool) -> list[Row]:
     order = np.argsort(users.astype(str))
     for name, label in NAMES.items():
         scale = size / np.minimum(size, K) if name == "map" else 1.0
-        np.testing.assert_allclose((values[name] / 1.0)[order], (rival[f"{label}@{K}"] * np.asarray(scale)[..., order] if name == "map" else rival[f"{label}@{K}"]), atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            (values[name] / 1.0)[order],
+            (rival[f"{label}@{K}"] * np.asarray(scale)[..., order] if name == "map" else rival[f"{label}@{K}"]),
+            atol=1e-6,
+            err_msg=name,
+        )
     seconds = in_turns({"ours": ours, "ranx": theirs}, rounds=2 if quick else 7)
     note = "its compiled lists were made before; ours start from arrays"
-    return [Row(f"six metrics at {K}, {len(users):,} users", 1e3 * seconds["ours"], "ranx", 1e3 * seconds["ranx"], None if quick else 1, "ms", note)]
+    return [
+        Row(
+            f"six metrics at {K}, {len(users):,} users",
+            1e3 * seconds["ours"],
+            "ranx",
+            1e3 * seconds["ranx"],
+            None if quick else 1,
+            "ms",
+            note,
+        )
+    ]

@@ -100,7 +100,9 @@ def run(quick: bool) -> list[Row]:
     results = {name: one(user, item) for name, one in contestants.items()}
     for name, result in results.items():
         check(*results["ours"], *result, name)
-    seconds = in_turns({name: lambda one=one: one(user, item) for name, one in contestants.items()}, rounds=2 if quick else 3, warm_up=0)
+    seconds = in_turns(
+        {name: lambda one=one: one(user, item) for name, one in contestants.items()}, rounds=2 if quick else 3, warm_up=0
+    )
     own = seconds.pop("ours")
     best = min(seconds, key=seconds.get)
     case = f"top {K} of {num_items:,} items, {num_users:,} users"

@@ -142,7 +142,9 @@ def run(quick: bool) -> list[Row]:
             for name in ("pandas", "scipy"):
                 note = f"{own['passes']} passes, {own['kept']:,} kept; {gib(own)} against {gib(results[name])} GiB"
                 target = 5 if name == "pandas" and num_rows == 10**7 else None
-                rows.append(Row(f"k-core and split, {num_rows:,}", own["seconds"], name, results[name]["seconds"], target, "s", note))
+                rows.append(
+                    Row(f"k-core and split, {num_rows:,}", own["seconds"], name, results[name]["seconds"], target, "s", note)
+                )
         if not quick:
             generate(path, 10**8)
             own = child("benchmarks.splitting", "ours", path)

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.measure import PROCESSOR_TIME, Row
 
-DATASETS = ["sample", "ml-latest-small", "movietweetings", "goodbooks-10k-v1"]
+DATASETS = ["sample", "ml-latest-small", "ml-100k", "ml-1m"]
 METHODS = [
     *["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "lightgcn-plus"],
     *["hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen", "glta"],
@@ -58,7 +58,15 @@ def run(quick: bool) -> list[Row]:
     """Time both commands. The plan is for 4 datasets, 3 seeds and 12 methods (quick: 1, 1 and 2)."""
     rounds, size = (1, (1, 1, 2)) if quick else (3, (4, 3, 12))
     binaries = Path(sys.executable).parent
-    rows = [Row("glta --help", seconds_of([str(binaries / "glta"), "--help"], Path.cwd(), rounds), "0.5 s", 0.5, None if quick else 1)]
+    rows = [
+        Row(
+            "glta --help",
+            seconds_of([str(binaries / "glta"), "--help"], Path.cwd(), rounds),
+            "0.5 s",
+            0.5,
+            None if quick else 1,
+        )
+    ]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "glta")
         cells = repository(copy, *size)
