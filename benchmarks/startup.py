@@ -1,4 +1,4 @@
-"""What one waits for before anything happens: `glta --help`, and Snakemake's plan of a large matrix in which nothing has run."""
+"""What one waits for before anything happens: `glta --help`, and Snakemake's plan of a large matrix that has never run."""
 
 from __future__ import annotations
 
