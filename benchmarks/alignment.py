@@ -100,11 +100,8 @@ def run(quick: bool) -> list[Row]:
     seconds |= in_turns({"read in bfloat16": our_read}, rounds=1)
     per, tokens = 1e3 / len(prompts), f"lengths {lengths.min()} to {lengths.max()}"
     rows = []
-    for what, rival, target in (
-        ("train", "padded train", 2),
-        ("read", "padded read", 2),
-        ("read in bfloat16", "padded read", None),
-    ):
+    against = {"train": ("padded train", 2), "read": ("padded read", 2), "read in bfloat16": ("padded read", None)}
+    for what, (rival, target) in against.items():
         own = seconds[what]
         note = f"{len(prompts) / own:.0f} prompts/s, {lengths.sum() / own:.0f} tokens/s, {tokens}"
         goal = None if quick else target

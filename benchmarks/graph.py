@@ -7,6 +7,8 @@ and the ratio of the steps is the ratio of the times to it.
 # U users, I items, N = U + I nodes, E interactions
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import torch
 
@@ -68,7 +70,7 @@ class Contestant:
             self.loss = lambda batch: pairwise(hidden(), self.parameter, batch, graph.num_users)
         self.optimizer = torch.optim.Adam([self.parameter], lr=REFERENCE.learning_rate, fused=name == "this package")
         triples = sample_epoch(graph, epoch_rng(0, 0), REFERENCE.sampling)
-        self.batches = iter(zip(*(torch.from_numpy(ids).split(REFERENCE.batch_size) for ids in triples), strict=True))
+        self.batches = cycle(zip(*(torch.from_numpy(ids).split(REFERENCE.batch_size) for ids in triples), strict=True))
 
     def step(self) -> None:
         total, rank = self.loss(next(self.batches))

@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
+from statistics import median
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def in_turns(contestants: dict[str, Callable[[], object]], rounds: int, warm_up:
             run()
             if turn >= warm_up:
                 times[name].append(clock() - begin)
-    return {name: float(np.median(values)) for name, values in times.items()}
+    return {name: median(values) for name, values in times.items()}
 
 
 def child(module: str, *args: object) -> dict:

@@ -35,9 +35,8 @@ def run(quick: bool) -> list[Row]:
         return accuracy(hits(lists, users, relevant), size, K)
 
     truth = {str(user): dict.fromkeys(map(str, relevant.items_of(user).tolist()), 1) for user in users}
-    ranked = {
-        str(user): {str(item): float(-place) for place, item in enumerate(row)} for user, row in zip(users, lists, strict=True)
-    }
+    score = np.arange(K, 0.0, -1.0).tolist()
+    ranked = {str(user): dict(zip(map(str, row.tolist()), score, strict=True)) for user, row in zip(users, lists, strict=True)}
     qrels, ranking = Qrels(truth), Run(ranked)
 
     def theirs() -> dict[str, np.ndarray]:

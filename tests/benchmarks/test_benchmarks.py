@@ -1,5 +1,7 @@
 """Every benchmark in its quick form: it runs, and what it compares is equal (each raises otherwise)."""
 
+import json
+from dataclasses import asdict
 from importlib import import_module
 
 import numpy as np
@@ -37,9 +39,8 @@ def test_page_is_written_between_its_marks(tmp_path):
     out, docs = tmp_path / "out", tmp_path / "docs"
     (docs / "images").mkdir(parents=True)
     out.mkdir()
-    (out / "a.json").write_text(
-        '{"machine": {"cores": "2"}, "rows": [{"case": "x", "ours": 2, "against": "y", "rival": 3, "target": 2, "unit": "s", "note": ""}]}'
-    )
+    record = {"machine": {"cores": "2"}, "rows": [asdict(Row("x", 2, "y", 3, target=2))]}
+    (out / "a.json").write_text(json.dumps(record))
     (docs / "performance.md").write_text(f"before\n{render.BEGIN}\nold\n{render.END}\nafter\n")
     render.render(out, docs)
     text = (docs / "performance.md").read_text()
