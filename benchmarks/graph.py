@@ -7,6 +7,7 @@ and the ratio of the steps is the ratio of the times to it.
 # U users, I items, N = U + I nodes, E interactions
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -15,8 +16,7 @@ import torch
 from benchmarks.measure import Row, in_turns
 from glta.data.interactions import Interactions
 from glta.graph.encoders import LightGCNEncoder, initial_embedding
-from glta.graph.loop import Ranker
-from glta.graph.losses import bpr_loss
+from glta.graph.losses import batch_loss, bpr_loss
 from glta.graph.sampling import sample_epoch
 from glta.params import Pretrain
 from glta.training import epoch_rng, keep_freed_memory
@@ -57,16 +57,14 @@ class Contestant:
     """Train one form of the model on one batch at a time."""
 
     def __init__(self, name: str, graph: Interactions):
-        self.graph, self.losses = graph, []
-        num_nodes = graph.num_users + graph.num_items
-        start = initial_embedding(num_nodes, REFERENCE, seed=0)
+        self.losses: list[float] = []
+        start = initial_embedding(graph.num_users + graph.num_items, REFERENCE, seed=0)
         if name == "this package":
-            model = Ranker(LightGCNEncoder(graph, REFERENCE, seed=0), REFERENCE)
-            self.parameter = model.encoder.embedding
-            self.loss = lambda batch: (lambda total, parts: (total, parts["loss"]))(*model.loss(batch, None))
+            encoder = LightGCNEncoder(graph, REFERENCE, seed=0)
+            self.parameter = encoder.embedding
+            self.loss = lambda batch: batch_loss(encoder(None).hidden, self.parameter, batch, graph.num_users, REFERENCE)
         else:
-            encode = FORMS[name](graph, start)
-            self.parameter, hidden = encode
+            self.parameter, hidden = FORMS[name](graph, start)
             self.loss = lambda batch: pairwise(hidden(), self.parameter, batch, graph.num_users)
         self.optimizer = torch.optim.Adam([self.parameter], lr=REFERENCE.learning_rate, fused=name == "this package")
         triples = sample_epoch(graph, epoch_rng(0, 0), REFERENCE.sampling)
@@ -128,18 +126,20 @@ FORMS = {
 TARGETS = {"torch-geometric, edge_index": 10, "torch-geometric, CSR": 3, "reference, COO": 5}
 
 
-def run(quick: bool) -> list[Row]:
-    """Time steps of batch 2048, width 64, 3 layers on a power-law graph of Gowalla's size."""
-    graph = power_law_graph(*(300, 400, 20_000) if quick else GOWALLA)
+def compare(graph: Interactions, rounds: int, case: str) -> list[Row]:
+    """Time steps of all forms in turns. Raises AssertionError when their losses differ."""
     keep_freed_memory()
     contestants = {name: Contestant(name, graph) for name in ("this package", *FORMS)}
-    seconds = in_turns({name: one.step for name, one in contestants.items()}, rounds=3 if quick else 15, warm_up=2)
+    seconds = in_turns({name: one.step for name, one in contestants.items()}, rounds, warm_up=2)
     own = contestants["this package"].losses
     for name, one in contestants.items():
         np.testing.assert_allclose(one.losses, own, rtol=1e-5, err_msg=name)
     note = f"{torch.get_num_threads()} threads; {len(own)} equal losses"
-    case = f"LightGCN step, {len(graph):,} edges"
-    return [
-        Row(case, 1e3 * seconds["this package"], name, 1e3 * seconds[name], None if quick else TARGETS[name], "ms", note)
-        for name in FORMS
-    ]
+    return [Row(case, 1e3 * seconds["this package"], name, 1e3 * seconds[name], TARGETS[name], "ms", note) for name in FORMS]
+
+
+def run(quick: bool) -> list[Row]:
+    """Time steps of batch 2048, width 64, 3 layers on a power-law graph of Gowalla's size (quick: no targets)."""
+    graph = power_law_graph(*(300, 400, 20_000) if quick else GOWALLA)
+    rows = compare(graph, 3 if quick else 15, f"LightGCN step, {len(graph):,} edges")
+    return [replace(row, target=None) for row in rows] if quick else rows
