@@ -12,7 +12,7 @@ from benchmarks.__main__ import NAMES
 from benchmarks.measure import Row
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "startup"])
+@pytest.mark.parametrize("name", NAMES)
 def test_runs_and_compares_equal_things(name):
     for row in import_module(f"benchmarks.{name}").run(quick=True):
         assert row.ours > 0
