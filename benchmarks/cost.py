@@ -24,8 +24,8 @@ def step_seconds(per_edge: float, per_node: float, num_nodes: int, num_edges: in
 
 
 def peak_bytes(num_nodes: int, num_edges: int) -> float:
-    """Predict what training holds: 64 bytes an interaction (ids, keys, both blocks, one epoch of triples), 13 tables (N, D)."""
-    return 64 * num_edges + 13 * 4 * WIDTH * num_nodes
+    """Predict what training holds: 112 bytes an interaction (ids, keys, both blocks, triples), 8.5 tables (N, D) of float32."""
+    return 112 * num_edges + 8.5 * 4 * WIDTH * num_nodes
 
 
 def measure(num_users: int, num_items: int, num_edges: int) -> None:
