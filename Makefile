@@ -4,11 +4,16 @@ CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow test-engines bench ui lint lock pull push clean
+.PHONY: run table ablations test test-slow test-engines bench ui lint lock pull push clean
 
 run: $(READY)
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
+
+# an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
+table ablations: $(READY)
+	$(BIN)/glta params use experiments/$@.yaml
+	$(BIN)/snakemake --cores $(CORES)
 
 test: $(READY)
 	$(BIN)/ruff check .
@@ -22,7 +27,7 @@ test-slow: $(READY)
 
 # what docs/engines.md promises: both engines agree after 200 random changes, nothing is lost by a kill, every number has its run
 test-engines: $(READY)
-	GLTA_AGREEMENT=20x10 $(BIN)/pytest -m engines -n 3 --dist loadgroup --durations 10
+	GLTA_AGREEMENT=20x10 $(BIN)/pytest -m engines -n 2 --dist loadgroup --durations 10
 
 # docs/performance.md is written by it; BENCH="--only graph" for a part, BENCH=--quick for the check of equality alone
 bench: $(READY)

@@ -37,14 +37,14 @@ def sync(
     from ruamel.yaml import YAML, YAMLError
 
     from glta.files import write_whole
-    from glta.params import SECTIONS, Params, check_params, load_params, render_params
+    from glta.params import Params, check_params, load_params, render_params, whole_overrides
 
     old = file.read_text(encoding="utf-8") if file.exists() else ""
     try:
         data = YAML(typ="safe").load(old) or Params().model_dump()
         overrides = dict(data.get("overrides") or {})
         for dataset in data.get("datasets") or []:  # what a stage depends on must be there, also when it is empty
-            overrides[dataset] = {section: {} for section in SECTIONS} | (overrides.get(dataset) or {})
+            overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
         data |= {"overrides": overrides}
     except (YAMLError, AttributeError, TypeError, ValueError):  # not of this form: let the check say how
         load_params(file)
@@ -57,6 +57,29 @@ def sync(
     if new != old:
         write_whole(file, new)
         typer.echo(f"{file}: written")
+
+
+@params_app.command("use")
+def use(
+    experiment: Annotated[Path, typer.Argument(help="a file of some parameters, as in experiments/")],
+    file: File = Path("params.yaml"),
+) -> None:
+    """Put an experiment's values into params.yaml; all else stays, what was tuned too."""
+    from ruamel.yaml import YAML
+
+    from glta import params
+    from glta.files import write_whole
+
+    values = params.read_mapping(experiment, "experiments/ has some")
+    with params.locked_params():
+        params.load_params(file)
+        old = file.read_text(encoding="utf-8")
+        new = params.use(old, values, str(experiment))
+        if new != old:
+            write_whole(file, new)
+    plain = YAML(typ="safe")
+    changes = params.changes(plain.load(old), plain.load(new))
+    typer.echo("\n".join(changes) or f"{file}: has all of this already")
 
 
 @app.command()
@@ -86,6 +109,15 @@ def methods() -> None:
 
     for name, entry in METHODS.items():
         typer.echo(f"{name:20} {entry.title}")
+
+
+@app.command()
+def ablations() -> None:
+    """List the ablations of GLTA, and what each of them changes."""
+    from glta.ablations import ABLATIONS, ablation_text
+
+    for name in ABLATIONS:
+        typer.echo(f"{name:36} {ablation_text(name)}")
 
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
@@ -172,6 +204,34 @@ def tune(
     from pipeline.tuning.command import main
 
     main(method, dataset, Budget(30 if trials is None and minutes is None else trials, minutes), seed, not dry_run)
+
+
+@app.command()
+def recommend(
+    dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml, after its stages have run")],
+    method: Annotated[str, typer.Argument(help="one of `glta methods`, e.g. glta-plus")],
+    items: Annotated[str, typer.Option(help="ids of what somebody has, as in your files: ID,ID,...")] = "",
+    user: Annotated[str | None, typer.Option(help="a user of the dataset; --items then come on top of theirs")] = None,
+    new_items: Annotated[
+        Path | None,
+        typer.Option(help="file of further items, CSV, JSON lines or Parquet: item_id, title, description, categories"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of split and training")] = 0,
+    k: Annotated[int, typer.Option("-k", min=1, help="length of the list")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Recommend to a user, or to anybody by a list of items, from a trained model; also items that came after training."""
+    import json
+
+    from pipeline.serve import recommend as make
+
+    found = make(dataset, method, [item.strip() for item in items.split(",") if item.strip()], user, new_items, seed, k)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    width = max((len(row["item_id"]) for row in found), default=0)
+    for rank, row in enumerate(found, 1):
+        typer.echo(f"{rank:3}  {row['item_id']:{width}}  {row['score']:8.3f}  {row['title']}{'  (new)' if row['new'] else ''}")
 
 
 @app.command()

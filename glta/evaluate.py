@@ -10,22 +10,26 @@ import polars as pl
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.groups import group_recall, item_group_accuracy, most_popular, popularity_groups
-from glta.metrics import accuracy, beyond_accuracy, hits
+from glta.groups import group_recall, item_group_accuracy, most_popular, popularity_groups, restrict
+from glta.metrics import NEW_GROUPS, accuracy, beyond_accuracy, hits
 from glta.params import Evaluate
 
 POPULARITY_GROUPS = 5
 
 
 class Evaluation(NamedTuple):
-    metrics: dict[str, float]  # flat: ndcg@20, coverage@20, cold_users/ndcg@20, cold_items/recall@20, valid/ndcg@20
-    users: pl.DataFrame  # user, num_train, num_test, then one column an accuracy metric of the test lists
+    metrics: dict[str, float]  # flat: ndcg@20, coverage@20, cold_users/ndcg@20, new_items/recall@20, valid/ndcg@20
+    users: pl.DataFrame  # user, num_train, num_test, then one column an accuracy metric of the test lists; see `new_values`
     groups: dict[str, dict[str, int]]  # size of cold and warm groups
     popularity: list[dict[str, Any]]  # most popular items first: items, interactions, most, least, test, recall@K
 
 
-def evaluate(prepared: Prepared, valid: pl.DataFrame, test: pl.DataFrame, options: Evaluate) -> Evaluation:
+def evaluate(
+    prepared: Prepared, valid: pl.DataFrame, test: pl.DataFrame, options: Evaluate, new: pl.DataFrame | None = None
+) -> Evaluation:
     """Measure validation and test lists. valid, test: columns user, rank (1 is best), item.
+
+    new: test lists of items without training users alone; None where no test pair has such an item.
 
     Means run over users with test items. Groups without any test item have no metrics. Raises ValueError for lists that
     show an item the user was known to have, or that belong to other data.
@@ -46,7 +50,7 @@ def evaluate(prepared: Prepared, valid: pl.DataFrame, test: pl.DataFrame, option
     for name, rows in (("cold_users", cold_B), ("warm_users", ~cold_B)):
         groups[name] = {"users": int(rows.sum()), "pairs": int(prepared.test.user_degree[users_B[rows]].sum())}
         metrics |= means({key: v[rows] for key, v in values.items()}, f"{name}/")
-    for name, member_I in (("cold_items", cold_I), ("warm_items", ~cold_I)):
+    for name, member_I in (("cold_items", cold_I), ("warm_items", ~cold_I), ("new_items", prepared.new_items)):
         groups[name] = {"items": int(member_I.sum()), "pairs": int(member_I[prepared.test.item].sum())}
         for k in cutoffs:
             of_group = item_group_accuracy(items_BK, users_B, prepared.test, member_I, k)
@@ -56,6 +60,10 @@ def evaluate(prepared: Prepared, valid: pl.DataFrame, test: pl.DataFrame, option
     metrics |= means(user_metrics(users_V, items_VK, prepared.valid, cutoffs), "valid/")
     degrees = {"num_train": train.user_degree[users_B], "num_test": prepared.test.user_degree[users_B]}
     frame = pl.DataFrame({"user": users_B.astype(np.int32)} | {k: v.astype(np.int32) for k, v in degrees.items()} | values)
+    if new is not None:
+        of_new = new_values(prepared, users_B, items_BK, new, cutoffs)
+        metrics |= {name: float(of_new[name].mean()) for name in of_new.columns if name.startswith("among_new/")}
+        frame = frame.join(of_new, on="user", how="left", maintain_order="left")
     return Evaluation(metrics, frame, groups, _popularity(users_B, items_BK, prepared, cutoffs))
 
 
@@ -82,6 +90,21 @@ def user_metrics(
     """Compute every accuracy metric at every cut-off, each (B,), named like ndcg@20."""
     hits_BK, num_relevant_B = hits(items_BK, users_B, relevant), relevant.user_degree[users_B]
     return {f"{name}@{k}": v for k in cutoffs for name, v in accuracy(hits_BK, num_relevant_B, k).items()}
+
+
+def new_values(
+    prepared: Prepared, users_B: np.ndarray, items_BK: np.ndarray, new: pl.DataFrame, cutoffs: list[int]
+) -> pl.DataFrame:
+    """Measure recall and NDCG of new items for each user who has one in test: columns user, then GROUP/METRIC@K.
+
+    GROUP: see NEW_GROUPS. users_B, items_BK: lists of the whole catalogue; new: lists of new items alone.
+    """
+    relevant = restrict(prepared.test, prepared.new_items)
+    users_N, items_NK = read_lists(new, relevant, prepared.seen, cutoffs[-1])
+    lists = zip(NEW_GROUPS, (items_BK[np.searchsorted(users_B, users_N)], items_NK), strict=True)
+    values = {f"{group}/{k}": v for group, items in lists for k, v in user_metrics(users_N, items, relevant, cutoffs).items()}
+    kept = {name: v for name, v in values.items() if name.partition("/")[2].startswith(("recall@", "ndcg@"))}
+    return pl.DataFrame({"user": users_N.astype(np.int32)} | kept)
 
 
 def means(values: dict[str, np.ndarray], prefix: str = "") -> dict[str, float]:

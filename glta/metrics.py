@@ -33,6 +33,9 @@ ACCURACY = {
 }
 """One value a user; means are taken over all users that have relevant items."""
 
+NEW_GROUPS = ("new_items", "among_new")
+"""Items without training users: in lists of the whole catalogue, and in lists of such items alone."""
+
 BEYOND_ACCURACY = {
     "coverage": Definition("Coverage", "share of the catalogue that is recommended to at least one user. 0 to 1.", "higher"),
     "novelty": Definition(

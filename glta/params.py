@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
+import io
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
 
 SECTIONS = (
     "prepare",
@@ -98,6 +106,9 @@ class Prepare(Section):
     test_share: Share = Field(0.2, description="as valid_share")
     target_share: Share = Field(
         0.25, description="of each user's training items, kept from the alignment's graph as its targets (leak-free)"
+    )
+    new_item_share: float = Field(
+        0.0, ge=0, lt=1, description="of the items: all their interactions are for test alone, to measure cold start; 0: none"
     )
     max_bad_share: float = Field(
         0.0, ge=0, lt=1, description="share of unreadable rows to drop and report before it is an error"
@@ -387,6 +398,7 @@ class Params(Section):
         ["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"],
         description="methods made by the stage `fit`, all of `glta methods` but glta",
     )
+    ablations: list[Name] = Field([], description="ablations of glta, made by the stage `ablate`: names of `glta ablations`")
     mirror: str = Field(
         "", description="folder or http address to download from (as <mirror>/<dataset>/<file>); also GLTA_MIRROR"
     )
@@ -442,26 +454,28 @@ class ParamsError(ValueError):
 
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Read and check a parameter file. Raises ParamsError, one line a mistake."""
+    return check_params(read_mapping(path, "`glta params sync` writes one with the defaults"), str(path))
+
+
+def read_mapping(path: Path | str, advice: str) -> dict[str, Any]:
+    """Read a YAML file of parameters, unchecked. Raises ParamsError, with the advice where there is no such file."""
     from ruamel.yaml import YAML, YAMLError
 
     path = Path(path)
     try:
         data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; `glta params sync` writes one with the defaults") from None
+        raise ParamsError(f"{path}: no such file; {advice}") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
-        raise ParamsError(f"{path}: must be a mapping of parameters; `glta params sync` writes one with the defaults")
-    return check_params(data, str(path))
+        raise ParamsError(f"{path}: must be a mapping of parameters; {advice}")
+    return data
 
 
 def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
     """Turn a plain mapping into Params, with every cross-check. Raises ParamsError."""
-    try:
-        params = Params.model_validate(data)
-    except ValidationError as error:
-        raise ParamsError("\n".join(_explain(source, e, Params) for e in error.errors())) from None
+    params = _typed(data, source)
     problems = [*_cross_checks(params)]
     for name, sections in params.overrides.items():
         for section, values in sections.items():
@@ -482,13 +496,21 @@ def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
     return params
 
 
+def _typed(data: dict[str, Any], source: str) -> Params:
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise ParamsError("\n".join(_explain(source, e, Params) for e in error.errors())) from None
+
+
 def _cross_checks(p: Params):
     """Yield what no single field can see."""
+    from glta.ablations import ABLATIONS
     from glta.data.registry import REGISTRY
     from glta.methods.registry import METHODS, TRAINED_ELSEWHERE
 
     known = {*REGISTRY, *p.tables}
-    for key in ("datasets", "seeds", "methods", "baselines"):
+    for key in ("datasets", "seeds", "methods", "baselines", "ablations"):
         values = getattr(p, key)
         if len(set(values)) < len(values):
             yield f"{key} = {values}: names an entry twice"
@@ -498,27 +520,37 @@ def _cross_checks(p: Params):
     for name in p.datasets:
         if name not in known:
             yield f"datasets: unknown dataset {name}{_nearest(name, known)}"
-        elif set(p.overrides.get(name, {})) != set(SECTIONS):
-            yield f"overrides.{name}: needs an entry for each section, also when empty; `glta params sync` adds them"
+        elif missing := whole_overrides({}).keys() - (own := p.overrides.get(name, {})).keys():
+            yield f"overrides.{name}: has no {_named(missing, SECTIONS)}; every section needs an entry, {SYNC}"
+        elif missing := _fields(Settings).keys() - own["settings"].keys():
+            yield f"overrides.{name}.settings: has no {_named(missing, _fields(Settings))}; every method needs an entry, {SYNC}"
     for name in p.baselines:
         if name not in METHODS or name in TRAINED_ELSEWHERE:
             yield f"baselines: unknown method {name}{_nearest(name, set(METHODS) - set(TRAINED_ELSEWHERE))}"
+    for name in p.ablations:
+        if name not in ABLATIONS:
+            yield f"ablations: unknown ablation {name}{_nearest(name, ABLATIONS)}"
     for name in p.methods:
-        if name not in METHODS:
-            yield f"methods: unknown method {name}{_nearest(name, METHODS)}"
-        elif name not in TRAINED_ELSEWHERE and name not in p.baselines:
-            yield f"methods: {name} is not made by any stage; add it to baselines"
+        if name not in METHODS and name not in ABLATIONS:
+            yield f"methods: unknown method {name}{_nearest(name, [*METHODS, *ABLATIONS])}"
+        elif name not in {*TRAINED_ELSEWHERE, *p.baselines, *p.ablations}:
+            yield f"methods: {name} is not made by any stage; add it to {'ablations' if name in ABLATIONS else 'baselines'}"
     if p.report.reference not in p.methods:
         yield f"report.reference = {p.report.reference}: must be one of methods {p.methods}"
 
 
 def _dataset_checks(p: Params, name: str):
     """Yield what must hold once a dataset's overrides are in place."""
+    from glta.ablations import ablated, ablation_text
+
     where = f"(dataset {name}) "
     if p.prepare.valid_share + p.prepare.test_share >= 1:
         yield f"prepare.valid_share + prepare.test_share = {p.prepare.valid_share + p.prepare.test_share} {where}: must be < 1"
     if p.recommend.k < max(p.evaluate.cutoffs):
         yield f"recommend.k = {p.recommend.k} {where}: must be >= the largest of evaluate.cutoffs, {max(p.evaluate.cutoffs)}"
+    for ablation in p.ablations:
+        if ablated(p, ablation) == p:
+            yield f"ablations: {ablation} {where}: would be glta itself, which has {ablation_text(ablation)} already"
     if p.profile.provider == "language_model" and not p.profile.generator:
         yield f'profile.generator = "" {where}: provider language_model needs a hub id or folder'
     if p.profile.provider == "endpoint" and not (p.profile.endpoint and p.profile.endpoint_model):
@@ -527,6 +559,24 @@ def _dataset_checks(p: Params, name: str):
     if not cutoff.isdigit() or int(cutoff) not in p.evaluate.cutoffs or metric not in METRICS:
         valid = [f"{m}@{k}" for k in p.evaluate.cutoffs for m in METRICS]
         yield f"report.metric = {p.report.metric}: unknown metric{_nearest(p.report.metric, valid)}"
+
+
+SYNC = "also an empty one; `glta params sync` adds them"
+
+
+def _named(keys: Collection[str], order: Iterable[str]) -> str:
+    """Name at most three keys, in their order."""
+    found = [key for key in order if key in keys]
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def whole_overrides(given: dict[str, Any]) -> dict[str, Any]:
+    """Complete a dataset's overrides: an entry for each section, and within `settings` for each method.
+
+    A stage depends on each of them, and DVC cannot follow an entry that is missing.
+    """
+    methods = {name: {} for name in _fields(Settings)}
+    return {section: {} for section in SECTIONS} | given | {"settings": methods | given.get("settings", {})}
 
 
 METRICS = ("precision", "recall", "ndcg", "mrr", "map", "hit_rate")
@@ -575,10 +625,9 @@ def render_params(params: Params) -> str:
                 lines += [f"    {k}: {_flow(v)}" for k, v in entry.model_dump(exclude_defaults=True).items()]
         elif name == "overrides":
             lines += ["", f"# {field.description}", "overrides:"]
-            for dataset in dict.fromkeys([*params.datasets, *params.tables, *value]):
+            for dataset in dict.fromkeys([*value, *params.datasets, *params.tables]):
                 lines += [f"  {dataset}:"]
-                given = value.get(dataset, {})
-                lines += [f"    {s}: {_flow(given.get(s, {}))}" for s in SECTIONS]
+                lines += [f"    {s}: {_flow(v)}" for s, v in whole_overrides(value.get(dataset, {})).items()]
         else:
             lines += [f"{name}: {_flow(value)}  # {_comment(field)}"]
     return "\n".join(lines) + "\n"
@@ -589,23 +638,109 @@ def override(text: str, dataset: str, values: dict[str, Any]) -> str:
 
     values: by dotted keys, e.g. "settings.ease.l2". Raises ParamsError when the result is no valid file.
     """
-    import io
+    yaml = _round_trip()
+    data = yaml.load(text)
+    given = data["overrides"][dataset]
+    for section, inner in nested(values).items():
+        merged = whole_overrides(_merged({section: given[section]}, {section: inner}))[section]
+        # read back from one line: the file then has the form that `glta params sync` writes, numbers too
+        given[section] = yaml.load(_flow(merged))
+    return _dumped(yaml, data, "params.yaml")
 
+
+def use(text: str, experiment: dict[str, Any], source: str) -> str:
+    """Put an experiment's values into a parameter file's text and leave all else as it is, comments too.
+
+    experiment: some of the file's keys. Mappings are merged, so that what was tuned stays unless the very key is named;
+    all else takes the place of what was there. source: names the experiment in errors. Raises ParamsError.
+    """
+    from ruamel.yaml.comments import CommentedMap
+
+    yaml = _round_trip()
+    data = yaml.load(text)
+    params = _typed(_merged(data, experiment), source)
+
+    def block() -> CommentedMap:
+        made = CommentedMap()
+        made.fa.set_block_style()
+        return made
+
+    def fill(node: CommentedMap, values: dict[str, Any], indent: int) -> None:
+        for key, value in values.items():
+            old = node.get(key)
+            if isinstance(value, dict) and isinstance(old, CommentedMap):
+                if old.fa.flow_style() is False:  # one entry a line; an empty one may still become either
+                    fill(old, value, indent + 2)
+                    continue
+                value = _merged(old, value)
+            written = _flow(value)
+            node[key] = yaml.load(written)
+            if comment := node.ca.items.get(key, [None] * 3)[2]:
+                comment.column = indent + len(f"{key}: {written}") + 2
+
+    below = {}  # the comment above the next section, which hangs on the last entry of the one before
+    for key, names in {"tables": experiment.get("tables", {}), "overrides": [*params.overrides, *params.datasets]}.items():
+        if not data.get(key):
+            data[key] = block()
+        else:
+            node, last = _last(data[key])
+            below[key] = node.ca.items.pop(last, None)
+        for name in names:
+            data[key].setdefault(name, block())
+    missing = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
+    fill(data, experiment | {"overrides": _merged(missing, experiment.get("overrides", {}))}, 0)
+    for key, comment in below.items():
+        node, last = _last(data[key])
+        if comment:
+            node.ca.items[last] = comment
+    return _dumped(yaml, data, source)
+
+
+def _last(node: CommentedMap) -> tuple[CommentedMap, str]:
+    """Find the innermost entry that a mapping in block style ends with."""
+    key = next(reversed(node))
+    inner = node[key]
+    return _last(inner) if isinstance(inner, dict) and inner and inner.fa.flow_style() is False else (node, key)
+
+
+def changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    """List what differs between two mappings, a line each: KEY: OLD -> NEW. An empty mapping is none."""
+    lines = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) or isinstance(after, dict):
+            lines += changes(before or {}, after or {}, f"{path}{key}.")
+        elif before != after:
+            lines.append(f"{path}{key}: {_flow(before) if key in old else 'not set'} -> {_flow(after)}")
+    return lines
+
+
+def _round_trip() -> YAML:
+    """Make a reader and writer of YAML that keeps comments, quotes and the form of numbers."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 10_000, True
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    data = yaml.load(text)
-    for section, inner in nested(values).items():
-        given = data["overrides"][dataset]
-        merged = _merged(given[section], inner)
-        # read back from one line: the file then has the form that `glta params sync` writes, numbers too
-        given[section] = yaml.load(_flow(merged))
+    return yaml
+
+
+def _dumped(yaml: YAML, data: Any, source: str) -> str:
+    """Write what `_round_trip` has read. Raises ParamsError when it is no valid parameter file."""
     out = io.StringIO()
     yaml.dump(data, out)
-    check_params(YAML(typ="safe").load(out.getvalue()))
+    check_params(yaml.load(out.getvalue()), source)
     return out.getvalue()
+
+
+@contextmanager
+def locked_params() -> Iterator[None]:
+    """Hold params.yaml of this folder while it is read and written: two commands may end at once."""
+    path = Path(".pipe/params.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
 
 
 def _merged(old: dict, new: dict) -> dict:

@@ -69,6 +69,16 @@ def rank(
         yield part, items.cpu().numpy(), best.cpu().numpy()
 
 
+def rank_among(score, users: np.ndarray, k: int, exclude: Interactions, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank a part of the catalogue, as `rank_all` does all of it. items: its ids, ascending; the result names them."""
+    place = np.full(exclude.num_items, NO_ITEM)
+    place[items] = np.arange(items.size)
+    inside = place[exclude.item] != NO_ITEM
+    masked = Interactions(exclude.user[inside], place[exclude.item[inside]], exclude.num_users, items.size)
+    found, scores = rank_all(lambda part: score(part)[:, items], users, k, masked)
+    return np.where(found == NO_ITEM, NO_ITEM, items[found]), scores
+
+
 def rank_all(score, users: np.ndarray, k: int, exclude: Interactions) -> tuple[np.ndarray, np.ndarray]:
     """Collect `rank` into two arrays, items and scores, each (len(users), k)."""
     blocks = list(rank(score, users, k, exclude))

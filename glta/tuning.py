@@ -104,8 +104,8 @@ def _fit_glta(cell: Path, prepared: Prepared, params: Params, seed: int) -> Scor
     from glta.align.item_stage import run_item_stage
     from glta.align.user_stage import run_user_stage
 
-    aligner, _ = run_item_stage(cell, prepared, params, seed)
-    return run_user_stage(cell, prepared, params, seed, aligner.tensors(), params.align_items.enabled).model.score
+    items = run_item_stage(cell, prepared, params, seed)
+    return run_user_stage(cell, prepared, params, seed, items).model.score
 
 
 def space(method: str) -> dict[str, BaseDistribution]:

@@ -2,10 +2,9 @@
 
 from glta.align.item_stage import run_item_stage
 from glta.data.prepared import Prepared
-from glta.files import whole_folder, write_json
+from glta.files import whole_folder
 from glta.params import Params
 from glta.progress import record_epoch
-from glta.training import save_tensors
 from pipeline.stage import checkpoint_folder, folder, run
 
 
@@ -13,10 +12,9 @@ def main(params: Params, dataset: str, seed: int) -> None:
     """Write data/DATASET/SEED/align_items: item projector and head."""
     source = folder(dataset, seed)
     prepared = Prepared.load(source / "prepare")
-    aligner, history = run_item_stage(source, prepared, params, seed, checkpoint_folder(), record_epoch)
+    items = run_item_stage(source, prepared, params, seed, checkpoint_folder(), record_epoch)
     with whole_folder(source / "align_items") as out:
-        save_tensors(out / "model.safetensors", aligner.tensors(), {"enabled": params.align_items.enabled})
-        write_json(out / "history.json", history)
+        items.save(out)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     cell = folder(dataset, seed)
     prepared = Prepared.load(cell / "prepare")
     valid, test = (pl.read_parquet(cell / "recommend" / method / f"{part}.parquet") for part in ("valid", "test"))
-    result = evaluate(prepared, valid, test, params.evaluate)
+    among_new = cell / "recommend" / method / "new.parquet"
+    new = pl.read_parquet(among_new) if among_new.exists() else None
+    result = evaluate(prepared, valid, test, params.evaluate, new)
 
     history = optional(cell / "models" / method / "history.json")
     if history is None and method == "lightgcn":  # it is the pretrained graph itself

@@ -1,26 +1,31 @@
-"""Write the top-K lists of one method, for validation and for test."""
+"""Write the top-K lists of one method, for validation and for test, and for test among new items alone."""
 
 import numpy as np
 import polars as pl
 
 from glta.data.prepared import Prepared
-from glta.files import whole_folder
-from glta.methods.registry import METHODS, method_class
+from glta.files import read_json, whole_folder
+from glta.groups import restrict
+from glta.methods.registry import method_class
 from glta.params import Params
+from glta.ranking import rank_among
 from pipeline.stage import folder, run
 
 
 def main(params: Params, dataset: str, seed: int, method: str) -> None:
     """Write data/DATASET/SEED/recommend/METHOD."""
-    if method not in METHODS:
-        raise ValueError(f"--method {method}: unknown method; valid are {', '.join(METHODS)}")
-    prepared = Prepared.load(folder(dataset, seed, "prepare"))
-    model = method_class(method).load(folder(dataset, seed, "models", method))
+    prepared, source = Prepared.load(folder(dataset, seed, "prepare")), folder(dataset, seed, "models", method)
+    model = method_class(read_json(source / "model.json")["method"]).load(source)  # an ablation is a `glta` of another name
     with whole_folder(folder(dataset, seed, "recommend", method)) as out:
         for name, wanted, masked in (("valid", prepared.valid, prepared.train), ("test", prepared.test, prepared.seen)):
             users = np.flatnonzero(wanted.user_degree)
             lists = model.recommend(users, params.recommend.k, masked, params.recommend.mode)
             list_table(users, *lists).write_parquet(out / f"{name}.parquet")
+        new = prepared.new_items
+        if (relevant := restrict(prepared.test, new)).item.size:
+            users = np.flatnonzero(relevant.user_degree)
+            lists = rank_among(model.score, users, params.recommend.k, prepared.seen, np.flatnonzero(new))
+            list_table(users, *lists).write_parquet(out / "new.parquet")
 
 
 def list_table(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> pl.DataFrame:

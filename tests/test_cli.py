@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from glta.ablations import ABLATIONS
 from glta.data.registry import REGISTRY
 from glta.methods.registry import METHODS
 from glta.params import SECTIONS, Params, load_params, render_params
@@ -128,6 +129,21 @@ def test_sync_explains_an_unreadable_file(glta, file, text):
     assert file.read_text() == text
 
 
+def test_use_writes_an_experiment_and_says_what_changed(glta, file):
+    small = file.with_name("small.yaml")
+    small.write_text("seeds: [3]\nablations: [glta-tied-head]\n")
+    assert glta("params", "sync")[0] == 0
+    assert glta("params", "use", "small.yaml") == (0, "seeds: [0] -> [3]\nablations: [] -> [glta-tied-head]\n", "")
+    assert load_params(file).seeds == [3]
+    assert glta("params", "use", "small.yaml") == (0, "params.yaml: has all of this already\n", "")
+    before = file.read_text()
+    small.write_text("seed: [3]\n")
+    status, output, errors = glta("params", "use", "small.yaml")
+    assert (status, output, file.read_text()) == (1, "", before)
+    assert errors == "error: small.yaml seed = [3]: unknown key; nearest is seeds\n"
+    assert "no such file; experiments/ has some" in glta("params", "use", "other.yaml")[2]
+
+
 def test_lists_datasets_also_of_tables(glta, file):
     assert glta("params", "sync")[0] == 0
     file.write_text(file.read_text().replace("tables: {}", "tables:\n  mine:\n    interactions: a.csv\n    licence: ours"))
@@ -144,6 +160,12 @@ def test_lists_methods(glta):
     status, output, _ = glta("methods")
     assert status == 0
     assert [line.split()[0] for line in output.splitlines()] == list(METHODS)
+
+
+def test_lists_ablations(glta):
+    status, output, _ = glta("ablations")
+    assert status == 0
+    assert [line.split()[0] for line in output.splitlines()] == list(ABLATIONS)
 
 
 def test_unknown_command_is_refused(glta):

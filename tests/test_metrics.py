@@ -196,6 +196,21 @@ def test_evaluate_by_hand():
     assert sum(g["items"] for g in result.popularity) == 5
 
 
+def test_new_items_by_hand():
+    """Nobody has items 2, 3 and 4 in training; users 0 and 1 have some in test, user 2 has not."""
+    test, new = frame({0: [4], 1: [3, 2], 2: [1]}), frame({0: [4, 3], 1: [3, 2]})
+    result = evaluate(small_world(), frame({}), test, Evaluate(cutoffs=[1, 2]), new)
+    m = result.metrics
+    assert m["new_items/recall@1"] == pytest.approx((1 / 2 + 0) / 2)
+    assert m["new_items/recall@2"] == pytest.approx((1 / 2 + 1) / 2)
+    assert m["among_new/recall@1"] == pytest.approx((1 / 2 + 0) / 2)
+    assert m["among_new/recall@2"] == 1
+    assert m["among_new/ndcg@2"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert result.users["among_new/recall@1"].to_list() == [0.5, 0, None]
+    assert result.users["new_items/recall@2"].mean() == pytest.approx(m["new_items/recall@2"])
+    assert result.groups["new_items"] == {"items": 3, "pairs": 3}
+
+
 def test_evaluate_refuses_lists_that_do_not_fit():
     good = frame({0: [2], 1: [3]})
     for bad, why in (({0: [0]}, "known to have"), ({0: [2]}, "known to have"), ({0: [7]}, "has not")):

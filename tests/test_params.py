@@ -5,22 +5,38 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
-from glta.params import SECTIONS, Params, ParamsError, check_params, load_params, override, render_params
+from glta.ablations import ABLATIONS, ablated
+from glta.params import (
+    SECTIONS,
+    Params,
+    ParamsError,
+    Settings,
+    changes,
+    check_params,
+    load_params,
+    override,
+    read_mapping,
+    render_params,
+    use,
+    whole_overrides,
+)
 
 COMMITTED = Path(__file__).parents[1] / "params.yaml"
+EXPERIMENTS = sorted(COMMITTED.parent.glob("experiments/*.yaml"))
 
 
 def defaults(**changes) -> dict:
     """A whole, valid mapping, with some sections or entries changed."""
-    whole = Params().model_dump() | {"overrides": {"sample": {section: {} for section in SECTIONS}}}
+    whole = Params().model_dump() | {"overrides": {"sample": whole_overrides({})}}
     for key, value in changes.items():
         whole[key] = whole[key] | value if isinstance(whole[key], dict) else value
     return whole
 
 
 def overridden(**sections) -> dict:
-    return {"overrides": {"sample": {section: {} for section in SECTIONS} | sections}}
+    return {"overrides": {"sample": whole_overrides(sections)}}
 
 
 def mistake(**changes) -> str:
@@ -47,6 +63,8 @@ def test_defaults_are_valid():
         ({"datasets": ["sampel"]}, "datasets: unknown dataset sampel", "sample"),
         ({"methods": ["lightgcn", "glta", "lihgtgcn"]}, "methods: unknown method lihgtgcn", "lightgcn"),
         ({"baselines": ["text-kn", "popularity"]}, "baselines: unknown method text-kn", "text-knn"),
+        ({"ablations": ["glta-without-profiles"]}, "ablations: unknown ablation glta-without-profiles", "glta-without-profile"),
+        ({"methods": ["glta", "glta-tied-haed"]}, "methods: unknown method glta-tied-haed", "glta-tied-head"),
         ({"report": {"metric": "ncdg@20"}}, "report.metric = ncdg@20", "ndcg@20"),
     ],
 )
@@ -86,6 +104,12 @@ def test_unknown_section_is_told_with_the_nearest():
         ({"report": {"reference": "svd"}}, "report.reference = svd", "must be one of methods"),
         ({"tables": {"ml-1m": {"interactions": "a.csv"}}}, "tables.ml-1m", "choose another"),
         ({"baselines": ["text-knn", "lightgcn", "lightgcn-text-knn"]}, "methods: popularity", "add it to baselines"),
+        ({"methods": ["glta", "glta-tied-head"]}, "methods: glta-tied-head", "add it to ablations"),
+        (
+            {"ablations": ["glta-tied-head"], **overridden(align={"head": "tied"})},
+            "ablations: glta-tied-head (dataset sample)",
+            "would be glta itself, which has align.head = tied already",
+        ),
     ],
 )
 def test_wrong_value_is_told_with_its_range(changes, where, must):
@@ -98,17 +122,22 @@ def test_wrong_override_is_named_once_and_within_its_dataset():
     assert mistake(**overridden(pretrain={"epochs": 0, "batch_size": 0})).count("\n") == 1
 
 
-@pytest.mark.parametrize("key", ["datasets", "seeds", "methods", "baselines"])
+@pytest.mark.parametrize("key", ["datasets", "seeds", "methods", "baselines", "ablations"])
 def test_duplicate_entries_are_refused(key):
-    twice = defaults()[key] * 2
+    twice = (defaults()[key] or ["glta-tied-head"]) * 2
     assert mistake(**{key: twice}) == f"some.yaml {key} = {twice}: names an entry twice"
 
 
 def test_missing_override_entry_names_the_command_that_adds_it():
     whole = defaults()
-    del whole["overrides"]["sample"]["fit"]
-    with pytest.raises(ParamsError, match=r"overrides\.sample: needs .*glta params sync"):
+    del whole["overrides"]["sample"]["settings"]["hccf"]
+    with pytest.raises(ParamsError, match=r"overrides\.sample\.settings: has no hccf; .*glta params sync"):
         check_params(whole)
+    del whole["overrides"]["sample"]["fit"]
+    with pytest.raises(ParamsError, match=r"overrides\.sample: has no fit; .*glta params sync"):
+        check_params(whole)
+    with pytest.raises(ParamsError, match=r"overrides\.ml-1m: has no prepare, profile, language and 8 more; "):
+        check_params(defaults() | {"datasets": ["ml-1m"]})
 
 
 def test_overrides_hold_for_one_dataset_only():
@@ -247,11 +276,21 @@ def test_override_changes_one_line_and_keeps_what_people_wrote():
     values = {"settings.ease.l2": 1.5e-7, "settings.item-knn.neighbours": 7, "pretrain.l2": 0.00123}
     own = text.replace("seeds: [0]", "# our seeds\nseeds: [0]   # one is enough")
     changed = override(own, "sample", values)
-    assert set(own.splitlines()) - set(changed.splitlines()) <= {"    settings: {}", "    pretrain: {}"}
+    lost = [old for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new]
+    assert [line.partition(":")[0] for line in lost] == ["    pretrain", "    settings"]
     assert "# our seeds\nseeds: [0]   # one is enough" in changed
-    assert "    settings: {ease: {l2: 1.5e-7}, item-knn: {neighbours: 7}}\n" in changed
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 1.5e-7}, glta-plus: {}, " in changed
     again = override(changed, "sample", {"settings.ease.l2": 3.0})
-    assert "    settings: {ease: {l2: 3.0}, item-knn: {neighbours: 7}}\n" in again
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 3.0}, glta-plus: {}, " in again
+
+
+def test_override_completes_the_settings_of_a_dataset():
+    """Of one that is not named under `datasets`, which check_params leaves alone."""
+    text = COMMITTED.read_text(encoding="utf-8") + "  ml-1m: {settings: {ease: {l2: 2.0}}}\n"
+    changed = override(text, "ml-1m", {"settings.ease.max_items": 5})
+    found = YAML(typ="safe").load(changed)["overrides"]["ml-1m"]["settings"]
+    assert list(found) == list(Settings().model_dump())
+    assert found["ease"] == {"l2": 2.0, "max_items": 5}
 
 
 def test_override_writes_what_sync_would(tmp_path):
@@ -267,3 +306,71 @@ def test_override_writes_what_sync_would(tmp_path):
 def test_override_refuses_what_the_file_may_not_hold():
     with pytest.raises(ParamsError, match=r"overrides\.sample\.settings\.ease\.l2 = -1"):
         override(COMMITTED.read_text(encoding="utf-8"), "sample", {"settings.ease.l2": -1})
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_changes_just_what_it_says(name):
+    found = changes(Params().model_dump(), ablated(Params(), name).model_dump())
+    assert [line.partition(":")[0] for line in found] == list(ABLATIONS[name])
+    assert check_params(defaults() | {"methods": ["glta", name], "ablations": [name]})
+
+
+def used(text: str, **experiment) -> str:
+    return use(text, experiment, "some.yaml")
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_is_valid_and_leaves_the_form_of_the_file(path, tmp_path):
+    text, experiment = COMMITTED.read_text(encoding="utf-8"), read_mapping(path, "")
+    changed = used(text, **experiment)
+    (tmp_path / "params.yaml").write_text(changed)
+    params = load_params(tmp_path / "params.yaml")
+    assert render_params(params) == changed
+    assert used(changed, **experiment) == changed
+    for key in ("datasets", "seeds", "methods", "baselines", "ablations"):
+        assert getattr(params, key) == experiment[key]
+    assert params.tables.keys() >= experiment.get("tables", {}).keys()
+
+
+def test_quickstart_is_what_the_file_has_by_default():
+    text = COMMITTED.read_text(encoding="utf-8")
+    assert used(text, **read_mapping(COMMITTED.parent / "experiments/quickstart.yaml", "")) == text
+
+
+def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
+    tuned = override(COMMITTED.read_text(encoding="utf-8"), "sample", {"settings.ease.l2": 7.0, "settings.ease.max_items": 9})
+    own = tuned.replace("seeds: [0]", "# our seeds\nseeds: [0]")
+    changed = used(own, seeds=[4, 5], overrides={"sample": {"settings": {"ease": {"max_items": 8}}}}, pretrain={"l2": 0.5})
+    assert ", ease: {l2: 7.0, max_items: 8}, " in changed
+    assert "# our seeds\nseeds: [4, 5]  # one split and one training each\n" in changed
+    different = [new for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new]
+    assert [line.partition(":")[0] for line in different] == ["seeds", "  l2", "    settings"]
+    assert changes(YAML(typ="safe").load(own), YAML(typ="safe").load(changed)) == [
+        "seeds: [0] -> [4, 5]",
+        "pretrain.l2: 0.001 -> 0.5",
+        "overrides.sample.settings.ease.max_items: 9 -> 8",
+    ]
+
+
+def test_an_experiment_adds_tables_and_keeps_others():
+    text = used(COMMITTED.read_text(encoding="utf-8"), tables={"mine": {"interactions": "a.csv"}})
+    changed = used(text, tables={"ours": {"interactions": "b.csv"}, "mine": {"items": "c.csv"}}, datasets=["ours"])
+    found = YAML(typ="safe").load(changed)
+    assert found["tables"] == {"mine": {"interactions": "a.csv", "items": "c.csv"}, "ours": {"interactions": "b.csv"}}
+    assert found["overrides"]["ours"] == whole_overrides({})
+    assert "\n\n# Clean, filter, split.\nprepare:\n" in changed
+
+
+@pytest.mark.parametrize(
+    ("experiment", "said"),
+    [
+        ({"dataset": ["sample"]}, r"some.yaml dataset = .*unknown key; nearest is datasets"),
+        ({"overrides": {"sample": {"setings": {}}}}, r"some.yaml overrides\.sample\.setings: unknown key; nearest is settings"),
+        ({"datasets": 3}, r"some.yaml datasets = 3"),
+        ({"overrides": 3}, r"some.yaml overrides = 3"),
+        ({"ablations": [], "methods": ["glta-tied-head"]}, r"some.yaml methods: glta-tied-head is not made"),
+    ],
+)
+def test_a_wrong_experiment_is_refused(experiment, said):
+    with pytest.raises(ParamsError, match=said):
+        used(COMMITTED.read_text(encoding="utf-8"), **experiment)

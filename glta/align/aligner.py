@@ -54,6 +54,7 @@ class Aligner(nn.Module):
     def __init__(self, language: Language, item_projector: nn.Linear, user_projector: nn.Linear | None, head: Head):
         super().__init__()
         self.item_projector, self.user_projector, self.head = item_projector, user_projector, head
+        self.known: torch.Tensor | None = None  # (I,) bool where some items have no training users: they are no targets
         self._language = [language]  # in a list: nn.Module would take the model's weights for its own
 
     @property
@@ -75,8 +76,9 @@ class Aligner(nn.Module):
         return hidden_BTH[kind_BT == READ_OUT].view(len(prompts), -1, self.language.width)
 
     def logits(self, states: torch.Tensor, nodes: Nodes) -> torch.Tensor:
-        """Map states (..., H) to item logits (..., I)."""
-        return self.head(states, self.item_projector(nodes.item))
+        """Map states (..., H) to item logits (..., I), -inf for items without training users."""
+        logits = self.head(states, self.item_projector(nodes.item))
+        return logits if self.known is None else logits.masked_fill(~self.known, -torch.inf)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that the optimiser moves, by name, adapters included."""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from glta.align.aligner import Aligner
-from glta.align.items import align_items
+from glta.align.items import ItemStage, align_items
 from glta.align.nodes import load_nodes
 from glta.data.prepared import Prepared
 from glta.methods.arrays import load_arrays
@@ -23,13 +22,14 @@ def run_item_stage(
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
-) -> tuple[Aligner, list[dict]]:
-    """Train item projector and head. cell: folder with profile/ and pretrain/. Returns the aligner and its history."""
-    return align_items(
+) -> ItemStage:
+    """Train item projector and head. cell: folder with profile/ and pretrain/."""
+    aligner, history = align_items(
         load_language(params.language),
         load_nodes(cell / "pretrain", prepared, params.align).training,
         pl.read_parquet(cell / "profile" / "items.parquet")["text"].to_list(),
         load_arrays(cell / "profile" / "states.safetensors")[0]["item"],
+        prepared.train.item_degree > 0,
         params.align_items,
         params.align,
         seed,
@@ -37,3 +37,4 @@ def run_item_stage(
         checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
+    return ItemStage(aligner.tensors(), params.align_items.enabled, history)

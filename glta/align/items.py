@@ -3,8 +3,9 @@
 # n items of a prompt, I items, D graph width, H language width
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,15 +15,41 @@ from glta.align.aligner import Aligner, Nodes, projector
 from glta.align.heads import FreeHead, Space, TiedHead, matched
 from glta.align.loop import fit, read_states
 from glta.align.prompts import Templates, equal_length_batches
+from glta.files import read_json, write_json
 from glta.models.language import Language
 from glta.params import Align, AlignItems
-from glta.training import epoch_rng
+from glta.training import epoch_rng, load_tensors, save_tensors
 
 VALIDATION, START = 2**31 - 1, 2**31 - 2  # "epochs" that training never reaches, for prompts of other uses
 
 
-def new_aligner(language: Language, nodes: Nodes, shared: Align, seed: int) -> Aligner:
-    """Make the untrained item projector, head and, by switch, adapters, deterministically from the seed."""
+class ItemStage(NamedTuple):
+    """Hold what stage 2 has learnt.
+
+    tensors: of the aligner. enabled: whether the item projector was trained. history: one record an epoch.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    enabled: bool
+    history: list[dict]
+
+    def save(self, folder: Path) -> None:
+        """Write the folder of the stage `align_items`."""
+        save_tensors(folder / "model.safetensors", self.tensors, {"enabled": self.enabled})
+        write_json(folder / "history.json", self.history)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        tensors, about = load_tensors(folder / "model.safetensors")
+        return cls(tensors, about["enabled"], read_json(folder / "history.json"))
+
+
+def new_aligner(language: Language, nodes: Nodes, shared: Align, seed: int, known_I: np.ndarray) -> Aligner:
+    """Make the untrained item projector, head and, by switch, adapters, deterministically from the seed.
+
+    known_I: (I,) bool, the items with training users.
+    """
     if shared.lora_rank:
         language.add_lora(shared)
     generator = torch.Generator().manual_seed(seed)
@@ -32,17 +59,20 @@ def new_aligner(language: Language, nodes: Nodes, shared: Align, seed: int) -> A
         head = TiedHead(language.width, num_items, shared.head_rank, generator)
     else:
         head = FreeHead(language.width, num_items, generator)
-    return Aligner(language, project, None, head).to(language.device)
+    aligner = Aligner(language, project, None, head).to(language.device)
+    if not known_I.all():
+        aligner.known = torch.from_numpy(known_I).to(language.device)
+    return aligner
 
 
 def reorder_prompts(
-    templates: Templates, descriptions: Sequence[list[int]], per_prompt: int, rng: np.random.Generator
+    templates: Templates, items: np.ndarray, descriptions: Sequence[list[int]], per_prompt: int, rng: np.random.Generator
 ) -> list[tuple]:
-    """Deal all items into groups of per_prompt (the last ones repeat a few) and shuffle each group's descriptions.
+    """Deal items into groups of per_prompt (the last ones repeat a few) and shuffle each group's descriptions.
 
     Returns (prompt, target items (n,)) pairs. methods: GLTA section 2.3, stage 2.
     """
-    order = rng.permutation(len(descriptions))
+    order = rng.permutation(items)
     size = min(per_prompt, order.size)
     if short := -order.size % size:
         order = np.concatenate([order, order[:short]])
@@ -57,6 +87,7 @@ def align_items(
     nodes: Nodes,
     texts: Sequence[str],
     states_IH: np.ndarray,
+    known_I: np.ndarray,
     params: AlignItems,
     shared: Align,
     seed: int,
@@ -66,19 +97,20 @@ def align_items(
 ) -> tuple[Aligner, list[dict]]:
     """Train item projector and head (GLTA stage 2); the node embeddings and the language model stay frozen.
 
-    texts: one an item; states_IH: their unit-length states, for the head's start. The validation value is minus the
+    texts: one an item; states_IH: their unit-length states, for the head's start. known_I: (I,) bool, the items with
+    training users; no others are shown or are targets. The validation value is minus the
     cross-entropy (nats a read-out) on groups and orders that training does not see. Returns the aligner and its history.
     """
     templates = Templates(language)
     nodes = nodes.to(language.device)
-    aligner = new_aligner(language, nodes, shared, seed)
+    aligner, items = new_aligner(language, nodes, shared, seed, known_I), np.flatnonzero(known_I)
     descriptions = language.tokens(texts, params.description_tokens)
-    start = reorder_prompts(templates, descriptions, params.items_per_prompt, epoch_rng(seed, START, stream=2))[:512]
+    start = reorder_prompts(templates, items, descriptions, params.items_per_prompt, epoch_rng(seed, START, stream=2))[:512]
     states = read_states(aligner, [p for p, _ in start], nodes, batch_tokens, "prompts read")
     aligner.head.calibrate(states)
     if shared.head_init == "matched" and shared.head == "free":
-        shown = torch.from_numpy(np.stack([items for _, items in start])).flatten()
-        item, text = nodes.item.cpu(), torch.from_numpy(states_IH - states_IH.mean(0))
+        shown = torch.from_numpy(np.stack([group for _, group in start])).flatten()
+        item, text = nodes.item.cpu(), torch.from_numpy(states_IH - states_IH[known_I].mean(0))
         spaces = [Space(item[shown], item), Space(text[shown], text)]
         aligner.head.set(*matched(aligner.head, states.flatten(0, 1), spaces, (1.0, 1.0), shown))
     if not params.enabled:
@@ -86,12 +118,12 @@ def align_items(
 
     def batches(epoch: int) -> list[list[tuple]]:
         rng = epoch_rng(seed, epoch, stream=2)
-        prompts = reorder_prompts(templates, descriptions, params.items_per_prompt, rng)
+        prompts = reorder_prompts(templates, items, descriptions, params.items_per_prompt, rng)
         lengths = np.array([len(p) for p, _ in prompts])
         return [[prompts[i] for i in batch] for batch in equal_length_batches(lengths, params.batch_size, rng)]
 
     def loss_of(batch: list[tuple]) -> torch.Tensor:
-        target = torch.from_numpy(np.stack([items for _, items in batch])).to(language.device)
+        target = torch.from_numpy(np.stack([group for _, group in batch])).to(language.device)
         logits = aligner.logits(aligner.states([p for p, _ in batch], nodes), nodes)
         return F.cross_entropy(logits.flatten(0, 1), target.flatten())
 

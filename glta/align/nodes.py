@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from glta.align.aligner import Nodes
@@ -26,11 +27,19 @@ def load_nodes(pretrain: Path, prepared: Prepared, shared: Align) -> GraphNodes:
     held_out: LightGCN was trained on the graph's edges alone, so no target has touched a node embedding; serving
     propagates the same layer 0 over all training edges. all: trained and propagated on every training edge (leaky).
     """
-    held_out = shared.targets == "held_out"
-    model = LightGCN.load(pretrain / ("graph" if held_out else "all"))
+    held_out, model = shared.targets == "held_out", _graph_model(pretrain, shared)
 
     def over(graph) -> Nodes:
         return Nodes(*(torch.from_numpy(array) for array in model.propagated(graph)))
 
     serving = over(prepared.train)
     return GraphNodes(over(prepared.graph) if held_out else serving, serving)
+
+
+def load_messages(pretrain: Path, prepared: Prepared, shared: Align) -> np.ndarray:
+    """Tell what people without a node receive from the serving items, (I, D); see `LightGCN.messages`."""
+    return _graph_model(pretrain, shared).messages(prepared.train)
+
+
+def _graph_model(pretrain: Path, shared: Align) -> LightGCN:
+    return LightGCN.load(pretrain / ("graph" if shared.targets == "held_out" else "all"))

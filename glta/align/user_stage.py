@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,25 +10,42 @@ import polars as pl
 import torch
 
 from glta.align.aligner import Aligner, Nodes
-from glta.align.items import new_aligner
-from glta.align.nodes import load_nodes
+from glta.align.items import ItemStage, new_aligner
+from glta.align.newcomers import Newcomers
+from glta.align.nodes import load_messages, load_nodes
 from glta.align.prompts import Prompt
 from glta.align.users import UserPrompts, align_users
 from glta.data.prepared import Prepared
+from glta.files import write_json
 from glta.methods.arrays import load_arrays
-from glta.methods.glta import GLTA
+from glta.methods.glta import GLTA, save_aligner
 from glta.models.language import load_language
 from glta.params import Params
+from glta.text.extractive import item_terms
 
 
 class UserStage(NamedTuple):
-    """model: what ranks. aligner, prompts, nodes: what it was read from. history: one record an epoch."""
+    """Hold what stage 3 has made.
+
+    model: what ranks. aligner, prompts, nodes: what it was read from. newcomers: for other users. items: stage 2.
+    history: one record an epoch.
+    """
 
     model: GLTA
     aligner: Aligner
     prompts: list[Prompt]
     nodes: Nodes
+    newcomers: Newcomers
+    items: ItemStage
     history: list[dict]
+
+    def save(self, folder: Path, params: Params) -> None:
+        """Write the folder of a GLTA model. params: those that it was made with."""
+        self.model.save(folder)
+        self.newcomers.save(folder)
+        about = {"language_sha256": self.aligner.language.sha256, "item_alignment": self.items.enabled}
+        save_aligner(folder, self.aligner, self.prompts, self.nodes, params, about)
+        write_json(folder / "history.json", {"align_items": self.items.history, "align_users": self.history})
 
 
 def run_user_stage(
@@ -36,20 +53,20 @@ def run_user_stage(
     prepared: Prepared,
     params: Params,
     seed: int,
-    learnt: Mapping[str, torch.Tensor],
-    items_aligned: bool,
+    items: ItemStage,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
 ) -> UserStage:
-    """Train user projector and head. cell: folder with profile/ and pretrain/. learnt: tensors of stage 2's aligner.
+    """Train user projector and head. cell: folder with profile/ and pretrain/.
 
-    items_aligned: whether stage 2 has trained the item projector, which then stays as it is.
+    items: what stage 2 has learnt; an item projector that it has trained stays as it is.
     """
     nodes = load_nodes(cell / "pretrain", prepared, params.align)
     states = load_arrays(cell / "profile" / "states.safetensors")[0]["item"]
     language = load_language(params.language)
-    aligner = new_aligner(language, nodes.training, params.align, seed)
-    aligner.load(learnt)
+    known = prepared.train.item_degree > 0
+    aligner = new_aligner(language, nodes.training, params.align, seed, known)
+    aligner.load(items.tensors)
     profile = pl.read_parquet(cell / "profile" / "users.parquet")
     ids = prepared.users["user_id"].to_list()
     prompts, serving = (
@@ -65,13 +82,19 @@ def run_user_stage(
         serving,
         params.align,
         states,
-        train_item_projector=not items_aligned,
+        train_item_projector=not items.enabled,
         seed=seed,
         batch_tokens=params.language.batch_tokens,
         checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
     with torch.inference_mode():
-        weight, bias = aligner.head.factors(aligner.item_projector(nodes.serving.item.to(language.device)))
-    model = GLTA(read_outs.numpy(), weight.cpu().numpy(), bias.cpu().numpy())
-    return UserStage(model, aligner, serving, nodes.serving, history)
+        head = aligner.head.factors(aligner.item_projector(nodes.serving.item.to(language.device)))
+    model = GLTA.of(read_outs.numpy(), *(t.cpu().numpy() for t in head), states, known)
+    words = None
+    if params.profile.provider == "extractive":
+        categories = prepared.items if "categories" in params.profile.text else None
+        words = item_terms(pl.read_parquet(cell / "profile" / "items.parquet"), categories), prepared.train
+    messages = load_messages(cell / "pretrain", prepared, params.align)
+    newcomers = Newcomers(messages, words, params.profile.num_tags, params.profile.num_interests)
+    return UserStage(model, aligner, serving, nodes.serving, newcomers, items, history)

@@ -142,6 +142,8 @@ def align_users(
     def ndcg(states: torch.Tensor) -> float:
         with torch.inference_mode():
             weight, bias = (t.cpu() for t in aligner.head.factors(aligner.item_projector(serving.item)))
+        if aligner.known is not None:  # their rows are made afterwards
+            bias = bias.masked_fill(~aligner.known.cpu(), -torch.inf)
         return validation_ndcg(prepared, lambda users: states[users, 0] @ weight.T + bias)
 
     kept: dict[int, torch.Tensor] = {}  # epoch: states. Reading all users costs a third of an epoch: keep the best ones
@@ -164,7 +166,7 @@ def align_users(
         states = read_states(aligner, [e.prompt for e in examples], training, batch_tokens, "prompts read").to(device)
         shown = np.array([e.user for e in examples]).repeat(states.shape[1])
         graph = prepared.graph if shared.targets == "held_out" else prepared.train
-        tastes, texts = (torch.from_numpy(v).to(device) for v in text_vectors(states_IH, graph))
+        tastes, texts = (torch.from_numpy(v).to(device) for v in text_vectors(states_IH, graph)[:2])
         spaces = [Space(training.user[shown], serving.item), Space(tastes[shown], texts)]
         starts = [aligner.head.linear(None)]
         observed = torch.from_numpy(np.concatenate([e.target for e in examples])).to(device)

@@ -63,7 +63,9 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
         .sort("user", "item")
     )
     generator = np.random.default_rng([seed])
-    part = split(pairs, params, generator)
+    part = np.full(pairs.height, splits.TEST)
+    old = ~_new_items(pairs, params.new_item_share, seed)
+    part[old] = split(pairs.filter(old), params, generator)
     train, valid, test = (pairs.filter(part == p).select("user", "item") for p in (splits.TRAIN, splits.VALID, splits.TEST))
     _refuse_empty(params, train=train, valid=valid, test=test)
     target = splits.choose_targets(train["user"].to_numpy(), params.target_share, generator)
@@ -131,6 +133,13 @@ def dense_ids(ids: pl.Series, name: str) -> pl.DataFrame:
     whole = pl.col(f"{name}_id").str.contains(r"^\d{1,18}$").all()
     value = pl.when(whole).then(pl.col(f"{name}_id").cast(pl.Int64, strict=False))
     return distinct.sort(value, f"{name}_id").select(pl.int_range(pl.len(), dtype=pl.Int32).alias(name), f"{name}_id")
+
+
+def _new_items(pairs: pl.DataFrame, share: float, seed: int) -> np.ndarray:
+    """Mark the pairs of items that nobody is to have before test, (E,) bool; see `splits.choose_new_items`."""
+    user, item = (pairs[c].to_numpy().astype(np.int64) for c in ("user", "item"))
+    # a generator of its own: a share of 0 leaves the split as it always was
+    return splits.choose_new_items(user, item, share, np.random.default_rng([seed, 1]))[item]
 
 
 def split(pairs: pl.DataFrame, params: Prepare, generator: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from glta.data.interactions import Interactions
@@ -32,6 +33,11 @@ class Prepared:
     def seen(self) -> Interactions:
         """Training and validation pairs: what is masked at test time."""
         return self.train.union(self.valid)
+
+    @cached_property
+    def new_items(self) -> np.ndarray:
+        """(I,) bool: items that nobody has in training, told by their text alone."""
+        return self.train.item_degree == 0
 
     @classmethod
     def load(cls, folder: Path | str) -> Prepared:

@@ -62,6 +62,19 @@ def choose_targets(user: np.ndarray, target_share: float, generator: np.random.G
     return _shuffled_rank(user, generator) < chosen[user]
 
 
+def choose_new_items(user: np.ndarray, item: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """Choose a share of the items at random, halves up, to be new: nobody has them before test. user, item: (E,). (I,) bool.
+
+    Where that would leave a user without any other item, the last one drawn of the user's items is not chosen after all.
+    """
+    num_items = int(item.max()) + 1
+    wanted = int(np.floor(num_items * share + 0.5 + 1e-9))
+    rank = generator.permutation(num_items)
+    last = np.zeros(int(user.max()) + 1, np.int64)
+    np.maximum.at(last, user, rank[item])
+    return (rank < wanted) & ~np.isin(rank, last[np.unique(user)])
+
+
 def core(user: np.ndarray, item: np.ndarray, user_core: int, item_core: int) -> tuple[np.ndarray, int]:
     """Drop users and items with too few partners until none is left to drop.
 

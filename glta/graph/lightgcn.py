@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from glta.graph.encoders import LightGCNEncoder
 from glta.graph.loop import Evaluate, Ranker, train_ranker
 from glta.graph.propagation import normalized_adjacency, propagate
 from glta.methods.arrays import load_arrays
+from glta.methods.histories import fold_in, history_matrix
 from glta.params import Pretrain
 
 
@@ -37,6 +38,21 @@ class LightGCN:
         with torch.inference_mode():
             hidden = propagate(normalized_adjacency(graph), layer0, self.num_layers).numpy()
         return hidden[: graph.num_users], hidden[graph.num_users :]
+
+    def messages(self, graph: Interactions) -> np.ndarray:
+        """Tell what somebody without a node receives from an item, (I, D), to be summed up by `fold_in`.
+
+        A user's propagated embedding is E_u / (L + 1) + sum over their n items of m_i / sqrt(n), with
+        m_i = sum_{l<L} (A^l E)_i / ((L + 1) sqrt(users of i)). Without E_u, the D x D map that is best in least squares over
+        the graph's users makes up for it; returns m_i under that map. Zeros without a layer.
+        """
+        if not self.num_layers:
+            return np.zeros_like(self.item)
+        below = replace(self, num_layers=self.num_layers - 1).propagated(graph)[1]
+        message = below * (self.num_layers / (self.num_layers + 1) / np.sqrt(np.maximum(graph.item_degree, 1)))[:, None]
+        received = fold_in(history_matrix(graph), message)
+        completed = np.linalg.lstsq(received.astype(np.float64), self.propagated(graph)[0], rcond=None)[0]
+        return (message @ completed).astype(np.float32)
 
     @classmethod
     def load(cls, folder: Path) -> LightGCN:

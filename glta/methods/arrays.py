@@ -32,6 +32,16 @@ def load_arrays(path: Path | str) -> tuple[dict[str, np.ndarray], dict]:
         raise ValueError(f"{path}: not a readable safetensors file ({error}); delete it and run again") from None
 
 
+def joined(parts: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Put the arrays of several parts into one mapping, as PART.NAME."""
+    return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+
+def part_of(arrays: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    """Take the arrays of one part out of what `joined` made."""
+    return {name.removeprefix(f"{part}."): array for name, array in arrays.items() if name.startswith(f"{part}.")}
+
+
 def known_users(users: np.ndarray, num_users: int) -> np.ndarray:
     """Return the ids as int64. Raises ValueError for an id outside 0..num_users-1; numpy would read -1 as the last user."""
     users = np.asarray(users, np.int64)

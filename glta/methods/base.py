@@ -1,6 +1,6 @@
 """The interface of a method: fit on the prepared data, score users in blocks, save, load."""
 
-# U users, I items, B users of a block
+# U users, I items, B users of a block, J new items, W width of the language model
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
@@ -40,6 +41,24 @@ class Method(ABC):
     @abstractmethod
     def score(self, users: np.ndarray) -> np.ndarray:
         """Score the catalogue for users (B,): (B, I) float32, higher is better; a fresh array that may be changed."""
+
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        """Score the catalogue for anybody, who is told by their items alone, without training: (B, I) float32, as `score`.
+
+        history_BI: 1 where a person has an item. Raises ValueError for other items than the model's, and for a method that
+        learns something about each user.
+        """
+        raise ValueError(f"{type(self).__name__} knows users by what it has learnt about each: it cannot score a list of items")
+
+    def extended(self, text_JW: np.ndarray) -> Method:
+        """Return a model with J more items at the end of the catalogue, told by their text alone, without training.
+
+        text_JW: the language model's pooled states, as the stage `profile` makes them. Scores of the other items stay as they
+        are. Raises ValueError for a method that cannot tell an item without interactions.
+        """
+        raise ValueError(
+            f"{type(self).__name__} knows items by their interactions alone: it cannot take new ones by their text"
+        )
 
     def recommend(self, users: np.ndarray, k: int, exclude: Interactions, mode: str) -> tuple[np.ndarray, np.ndarray]:
         """Make lists for users (B,): items and scores, each (B, k), best first; -1 and -inf where no item is left.

@@ -3,7 +3,7 @@
 # U users, I items, D embedding width, B users of a block
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -30,8 +30,14 @@ class DotProduct(Method):
         """How many numbers were fitted."""
         return self.user.size + self.item.size
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, enough to make the method again."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
     def save(self, folder: Path) -> None:
-        save_arrays(folder / "model.safetensors", {"user": self.user, "item": self.item})
+        save_arrays(folder / "model.safetensors", self.arrays)
         write_json(folder / "model.json", {"method": self.name, "trainable_parameters": self.trainable_parameters})
 
     @classmethod

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from glta.files import write_json
 from glta.methods.arrays import known_users, load_arrays, save_arrays
 from glta.methods.base import Inputs, Method
-from glta.methods.histories import history_matrix, sparse_arrays, sparse_from
+from glta.methods.histories import checked, history_matrix, sparse_arrays, sparse_from
 from glta.params import Params
 
 
@@ -25,20 +25,24 @@ def item_weights(history_UI: csr_array, l2: float) -> np.ndarray:
     the item-item counts, at most 20 I^2 bytes with their dense copy.
     """
     x = history_UI.astype(np.float64)
-    return zero_diagonal_map((x.T @ x).toarray(order="F"), l2)
+    return zero_diagonal_map((x.T @ x).toarray(order="F"), l2)[0]
 
 
-def zero_diagonal_map(gram: np.ndarray, l2: float) -> np.ndarray:
-    """Solve for B from a Gram matrix (I, I) float64 in Fortran order, which is overwritten; as `item_weights`."""
+def zero_diagonal_map(gram: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
+    """Solve for B from a Gram matrix (I, I) float64 in Fortran order, which is overwritten; as `item_weights`.
+
+    Returns B and the diagonal of P, (I,) float32, from which P can be told again: P = (1 - B) diag(P).
+    """
     gram[np.diag_indices_from(gram)] += l2
     factor, failed = dpotrf(gram, overwrite_a=True)
     assert not failed  # positive definite, as l2 > 0
     inverse, _ = dpotri(factor, overwrite_c=True)
     weights = np.triu(inverse.astype(np.float32))  # LAPACK writes one half of a symmetric matrix
     weights += np.triu(weights, 1).T
-    weights /= -np.diag(inverse).astype(np.float32)
+    diagonal = np.diag(inverse).astype(np.float32)
+    weights /= -diagonal
     np.fill_diagonal(weights, 0)
-    return weights
+    return weights, diagonal
 
 
 def refuse_large(method: str, num_items: int, max_items: int) -> None:
@@ -69,7 +73,10 @@ class EASE(Method):
         return cls(history, item_weights(history, own.l2))
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        return self.history[known_users(users, self.history.shape[0])] @ self.weights
+        return self.score_histories(self.history[known_users(users, self.history.shape[0])])
+
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        return checked(history_BI, len(self.weights)) @ self.weights
 
     def save(self, folder: Path) -> None:
         save_arrays(folder / "model.safetensors", sparse_arrays("history", self.history) | {"weights": self.weights})

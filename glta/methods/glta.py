@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
 from glta.files import read_json, write_json
-from glta.methods.arrays import known_users, load_arrays, save_arrays
+from glta.methods.arrays import joined, known_users, load_arrays, part_of, save_arrays
 from glta.methods.base import Inputs, Method
+from glta.methods.histories import checked, fold_in
+from glta.methods.text_rows import TextRows, distilled
 from glta.params import Params
 
 if TYPE_CHECKING:
@@ -27,8 +30,29 @@ class GLTA(Method):
     prompt, so that autoregressive lists (and later reading) can be made with the language model named in model.json.
     """
 
-    def __init__(self, states_UKH: np.ndarray, weight_IH: np.ndarray, bias_I: np.ndarray, folder: Path | None = None):
-        self.states, self.weight, self.bias, self.folder = states_UKH, weight_IH, bias_I, folder
+    def __init__(
+        self,
+        states_UKH: np.ndarray,
+        weight_IH: np.ndarray,
+        bias_I: np.ndarray,
+        text: TextRows,
+        folder: Path | None = None,
+        mode: str | None = None,
+    ):
+        """folder: where `load` found it. mode: how its lists are made, whatever `recommend` is asked for; None: as asked."""
+        self.states, self.weight, self.bias, self.text = states_UKH, weight_IH, bias_I, text
+        self.folder, self.mode = folder, mode
+
+    @classmethod
+    def of(
+        cls, states_UKH: np.ndarray, weight_IH: np.ndarray, bias_I: np.ndarray, text_IW: np.ndarray, known_I: np.ndarray
+    ) -> Self:
+        """Make the method from a trained head; rows of items without training users (not known_I) come from their text."""
+        shown = states_UKH[:: -(-len(states_UKH) // 1000), 0]
+        text = distilled(text_IW[known_I], weight_IH[known_I], bias_I[known_I], shown)
+        weight_IH, bias_I = weight_IH.copy(), bias_I.copy()
+        weight_IH[~known_I], bias_I[~known_I] = text.rows(text_IW[~known_I])
+        return cls(states_UKH, weight_IH, bias_I, text)
 
     @classmethod
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
@@ -39,6 +63,34 @@ class GLTA(Method):
         """Score by the first read-out."""
         return self.states[known_users(users, len(self.states)), 0] @ self.weight.T + self.bias
 
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        """Score by reading a prompt for each person with the language model; raise ValueError when users have no token.
+
+        Of the history, items that came after training (`extended`) are left out: they have no token.
+        """
+        import torch
+
+        from glta.align.aligner import Nodes
+        from glta.align.loop import read_states
+        from glta.align.newcomers import Newcomers
+        from glta.params import AlignUsers
+
+        params = AlignUsers.model_validate(read_json(self.folder / "model.json")["align_users"])
+        if not params.user_token:
+            raise ValueError("align_users.user_token = false: this glta knows users by their ids alone, not by their items")
+        aligner, _, nodes = load_aligner(self.folder)
+        newcomers = Newcomers.load(self.folder)
+        history_BI = checked(history_BI, len(self.weight))[:, : len(newcomers.message)]
+        users = torch.from_numpy(fold_in(history_BI, newcomers.message)).to(nodes.item)
+        prompts = newcomers.prompts(aligner.language, history_BI, params)
+        states = read_states(aligner, prompts, Nodes(users, nodes.item), 8192, "people read")[:, 0].numpy()
+        return states @ self.weight.T + self.bias
+
+    def extended(self, text_JW: np.ndarray) -> Self:
+        weight, bias = self.text.rows(text_JW)
+        both = np.concatenate([self.weight, weight]), np.concatenate([self.bias, bias])
+        return type(self)(self.states, *both, self.text, self.folder)
+
     def recommend(
         self, users: np.ndarray, k: int, exclude: Interactions, mode: str = "first_logit"
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +99,7 @@ class GLTA(Method):
         one_per_position: read-out t gives item t, greedily without repeats; after the last read-out the first one's order
         goes on. autoregressive: each item is fed back as an item token and the prompt is read again, k times.
         """
+        mode = self.mode or mode
         if mode == "first_logit":
             return super().recommend(users, k, exclude, mode)
         users = known_users(users, len(self.states))
@@ -78,6 +131,8 @@ class GLTA(Method):
         from glta.align.prompts import ITEM, READ_OUT, Prompt
 
         aligner, prompts, nodes = load_aligner(self.folder)
+        if len(nodes.item) < len(self.weight):
+            raise ValueError("recommend.mode = autoregressive: new items have no token to be fed back; choose another mode")
 
         def step(users: np.ndarray, chosen: np.ndarray, t: int) -> np.ndarray:
             grown = []
@@ -96,14 +151,15 @@ class GLTA(Method):
 
     def save(self, folder: Path) -> None:
         """Write states and head. The aligner is written beside it by `save_aligner`."""
-        arrays = {"states": self.states, "weight": self.weight, "bias": self.bias}
-        save_arrays(Path(folder) / "model.safetensors", arrays)
+        arrays = {"states": self.states, "weight": self.weight, "bias": self.bias} | joined({"text": self.text._asdict()})
+        save_arrays(Path(folder) / "model.safetensors", arrays, {"mode": self.mode} if self.mode else None)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read states and head."""
-        arrays, _ = load_arrays(Path(folder) / "model.safetensors")
-        return cls(arrays["states"], arrays["weight"], arrays["bias"], Path(folder))
+        arrays, meta = load_arrays(Path(folder) / "model.safetensors")
+        text = TextRows(**part_of(arrays, "text"))
+        return cls(arrays["states"], arrays["weight"], arrays["bias"], text, Path(folder), meta.get("mode"))
 
 
 def save_aligner(folder: Path, aligner: Aligner, prompts: list[Prompt], nodes, params: Params, extra: dict) -> None:
@@ -130,6 +186,7 @@ def save_aligner(folder: Path, aligner: Aligner, prompts: list[Prompt], nodes, p
             "trained": trained,
             "language": params.language.model_dump(),
             "align": params.align.model_dump(),
+            "align_users": params.align_users.model_dump(),
             **extra,
         },
     )

@@ -4,12 +4,12 @@ What GLTA's alignment learns in epochs, this solves at once. Its targets never s
 diagonal, so that an item is told from the others only, and no gradient can run into what was to be predicted.
 """
 
-# U users, I items, W language width, B users of a block
+# U users, I items, J new items, W language width, B users of a block
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -17,29 +17,75 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array
 
 from glta.files import read_json, write_json
-from glta.methods.arrays import known_users, load_arrays, save_arrays
+from glta.methods.arrays import joined, known_users, load_arrays, part_of, save_arrays
 from glta.methods.base import Inputs, Method
 from glta.methods.ease import refuse_large, zero_diagonal_map
-from glta.methods.histories import history_matrix, sparse_arrays, sparse_from
+from glta.methods.histories import checked, history_matrix, sparse_arrays, sparse_from
 from glta.methods.lightgcn import LightGCNMethod
 from glta.methods.lightgcn_text_knn import standardized
 from glta.methods.text_knn import TextKNN
 from glta.params import Params
 
 
-def token_map(history_UI: csr_array, text_IW: np.ndarray, l2: float, text_weight: float, user_power: float) -> np.ndarray:
+def token_map(
+    history_UI: csr_array, text_IW: np.ndarray, l2: float, text_weight: float, user_power: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Solve min_B ||D (X - X B)||^2 + text_weight ||T - T B||^2 + l2 ||B||^2 with a zero diagonal.
 
     X: graph tokens of an item, the users who have it, (U, I). T: its language token, text_IW transposed. D scales a user
-    of n items by (n / mean n)^(-user_power / 2). Returns (I, I) float32; column j tells item j from the others: rare items,
-    whose users say little, from items with like texts. Without text and user_power it is EASE.
+    of n items by (n / mean n)^(-user_power / 2). Column j of B tells item j from the others: rare items, whose users say
+    little, from items with like texts. Without text and user_power it is EASE. Rows of items without users are held at
+    0: nobody's score could come of them, and the others are told as if they were not there.
+
+    Returns B (I, I), and (I,) the diagonal of P = (gram + l2)^-1, 0 for items without users; both float32.
     """
+    known = np.asarray(history_UI.sum(0)) > 0
     count_U = np.maximum(np.asarray(history_UI.sum(1), np.float64), 1)
-    x = history_UI.astype(np.float64)
+    x, text = history_UI[:, known].astype(np.float64), text_IW[known].astype(np.float64)
     gram = np.asfortranarray((x.T @ (diags_array((count_U / count_U.mean()) ** -user_power) @ x)).toarray())
-    text = text_IW.astype(np.float64)
     gram += text_weight * (text @ text.T)
-    return zero_diagonal_map(gram, l2)
+    weights, diagonal = zero_diagonal_map(gram, l2)
+    if not known.all():
+        place = np.cumsum(known) - 1  # an item without users reads any row: it is zeroed
+        weights, diagonal = weights[np.ix_(place, place)] * np.outer(known, known), diagonal[place] * known
+        weights[:, ~known] = told_by_text(weights, diagonal, text_IW, text_IW[~known], text_weight)
+    return weights, diagonal
+
+
+def told_by_text(
+    weights_II: np.ndarray, diagonal_I: np.ndarray, text_IW: np.ndarray, new_JW: np.ndarray, text_weight: float
+) -> np.ndarray:
+    """Solve for the columns of new items, (I, J) float32: text_weight P T t, their regression on the items with users.
+
+    An item without users adds text_weight T^T t to the Gram matrix and nothing else; the zero diagonal keeps the item itself
+    out of its regressors, so that their inverse is P, and P v = d v - B (d v) with d its diagonal.
+    """
+    scaled = diagonal_I[:, None] * (np.float32(text_weight) * text_IW @ new_JW.T)
+    return scaled - weights_II @ scaled
+
+
+def as_if_new(
+    weights_II: np.ndarray, diagonal_I: np.ndarray, text_IW: np.ndarray, items_N: np.ndarray, text_weight: float
+) -> np.ndarray:
+    """Solve for the columns that items with users would have without them, each alone: (I, N) float32.
+
+    Taking item j out of the regressors makes P v into P v - P_j (P v)_j / P_jj, and P_j / P_jj is 1 - B_j.
+    """
+    told, place = told_by_text(weights_II, diagonal_I, text_IW, text_IW[items_N], text_weight), np.arange(len(items_N))
+    told += weights_II[:, items_N] * told[items_N, place]
+    told[items_N, place] = 0
+    return told
+
+
+def gain_of(known_BN: np.ndarray, as_new_BN: np.ndarray) -> float:
+    """Divide the mean spread of people's scores of known items by that of the same items as if new; 1 if they say nothing."""
+    spread = float(as_new_BN.std(1).mean())
+    return float(known_BN.std(1).mean()) / spread if spread > 0 else 1.0
+
+
+def evenly(among: np.ndarray, limit: int = 1000) -> np.ndarray:
+    """Take at most `limit` entries, evenly spaced."""
+    return among[np.arange(limit) * among.size // limit] if among.size > limit else among
 
 
 def simplex(steps: int) -> np.ndarray:
@@ -51,17 +97,24 @@ def simplex(steps: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class GLTAPlus(Method):
-    """Score by a weighted sum of three evidences, each standardised per user over the catalogue.
+    """Score by a weighted sum of three evidences, each standardised per user over the items with training users.
 
-    matched: the user's items through `token_map`; graph: LightGCN; text: text-kNN. All users are inductive: nothing about
-    them is stored but their items. history (U, I): training pairs. weights (I, I): the map. mix (3,): weights of
-    (matched, graph, text), best on validation NDCG@20. The map is that of EASE (Steck, WWW 2019, eq. 8) with item
-    features as further rows (after Jeunen et al., "Closed-Form Models for Collaborative Filtering with Side-Information",
-    RecSys 2020).
+    matched: the user's items through `token_map`; graph: LightGCN; text: text-kNN. Users without a node are placed by their
+    items alone. Items without training users are told by their text: in the map by `told_by_text`, in the graph by the
+    embedding that the same column makes of the others'. Both are times a gain, the same for all such items: what text
+    tells varies less than what users tell, and without it no new item would ever be in a list.
+
+    history (U, I): training pairs. weights (I, I), diagonal (I,): see `token_map`. gains: of matched and graph, see
+    `calibrated`. mix (3,): weights of (matched, graph, text), best on validation NDCG@20. The map is that of EASE (Steck, WWW
+    2019, eq. 8) with item features as further rows (after Jeunen et al., "Closed-Form Models for Collaborative Filtering
+    with Side-Information", RecSys 2020).
     """
 
     history: csr_array
     weights: np.ndarray
+    diagonal: np.ndarray
+    text_weight: float
+    gains: tuple[float, float]
     graph: LightGCNMethod
     text: TextKNN
     mix: tuple[float, float, float]
@@ -75,44 +128,91 @@ class GLTAPlus(Method):
         refuse_large("glta-plus", num_items, own.max_items)
         history = history_matrix(inputs.prepared.train)
         graph, text = LightGCNMethod.fit(inputs, params, seed), TextKNN.fit(inputs, params, seed)
-        weights = token_map(history, text.item, own.l2, own.text_weight, own.user_power)
-        model = cls(history, weights, graph, text, (1.0, 0.0, 0.0))
+        weights, diagonal = token_map(history, text.item, own.l2, own.text_weight, own.user_power)
+        model = cls(history, weights, diagonal, own.text_weight, (1.0, 1.0), graph, text, (1.0, 0.0, 0.0)).calibrated()
         mixes = simplex(own.weight_steps)
 
         def candidates(users: np.ndarray) -> Iterator[np.ndarray]:
             evidences = model.evidences(users)
+            for scores in evidences:
+                scores[:, model.diagonal == 0] = -1e6  # new items: validation knows nothing for or against them
             return (mixed(evidences, mix) for mix in mixes)
 
         # equal lists may differ in the last bit of their sum, which must not choose among them
         values = validation_ndcgs(inputs.prepared, candidates).round(12)
-        return cls(history, weights, graph, text, tuple(mixes[np.argmax(values)].tolist()))
+        return replace(model, mix=tuple(mixes[np.argmax(values)].tolist()))
+
+    def calibrated(self) -> Self:
+        """Choose the gains, and multiply the items without training users by them, in place.
+
+        A gain is the ratio of the mean spreads, over items, of scores of known items and of the same items as if new.
+        """
+        shown, users = evenly(np.flatnonzero(self.diagonal)), evenly(np.arange(self.history.shape[0]))
+        told = as_if_new(self.weights, self.diagonal, self.text.item, shown, self.text_weight)
+        history, (user, item) = self.history[users], (self.graph.user[users], self.graph.item)
+        matched = gain_of(history @ self.weights[:, shown], history @ told)
+        graph = gain_of(user @ item[shown].T, user @ (told.T @ item).T)
+        new = self.diagonal == 0
+        item[new] = np.float32(graph) * self.weights[:, new].T @ item
+        self.weights[:, new] *= np.float32(matched)
+        return replace(self, gains=(matched, graph))
 
     def evidences(self, users: np.ndarray) -> list[np.ndarray]:
         """Score by each evidence alone, standardised: matched, graph, text, each (B, I) float32."""
         matched = self.history[known_users(users, self.history.shape[0])] @ self.weights
-        return [standardized(scores) for scores in (matched, self.graph.score(users), self.text.score(users))]
+        return self._standardized(matched, self.graph.score(users), self.text.score(users))
+
+    def _standardized(self, *evidences: np.ndarray) -> list[np.ndarray]:
+        """Standardise over the items with users: the others must not move them."""
+        return [standardized(scores, self.diagonal > 0) for scores in evidences]
 
     def score(self, users: np.ndarray) -> np.ndarray:
         return mixed(self.evidences(users), self.mix)
 
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        matched = checked(history_BI, len(self.weights)) @ self.weights
+        alone = (part.score_histories(history_BI) for part in (self.graph, self.text))
+        return mixed(self._standardized(matched, *alone), self.mix)
+
+    def extended(self, text_JW: np.ndarray) -> Self:
+        num, text = len(text_JW), self.text.extended(text_JW)
+        told = told_by_text(self.weights, self.diagonal, self.text.item, text.item[-num:], self.text_weight)
+        matched_gain, graph_gain = self.gains
+        users, size = self.history.shape[0], len(self.weights) + num
+        graph = replace(
+            self.graph,
+            item=np.concatenate([self.graph.item, np.float32(graph_gain) * told.T @ self.graph.item]),
+            message=np.pad(self.graph.message, [(0, num), (0, 0)]),
+        )
+        return replace(
+            self,
+            history=csr_array((self.history.data, self.history.indices, self.history.indptr), shape=(users, size)),
+            weights=np.pad(np.concatenate([self.weights, np.float32(matched_gain) * told], axis=1), [(0, num), (0, 0)]),
+            diagonal=np.pad(self.diagonal, (0, num)),
+            graph=graph,
+            text=text,
+        )
+
     def save(self, folder: Path) -> None:
-        parts = {"graph": self.graph, "text": self.text}
-        arrays = {f"{name}.{side}": getattr(part, side) for name, part in parts.items() for side in ("user", "item")}
-        arrays |= sparse_arrays("history", self.history) | {"weights": self.weights}
+        arrays = joined({"graph": self.graph.arrays, "text": self.text.arrays}) | sparse_arrays("history", self.history)
+        arrays |= {"weights": self.weights, "diagonal": self.diagonal}
         save_arrays(folder / "model.safetensors", arrays)
         # the map without its diagonal, and two free weights
         count = self.weights.size - len(self.weights) + self.graph.trainable_parameters + 2
         mix = dict(zip(("matched", "graph", "text"), self.mix, strict=True))
-        write_json(folder / "model.json", {"method": "glta-plus", "trainable_parameters": count, "mix": mix})
+        about = {"method": "glta-plus", "trainable_parameters": count, "mix": mix, "text_weight": self.text_weight}
+        about["gains"] = dict(zip(("matched", "graph"), self.gains, strict=True))
+        write_json(folder / "model.json", about)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, _ = load_arrays(folder / "model.safetensors")
-        mix = read_json(folder / "model.json")["mix"]
-        graph = LightGCNMethod(arrays["graph.user"], arrays["graph.item"])
-        text = TextKNN(arrays["text.user"], arrays["text.item"])
+        about = read_json(folder / "model.json")
+        graph, text = LightGCNMethod(**part_of(arrays, "graph")), TextKNN(**part_of(arrays, "text"))
+        mix = tuple(about["mix"][name] for name in ("matched", "graph", "text"))
+        gains = (about["gains"]["matched"], about["gains"]["graph"])
         history = sparse_from("history", arrays)
-        return cls(history, arrays["weights"], graph, text, (mix["matched"], mix["graph"], mix["text"]))
+        return cls(history, arrays["weights"], arrays["diagonal"], about["text_weight"], gains, graph, text, mix)
 
 
 def mixed(evidences: list[np.ndarray], mix: np.ndarray | tuple[float, float, float]) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, vstack
 from glta.files import write_json
 from glta.methods.arrays import known_users, load_arrays, save_arrays
 from glta.methods.base import Inputs, Method
-from glta.methods.histories import history_matrix, sparse_arrays, sparse_from
+from glta.methods.histories import checked, history_matrix, sparse_arrays, sparse_from
 from glta.params import Params
 
 BLOCK_PRODUCTS = 2**22  # multiplications, and at most so many entries, of one block of the item-item matrix
@@ -63,7 +63,10 @@ class ItemKNN(Method):
         return cls(history, neighbours(history, own.neighbours, own.shrinkage))
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        return (self.history[known_users(users, self.history.shape[0])] @ self.similar.T).toarray()
+        return self.score_histories(self.history[known_users(users, self.history.shape[0])])
+
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        return (checked(history_BI, self.similar.shape[0]) @ self.similar.T).toarray()
 
     def save(self, folder: Path) -> None:
         arrays = sparse_arrays("history", self.history) | sparse_arrays("similar", self.similar)

@@ -6,17 +6,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+from scipy.sparse import csr_array
+
 from glta.methods.arrays import load_arrays
 from glta.methods.base import Inputs
 from glta.methods.dot_product import DotProduct
+from glta.methods.histories import checked, fold_in
 from glta.params import Params
 
 
 @dataclass(frozen=True)
 class LightGCNMethod(DotProduct):
-    """Score by the dot product of propagated embeddings. user (U, D), item (I, D): float32."""
+    """Score by the dot product of propagated embeddings. user (U, D), item (I, D): float32.
+
+    message (I, D): what a user receives from an item, by which people without a node are placed (`fold_in`).
+    """
 
     name = "lightgcn"
+    message: np.ndarray
 
     @classmethod
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
@@ -26,4 +34,8 @@ class LightGCNMethod(DotProduct):
         arrays, meta = load_arrays(path)
         if (len(arrays["user"]), len(arrays["item"])) != (train.num_users, train.num_items):
             raise ValueError(f"{path}: made for other users or items than the prepared data; run the stage pretrain again")
-        return cls(*LightGCN(arrays["user"], arrays["item"], meta["num_layers"]).propagated(train))
+        model = LightGCN(arrays["user"], arrays["item"], meta["num_layers"])
+        return cls(*model.propagated(train), model.messages(train))
+
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        return fold_in(checked(history_BI, len(self.item)), self.message) @ self.item.T

@@ -9,22 +9,27 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from glta.data.prepared import Prepared
 from glta.files import read_json, write_json
-from glta.methods.arrays import load_arrays, save_arrays
+from glta.methods.arrays import joined, load_arrays, part_of, save_arrays
 from glta.methods.base import Inputs, Method
 from glta.methods.lightgcn import LightGCNMethod
 from glta.methods.text_knn import TextKNN
 from glta.params import Params
 
 
-def standardized(scores_BI: np.ndarray) -> np.ndarray:
-    """Shift and scale each row to mean 0 and standard deviation 1; a constant row becomes zeros."""
-    centred = scores_BI - scores_BI.mean(1, keepdims=True)
-    spread = scores_BI.std(1, keepdims=True)
+def standardized(scores_BI: np.ndarray, among_I: np.ndarray | None = None) -> np.ndarray:
+    """Shift and scale each row to mean 0 and standard deviation 1; a constant row becomes zeros.
+
+    among_I: (I,) bool, the items that mean and deviation are taken over; None: all.
+    """
+    basis = scores_BI if among_I is None else scores_BI.compress(among_I, axis=1)
+    centred = scores_BI - basis.mean(1, keepdims=True)
+    spread = basis.std(1, keepdims=True)
     # the spread of equal float32 scores may come out as a rounding error instead of 0
-    constant = spread <= 1e-6 * np.abs(scores_BI).max(1, keepdims=True)
+    constant = spread <= 1e-6 * np.abs(basis).max(1, keepdims=True)
     return np.where(constant, 0, centred / np.where(constant, 1, spread)).astype(np.float32)
 
 
@@ -52,10 +57,12 @@ class LightGCNTextKNN(Method):
     def score(self, users: np.ndarray) -> np.ndarray:
         return mixed(standardized(self.graph.score(users)), standardized(self.text.score(users)), self.weight)
 
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        graph, text = (standardized(part.score_histories(history_BI)) for part in (self.graph, self.text))
+        return mixed(graph, text, self.weight)
+
     def save(self, folder: Path) -> None:
-        parts = {"graph": self.graph, "text": self.text}
-        arrays = {f"{name}.{side}": getattr(part, side) for name, part in parts.items() for side in ("user", "item")}
-        save_arrays(folder / "model.safetensors", arrays)
+        save_arrays(folder / "model.safetensors", joined({"graph": self.graph.arrays, "text": self.text.arrays}))
         count = self.graph.trainable_parameters + 1  # and the weight
         write_json(
             folder / "model.json",
@@ -66,8 +73,8 @@ class LightGCNTextKNN(Method):
     def load(cls, folder: Path) -> Self:
         arrays, _ = load_arrays(folder / "model.safetensors")
         about = read_json(folder / "model.json")
-        graph = LightGCNMethod(arrays["graph.user"], arrays["graph.item"])
-        return cls(graph, TextKNN(arrays["text.user"], arrays["text.item"]), about["weight"], about["curve"])
+        graph, text = LightGCNMethod(**part_of(arrays, "graph")), TextKNN(**part_of(arrays, "text"))
+        return cls(graph, text, about["weight"], about["curve"])
 
 
 def mixed(graph_BI: np.ndarray, text_BI: np.ndarray, weight: float) -> np.ndarray:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from glta.files import write_json
 from glta.methods.arrays import known_users, load_arrays, save_arrays
 from glta.methods.base import Inputs, Method
+from glta.methods.histories import checked
 from glta.params import Params
 
 
@@ -29,6 +31,9 @@ class Popularity(Method):
 
     def score(self, users: np.ndarray) -> np.ndarray:
         return np.tile(self.degree, (known_users(users, self.num_users).size, 1))
+
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        return np.tile(self.degree, (checked(history_BI, self.degree.size).shape[0], 1))
 
     def save(self, folder: Path) -> None:
         save_arrays(folder / "model.safetensors", {"degree": self.degree}, {"num_users": self.num_users})

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from glta.ablations import ABLATIONS, ablation_title
 from glta.methods.registry import METHODS
-from glta.metrics import ACCURACY, BEYOND_ACCURACY
+from glta.metrics import ACCURACY, BEYOND_ACCURACY, NEW_GROUPS
 from glta.params import Params
 from glta.report.data import Cell
 from glta.statistics import Comparison, bootstrap, compare, enough_resamples, holm, interval, over_seeds
@@ -114,28 +115,53 @@ class Analysis:
     @cached_property
     def tests(self) -> dict[str, dict[str, Tested]]:
         """By other method and metric: reference minus other, over users that both served, on the seeds of both."""
+        reference = self.params.report.reference
+        return self._compared(reference, [m for m in self.methods if m != reference], self.columns)
+
+    @cached_property
+    def ablation_tests(self) -> dict[str, Tested]:
+        """By ablation: GLTA minus the ablation in the report's metric; corrected over the ablations alone."""
+        metric = self.params.report.metric
+        found = self._compared("glta", [m for m in self.methods if m in ABLATIONS], [metric])
+        return {method: tests[metric] for method, tests in found.items()}
+
+    @cached_property
+    def new_columns(self) -> list[str]:
+        """What is told of items without training users, GROUP/METRIC@K at the report's cut-off; empty where there are none."""
+        k = self.params.report.metric.partition("@")[2]
+        wanted = [f"{group}/{name}@{k}" for group in NEW_GROUPS for name in ("ndcg", "recall")]
+        cells = [cell for seeds in self.cells.values() for cell in seeds.values()]
+        return wanted if any(set(wanted) <= set(cell.users.columns) for cell in cells) else []
+
+    @cached_property
+    def new_tests(self) -> dict[str, dict[str, Tested]]:
+        """As `tests`, over users who have a new item in test; corrected among themselves."""
+        reference = self.params.report.reference
+        others = [m for m in self.methods if m != reference]
+        return self._compared(reference, others, self.new_columns) if self.new_columns else {}
+
+    def _compared(self, reference: str, others: list[str], columns: list[str]) -> dict[str, dict[str, Tested]]:
+        """Compare one method with others, by method and metric; p is corrected over all of it."""
         report = self.params.report
-        others = [m for m in self.methods if m != report.reference]
-        if report.reference not in self.cells:
+        if reference not in self.cells:
             return {}
-        flips = enough_resamples(max(len(others), 1) * len(self.columns), report.confidence, report.resamples)
+        flips = enough_resamples(max(len(others), 1) * len(columns), report.confidence, report.resamples)
         found = {}
         for method in others:
-            ours, theirs = self.cells[report.reference], self.cells[method]
-            shared = [seed for seed in ours if seed in theirs]
+            ours, theirs = self.cells[reference], self.cells[method]
+            shared = [s for s in ours if s in theirs and {*columns} <= {*ours[s].users.columns} & {*theirs[s].users.columns}]
             if not shared:
                 continue
-            reference = over_seeds([ours[s].users for s in shared], self.columns)
-            other = over_seeds([theirs[s].users for s in shared], self.columns)
-            both = reference.join(other, on="user", how="inner", suffix="/other", maintain_order="left")
+            one, other = (over_seeds([cells[s].users.drop_nulls(columns) for s in shared], columns) for cells in (ours, theirs))
+            both = one.join(other, on="user", how="inner", suffix="/other", maintain_order="left")
             if both.height < 2:
                 continue
             values = both.drop("user").to_numpy()
-            left, right = values[:, : len(self.columns)], values[:, len(self.columns) :]
+            left, right = values[:, : len(columns)], values[:, len(columns) :]
             found[method] = compare(left, right, report.confidence, report.resamples, RESAMPLING_SEED, flips)
         corrected = holm(np.array([[c.p for c in found[m]] for m in found]))
         return {
-            method: {column: Tested(comparison, float(p)) for column, comparison, p in zip(self.columns, row, ps, strict=True)}
+            method: {column: Tested(comparison, float(p)) for column, comparison, p in zip(columns, row, ps, strict=True)}
             for (method, row), ps in zip(found.items(), corrected, strict=True)
         }
 
@@ -189,6 +215,8 @@ class Analysis:
 
 def title(method: str) -> str:
     """How a method is written."""
+    if method in ABLATIONS:
+        return ablation_title(method)
     return METHODS[method].title if method in METHODS else method
 
 

@@ -75,9 +75,14 @@ def as_yaml(params: Params) -> str:
     from ruamel.yaml import YAML
 
     values = json.loads(params.model_dump_json())
-    kept = {name: {s: v for s, v in sections.items() if v} for name, sections in values["overrides"].items()}
-    values["overrides"] = {name: sections for name, sections in kept.items() if sections}
+    values["overrides"] = without_empty(values["overrides"])
     out, yaml = StringIO(), YAML()
     yaml.width = 110
     yaml.dump(values, out)
     return out.getvalue()
+
+
+def without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    """Drop mappings that hold nothing, those in mappings first."""
+    kept = {key: without_empty(value) if isinstance(value, dict) else value for key, value in values.items()}
+    return {key: value for key, value in kept.items() if value != {}}

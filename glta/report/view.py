@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from glta.ablations import ablation_text
 from glta.metrics import ACCURACY, BEYOND_ACCURACY
-from glta.report.analysis import Analysis, metric_title, p_text, signed, title
+from glta.report.analysis import Analysis, Tested, metric_title, p_text, signed, title
 from glta.report.figures import colour, figures, key
 
 NONE = "–"  # noqa: RUF001 - an empty cell
@@ -58,8 +59,10 @@ def dataset_view(a: Analysis) -> dict[str, Any]:
         "results": [_results(a, k) for k in a.cutoffs],
         "tests": _tests(a),
         "num_tests": sum(len(t) for t in a.tests.values()),
+        "ablations": _ablations(a),
         "beyond": _beyond(a),
         "groups": _groups(a),
+        "new_items": _new_items(a),
         "group_sizes": summary.get("groups", {}),
         "options": a.params.evaluate,
         "key": key(a),
@@ -104,30 +107,36 @@ def _results(a: Analysis, k: int) -> dict[str, Any]:
     return {"k": k, "rows": rows}
 
 
+def _test(a: Analysis, method: str, test: Tested) -> dict[str, Any]:
+    """A row of a table of paired tests."""
+    return _method(a, method) | {
+        "difference": signed(test.values.difference),
+        "interval": f"{signed(test.values.low)} to {signed(test.values.high)}",
+        "p": p_text(test.values.p).removeprefix("p ").removeprefix("= "),
+        "corrected": p_text(test.corrected_p).removeprefix("p ").removeprefix("= "),
+        "sure": test.corrected_p < a.alpha,
+        "effect": signed(test.values.effect, 2),
+        "effect_interval": f"{signed(test.values.effect_low, 2)} to {signed(test.values.effect_high, 2)}",
+    }
+
+
 def _tests(a: Analysis) -> list[dict[str, Any]]:
     """Rows of the paired tests by the report's metric, and of all other metrics."""
     metric = a.params.report.metric
     tables = [metric, *(m for m in a.columns if m != metric)]
     return [
-        {
-            "metric": metric_title(name),
-            "rows": [
-                _method(a, method)
-                | {
-                    "difference": signed(test.values.difference),
-                    "interval": f"{signed(test.values.low)} to {signed(test.values.high)}",
-                    "p": p_text(test.values.p).removeprefix("p ").removeprefix("= "),
-                    "corrected": p_text(test.corrected_p).removeprefix("p ").removeprefix("= "),
-                    "sure": test.corrected_p < a.alpha,
-                    "effect": signed(test.values.effect, 2),
-                    "effect_interval": f"{signed(test.values.effect_low, 2)} to {signed(test.values.effect_high, 2)}",
-                }
-                for method, tests in a.tests.items()
-                for test in (tests[name],)
-            ],
-        }
+        {"metric": metric_title(name), "rows": [_test(a, method, tests[name]) for method, tests in a.tests.items()]}
         for name in tables
         if a.tests
+    ]
+
+
+def _ablations(a: Analysis) -> list[dict[str, Any]]:
+    """Rows of the ablations; empty when none was run, or no GLTA to compare them with."""
+    metric = a.params.report.metric
+    return [
+        _test(a, method, test) | {"changes": ablation_text(method), "value": number(a.mean(method, metric))}
+        for method, test in a.ablation_tests.items()
     ]
 
 
@@ -151,6 +160,23 @@ def _groups(a: Analysis) -> dict[str, Any]:
         "headings": headings,
         "rows": [_method(a, m) | {"values": [number(a.mean(m, c)) for c, _ in columns]} for m in a.methods],
     }
+
+
+def _new_items(a: Analysis) -> dict[str, Any] | None:
+    """Rows about items without training users, with the mark of their test; None where no test item is one."""
+    if not a.new_columns:
+        return None
+    rows = []
+    for method in a.methods:
+        values = []
+        for column in a.new_columns:
+            test = a.new_tests.get(method, {}).get(column)
+            sure = test is not None and test.corrected_p < a.alpha
+            mark = ("▼" if test.values.difference > 0 else "▲") if sure else ""
+            p = p_text(test.corrected_p) if test else ""
+            values.append({"text": number(a.mean(method, column)), "mark": mark, "p": p})
+        rows.append(_method(a, method) | {"values": values})
+    return {"headings": [metric_title(column.partition("/")[2]) for column in a.new_columns], "rows": rows}
 
 
 def _models(a: Analysis) -> list[dict[str, Any]]:

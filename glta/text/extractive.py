@@ -60,8 +60,12 @@ def item_terms(texts: pl.DataFrame, categories: pl.DataFrame | None = None) -> T
     return Terms(names.to_numpy().astype(object), item.tocsr())
 
 
-def extract(terms: Terms, train: Interactions, num_tags: int, num_interests: int) -> pl.DataFrame:
+def extract(
+    terms: Terms, train: Interactions, num_tags: int, num_interests: int, of: Interactions | None = None
+) -> pl.DataFrame:
     """Extract tags and interests of all users. Returns columns user, tags, interests (lists of text, best first).
+
+    of: other people, whose words are wanted instead; which terms go together is still read off the users of train.
 
     Tags are the terms that a user's training items have more often than the catalogue: with c of the user's n items
     having a term that a share p of the catalogue has,
@@ -80,9 +84,13 @@ def extract(terms: Terms, train: Interactions, num_tags: int, num_interests: int
     """
     emphasis = emphases(terms, train)
     pool = top_terms(emphasis, POOL)
+    similar = similarities(profiles(pool, emphasis.shape))
+    if of is not None:
+        emphasis = emphases(terms, of)
+        pool = top_terms(emphasis, POOL)
     tags = pool.group_by("user", maintain_order=True).head(num_tags)
-    interests = top_interests(emphasis, pool, num_interests)
-    users = pl.DataFrame({"user": np.arange(train.num_users, dtype=np.int32)})
+    interests = top_interests(emphasis, profiles(pool, emphasis.shape), similar, num_interests)
+    users = pl.DataFrame({"user": np.arange(emphasis.shape[0], dtype=np.int32)})
     for column, found in (("tags", tags), ("interests", interests)):
         named = found.with_columns(pl.Series(column, terms.names[found["term"].to_numpy()], dtype=pl.String))
         lists = named.group_by("user", maintain_order=True).agg(column)
@@ -114,16 +122,25 @@ def top_terms(values: csr_array, k: int) -> pl.DataFrame:
     return order.group_by("user", maintain_order=True).head(k)
 
 
-def top_interests(emphasis: csr_array, pool: pl.DataFrame, k: int, block: int = 1024) -> pl.DataFrame:
-    """Pick each user's k largest interests, as `top_terms` does. pool: its result for the POOL largest emphases."""
+def profiles(pool: pl.DataFrame, shape: tuple[int, int]) -> csr_array:
+    """Make the rows P of `extract` from `top_terms`' POOL largest emphases: (U, T) sparse float32, of length 1 or 0."""
     entries = pool["value"].to_numpy(), (pool["user"].to_numpy(), pool["term"].to_numpy())
-    profile = coo_array(entries, shape=emphasis.shape).tocsr()
+    profile = coo_array(entries, shape=shape).tocsr()
     length = np.sqrt(profile.multiply(profile).sum(1))
-    profile = (profile.multiply(1 / np.where(length > 0, length, 1)[:, None])).tocsr().astype(np.float32)
+    return (profile.multiply(1 / np.where(length > 0, length, 1)[:, None])).tocsr().astype(np.float32)
+
+
+def similarities(profile: csr_array) -> np.ndarray:
+    """Compute S of `extract`, (T, T) float32."""
     similar = (profile.T @ profile).toarray()
     own = np.sqrt(similar.diagonal())
     similar /= np.outer(own, own) + np.float32(SHRINKAGE)
     np.fill_diagonal(similar, 0)
+    return similar
+
+
+def top_interests(emphasis: csr_array, profile: csr_array, similar: np.ndarray, k: int, block: int = 1024) -> pl.DataFrame:
+    """Pick each user's k largest interests, as `top_terms` does."""
     found = []
     for start in range(0, emphasis.shape[0], block):
         value = profile[start : start + block] @ similar

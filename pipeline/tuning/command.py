@@ -13,7 +13,7 @@ from pathlib import Path
 
 from glta.files import write_whole
 from glta.methods.registry import METHODS
-from glta.params import Params, load_params, override
+from glta.params import Params, load_params, locked_params, override
 from glta.progress import quiet
 from glta.tuning import Budget, Study, Trial, Values, best_of, objective, present_values, recipe, space, study_key, told, tune
 from pipeline.engine.imports import modules_of
@@ -115,15 +115,6 @@ def difference(old: list[str], new: list[str]) -> list[str]:
 
 def shown_value(trial: Trial) -> str:
     return "none (it diverged)" if trial.value is None else f"{trial.value:.4f}"
-
-
-@contextmanager
-def locked_params() -> Iterator[None]:
-    """Hold params.yaml while it is read and written: two studies may end at once."""
-    STUDIES.mkdir(parents=True, exist_ok=True)
-    with (STUDIES / "params.lock").open("w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

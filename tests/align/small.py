@@ -56,6 +56,10 @@ class Small:
         language = load_language(LanguageParams(model=str(model)), "cpu")
         return cls(model, prepared, language, load_nodes(pretrained, prepared, shared), shared, items, users)
 
+    @property
+    def known(self) -> np.ndarray:
+        return self.prepared.train.item_degree > 0
+
     def words(self, graph: Interactions) -> tuple[list[str], list[str]]:
         """Tags and interests of all users, as the stage `profile` writes them."""
         found, _ = user_words(self.prepared.items, item_texts(self.prepared.items, Profile()), graph, Profile())
@@ -76,6 +80,7 @@ class Small:
             self.nodes.training,
             item_texts(self.prepared.items, Profile())["text"].to_list(),
             block_states(),
+            self.known,
             self.items,
             self.shared,
             0,

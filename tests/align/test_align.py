@@ -223,13 +223,13 @@ def test_no_target_at_all_names_what_to_raise(small, prepared):
 def test_reorder_prompts_deal_every_item(small):
     run = small()
     texts = [[i] for i in range(10)]
-    dealt = reorder_prompts(Templates(run.language), texts, 4, epoch_rng(0, 0))
+    dealt = reorder_prompts(Templates(run.language), np.arange(len(texts)), texts, 4, epoch_rng(0, 0))
     assert len(dealt) == 3
     assert set(np.concatenate([items for _, items in dealt]).tolist()) == set(range(10))
     for prompt, items in dealt:
         assert prompt.value[prompt.kind == ITEM].tolist() == items.tolist()
         assert np.unique(items).size == (prompt.kind == READ_OUT).sum() == 4
-    assert len(reorder_prompts(Templates(run.language), texts[:3], 4, epoch_rng(0, 0))[0][1]) == 3
+    assert len(reorder_prompts(Templates(run.language), np.arange(3), texts[:3], 4, epoch_rng(0, 0))[0][1]) == 3
 
 
 @pytest.mark.parametrize("variant", ["default", "tied", "lora", "without item alignment"])
@@ -359,6 +359,6 @@ def test_saved_weights_of_another_shape_are_refused(small):
 
 def test_new_aligner_depends_on_the_seed_alone(small):
     run = small()
-    made = [new_aligner(run.language, run.nodes.training, run.shared, seed).tensors() for seed in (0, 0, 1)]
+    made = [new_aligner(run.language, run.nodes.training, run.shared, seed, run.known).tensors() for seed in (0, 0, 1)]
     assert not moved(made[0], made[1])
     assert {"head.weight", "item_projector.weight"} <= moved(made[0], made[2])

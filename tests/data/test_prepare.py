@@ -321,3 +321,38 @@ def test_empty_part_names_the_parameter():
         ValueError, match=r"gives no valid item.*raise prepare\.user_core \(= 5\), or raise prepare\.valid_share"
     ):
         prepare(raw, Prepare(), 0)
+
+
+def test_new_items_are_for_test_alone(blocks):
+    params = Prepare(user_core=1, item_core=1, new_item_share=0.2)
+    found, plain = prepare(blocks, params, 3), prepare(blocks, params.model_copy(update={"new_item_share": 0.0}), 3)
+    trained = set(found.train["item"]) | set(found.valid["item"])
+    new = set(found.items["item"]) - trained
+    assert len(new) == round(0.2 * found.items.height)
+    assert not set(plain.items["item"]) - set(plain.train["item"])
+    everything = [pl.concat([t.train.select("user", "item"), t.valid, t.test]).sort("user", "item") for t in (found, plain)]
+    assert everything[0].equals(everything[1])
+    assert found.train["user"].n_unique() == found.users.height
+    assert found.counts["cold"]["items"] == len(new)
+
+
+def test_what_happens_to_new_items_moves_nothing_else(blocks):
+    """Half of their interactions taken away: the same training, validation and target pairs."""
+    params = Prepare(user_core=1, item_core=1, new_item_share=0.2)
+    first = prepare(blocks, params, 3)
+    new = first.items.filter(~pl.col("item").is_in(first.train["item"].implode()))["item_id"].implode()
+    odd = pl.int_range(pl.len()) % 2 == 1
+    fewer = Raw(blocks.interactions.filter(~pl.col("item_id").is_in(new) | odd), blocks.items, blocks.counts)
+    second = prepare(fewer, params, 3)
+    assert second.items.height == first.items.height
+    assert second.test.height < first.test.height
+    assert second.train.equals(first.train)
+    assert second.valid.equals(first.valid)
+
+
+def test_nobody_is_left_without_a_known_item():
+    """The last one drawn of their items stays known: here each user has two, and nearly all items are wanted."""
+    user, item = np.repeat(np.arange(10), 2), np.arange(20)
+    new = splits.choose_new_items(user, item, 0.95, np.random.default_rng(0))
+    assert (~new[item]).reshape(10, 2).any(1).all()
+    assert 9 <= new.sum() <= 10

@@ -10,7 +10,7 @@ from glta.data.presets import PRESETS, compare
 from glta.data.readers import READERS, read
 from glta.data.registry import REGISTRY
 from glta.files import read_json, write_json
-from glta.params import SECTIONS, Params, Prepare, check_params
+from glta.params import Params, Prepare, check_params, whole_overrides
 from tests.data.formats import SAMPLES
 
 
@@ -74,7 +74,7 @@ def test_a_preset_stands_between_the_general_section_and_its_overrides():
 
 def test_a_preset_is_a_dataset_of_params_yaml():
     data = Params().model_dump() | {"datasets": ["glta-movielens"]}
-    data["overrides"] = {"glta-movielens": {section: {} for section in SECTIONS}}
+    data["overrides"] = {"glta-movielens": whole_overrides({})}
     assert check_params(data).for_dataset("glta-movielens").prepare.user_core == 1
 
 

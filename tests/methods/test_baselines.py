@@ -36,15 +36,15 @@ class TestTextKNN(MethodContract):
 
     def test_score_is_the_cosine_with_the_mean_of_centred_vectors(self):
         states = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-        user, item = text_vectors(states, Interactions.of([0, 0], [1, 4], 2, 5))
-        centred = states - states.mean(0)
+        vectors = text_vectors(states, Interactions.of([0, 0, 1, 1], [1, 4, 0, 2], 2, 5))
+        centred = states - states[[0, 1, 2, 4]].mean(0)  # nobody has item 3
         mean = centred[[1, 4]].mean(0)
         expected = centred @ mean / np.linalg.norm(centred, axis=1) / np.linalg.norm(mean)
-        np.testing.assert_allclose(TextKNN(user, item).score(np.array([0]))[0], expected, atol=1e-6)
+        np.testing.assert_allclose(TextKNN(*vectors).score(np.array([0]))[0], expected, atol=1e-6)
 
     def test_equal_texts_score_zero(self):
-        user, item = text_vectors(np.ones((4, 3), np.float32), Interactions.of([0], [2], 2, 4))
-        assert (TextKNN(user, item).score(np.array([0, 1])) == 0).all()
+        vectors = text_vectors(np.ones((4, 3), np.float32), Interactions.of([0], [2], 2, 4))
+        assert (TextKNN(*vectors).score(np.array([0, 1])) == 0).all()
 
     def test_states_of_another_catalogue_are_refused(self):
         with pytest.raises(ValueError, match="profile again"):
@@ -110,7 +110,6 @@ def test_stages_fit_and_recommend(world, prepared, monkeypatch, method):
         assert (lists.group_by("user").agg(pl.col("rank").max())["rank"] == lists.group_by("user").len()["len"]).all()
 
 
-@pytest.mark.parametrize("stage", [fit_stage, recommend_stage])
-def test_stages_refuse_an_unknown_method(stage):
+def test_the_stage_refuses_an_unknown_method():
     with pytest.raises(ValueError, match="--method nothing"):
-        stage.main(Params(), "blocks", 0, "nothing")
+        fit_stage.main(Params(), "blocks", 0, "nothing")

@@ -1,16 +1,26 @@
 """GLTA as a served method: the contract, its three ways to make lists, and what is kept on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
-from glta.align.prompts import ITEM, READ_OUT, Prompt
+from glta.align.items import new_aligner, reorder_prompts
+from glta.align.newcomers import Newcomers
+from glta.align.nodes import load_messages
+from glta.align.prompts import ITEM, READ_OUT, Prompt, Templates
 from glta.data.interactions import Interactions
 from glta.methods.glta import GLTA, load_aligner, save_aligner
-from glta.params import Language, Params
+from glta.methods.histories import history_matrix
+from glta.params import Language, Params, Profile
 from glta.ranking import rank_all
+from glta.text.extractive import item_terms
+from glta.text.items import item_texts
+from glta.validation import validation_ndcg
 from tests.align.small import ITEMS, USERS, Small, write_pretrained
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS
+from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, block_states
 from tests.contracts import MethodContract
 from tests.tiny import WRITERS
 
@@ -27,9 +37,13 @@ def build(model, folder, prepared, **shared) -> GLTA:
         weight, bias = aligner.head.factors(aligner.item_projector(run.nodes.serving.item))
     out = folder / "model"
     out.mkdir()
-    made = GLTA(states.numpy(), weight.numpy(), bias.numpy(), out)
+    made = GLTA.of(states.numpy(), weight.numpy(), bias.numpy(), block_states(), run.known)
+    made.folder = out
     made.save(out)
-    params = Params(language=Language(model=str(model), precision="float32"), align=run.shared)
+    texts = item_texts(prepared.items, Profile())
+    messages = load_messages(folder / "pretrain", prepared, run.shared)
+    Newcomers(messages, (item_terms(texts, prepared.items), prepared.train), 6, 6).save(out)
+    params = Params(language=Language(model=str(model), precision="float32"), align=run.shared, align_users=users)
     save_aligner(out, aligner, run.prompts()[1], run.nodes.serving, params, {})
     return made
 
@@ -179,3 +193,63 @@ def test_unknown_user_is_refused_in_every_mode(made, prepared, mode, user):
     nothing = Interactions.of([], [], NUM_USERS + 1, NUM_ITEMS)
     with pytest.raises(ValueError, match=f"user {user}"):
         made.recommend(np.array([0, user]), 3, nothing, mode)
+
+
+def test_people_are_read_by_their_items(made, prepared):
+    """Users as lists of their items are served about as well as with their own node, and a person scores alike in any block."""
+    history = history_matrix(prepared.train)
+    stored, alone = (validation_ndcg(prepared, score) for score in (made.score, lambda u: made.score_histories(history[u])))
+    assert 0.85 * stored < alone < 1.15 * stored
+    np.testing.assert_allclose(made.score_histories(history[[5]])[0], made.score_histories(history[[0, 5]])[1], atol=1e-4)
+    assert np.isfinite(made.score_histories(history[[LONER]])).all()
+
+
+def test_extended_scores_new_items_by_their_text(made, prepared):
+    """Texts of two known items, as if they were new; the others' scores stay, and new items are no part of prompts."""
+    text = block_states()[:2]
+    extended = GLTA.load(made.folder).extended(text)
+    scores = extended.score(EVERYONE)
+    np.testing.assert_array_equal(scores[:, :NUM_ITEMS], made.score(EVERYONE))
+    fans = scores[: NUM_USERS - 1, NUM_ITEMS]
+    assert fans[::2].mean() > fans[1::2].mean()
+    history = history_matrix(prepared.train)
+    wider = csr_array((history.data, history.indices, history.indptr), shape=(NUM_USERS, NUM_ITEMS + 2))
+    np.testing.assert_array_equal(extended.score_histories(wider)[:, :NUM_ITEMS], made.score_histories(history))
+    with pytest.raises(ValueError, match="new items have no token"):
+        extended.recommend(np.array([0]), 2, Interactions.of([], [], NUM_USERS, NUM_ITEMS + 2), "autoregressive")
+
+
+def test_new_items_are_never_shown_or_aimed_at(tiny, tmp_path, prepared):
+    """Two items without training users: no prompt of stage 2 has them, and no loss moves their rows."""
+
+    def without(pairs: Interactions) -> Interactions:
+        keep = pairs.item > 1
+        return Interactions(pairs.user[keep], pairs.item[keep], NUM_USERS, NUM_ITEMS)
+
+    parts = {name: without(getattr(prepared, name)) for name in ("train", "valid", "graph", "target")}
+    run = Small.make(
+        tiny["encoder"],
+        write_pretrained(tmp_path / "pretrain"),
+        replace(prepared, **parts),
+        ITEMS.model_copy(update={"weight_decay": 0.0}),
+        USERS.model_copy(update={"weight_decay": 0.0}),
+        head_init="random",
+    )
+    aligner, _ = run.stage_2()
+    start = new_aligner(run.language, run.nodes.training, run.shared, 0, run.known).head.weight
+    run.stage_3(aligner)
+    assert torch.equal(aligner.head.weight[:2], start[:2])
+    assert not torch.equal(aligner.head.weight[2:], start[2:])
+    assert (aligner.logits(torch.zeros(1, start.shape[1]), run.nodes.serving)[0, :2] == -torch.inf).all()
+    texts = [[token] for token in range(NUM_ITEMS)]
+    dealt = reorder_prompts(Templates(run.language), np.flatnonzero(run.known), texts, 4, np.random.default_rng(0))
+    assert {item for _, items in dealt for item in items} == set(range(2, NUM_ITEMS))
+
+
+def test_test_pairs_change_no_model(tiny, tmp_path, prepared):
+    tests = prepared.test, Interactions.of([3], [0], NUM_USERS, NUM_ITEMS)
+    for place, test in enumerate(tests):
+        (tmp_path / str(place)).mkdir()
+        build(tiny["encoder"], tmp_path / str(place), replace(prepared, test=test))
+    for name in ("model.safetensors", "aligner.safetensors", "newcomers.safetensors"):
+        assert (tmp_path / "0/model" / name).read_bytes() == (tmp_path / "1/model" / name).read_bytes()

@@ -7,6 +7,7 @@ with these names into a folder for the PATH. Signals are not passed on, so tests
 from __future__ import annotations
 
 import array
+import gc
 import importlib
 import json
 import os
@@ -96,6 +97,9 @@ def serve(address: str) -> None:
     for name in HEAVY:
         importlib.import_module(name)
     importlib.import_module("sqlalchemy.orm").configure_mappers()
+
+    gc.collect()
+    gc.freeze()  # a collection in a fork would touch, and so copy, every page of the imports
 
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(f"{address}.new")

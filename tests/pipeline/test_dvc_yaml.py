@@ -38,7 +38,7 @@ def test_parameters_are_the_sections_read(stage):
     listed = {name.partition(".")[0] for name in STAGES[stage].get("params", [])}
     files = [f"pipeline/{stage}.py", *(f for f in modules_of(f"pipeline/{stage}.py") if f.endswith(".py"))]
     whole = [f for f in files if re.search(r"params: Params\b", Path(f).read_text(encoding="utf-8"))]
-    if stage in {"recommend", "align_users"}:  # these load or save a method; its `fit` is not called
+    if stage in {"recommend", "align_users", "ablate"}:  # these load or save a method; its `fit` is not called
         whole = [f for f in whole if not f.startswith("glta/methods/")]
     read = {name for f in whole for name in SECTION.findall(Path(f).read_text(encoding="utf-8"))} & set(Params.model_fields)
     read -= {"mirror"}  # the checksum of a file is the same wherever it comes from
@@ -59,9 +59,20 @@ def test_methods_read_their_own_settings_alone(method):
 def test_overrides_go_with_their_section(stage):
     params = STAGES[stage].get("params", [])
     by_dataset = "dataset" in STAGES[stage].get("matrix", {})
-    sections = [name.partition(".")[0] for name in params]
-    expected = {f"overrides.${{item.dataset}}.{name}" for name in sections if by_dataset and name in SECTIONS}
+    own = [name for name in params if by_dataset and name.partition(".")[0] in SECTIONS]
+    expected = {f"overrides.${{item.dataset}}.{name}" for name in own}  # one method's settings alone, where only those are read
     assert {name for name in params if name.startswith("overrides.")} == expected
+
+
+def test_the_choice_of_methods_is_read_by_the_report_alone():
+    """Another entry of a list makes new stages, and must not make the others stale."""
+    chosen = {"datasets", "seeds", "methods", "baselines", "ablations"}
+    assert [stage for stage in STAGES if chosen & set(STAGES[stage].get("params", []))] == ["report"]
+
+
+def test_baselines_do_not_depend_on_the_alignment():
+    deps = " ".join(STAGES["fit"]["deps"])
+    assert "align" not in deps and "models/" not in deps and "ablat" not in deps
 
 
 def test_folders_are_declared_as_folders():

@@ -13,12 +13,13 @@ import pytest
 
 from glta.data import sample
 from glta.methods.arrays import load_arrays
-from glta.params import SECTIONS, Params, check_params, render_params
-from pipeline import align_items, align_users, download, evaluate, fit, prepare, pretrain, profile, recommend, report
+from glta.params import Params, check_params, render_params, whole_overrides
+from pipeline import ablate, align_items, align_users, download, evaluate, fit, prepare, pretrain, profile, recommend, report
 from tests.tiny import WRITERS
 
 ROOT = Path(__file__).parents[2]
-METHODS = Params().methods
+ABLATED = ["glta-without-item-alignment", "glta-without-profile", "glta-tied-head", "glta-one-per-position"]
+METHODS = [*Params().methods, *ABLATED]
 SMALL = {
     "datasets": ["books"],
     "tables": {"books": {"interactions": "interactions.csv", "items": "items.csv", "licence": "CC0 1.0"}},
@@ -26,9 +27,11 @@ SMALL = {
     "pretrain": {"embedding_dim": 8, "epochs": 4},
     "align_items": {"epochs": 1, "items_per_prompt": 3, "description_tokens": 6},
     "align_users": {"epochs": 1, "context_items": 4, "read_outs": 2, "tag_tokens": 4, "interest_tokens": 4},
+    "ablations": ABLATED,
+    "methods": METHODS,
     "recommend": {"k": 20},
     "report": {"resamples": 200},
-    "overrides": {"books": {section: {} for section in SECTIONS} | {"fit": {"weight_steps": 5}}},
+    "overrides": {"books": whole_overrides({"fit": {"weight_steps": 5}})},
 }
 
 
@@ -60,6 +63,8 @@ def run_all(params: Params) -> None:
     align_users.main(cell, "books", 0)
     for method in params.baselines:
         fit.main(cell, "books", 0, method)
+    for method in params.ablations:
+        ablate.main(cell, "books", 0, method)
     for method in params.methods:
         recommend.main(cell, "books", 0, method)
         evaluate.main(cell, "books", 0, method)
@@ -89,6 +94,9 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
     assert Path.cwd() == before
 
 
+GLTA_MODEL = ["model.safetensors", "aligner.safetensors", "newcomers.safetensors", "model.json"]
+
+
 def expected_files() -> set[str]:
     """The contract of docs/artefacts.md."""
     cell = {
@@ -99,8 +107,10 @@ def expected_files() -> set[str]:
         "pretrain/all": ["model.safetensors", "history.json"],
         "pretrain/graph": ["model.safetensors", "history.json"],
         "align_items": ["model.safetensors", "history.json"],
-        "models/glta": ["model.safetensors", "aligner.safetensors", "model.json", "history.json"],
+        "models/glta": [*GLTA_MODEL, "history.json"],
         **{f"models/{method}": ["model.safetensors", "model.json"] for method in Params().baselines},
+        **{f"models/{method}": [*GLTA_MODEL, "history.json"] for method in ABLATED},
+        "models/glta-one-per-position": GLTA_MODEL,  # nothing was trained
         **{f"recommend/{method}": ["valid.parquet", "test.parquet"] for method in METHODS},
     }
     files = {f"books/0/{folder}/{name}" for folder, names in cell.items() for name in names}
@@ -173,6 +183,47 @@ def test_glta_tells_what_it_is(runs):
     assert [record["epoch"] for record in history["align_users"]] == [-1, 0]
 
 
+def test_an_ablation_redoes_what_its_change_reaches(runs):
+    """The rest is what glta itself has."""
+    names = ["glta", "glta-without-profile", "glta-without-item-alignment", "glta-tied-head", "glta-one-per-position"]
+    base, words, items, head, mode = folders = [Path("data/books/0/models", name) for name in names]
+    assert (mode / "aligner.safetensors").read_bytes() == (base / "aligner.safetensors").read_bytes()
+    tensors = {folder: load_arrays(folder / "aligner.safetensors")[0] for folder in folders}
+    known = tensors[base]["item_projector.weight"]
+    kept = [np.array_equal(tensors[folder]["item_projector.weight"], known) for folder in folders]
+    assert kept == [True, True, False, False, True]
+    assert not np.array_equal(tensors[words]["user_projector.weight"], tensors[base]["user_projector.weight"])
+    assert "head.token.weight" in tensors[head]
+    stage_2 = {folder: json.loads((folder / "history.json").read_text())["align_items"] for folder in folders[:4]}
+    assert stage_2[words] == stage_2[base] != stage_2[head]
+    assert stage_2[items] == []
+    assert json.loads((words / "model.json").read_text())["ablation"] == {"align_users.tag_tokens": 0}
+
+
+def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monkeypatch):
+    def unwanted(*_):
+        raise AssertionError("computed again")
+
+    def again(method: str) -> dict[str, bytes]:
+        ablate.main(small_params().for_dataset("books"), "books", 0, method)
+        return contents(Path("data/books/0/models", method))
+
+    kept = {method: contents(Path("data/books/0/models", method)) for method in ABLATED}
+    monkeypatch.setattr(ablate, "run_item_stage", unwanted)
+    assert again("glta-without-profile") == kept["glta-without-profile"]
+    monkeypatch.setattr(ablate, "run_user_stage", unwanted)
+    assert again("glta-one-per-position") == kept["glta-one-per-position"]
+    with pytest.raises(AssertionError, match="computed again"):
+        again("glta-tied-head")
+
+
+def test_a_mode_ablation_makes_other_lists_of_the_same_model(runs):
+    lists = {m: pl.read_parquet(f"data/books/0/recommend/{m}/test.parquet") for m in ("glta", "glta-one-per-position")}
+    first, second = (frame.filter(pl.col("rank") == 1)["item"].to_list() for frame in lists.values())
+    assert first == second  # both read the first position first
+    assert not lists["glta"]["item"].equals(lists["glta-one-per-position"]["item"])
+
+
 def test_nothing_half_made_is_left(runs):
     assert list(Path("data").rglob(".*")) == []
 
@@ -180,7 +231,10 @@ def test_nothing_half_made_is_left(runs):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["pipeline.recommend", "--dataset", "books", "--seed", "0", "--method", "svd"], "error: --method svd: unknown method"),
+        (
+            ["pipeline.recommend", "--dataset", "books", "--seed", "0", "--method", "svd"],
+            "svd/model.json: no such file; run the stage that makes it",
+        ),
         (["pipeline.prepare", "--dataset", "nothing", "--seed", "0"], "error: nothing: is no registered dataset"),
         (["pipeline.prepare", "--dataset", "sample", "--seed", "0"], "no such file; run the stage that makes it"),
         (

@@ -31,9 +31,18 @@ SKILL = {
 
 
 def write_world(
-    data: Path, dataset: str, seed: int, methods: dict[str, tuple[float, float]], num_users: int, num_items: int
+    data: Path,
+    dataset: str,
+    seed: int,
+    methods: dict[str, tuple[float, float]],
+    num_users: int,
+    num_items: int,
+    num_new: int = 0,
 ) -> None:
-    """Write download, prepare, models and recommend of one split below data/. Synthetic when the name says sample."""
+    """Write download, prepare, models and recommend of one split below data/. Synthetic when the name says sample.
+
+    num_new: the first items are new, all their pairs are for test.
+    """
     rng = np.random.default_rng([num_users, num_items])  # the same people for every seed, only the split differs
     taste = rng.normal(size=(num_users, 6)) @ rng.normal(size=(6, num_items)) / 1.6
     fame = 0.6 * np.sort(rng.exponential(size=num_items))[::-1]
@@ -45,7 +54,8 @@ def write_world(
         for name, chosen in zip(
             parts, np.split(split.permutation(items), [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]), strict=True
         ):
-            parts[name] += [(user, int(i)) for i in sorted(chosen)]
+            for i in sorted(chosen):
+                parts["test" if i < num_new else name].append((user, int(i)))
     cell = data / dataset / str(seed)
     (cell / "prepare").mkdir(parents=True)
     for name, rows in parts.items():
@@ -112,6 +122,12 @@ def write_lists(folder: Path, scores: np.ndarray, pairs: dict[str, Interactions]
     """Rank with the right masks, plainly."""
     folder.mkdir(parents=True)
     scores = scores.copy()
+    new = np.flatnonzero(pairs["train"].item_degree == 0)
+    if np.isin(pairs["test"].item, new).any():
+        users = np.unique(pairs["test"].user[np.isin(pairs["test"].item, new)])
+        best = new[np.argsort(-scores[np.ix_(users, new)], kind="stable")[:, :k]]
+        columns = {"user": np.repeat(users, best.shape[1]), "rank": np.tile(np.arange(1, best.shape[1] + 1), users.size)}
+        pl.DataFrame(columns | {"item": best.ravel()}).write_parquet(folder / "new.parquet")
     for known, wanted in (("train", "valid"), ("valid", "test")):
         scores[pairs[known].user, pairs[known].item] = -np.inf
         users = np.flatnonzero(pairs[wanted].user_degree)

@@ -95,6 +95,28 @@ def test_valid_and_offline(report):
     assert not re.search(r"url\(|@import|<script|<img|<iframe", report.html)
 
 
+def test_new_items_have_a_section_where_there_are_any(tmp_path, report):
+    """Its numbers are the means, and what differs from the reference in every user is marked."""
+    assert "New items" not in report.html
+    methods = {name: SKILL[name] for name in ("popularity", "glta")}
+    params = Params(datasets=["sample"], methods=list(methods), baselines=["popularity"], report={"resamples": 200})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path)
+        write_world(Path("data"), "sample", 0, methods, 60, 50, num_new=8)
+        for method in methods:
+            pipeline.evaluate.main(params.for_dataset("sample"), "sample", 0, method)
+        cells = load_cells(Path("data/evaluate"), params)
+    found = Analysis("sample", params.for_dataset("sample"), cells["sample"])
+    assert set(found.new_tests["popularity"]) == set(found.new_columns)
+    test = found.new_tests["popularity"]["among_new/ndcg@20"].values
+    mean = {method: found.mean(method, "among_new/ndcg@20") for method in methods}
+    assert test.difference == pytest.approx(mean["glta"] - mean["popularity"])
+    section = render(params, cells, None, []).html.partition("<h3>New items</h3>")[2].partition("<h3>")[0]
+    assert "8 items have no training user" in section
+    for method in methods:
+        assert all(f"{found.mean(method, column):.4f}" in section for column in found.new_columns)
+
+
 def test_accessible(report):
     page = Page(report.html)
     assert page.headings[0] == 1
@@ -208,6 +230,32 @@ def test_without_the_reference_nothing_is_tested(world):
     page = render(params.model_copy(update={"datasets": ["sample"]}), part).html
     assert "has no results to test against" in page
     assert "Is the difference real?" not in page
+
+
+def test_ablations_have_a_table_of_their_own(world, report):
+    """Each against GLTA, whatever the reference is, and corrected over themselves alone."""
+    assert ">Ablations<" not in report.html
+    params, cells, _ = world
+    of = cells["sample"]
+    cells = {"ease": of["ease"], "glta": of["glta"], "glta-tied-head": of["glta"], "glta-without-profile": of["text-knn"]}
+    options = params.report.model_copy(update={"reference": "ease"})
+    changed = {"datasets": ["sample"], "methods": list(cells), "ablations": list(cells)[2:], "report": options}
+    params = params.model_copy(update=changed)
+    a = Analysis("sample", params, cells)
+    same, worse = a.ablation_tests.values()
+    assert (same.values.difference, same.corrected_p) == (0, 1)
+    assert worse.values.difference == pytest.approx(a.mean("glta", "ndcg@20") - a.mean("glta-without-profile", "ndcg@20"))
+    assert worse.values.p <= worse.corrected_p == 2 * worse.values.p < 0.05
+    made = render(params, {"sample": cells})
+    Page(made.html)
+    assert ">Ablations<" in made.html
+    assert "<code>align_users.tag_tokens = 0</code>" in made.html
+    assert f">{signed(worse.values.difference)}<" in made.html
+    assert "</span>GLTA without profile</th>" in made.html
+    shown = made.metrics["sample"]["glta-without-profile"]["0"]["ndcg@20"]
+    assert shown == of["text-knn"][0].metrics["ndcg@20"]
+    without_glta = render(params, {"sample": {m: s for m, s in cells.items() if m != "glta"}})
+    assert ">Ablations<" not in without_glta.html
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,17 @@ def test_blocks_do_not_matter(random_world):
     texts, train = random_world
     terms = item_terms(texts)
     emphasis = emphases(terms, train)
-    pool = extractive.top_terms(emphasis, 5)
-    whole = extractive.top_interests(emphasis, pool, 4)
-    assert extractive.top_interests(emphasis, pool, 4, block=4).equals(whole)
+    profile = extractive.profiles(extractive.top_terms(emphasis, 5), emphasis.shape)
+    given = emphasis, profile, extractive.similarities(profile), 4
+    assert extractive.top_interests(*given, block=4).equals(extractive.top_interests(*given))
+
+
+def test_words_of_others_are_those_of_users_with_the_same_items(random_world):
+    texts, train = random_world
+    terms, users = item_terms(texts), [3, 0]
+    row, item = train.rows(np.array(users))
+    others = extract(terms, train, 3, 3, of=Interactions.of(row, item, 2, train.num_items))
+    assert others.drop("user").equals(extract(terms, train, 3, 3)[users].drop("user"))
 
 
 def test_categories_are_phrases_and_stop_words_are_gone():

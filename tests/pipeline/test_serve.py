@@ -1,0 +1,122 @@
+"""`glta recommend` from trained models: raw ids in and out, new people, new items, and mistakes."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from glta.cli import app
+from glta.files import write_json
+from glta.methods.arrays import save_arrays
+from glta.methods.registry import method_class
+from glta.models.language import load_language
+from glta.params import SECTIONS, Params, load_params, render_params
+from glta.text.items import item_texts
+from pipeline import fit as fit_stage
+from pipeline.serve import recommend
+from tests.conftest import NUM_USERS, block_states
+from tests.tiny import write_encoder
+
+
+@pytest.fixture
+def shop(world, monkeypatch, tmp_path):
+    """Two models on texts that a tiny language model has read; params.yaml lies in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.stage.DATA", world.data)
+    params = Params(
+        datasets=["blocks"],
+        tables={"blocks": {"interactions": "none.csv"}},
+        language={"model": str(write_encoder(tmp_path / "tiny"))},
+        overrides={"blocks": {section: {} for section in SECTIONS}},
+    )
+    (tmp_path / "params.yaml").write_text(render_params(params))
+    params = load_params().for_dataset("blocks")
+    language = load_language(params.language)
+    states = language.encode(item_texts(world.inputs.prepared.items, params.profile)["text"].to_list())
+    save_arrays(world.inputs.profile / "states.safetensors", {"item": states, "user": block_states(NUM_USERS)})
+    write_json(world.inputs.profile / "profile.json", {"language": {"model": language.name, "sha256": language.sha256}})
+    for method in ("text-knn", "glta-plus", "popularity"):
+        fit_stage.main(params, "blocks", 0, method)
+    return world
+
+
+@pytest.fixture
+def novelties(tmp_path):
+    file = tmp_path / "new.csv"
+    text = "robot laser space number3,,Science fiction|Gadgets"
+    file.write_text(f"item_id,title,description,categories\nfresh,garden roses soil number4,,Outdoors\nother,{text}\n")
+    return file
+
+
+def ids(rows: list[dict]) -> list[str]:
+    return [row["item_id"] for row in rows]
+
+
+@pytest.mark.parametrize("method", ["text-knn", "glta-plus"])
+def test_somebody_by_their_items(shop, method):
+    found = recommend("blocks", method, ["i0", "i2", "i4"], k=5)
+    assert len(found) == 5
+    assert not {"i0", "i2", "i4"} & set(ids(found))
+    assert all(int(item[1:]) % 2 == 0 for item in ids(found))
+    assert found[0]["title"].startswith("garden")
+    assert [row["score"] for row in found] == sorted((row["score"] for row in found), reverse=True)
+
+
+def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):
+    prepared = shop.inputs.prepared
+    model = method_class("glta-plus").load(shop.data / "blocks/0/models/glta-plus")
+    expected, _ = model.recommend(np.array([5]), 6, prepared.seen.union(prepared.test), "first_logit")
+    assert ids(recommend("blocks", "glta-plus", user="u5", k=6)) == [f"i{i}" for i in expected[0]]
+    more = recommend("blocks", "glta-plus", ["i0", "i2", "i4"], user="u5", k=20)
+    assert not {"i0", "i2", "i4"} & set(ids(more))
+
+
+@pytest.mark.parametrize("method", ["text-knn", "glta-plus"])
+def test_new_items_are_listed_by_their_text(shop, novelties, method):
+    place = {}
+    for side, items in ((0, ["i0", "i2", "i4"]), (1, ["i1", "i3", "i5"])):
+        found = recommend("blocks", method, items, new_items=novelties, k=30)
+        assert {row["item_id"] for row in found if row["new"]} == {"fresh", "other"}
+        place[side] = [ids(found).index(item) for item in ("fresh", "other")]
+    assert place[0][0] < place[0][1]
+    assert place[1][0] > place[1][1]
+    assert recommend("blocks", method, ["fresh"], new_items=novelties, k=30)
+    novelties.write_text("item_id,title\nfresh,garden roses soil number4\n")
+    assert "fresh" in ids(recommend("blocks", method, ["i0"], new_items=novelties, k=30))
+
+
+def test_mistakes_are_one_line(shop, novelties):
+    for arguments, message in (
+        ({"method": "glta-pls", "items": ["i0"]}, "glta-pls: unknown method; nearest are glta-plus"),
+        ({"method": "text-knn", "items": ["i0", "j11"]}, "item j11: unknown id; nearest are i11"),
+        ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest are"),
+        ({"method": "text-knn"}, "whose list"),
+        ({"method": "popularity", "items": ["i0"], "new_items": novelties}, "cannot take new ones by their text"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recommend("blocks", **arguments)
+    with pytest.raises(FileNotFoundError, match="snakemake"):
+        recommend("blocks", "ease", ["i0"])
+    novelties.write_text("item_id,title,description,categories\ni3,twice,,\n")
+    with pytest.raises(ValueError, match=r"item i3 is no new one, blocks has it"):
+        recommend("blocks", "text-knn", ["i0"], new_items=novelties)
+
+
+def test_another_language_model_is_refused(shop, novelties):
+    write_json(shop.inputs.profile / "profile.json", {"language": {"model": "another", "sha256": "0"}})
+    with pytest.raises(ValueError, match="made with another"):
+        recommend("blocks", "text-knn", ["i0"], new_items=novelties)
+
+
+def test_the_command_prints_a_table_or_json(shop):
+    run = CliRunner().invoke(app, ["recommend", "blocks", "text-knn", "--items", "i0, i2", "-k", "3"])
+    lines = run.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"]
+    assert "garden roses soil" in lines[0]
+    run = CliRunner().invoke(app, ["recommend", "blocks", "text-knn", "--items", "i0,i2", "-k", "3", "--json"])
+    found = json.loads(run.stdout)
+    assert [row["item_id"] for row in found] == [line.split()[1] for line in lines]
+    assert set(found[0]) == {"item_id", "title", "score", "new"}
+    assert pl.DataFrame(found).height == 3
