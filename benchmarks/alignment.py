@@ -29,7 +29,7 @@ def made_up(num_users: int, num_items: int, params: AlignUsers) -> tuple[list[Pr
     language = load_language(Language(), "cpu")
     generator = torch.Generator().manual_seed(0)
     nodes = Nodes(torch.randn(num_users, 64, generator=generator), torch.randn(num_items, 64, generator=generator))
-    aligner = new_aligner(language, nodes, Align(), 0)
+    aligner = new_aligner(language, nodes, Align(), 0, np.ones(num_items, bool))
     aligner.user_projector = projector(nodes.user, language, generator)
     aligner.item_projector.requires_grad_(False)
     templates, prompts = Templates(language), []
