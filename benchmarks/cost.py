@@ -3,7 +3,6 @@
 # N nodes, E interactions, L layers, D embedding width
 from __future__ import annotations
 
-import resource
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy.optimize import nnls
 
 from benchmarks.graph import REFERENCE, Contestant, power_law_graph
 from benchmarks.measure import Row, child, in_turns, report
+from benchmarks.measure import peak_bytes as measure_peak
 from glta.training import keep_freed_memory
 
 WIDTH, LAYERS = REFERENCE.embedding_dim, REFERENCE.num_layers
@@ -31,7 +31,7 @@ def peak_bytes(num_nodes: int, num_edges: int) -> float:
 def measure(num_users: int, num_items: int, num_edges: int) -> None:
     """Print seconds of a step, and the memory of the process before it held anything of that size."""
     Contestant("this package", power_law_graph(10, 10, 20)).step()
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    base = measure_peak()
     graph = power_law_graph(num_users, num_items, num_edges)
     keep_freed_memory()
     one = Contestant("this package", graph)
