@@ -29,7 +29,7 @@ def seconds_of(command: list[str], folder: Path, rounds: int) -> float:
         wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+            raise RuntimeError(f"{' '.join(command)}: {(done.stdout + done.stderr)[-2000:]}")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         times.append(used if os.environ.get(PROCESSOR_TIME) else time.perf_counter() - wall)
@@ -51,6 +51,7 @@ def repository(folder: Path, num_datasets: int, num_seeds: int, num_methods: int
     for key, value in values.items():
         text = re.sub(rf"^{key}: \[.*?\]", f"{key}: [{', '.join(map(str, value))}]", text, flags=re.MULTILINE)
     params.write_text(text)
+    subprocess.run([Path(sys.executable).parent / "glta", "params", "sync"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return num_datasets * num_seeds * num_methods
 
 
