@@ -45,12 +45,14 @@ def generate(path: Path, num_rows: int) -> None:
 
 def ours(path: Path):
     from glta.data import splits
+    from glta.data.prepare import in_order
 
     frame = pl.read_parquet(path)
     yield
     user, item = (frame[name].to_numpy().astype(np.int64) for name in ("user", "item"))
     keep, passes = splits.core(user, item, USER_CORE, ITEM_CORE)
-    frame = frame.filter(keep).sort("user", "item")
+    frame = frame.filter(keep)
+    frame = frame[in_order(frame["user"].to_numpy(), frame["item"].to_numpy())]
     dense = frame["user"].rle_id().to_numpy().astype(np.int64)
     part = splits.random_split(dense, VALID_SHARE, TEST_SHARE, np.random.default_rng(0))
     yield frame["user"].to_numpy(), frame["item"].to_numpy(), part, passes
