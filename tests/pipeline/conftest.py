@@ -21,7 +21,7 @@ def built(tmp_path_factory) -> Toy:
 
 
 @pytest.fixture
-def toy(built) -> Iterator[Toy]:
+def cold(built) -> Iterator[Toy]:
     """Give a copy of the finished toy, in memory where possible: its databases wait for the disk a thousand times."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
@@ -34,13 +34,13 @@ def toy(built) -> Iterator[Toy]:
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory) -> Iterator[str]:
-    """Give a folder with dvc, snakemake and python that start at once."""
+    """Give a folder with dvc, snakemake, glta and python that start at once."""
     with Warm(tmp_path_factory.mktemp("warm")) as folder:
         yield str(folder)
 
 
 @pytest.fixture
-def warm(toy, commands) -> Toy:
-    """Give a copy of the finished toy whose commands start at once. They pass no signals on."""
-    toy.env["PATH"] = f"{commands}{os.pathsep}{toy.path}"
-    return toy
+def toy(cold, commands) -> Toy:
+    """Give the same with commands that start at once, and pass no signals on; `Toy.start` takes the real ones."""
+    cold.env["PATH"] = f"{commands}{os.pathsep}{cold.path}"
+    return cold

@@ -1,4 +1,4 @@
-"""Commands without their start-up time: dvc, snakemake and python -m as forks of one process that has imported the heavy parts.
+"""Commands without their start-up time: dvc, snakemake, glta and python -m as forks of a process that has imported much.
 
 The entry points and the code that runs are the real ones; only the imports have happened before. `Warm` puts small clients
 with these names into a folder for the PATH. Signals are not passed on, so tests that kill use the real commands.
@@ -82,7 +82,7 @@ class Warm:
             time.sleep(0.1)
         bin_ = self.folder / "bin"
         bin_.mkdir()
-        for name in ("python", "dvc", "snakemake"):
+        for name in ("python", "dvc", "snakemake", "glta"):
             (bin_ / name).write_text(CLIENT.format(python=sys.executable, address=str(address)))
             (bin_ / name).chmod(0o755)
         return bin_
@@ -157,6 +157,11 @@ def run(argv: list[str], folder: str, env: dict[str, str]) -> int:
         from snakemake.cli import main
 
         main(argv[1:])
+        return 0
+    if command.name == "glta":
+        from glta.cli import main
+
+        main()
         return 0
     assert argv[1] == "-m", argv
     sys.path[0], sys.argv = folder, argv[2:]

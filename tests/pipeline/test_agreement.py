@@ -193,8 +193,8 @@ class World:
 @pytest.mark.engines
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_engines_never_disagree(warm, seed):
-    world = World(warm, seed)
+def test_engines_never_disagree(toy, seed):
+    world = World(toy, seed)
     try:
         for _ in range(NUM_STEPS):
             world.step()

@@ -24,15 +24,15 @@ SNAKEMAKE = ("snakemake", "--profile", "profiles/kubernetes", "--seconds-between
 
 
 @pytest.fixture
-def cluster(toy) -> Toy:
+def cluster(cold) -> Toy:
     """Give the finished toy a cluster. Its folder is the shared volume."""
-    beside = toy.folder.parent
+    beside = cold.folder.parent
     kubectl = beside / "bin/kubectl"
     kubectl.parent.mkdir()
     kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {REPOSITORY}/tests/pipeline/kubectl.py {beside}/jobs "$@"\n')
     kubectl.chmod(0o755)
-    toy.env["PATH"] = f"{kubectl.parent}:{toy.env['PATH']}"
-    return toy
+    cold.env["PATH"] = f"{kubectl.parent}:{cold.env['PATH']}"
+    return cold
 
 
 def submit(cluster: Toy, *arguments: str, status: int = 0) -> str:

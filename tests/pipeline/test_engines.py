@@ -149,54 +149,54 @@ def test_unknown_parameter_stops_both_engines(toy):
 
 
 @pytest.mark.slow
-def test_raw_data_kept_by_dvc_add(warm):
+def test_raw_data_kept_by_dvc_add(toy):
     """DVC goes on naming the .dvc file until `dvc add`; no stage has anything to do."""
-    (warm.folder / "data/raw.txt").write_text("raw 2")
-    assert warm.stale() == {"data/raw.txt.dvc", "prepare"} and "prepare" in warm.planned()
-    warm.snakemake()
-    assert warm.stale() == {"data/raw.txt.dvc"}
-    warm.assert_clean()
-    warm("dvc", "add", "-q", "data/raw.txt")
-    assert warm.stale() == set()
-    warm.assert_clean()
+    (toy.folder / "data/raw.txt").write_text("raw 2")
+    assert toy.stale() == {"data/raw.txt.dvc", "prepare"} and "prepare" in toy.planned()
+    toy.snakemake()
+    assert toy.stale() == {"data/raw.txt.dvc"}
+    toy.assert_clean()
+    toy("dvc", "add", "-q", "data/raw.txt")
+    assert toy.stale() == set()
+    toy.assert_clean()
 
 
 @pytest.mark.slow
-def test_forced_stages_run_again(warm):
+def test_forced_stages_run_again(toy):
     """Snakemake's -R, -f and -F reach DVC, which would give back its copy; a new run each."""
     for arguments, expected in (
         (["-R", "train@popularity"], ["train@popularity"]),
         (["-f", "data/evaluate/popularity/metrics.json"], ["evaluate@popularity"]),
         (["-F"], sorted([*DOWNSTREAM, "prepare"])),
     ):
-        known = {run.info.run_id for run in warm.runs()}
-        warm.snakemake(*arguments)
-        assert warm.executed() == expected
-        assert sorted(r.data.tags["stage"] for r in warm.runs() if r.info.run_id not in known) == expected
-        warm.assert_clean()
+        known = {run.info.run_id for run in toy.runs()}
+        toy.snakemake(*arguments)
+        assert toy.executed() == expected
+        assert sorted(r.data.tags["stage"] for r in toy.runs() if r.info.run_id not in known) == expected
+        toy.assert_clean()
 
 
 @pytest.mark.slow
-def test_hard_links_to_the_cache(warm):
+def test_hard_links_to_the_cache(toy):
     """With `cache.type hardlink` a result and DVC's copy are one file, which nothing may write to."""
-    warm("dvc", "config", "cache.type", "hardlink")
-    shutil.rmtree(warm.folder / "data/models")
-    warm.repro()
-    assert (warm.folder / "data/models/popularity/model.txt").stat().st_nlink == 2
-    (warm.folder / "data/models/popularity/model.txt").unlink()
-    (warm.folder / "data/models/popularity/model.txt").write_text("by hand")
-    assert "train@popularity" in warm.stale()
-    warm.snakemake()
-    assert warm.executed() == []
+    toy("dvc", "config", "cache.type", "hardlink")
+    shutil.rmtree(toy.folder / "data/models")
+    toy.repro()
+    assert (toy.folder / "data/models/popularity/model.txt").stat().st_nlink == 2
+    (toy.folder / "data/models/popularity/model.txt").unlink()
+    (toy.folder / "data/models/popularity/model.txt").write_text("by hand")
+    assert "train@popularity" in toy.stale()
+    toy.snakemake()
+    assert toy.executed() == []
     for steps, executed in ((31, DOWNSTREAM), (21, set())):
-        warm.set_steps(steps)
-        warm.snakemake()
-        assert set(warm.executed()) == executed
-        warm.assert_clean()
+        toy.set_steps(steps)
+        toy.snakemake()
+        assert set(toy.executed()) == executed
+        toy.assert_clean()
     ahead = 4e9  # seconds, in the year 2096
-    for path in (warm.folder / "data").rglob("*"):
+    for path in (toy.folder / "data").rglob("*"):
         os.utime(path, (ahead, ahead))
-    warm.set_steps(41)
-    warm.snakemake()
-    warm.assert_clean()
-    assert "didn't change" in warm.repro()
+    toy.set_steps(41)
+    toy.snakemake()
+    toy.assert_clean()
+    assert "didn't change" in toy.repro()

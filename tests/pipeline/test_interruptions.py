@@ -59,14 +59,14 @@ def assert_recovers(toy: Toy) -> None:
 
 @pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=["snakemake", "dvc"])
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_whole_group(warm, engine, sig):
-    started, scripts = train(warm, engine, 31)
+def test_the_whole_group(toy, engine, sig):
+    started, scripts = train(toy, engine, 31)
     runners = [parent(pid) for pid in scripts]
     os.killpg(started.pid, sig)
     assert started.wait(60) != 0
     await_end(scripts + runners)
-    assert_recovers(warm)
-    assert {"KILLED" if sig == signal.SIGKILL else "FAILED"} <= {run.info.status for run in warm.runs()}
+    assert_recovers(toy)
+    assert {"KILLED" if sig == signal.SIGKILL else "FAILED"} <= {run.info.status for run in toy.runs()}
 
 
 @pytest.mark.parametrize(
@@ -79,29 +79,29 @@ def test_the_whole_group(warm, engine, sig):
         ("script", signal.SIGKILL, "FAILED"),
     ],
 )
-def test_one_process_alone(warm, victim, sig, status):
+def test_one_process_alone(toy, victim, sig, status):
     """The script dies with its runner, and the runner with dvc."""
-    started, (script,) = train(warm, DVC, 31)
+    started, (script,) = train(toy, DVC, 31)
     runner = parent(script)
     os.kill({"dvc": started.pid, "runner": runner, "script": script}[victim], sig)
     assert started.wait(60) != 0
     await_end([script, runner])
-    assert_recovers(warm)
-    assert status in {run.info.status for run in warm.runs()}
+    assert_recovers(toy)
+    assert status in {run.info.status for run in toy.runs()}
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
-def test_snakemake_alone(warm, sig):
+def test_snakemake_alone(toy, sig):
     """What runs goes on to its end and counts; the next run starts nothing twice."""
-    started, scripts = train(warm, SNAKEMAKE, 31)
+    started, scripts = train(toy, SNAKEMAKE, 31)
     engines = [parent(parent(pid)) for pid in scripts]
     os.kill(started.pid, sig)
     time.sleep(1)
-    warm.release()
+    toy.release()
     started.wait(60)
     await_end(engines)
-    done = set(warm.executed())
-    assert done and last_training(warm) == "FINISHED"
-    warm.snakemake()
-    assert not done & set(warm.executed())
-    warm.assert_clean()
+    done = set(toy.executed())
+    assert done and last_training(toy) == "FINISHED"
+    toy.snakemake()
+    assert not done & set(toy.executed())
+    toy.assert_clean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 
 import pytest
@@ -19,20 +20,20 @@ def by_stage(toy) -> dict:
     return {run.data.tags["stage"]: run for run in reversed(toy.runs())}  # the newest wins
 
 
-def test_one_pipeline_run_for_each_call_of_an_engine(toy):
-    (first,) = toy.pipeline_runs()
+def test_one_pipeline_run_for_each_call_of_an_engine(cold):
+    (first,) = cold.pipeline_runs()
     assert first.info.run_name.startswith("snakemake 20") and first.info.status == "FINISHED"
     assert first.data.tags["cmd"].startswith("snakemake --cores 2")
-    children = {run.data.tags["mlflow.parentRunId"] for run in toy.runs()}
+    children = {run.data.tags["mlflow.parentRunId"] for run in cold.runs()}
     assert children == {first.info.run_id}
     assert first.data.metrics["stages"] == 6 and first.data.metrics["stages_failed"] == 0
     assert first.data.metrics["stage_seconds"] > 0 and first.data.metrics["peak_memory_bytes"] > 1e6
 
-    toy.set_steps(31)
-    toy.repro()
-    second = toy.pipeline_runs()[0]
-    assert len(toy.pipeline_runs()) == 2 and second.data.tags["cmd"] == "dvc repro"
-    mine = [run for run in toy.runs() if run.data.tags["mlflow.parentRunId"] == second.info.run_id]
+    cold.set_steps(31)
+    cold.repro()
+    second = cold.pipeline_runs()[0]
+    assert len(cold.pipeline_runs()) == 2 and second.data.tags["cmd"] == "dvc repro"
+    mine = [run for run in cold.runs() if run.data.tags["mlflow.parentRunId"] == second.info.run_id]
     assert {run.data.tags["stage"] for run in mine} == DOWNSTREAM
     assert second.data.metrics["stages"] == 5
 
@@ -91,7 +92,7 @@ def test_the_best_model_is_chosen_on_validation(toy):
 
     toy.edit("params.yaml", r"^methods: .*", "methods: [popularity, text-knn]")
     toy.repro()  # all from the cache: no run, so nobody noticed yet
-    toy("python", "-c", "from pipeline.engine.records import tidy; tidy()")
+    toy(sys.executable, "-c", "from pipeline.engine.records import tidy; tidy()")
     assert client.get_model_version_by_alias("toy", "best").tags["method"] == "text-knn"
     assert len(client.search_model_versions("name='toy'")) == 3
 
@@ -147,13 +148,13 @@ def test_invocation_of_a_process(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_server_out_of_reach_fails_the_stage_in_one_line(warm):
+def test_a_server_out_of_reach_fails_the_stage_in_one_line(toy):
     """A result without its run would be a number without a source."""
-    warm.set_steps(31)
-    warm.env |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    output = warm("dvc", "repro", "train@popularity", status=255)
+    toy.set_steps(31)
+    toy.env |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    output = toy("dvc", "repro", "train@popularity", status=255)
     assert "MLflow at http://127.0.0.1:9 failed: " in output and "Traceback" not in output
-    assert "train@popularity" in warm.stale()
-    del warm.env["MLFLOW_TRACKING_URI"]
-    warm.repro()
-    warm.assert_clean()
+    assert "train@popularity" in toy.stale()
+    del toy.env["MLFLOW_TRACKING_URI"]
+    toy.repro()
+    toy.assert_clean()

@@ -29,7 +29,9 @@ def clone(toy: Toy) -> Toy:
     subprocess.run(["git", "clone", "-q", toy.folder, folder], check=True)
     for name in ("glta", "pipeline"):
         (folder / name).symlink_to(REPOSITORY / name)
-    return Toy(folder)
+    theirs = Toy(folder)
+    theirs.env["PATH"] = toy.env["PATH"]
+    return theirs
 
 
 def test_a_clone_has_nothing_to_do_whatever_the_times(shared):

@@ -51,24 +51,24 @@ def ui(folder: Path, env: dict[str, str]) -> Iterator[str]:
 @pytest.mark.engines
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
-def test_the_audit_room(toy, tmp_path):
+def test_the_audit_room(cold, tmp_path):
     """Runs below their pipeline run, links, datasets, models, versions, the best one; a killed stage is not running."""
-    toy.set_steps(31)
-    toy.hold()
-    engine = toy.start("dvc", "repro")
-    toy.wait_for_training()
-    wait_for(lambda: toy.runs()[0].info.status == "RUNNING", "the run to open")
+    cold.set_steps(31)
+    cold.hold()
+    engine = cold.start("dvc", "repro")
+    cold.wait_for_training()
+    wait_for(lambda: cold.runs()[0].info.status == "RUNNING", "the run to open")
     os.killpg(engine.pid, signal.SIGKILL)
     engine.wait()
-    toy.release()
-    runs = {run.data.tags["stage"]: run for run in toy.runs() if run.info.status == "FINISHED"}
+    cold.release()
+    runs = {run.data.tags["stage"]: run for run in cold.runs() if run.info.status == "FINISHED"}
     train, evaluate, prepare = runs["train@text-knn"], runs["evaluate@text-knn"], runs["prepare"]
     experiment = f"/experiments/{train.info.experiment_id}"
-    with ui(toy.folder, toy.env) as address, Browser(tmp_path) as browser:
-        killed = toy.runs()[0]
+    with ui(cold.folder, cold.env) as address, Browser(tmp_path) as browser:
+        killed = cold.runs()[0]
         page = browser.open(f"{address}{experiment}/runs/{killed.info.run_id}", killed.data.tags["stage"], "killed")
         assert "Killed" in page and "Running" not in page
-        pipeline_runs = toy.pipeline_runs()
+        pipeline_runs = cold.pipeline_runs()
         browser.open(f"{address}{experiment}/runs", *(run.info.run_name for run in pipeline_runs))
         browser.evaluate(EXPAND)
         browser.read("prepare", "train@text-knn", "evaluate@popularity", "report")
