@@ -1,7 +1,8 @@
 """LightGCN on the reference split of Gowalla: the same losses as plain autograd, and a learning curve of 100 epochs.
 
     python -m benchmarks.gowalla DATA --parity      20 steps beside the forms of benchmarks/graph.py: equal losses, and times
-    python -m benchmarks.gowalla DATA               100 epochs with the reference settings; resumes when interrupted
+    python -m benchmarks.gowalla DATA               100 epochs with the reference settings; resumes when interrupted;
+                                                    other settings want an --out of their own
 
 DATA: folder with train.txt.gz and test.txt.gz ("user item item ..." a line). The split has no validation part, so the
 curve is read on the test set at fixed epochs and nothing is selected by it.
@@ -66,6 +67,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--parity", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=REFERENCE.batch_size)
+    parser.add_argument("--learning-rate", type=float, default=REFERENCE.learning_rate)
+    parser.add_argument("--epochs", type=int, default=REFERENCE.epochs)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     args = parser.parse_args()
     pairs = [read_id_lists(args.data / f"{part}.txt.gz") for part in ("train", "test")]
@@ -78,7 +82,8 @@ def main() -> None:
                 f"{row.case}: {row.ours:.0f} ms, {row.against}: {row.rival:.0f} ms, {row.ratio:.1f} times as fast; {row.note}"
             )
     else:
-        curve(graph, test, REFERENCE, args.out)
+        changed = {name: getattr(args, name) for name in ("batch_size", "learning_rate", "epochs")}
+        curve(graph, test, REFERENCE.model_copy(update=changed), args.out)
 
 
 if __name__ == "__main__":
