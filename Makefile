@@ -4,7 +4,7 @@ CORES ?= all
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run table ablations cold-start tune test test-slow test-engines ui lint lock pull push clean
+.PHONY: run table ablations cold-start tune test test-slow test-engines bench ui lint lock pull push clean
 
 run: $(READY)
 	$(BIN)/snakemake --cores $(CORES)
@@ -43,6 +43,10 @@ test-slow: $(READY)
 # what docs/engines.md promises: both engines agree after 200 random changes, nothing is lost by a kill, every number has its run
 test-engines: $(READY)
 	GLTA_AGREEMENT=20x10 $(BIN)/pytest -m engines -n 2 --dist loadgroup --durations 10
+
+# docs/performance.md is written by it; BENCH="--only graph" for a part, BENCH=--quick for the check of equality alone
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 ui: $(READY)
 	$(BIN)/glta ui

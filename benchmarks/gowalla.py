@@ -1,7 +1,8 @@
 """LightGCN on the reference split of Gowalla: the same losses as plain autograd, and a learning curve of 100 epochs.
 
-    python -m benchmarks.gowalla DATA --parity      20 steps beside the plain autograd form, and both step times
-    python -m benchmarks.gowalla DATA               100 epochs with the reference settings; resumes when interrupted
+    python -m benchmarks.gowalla DATA --parity      20 steps beside the forms of benchmarks/graph.py: equal losses, and times
+    python -m benchmarks.gowalla DATA               100 epochs with the reference settings; resumes when interrupted;
+                                                    other settings want an --out of their own
 
 DATA: folder with train.txt.gz and test.txt.gz ("user item item ..." a line). The split has no validation part, so the
 curve is read on the test set at fixed epochs and nothing is selected by it.
@@ -18,19 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.graph import REFERENCE, compare
 from glta.data.interactions import Interactions
-from glta.graph.encoders import initial_embedding
 from glta.graph.lightgcn import train
-from glta.graph.losses import batch_loss, bpr_loss
-from glta.graph.propagation import normalized_adjacency, propagate
-from glta.graph.sampling import sample_epoch
 from glta.metrics import accuracy, hits
 from glta.params import Pretrain
 from glta.ranking import rank_all
-from glta.training import epoch_rng
-
-# gusye1234/LightGCN-PyTorch, 3 layers: its users are drawn uniformly, its settings are these
-REFERENCE = Pretrain(learning_rate=1e-3, l2=1e-4, sampling="user", epochs=100, evaluate_every=5, patience=10**6)
 
 
 def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -38,52 +32,6 @@ def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with gzip.open(path, "rt") as lines:
         rows = [np.array(line.split(), np.int64) for line in lines]
     return np.concatenate([np.full(r.size - 1, r[0]) for r in rows]), np.concatenate([r[1:] for r in rows])
-
-
-def parity(graph: Interactions, steps: int) -> None:
-    """Train twice from the same start on the same batches: ours, and autograd through a sparse COO product a layer."""
-    adjacency = normalized_adjacency(graph)
-    user, item = torch.from_numpy(graph.user), torch.from_numpy(graph.item) + graph.num_users
-    value, size = adjacency.to_users.values(), graph.num_users + graph.num_items
-    indices = torch.stack([torch.cat([user, item]), torch.cat([item, user])])
-    coo = torch.sparse_coo_tensor(indices, value.repeat(2), (size, size)).coalesce()
-
-    def plain(embedding, batch):
-        layers = [embedding]
-        for _ in range(REFERENCE.num_layers):
-            layers.append(torch.sparse.mm(coo, layers[-1]))
-        hidden = torch.stack(layers, 1).mean(1)
-        user, positive, negative = batch[0], batch[1] + graph.num_users, batch[2] + graph.num_users
-        scores = [(hidden[user] * hidden[item]).sum(1) for item in (positive, negative)]
-        norm = sum(embedding[ids].square().sum() for ids in (user, positive, negative)) / (2 * user.numel())
-        rank_loss = bpr_loss(*scores)
-        return rank_loss + REFERENCE.l2 * norm, rank_loss
-
-    def ours(embedding, batch):
-        hidden = propagate(adjacency, embedding, REFERENCE.num_layers)
-        return batch_loss(hidden, embedding, batch, graph.num_users, REFERENCE)
-
-    triples = sample_epoch(graph, epoch_rng(0, 0), REFERENCE.sampling)
-    batches = list(zip(*(torch.from_numpy(t).split(REFERENCE.batch_size) for t in triples), strict=True))[:steps]
-    result = {}
-    for name, loss_of in (("plain autograd, COO", plain), ("this package", ours)):
-        start = initial_embedding(graph.num_users + graph.num_items, REFERENCE, seed=0)
-        embedding = torch.nn.Parameter(start)
-        optimizer = torch.optim.Adam([embedding], lr=REFERENCE.learning_rate, fused=name == "this package")
-        losses, times = [], []
-        for batch in batches:
-            begin = time.perf_counter()
-            loss, rank_loss = loss_of(embedding, batch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            times.append(time.perf_counter() - begin)
-            losses.append(rank_loss.item())
-        result[name] = np.array(losses), float(np.median(times)) * 1e3
-        print(f"{name}: {result[name][1]:.0f} ms a step (median of {steps}, {torch.get_num_threads()} threads)")
-    (plain_losses, plain_ms), (our_losses, our_ms) = result.values()
-    print(f"largest difference of the {steps} losses: {np.abs(plain_losses - our_losses).max():.1e}")
-    print(f"speed-up: {plain_ms / our_ms:.1f} times")
 
 
 def curve(graph: Interactions, test: Interactions, params: Pretrain, out: Path) -> None:
@@ -119,6 +67,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--parity", action="store_true")
+    parser.add_argument("--batch-size", type=int, default=REFERENCE.batch_size)
+    parser.add_argument("--learning-rate", type=float, default=REFERENCE.learning_rate)
+    parser.add_argument("--epochs", type=int, default=REFERENCE.epochs)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     args = parser.parse_args()
     pairs = [read_id_lists(args.data / f"{part}.txt.gz") for part in ("train", "test")]
@@ -126,9 +77,13 @@ def main() -> None:
     graph, test = (Interactions.of(*pair, *size) for pair in pairs)
     print(f"{size[0]} users, {size[1]} items, {len(graph)} training and {len(test)} test interactions")
     if args.parity:
-        parity(graph, steps=20)
+        for row in compare(graph, rounds=18, case="LightGCN step, Gowalla"):
+            print(
+                f"{row.case}: {row.ours:.0f} ms, {row.against}: {row.rival:.0f} ms, {row.ratio:.1f} times as fast; {row.note}"
+            )
     else:
-        curve(graph, test, REFERENCE, args.out)
+        changed = {name: getattr(args, name) for name in ("batch_size", "learning_rate", "epochs")}
+        curve(graph, test, REFERENCE.model_copy(update=changed), args.out)
 
 
 if __name__ == "__main__":

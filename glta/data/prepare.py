@@ -57,11 +57,10 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
     pairs = _then(steps, "core", pairs, kept, why)
     users, items = dense_ids(pairs["user_id"], "user"), dense_ids(pairs["item_id"], "item")
     items = items.join(raw.items, on="item_id", how="left", maintain_order="left")
-    pairs = (
-        pairs.join(users, on="user_id", maintain_order="left")
-        .join(items.select("item", "item_id"), on="item_id", maintain_order="left")
-        .sort("user", "item")
+    pairs = pairs.join(users, on="user_id", maintain_order="left").join(
+        items.select("item", "item_id"), on="item_id", maintain_order="left"
     )
+    pairs = pairs[in_order(pairs["user"].to_numpy(), pairs["item"].to_numpy())]
     generator = np.random.default_rng([seed])
     part = np.full(pairs.height, splits.TEST)
     old = ~_new_items(pairs, params.new_item_share, seed)
@@ -140,6 +139,11 @@ def _new_items(pairs: pl.DataFrame, share: float, seed: int) -> np.ndarray:
     user, item = (pairs[c].to_numpy().astype(np.int64) for c in ("user", "item"))
     # a generator of its own: a share of 0 leaves the split as it always was
     return splits.choose_new_items(user, item, share, np.random.default_rng([seed, 1]))[item]
+
+
+def in_order(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Return the places of distinct pairs of ids by user, then item. One sort of numbers, much faster than of two columns."""
+    return np.argsort(user.astype(np.int64) * (int(item.max(initial=0)) + 1) + item)
 
 
 def split(pairs: pl.DataFrame, params: Prepare, generator: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +33,12 @@ def dvc_stages() -> Iterator[tuple]:
 
     with Repo(_wait_for_lock=True) as repo:
         with lock_repo(repo):
-            stages = [s for s in repo.index.stages if getattr(s, "name", None)]  # *.dvc files have no name
+            stages = _named(repo)
         yield repo, stages
+
+
+def _named(repo) -> list:
+    return [s for s in repo.index.stages if getattr(s, "name", None)]  # *.dvc files have no name
 
 
 def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
@@ -44,9 +49,12 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
     """
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
+    from dvc.repo import Repo, lock_repo
 
     try:
-        with dvc_stages() as (repo, found):
+        # under one lock: taken again, DVC would read all stages a second time
+        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+            found = _named(repo)
             if odd := [s.name for s in found if s.frozen or s.always_changed or any(o.persist for o in s.outs)]:
                 raise ValueError(f"dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: {odd}")
             status = repo.status() if ask else None
@@ -56,11 +64,16 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
         fix = f"; a kill left it half written: `rm {torn[0]}` and run again, nothing is lost" if torn else ""
         raise ValueError(f"dvc status gives no answer: {error}{fix}") from error
     made = [(s.name, o.def_path) for s in found for o in s.outs]
+
+    @cache  # most dependencies are program files that hundreds of stages share
+    def makers(path: str) -> list[tuple[str, str]]:
+        return [m for m in made if overlap(path, m[1])]
+
     stages = [
         Stage(
             s.name,
             {o.def_path: o.annot.type == "dir" for o in s.outs},
-            {d.def_path: [m for m in made if overlap(d.def_path, m[1])] for d in s.deps if not isinstance(d, ParamsDependency)},
+            {d.def_path: makers(d.def_path) for d in s.deps if not isinstance(d, ParamsDependency)},
             s.meta or {},
             Path(f".pipe/keys/{s.name}.json"),
         )

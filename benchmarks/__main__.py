@@ -1,0 +1,55 @@
+"""Measure everything: one table on the screen, benchmarks/out/NAME.json, and the table and figure of docs/performance.md.
+
+python -m benchmarks [--only NAME]     what takes long is said in docs/performance.md
+python -m benchmarks --quick           seconds, small sizes, nothing written: are the compared things equal?
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import PROCESSOR_TIME, Row, machine
+from benchmarks.render import cells, render
+
+NAMES = ("graph", "splitting", "ranking", "metrics", "alignment", "startup", "cost")
+OUT = Path("benchmarks/out")
+
+
+def table(name: str, rows: list[Row]) -> Table:
+    shown = Table("what", "this package", "against", "theirs", "ratio", "target", "note", title=name)
+    for row in rows:
+        shown.add_row(*cells(row), style="red" if row.met is False else None)
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=NAMES, action="append", help="may be given several times")
+    parser.add_argument("--quick", action="store_true")
+    clock = "one thread, and processor time for the clock: for a machine shared with others"
+    parser.add_argument("--processor-time", action="store_true", help=clock)
+    args = parser.parse_args()
+    if args.processor_time:  # children see it too; before torch and numpy are loaded
+        os.environ |= dict.fromkeys((PROCESSOR_TIME, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+    console = Console()
+    for name in args.only or NAMES:
+        rows = import_module(f"benchmarks.{name}").run(args.quick)
+        console.print(table(name, rows))
+        if not args.quick:
+            OUT.mkdir(parents=True, exist_ok=True)
+            about = {"clock": "processor time, 1 thread" if args.processor_time else "wall clock", **machine()}
+            record = {"machine": about, "rows": [asdict(row) for row in rows]}
+            (OUT / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+            render(OUT, Path("docs"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Alignment: prompts a second of stage 3, training and reading, against a straightforward padded loop.
+
+The rival pads batches of random order under an attention mask, keeps gradients on in everything but the frozen model, and
+reads states prompt batch by prompt batch in that same way; both must give the same states.
+"""
+
+# B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.measure import Row, in_turns
+from glta.align.aligner import Nodes, projector
+from glta.align.items import new_aligner
+from glta.align.loop import read_states
+from glta.align.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
+from glta.models.language import load_language
+from glta.params import Align, AlignUsers, Language
+
+BATCH_TOKENS = 8192
+WORDS = ["quiet", "river", "stone", "garden", "winter", "music", "story", "island", "night", "distant", "paper", "secret"]
+
+
+def made_up(num_users: int, num_items: int, params: AlignUsers) -> tuple[list[Prompt], torch.Tensor, Nodes, object]:
+    """Make stage-3 prompts of varying length with the packaged model, their targets (U, K), nodes and an aligner."""
+    rng = np.random.default_rng(0)
+    language = load_language(Language(), "cpu")
+    generator = torch.Generator().manual_seed(0)
+    nodes = Nodes(torch.randn(num_users, 64, generator=generator), torch.randn(num_items, 64, generator=generator))
+    aligner = new_aligner(language, nodes, Align(), 0, np.ones(num_items, bool))
+    aligner.user_projector = projector(nodes.user, language, generator)
+    aligner.item_projector.requires_grad_(False)
+    templates, prompts = Templates(language), []
+    for user in range(num_users):
+        context = rng.integers(0, num_items, min(int(rng.geometric(0.1)) + 1, params.context_items))
+        tags, interests = (
+            language.tokens([", ".join(rng.choice(WORDS, int(rng.integers(1, limit))))], limit)[0]
+            for limit in (params.tag_tokens, params.interest_tokens)
+        )
+        prompts.append(templates.choose(user, context, tags, interests, params.read_outs))
+    target = torch.from_numpy(rng.integers(0, num_items, (num_users, params.read_outs)))
+    return prompts, target, nodes, aligner
+
+
+def padded_states(aligner, prompts: list[Prompt], nodes: Nodes) -> torch.Tensor:
+    """Compute read-out states (B, K, H) of prompts of any length under an attention mask."""
+    width = max(len(p) for p in prompts)
+    kind, value, mask = (torch.zeros(len(prompts), width, dtype=torch.long) for _ in range(3))
+    for row, prompt in enumerate(prompts):
+        kind[row, : len(prompt)] = torch.from_numpy(prompt.kind).long()
+        value[row, : len(prompt)] = torch.from_numpy(prompt.value)
+        mask[row, : len(prompt)] = 1
+    embeds = aligner.language.embed(value.masked_fill((kind == ITEM) | (kind == USER), 0))
+    embeds = embeds.clone()
+    for which, project, table in ((ITEM, aligner.item_projector, nodes.item), (USER, aligner.user_projector, nodes.user)):
+        embeds[kind == which] = project(table[value[kind == which]])
+    hidden = aligner.language.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
+    return hidden[kind == READ_OUT].view(len(prompts), -1, aligner.language.width)
+
+
+def run(quick: bool) -> list[Row]:
+    """Time one pass of training and one of reading over the same prompts; packaged model, CPU."""
+    params = AlignUsers(read_outs=2, context_items=4, tag_tokens=4, interest_tokens=3, batch_size=4) if quick else AlignUsers()
+    prompts, target, nodes, aligner = made_up(*((12, 50) if quick else (256, 10_000)), params)
+    lengths = np.array([len(p) for p in prompts])
+    random = np.random.default_rng(1).permutation(len(prompts))
+    random_batches = np.array_split(random, -(-random.size // params.batch_size))
+    trained = list(aligner.trained().values())
+
+    def train(batches, states_of) -> None:
+        for batch in batches:
+            logits = aligner.logits(states_of([prompts[i] for i in batch]), nodes)
+            loss = F.cross_entropy(logits.flatten(0, 1), target[torch.from_numpy(batch)].flatten())
+            for parameter in trained:
+                parameter.grad = None
+            loss.backward()
+
+    def plain_read() -> torch.Tensor:
+        with torch.no_grad():
+            parts = [padded_states(aligner, [prompts[i] for i in batch], nodes) for batch in random_batches]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(random))]
+
+    def our_read() -> torch.Tensor:
+        return read_states(aligner, prompts, nodes, BATCH_TOKENS, "prompts read")
+
+    torch.testing.assert_close(our_read(), plain_read(), atol=1e-4, rtol=1e-4)
+    rng = np.random.default_rng(0)
+    seconds = in_turns(
+        {
+            "train": lambda: train(equal_length_batches(lengths, params.batch_size, rng), lambda p: aligner.states(p, nodes)),
+            "padded train": lambda: train(random_batches, lambda p: padded_states(aligner, p, nodes)),
+            "read": our_read,
+            "padded read": plain_read,
+        },
+        rounds=1,
+    )
+    aligner.language.precision = torch.bfloat16  # what language.precision: bfloat16 does
+    seconds |= in_turns({"read in bfloat16": our_read}, rounds=1)
+    per, tokens = 1e3 / len(prompts), f"lengths {lengths.min()} to {lengths.max()}"
+    rows = []
+    against = {"train": ("padded train", 2), "read": ("padded read", 2), "read in bfloat16": ("padded read", None)}
+    for what, (rival, target) in against.items():
+        own = seconds[what]
+        note = f"{len(prompts) / own:.0f} prompts/s, {lengths.sum() / own:.0f} tokens/s, {tokens}"
+        goal = None if quick else target
+        rows.append(Row(f"alignment, {what}", own * per, "padded loop", seconds[rival] * per, goal, "ms/prompt", note))
+    return rows

@@ -1,0 +1,145 @@
+"""A training step of LightGCN: this package against torch-geometric's model and the reference implementation's form.
+
+All start alike, see the same batches and must print the same losses, so that they need the same epochs to any quality
+and the ratio of the steps is the ratio of the times to it.
+"""
+
+# U users, I items, N = U + I nodes, E interactions
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import cycle
+
+import numpy as np
+import torch
+
+from benchmarks.measure import Row, in_turns
+from glta.data.interactions import Interactions
+from glta.graph.encoders import LightGCNEncoder, initial_embedding
+from glta.graph.losses import batch_loss, bpr_loss
+from glta.graph.sampling import sample_epoch
+from glta.params import Pretrain
+from glta.training import epoch_rng, keep_freed_memory
+
+GOWALLA = (29_858, 40_981, 810_128)
+# gusye1234/LightGCN-PyTorch, 3 layers: its users are drawn uniformly, its settings are these
+REFERENCE = Pretrain(learning_rate=1e-3, l2=1e-4, sampling="user", epochs=100, evaluate_every=5, patience=10**6)
+
+
+def power_law_graph(num_users: int, num_items: int, num_edges: int) -> Interactions:
+    """Draw distinct pairs, activity and popularity falling off as powers of the rank; seeded."""
+    rng = np.random.default_rng(0)
+    key = np.zeros(0, np.int64)
+    while key.size < num_edges:
+        user = (num_users * rng.random(num_edges) ** 2).astype(np.int64)
+        item = (num_items * rng.random(num_edges) ** 2.5).astype(np.int64)
+        key = np.unique(np.concatenate([key, user * num_items + item]))
+    key = rng.permutation(key)[:num_edges]
+    return Interactions.of(
+        rng.permutation(num_users)[key // num_items], rng.permutation(num_items)[key % num_items], num_users, num_items
+    )
+
+
+def pairwise(hidden: torch.Tensor, embedding: torch.Tensor, batch, num_users: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute (loss, ranking part) by indexing, as published code does."""
+    user, positive, negative = batch[0], batch[1] + num_users, batch[2] + num_users
+    rank = bpr_loss((hidden[user] * hidden[positive]).sum(1), (hidden[user] * hidden[negative]).sum(1))
+    norm = sum(embedding[ids].square().sum() for ids in (user, positive, negative)) / (2 * user.numel())
+    return rank + REFERENCE.l2 * norm, rank
+
+
+def edges_both_ways(graph: Interactions) -> torch.Tensor:
+    user, item = torch.from_numpy(graph.user), torch.from_numpy(graph.item) + graph.num_users
+    return torch.stack([torch.cat([user, item]), torch.cat([item, user])])
+
+
+class Contestant:
+    """Train one form of the model on one batch at a time."""
+
+    def __init__(self, name: str, graph: Interactions):
+        self.losses: list[float] = []
+        start = initial_embedding(graph.num_users + graph.num_items, REFERENCE, seed=0)
+        if name == "this package":
+            encoder = LightGCNEncoder(graph, REFERENCE, seed=0)
+            self.parameter = encoder.embedding
+            self.loss = lambda batch: batch_loss(encoder(None).hidden, self.parameter, batch, graph.num_users, REFERENCE)
+        else:
+            self.parameter, hidden = FORMS[name](graph, start)
+            self.loss = lambda batch: pairwise(hidden(), self.parameter, batch, graph.num_users)
+        self.optimizer = torch.optim.Adam([self.parameter], lr=REFERENCE.learning_rate, fused=name == "this package")
+        triples = sample_epoch(graph, epoch_rng(0, 0), REFERENCE.sampling)
+        self.batches = cycle(zip(*(torch.from_numpy(ids).split(REFERENCE.batch_size) for ids in triples), strict=True))
+
+    def step(self) -> None:
+        total, rank = self.loss(next(self.batches))
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        self.losses.append(rank.item())
+
+
+def torch_geometric_edges(graph: Interactions, start: torch.Tensor):
+    """torch_geometric.nn.LightGCN with an edge_index, as its documentation and examples use it."""
+    from torch_geometric.nn import LightGCN
+
+    model = LightGCN(len(start), start.shape[1], REFERENCE.num_layers)
+    model.embedding.weight.data.copy_(start)
+    edge_index = edges_both_ways(graph)
+    return model.embedding.weight, lambda: model.get_embedding(edge_index)
+
+
+def torch_geometric_csr(graph: Interactions, start: torch.Tensor):
+    """The same model on a sparse CSR matrix, normalised once: the fastest form its documentation names."""
+    from torch_geometric.nn import LightGCN
+    from torch_geometric.nn.conv.gcn_conv import gcn_norm
+    from torch_geometric.utils import to_torch_csr_tensor
+
+    model = LightGCN(len(start), start.shape[1], REFERENCE.num_layers, normalize=False)
+    model.embedding.weight.data.copy_(start)
+    edge_index, weight = gcn_norm(edges_both_ways(graph), num_nodes=len(start), add_self_loops=False)
+    adjacency = to_torch_csr_tensor(edge_index, weight, size=(len(start), len(start)))
+    return model.embedding.weight, lambda: model.get_embedding(adjacency)
+
+
+def reference_coo(graph: Interactions, start: torch.Tensor):
+    """The form of gusye1234/LightGCN-PyTorch: a sparse COO product a layer, all layers stacked, plain autograd."""
+    from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+    edge_index, weight = gcn_norm(edges_both_ways(graph), num_nodes=len(start), add_self_loops=False)
+    adjacency = torch.sparse_coo_tensor(edge_index, weight, (len(start), len(start))).coalesce()
+    parameter = torch.nn.Parameter(start.clone())
+
+    def hidden() -> torch.Tensor:
+        layers = [parameter]
+        for _ in range(REFERENCE.num_layers):
+            layers.append(torch.sparse.mm(adjacency, layers[-1]))
+        return torch.stack(layers, 1).mean(1)
+
+    return parameter, hidden
+
+
+FORMS = {
+    "torch-geometric, edge_index": torch_geometric_edges,
+    "torch-geometric, CSR": torch_geometric_csr,
+    "reference, COO": reference_coo,
+}
+TARGETS = {"torch-geometric, edge_index": 10, "torch-geometric, CSR": 3, "reference, COO": 5}
+
+
+def compare(graph: Interactions, rounds: int, case: str) -> list[Row]:
+    """Time steps of all forms in turns. Raises AssertionError when their losses differ."""
+    keep_freed_memory()
+    contestants = {name: Contestant(name, graph) for name in ("this package", *FORMS)}
+    seconds = in_turns({name: one.step for name, one in contestants.items()}, rounds, warm_up=2)
+    own = contestants["this package"].losses
+    for name, one in contestants.items():
+        np.testing.assert_allclose(one.losses, own, rtol=1e-5, err_msg=name)
+    note = f"{torch.get_num_threads()} threads; {len(own)} equal losses"
+    return [Row(case, 1e3 * seconds["this package"], name, 1e3 * seconds[name], TARGETS[name], "ms", note) for name in FORMS]
+
+
+def run(quick: bool) -> list[Row]:
+    """Time steps of batch 2048, width 64, 3 layers on a power-law graph of Gowalla's size (quick: no targets)."""
+    graph = power_law_graph(*(300, 400, 20_000) if quick else GOWALLA)
+    rows = compare(graph, 3 if quick else 15, f"LightGCN step, {len(graph):,} edges")
+    return [replace(row, target=None) for row in rows] if quick else rows

@@ -1,0 +1,164 @@
+"""k-core and split of power-law interactions: this package against pandas and a plain loop over a scipy matrix.
+
+Every contestant runs in a process of its own on the same Parquet file, and must leave the same pairs in the same parts.
+"""
+
+# E interactions, U users, I items
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from benchmarks.measure import Row, child, clock, report
+
+CHUNK = 5_000_000
+USER_CORE = ITEM_CORE = 5
+VALID_SHARE, TEST_SHARE = 0.1, 0.2
+
+
+def generate(path: Path, num_rows: int) -> None:
+    """Write about num_rows distinct pairs (user, item: int32), seeded, chunk by chunk.
+
+    A chunk has users of its own, 15 interactions each on average; activity and popularity fall off as powers of the rank.
+    """
+    num_users, num_items = num_rows // 15, num_rows // 12
+    rng = np.random.default_rng([num_rows])
+    name = rng.permutation(num_users).astype(np.int32)
+    writer = None
+    for start in range(0, num_rows, CHUNK):
+        rows = min(CHUNK, num_rows - start)
+        first, last = start * num_users // num_rows, (start + rows) * num_users // num_rows
+        user = first + ((last - first) * rng.random(rows) ** 3).astype(np.int64)
+        item = (num_items * rng.random(rows) ** 4).astype(np.int64)
+        key = rng.permutation(np.unique(user * num_items + item))
+        table = pl.DataFrame({"user": name[key // num_items], "item": (key % num_items).astype(np.int32)}).to_arrow()
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    writer.close()
+
+
+def ours(path: Path):
+    from glta.data import splits
+    from glta.data.prepare import in_order
+
+    frame = pl.read_parquet(path)
+    yield
+    user, item = (frame[name].to_numpy().astype(np.int64) for name in ("user", "item"))
+    keep, passes = splits.core(user, item, USER_CORE, ITEM_CORE)
+    frame = frame.filter(keep)
+    frame = frame[in_order(frame["user"].to_numpy(), frame["item"].to_numpy())]
+    dense = frame["user"].rle_id().to_numpy().astype(np.int64)
+    part = splits.random_split(dense, VALID_SHARE, TEST_SHARE, np.random.default_rng(0))
+    yield frame["user"].to_numpy(), frame["item"].to_numpy(), part, passes
+
+
+def cuts(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of training and test items of users with `size` items, as `glta.data.splits.random_split` has it."""
+    train = np.ceil(size * (1 - VALID_SHARE - TEST_SHARE) - 1e-9).astype(np.int64)
+    return train, np.floor((size - train) * TEST_SHARE / (VALID_SHARE + TEST_SHARE) + 0.5 + 1e-9).astype(np.int64)
+
+
+def with_pandas(path: Path):
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    yield
+    passes = 0
+    while True:
+        passes += 1
+        users = frame.groupby("user")["item"].transform("size")
+        items = frame.groupby("item")["user"].transform("size")
+        keep = (users >= USER_CORE) & (items >= ITEM_CORE)
+        if keep.all():
+            break
+        frame = frame[keep]
+    frame = frame.sort_values(["user", "item"])
+    frame["key"] = np.random.default_rng(0).permutation(len(frame))
+    by_user = frame.groupby("user")["key"]
+    rank = by_user.rank("first").to_numpy() - 1
+    train, test = cuts(by_user.transform("size").to_numpy())
+    part = np.where(rank < train, 0, np.where(rank < train + test, 2, 1))
+    yield frame["user"].to_numpy(), frame["item"].to_numpy(), part, passes
+
+
+def with_scipy(path: Path):
+    import scipy.sparse as sp
+
+    frame = pl.read_parquet(path)
+    yield
+    user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
+    matrix = sp.csr_matrix((np.ones(user.size, np.int8), (user, item)))
+    user_id, item_id = np.arange(matrix.shape[0]), np.arange(matrix.shape[1])
+    passes = 0
+    while True:
+        passes += 1
+        rows, columns = matrix.getnnz(1) >= USER_CORE, matrix.getnnz(0) >= ITEM_CORE
+        if rows.all() and columns.all():
+            break
+        matrix = matrix[rows][:, columns]
+        user_id, item_id = user_id[rows], item_id[columns]
+    matrix.sort_indices()
+    key = np.random.default_rng(0).permutation(matrix.nnz)
+    part = np.empty(matrix.nnz, np.int64)
+    size = np.diff(matrix.indptr)
+    for row, (train, test) in enumerate(zip(*cuts(size), strict=True)):
+        begin, end = matrix.indptr[row : row + 2]
+        rank = key[begin:end].argsort().argsort()
+        part[begin:end] = np.where(rank < train, 0, np.where(rank < train + test, 2, 1))
+    yield user_id.repeat(size), item_id[matrix.indices], part, passes
+
+
+CONTESTANTS = {"ours": ours, "pandas": with_pandas, "scipy": with_scipy}
+
+
+def compete(name: str, path: Path) -> None:
+    """Run one contestant and print its time, its peak memory and a digest of what it made."""
+    steps = CONTESTANTS[name](path)
+    next(steps)  # has read the file
+    begin = clock()
+    user, item, part, passes = next(steps)
+    seconds = clock() - begin
+    digest = hashlib.sha256()
+    for array, dtype in ((user, np.int32), (item, np.int32), (part, np.int8)):
+        digest.update(np.ascontiguousarray(array, dtype))
+    report(seconds=seconds, passes=passes, kept=part.size, digest=digest.hexdigest())
+
+
+def run(quick: bool) -> list[Row]:
+    """Compare at 1 and 10 million interactions, and measure 100 million against its bounds in time and memory."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        path = Path(folder, "pairs.parquet")
+        for num_rows in (20_000,) if quick else (10**6, 10**7):
+            generate(path, num_rows)
+            results = {name: child("benchmarks.splitting", name, path) for name in CONTESTANTS}
+            if len({result["digest"] for result in results.values()}) > 1:
+                raise AssertionError(f"different splits: {results}")
+            own = results["ours"]
+            for name in ("pandas", "scipy"):
+                note = f"{own['passes']} passes, {own['kept']:,} kept; {gib(own)} against {gib(results[name])} GiB"
+                target = 5 if name == "pandas" and num_rows == 10**7 else None
+                rows.append(
+                    Row(f"k-core and split, {num_rows:,}", own["seconds"], name, results[name]["seconds"], target, "s", note)
+                )
+        if not quick:
+            generate(path, 10**8)
+            own = child("benchmarks.splitting", "ours", path)
+            note = f"{own['passes']} passes, {own['kept']:,} kept"
+            rows.append(Row("k-core and split, 100,000,000", own["seconds"], "10 minutes", 600, 1, "s", note))
+            rows.append(Row("its peak memory", own["peak_bytes"] / 2**30, "12 GiB", 12, 1, "GiB"))
+    return rows
+
+
+def gib(result: dict) -> str:
+    return f"{result['peak_bytes'] / 2**30:.2f}"
+
+
+if __name__ == "__main__":
+    compete(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,58 @@
+"""Every benchmark in its quick form: it runs, and what it compares is equal (each raises otherwise)."""
+
+import json
+from dataclasses import asdict
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from benchmarks import graph, ranking, render
+from benchmarks.__main__ import NAMES
+from benchmarks.measure import Row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_and_compares_equal_things(name):
+    for row in import_module(f"benchmarks.{name}").run(quick=True):
+        assert row.ours > 0
+        assert row.rival > 0
+
+
+def test_other_losses_are_noticed(monkeypatch):
+    def wrong(graph_, start):
+        parameter, hidden = graph.reference_coo(graph_, start)
+        return parameter, lambda: hidden() * 1.01
+
+    monkeypatch.setitem(graph.FORMS, "reference, COO", wrong)
+    with pytest.raises(AssertionError, match="reference, COO"):
+        graph.run(quick=True)
+
+
+def test_other_lists_are_noticed(monkeypatch):
+    monkeypatch.setattr(ranking, "rivals", lambda: {"wrong": lambda user, item: ranking.with_numpy(user, -item)})
+    with pytest.raises(AssertionError, match="wrong"):
+        ranking.run(quick=True)
+
+
+def test_page_is_written_between_its_marks(tmp_path):
+    out, docs = tmp_path / "out", tmp_path / "docs"
+    (docs / "images").mkdir(parents=True)
+    out.mkdir()
+    record = {"machine": {"cores": "2"}, "rows": [asdict(Row("x", 2, "y", 3, target=2))]}
+    (out / "a.json").write_text(json.dumps(record))
+    (docs / "performance.md").write_text(f"before\n{render.BEGIN}\nold\n{render.END}\nafter\n")
+    render.render(out, docs)
+    text = (docs / "performance.md").read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"{render.END}\nafter\n")
+    assert "| x | 2 s | y | 3 s | 1.5 | 2 missed |  |" in text
+    assert "old" not in text
+    assert "<svg" in (docs / "images" / "performance.svg").read_text()
+
+
+def test_ratio_and_target():
+    assert Row("a", 2.0, "b", 6.0, target=3).met
+    assert not Row("a", 2.0, "b", 5.0, target=3).met
+    assert Row("a", 2.0, "b", 5.0).met is None
+    assert np.isclose(Row("a", 2.0, "b", 5.0).ratio, 2.5)
