@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from glta.data.interactions import Interactions
-from glta.training import Diverged
+from glta.training import Diverged, keep_freed_memory
 
 NO_ITEM = -1  # fills a list when fewer than K items are left to recommend
 
@@ -59,6 +59,7 @@ def rank(
     score: maps user ids (B,) to scores (B, I). exclude: pairs masked out (training, at test time also validation).
     Yields (users (B,), items (B, k), scores (B, k)); B is chosen so that a block of scores takes block_bytes.
     """
+    keep_freed_memory()  # a block of scores is a new one each time
     block = max(1, block_bytes // (4 * max(exclude.num_items, 1)))
     for start in range(0, len(users), block):
         part = users[start : start + block]
