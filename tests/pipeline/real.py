@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.pipeline.repository import REPOSITORY, Toy
 from tests.tiny import WRITERS
 
-METHODS, TRAINED = ["lightgcn", "glta"], ("pretrain", "align_items", "align_users")
+METHODS, ABLATION, TRAINED = ["lightgcn", "glta"], "glta-without-profile", ("pretrain", "align_items", "align_users", "ablate")
 
 
 class Moment(NamedTuple):
@@ -43,7 +43,7 @@ class Real(Toy):
             ignored.write(".site/\n/reached\n/engine.log\n")
         WRITERS["encoder"](folder / "tiny")
         write_tables(folder)
-        params = small_params().model_dump() | {"methods": METHODS, "baselines": ["lightgcn"]}
+        params = small_params().model_dump() | {"methods": METHODS, "baselines": ["lightgcn"], "ablations": [ABLATION]}
         params["align_items"]["epochs"] = params["align_users"]["epochs"] = 3
         (folder / "params.yaml").write_text(render_params(check_params(params)))
         real = cls(folder)

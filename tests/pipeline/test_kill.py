@@ -15,7 +15,7 @@ import time
 import pytest
 from ruamel.yaml import YAML
 
-from tests.pipeline.real import ENGINES, TRAINED, Moment, Real
+from tests.pipeline.real import ABLATION, ENGINES, TRAINED, Moment, Real
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("kill")]
 
@@ -41,6 +41,7 @@ MOMENTS = [
     engine("pretrain@books-0-graph", "os.rename", r"\.dvc/cache/runs"),
     script("align_items@books-0", "align_items", CHECKPOINT, 2),
     script("align_users@books-0", "align_users", CHECKPOINT, 3),
+    script(f"ablate@books-0-{ABLATION}", "ablate", CHECKPOINT, 2),
     script("fit@books-0-lightgcn", "fit", r"/\.lightgcn\.partial$"),
     script("recommend@books-0-glta", "recommend .*glta", r"/\.glta\.partial$"),
     script("evaluate@books-0-glta", "evaluate .*glta", r"/\.summary\.json\.partial$"),

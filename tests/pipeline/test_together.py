@@ -58,19 +58,21 @@ def test_many_stages_at_once_without_a_database(toy):
     toy.assert_clean()
 
 
-@pytest.mark.parametrize("first", [("snakemake", "--cores", "2"), ("dvc", "repro")], ids=["snakemake", "dvc"])
-def test_two_people_at_once(toy, first):
+@pytest.mark.parametrize(
+    ("first", "seconds"),
+    [
+        (("snakemake", "--cores", "2"), (("snakemake", "-n"), ("dvc", "repro"))),
+        (("dvc", "repro"), (("snakemake", "--cores", "2"), ("dvc", "repro", "-s", "train@text-knn"))),
+    ],
+    ids=["snakemake", "dvc"],
+)
+def test_two_people_at_once(toy, first, seconds):
     """Whoever comes second reads who has the checkout, and nothing is harmed."""
     toy.set_steps(31)
     toy.hold()
     engine = toy.start(*first)
     toy.wait_for_training()
-    for second in (
-        ["snakemake", "--cores", "2"],
-        ["snakemake", "-n"],
-        ["dvc", "repro"],
-        ["dvc", "repro", "-s", "train@text-knn"],
-    ):
+    for second in seconds:
         output = toy(*second, status=None)
         assert f"`{' '.join(first)}`" in output or "is busy" in output, output
         assert "Traceback" not in output

@@ -209,7 +209,6 @@ def test_the_table_shows_the_best_and_the_running_trial():
 
 
 @pytest.mark.slow
-@pytest.mark.engines
 def test_the_command_makes_what_it_needs(tmp_path):
     """In a repository where nothing has run yet; the second call goes on and leaves the file valid."""
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
