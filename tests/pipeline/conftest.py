@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from filelock import FileLock
 
 from tests.pipeline.forkserver import Warm
 from tests.pipeline.repository import Toy
@@ -19,10 +20,13 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Toy:
-    """Run the toy once from nothing, under Snakemake."""
-    toy = Toy.create(tmp_path_factory.mktemp("engines") / "built")
-    toy.snakemake()
-    return toy
+    """Run the toy once from nothing, under Snakemake; the workers of one test run share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "data/report").exists():
+            Toy.create(folder).snakemake()
+    return Toy(folder)
 
 
 @pytest.fixture

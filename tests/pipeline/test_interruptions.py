@@ -58,7 +58,7 @@ def assert_recovers(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize("engine", [SNAKEMAKE, DVC], ids=["snakemake", "dvc"])
-@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGKILL])  # SIGTERM: test_kill.py
 def test_the_whole_group(toy, engine, sig):
     started, scripts = train(toy, engine, 31)
     runners = [parent(pid) for pid in scripts]

@@ -51,10 +51,11 @@ MOMENTS = [
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory) -> Real:
+def whole(tmp_path_factory, commands) -> Real:
     """Run everything once without a disturbance."""
     real = Real.create(tmp_path_factory.mktemp("kill") / "whole")
     shutil.copytree(real.folder, real.folder.with_name("fresh"), symlinks=True)
+    real.env["PATH"] = f"{commands}{os.pathsep}{real.path}"
     real.snakemake()
     return real
 
