@@ -69,22 +69,7 @@ class Real(Toy):
         """Kill a started engine with its whole group, and see that nothing of it lives on."""
         os.killpg(started.pid, sig)
         started.wait(60)
-        deadline = time.monotonic() + 30
-        while writers := self.alive(started.pid):
-            assert time.monotonic() < deadline, writers
-            time.sleep(0.05)
-
-    def alive(self, session: int) -> list[str]:
-        """Name the processes of a session, those too that nobody has waited for yet: DVC takes them for alive."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-                if int(fields[3]) == session:
-                    found.append((stat.parent / "cmdline").read_text().replace("\0", " "))
-            except (FileNotFoundError, ProcessLookupError):
-                pass
-        return found
+        self.await_end(started.pid)
 
     def results(self) -> dict[str, bytes]:
         """Read every result but the report's page, which shows durations."""

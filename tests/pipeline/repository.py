@@ -83,6 +83,25 @@ class Toy:
                 start_new_session=True,
             )
 
+    def await_end(self, session: int) -> None:
+        """Wait until nothing lives on of what was started with this process id."""
+        deadline = time.monotonic() + 30
+        while found := self.alive(session):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
+    def alive(self, session: int) -> list[str]:
+        """Name the processes of a session, those too that nobody has waited for yet: DVC takes them for alive."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[3]) == session:
+                    found.append((stat.parent / "cmdline").read_text().replace("\0", " "))
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return found
+
     def output(self) -> str:
         """Return what a started engine has said so far."""
         return (self.folder / "engine.log").read_text()
