@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
+from glta.ablations import ABLATIONS
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.files import read_json
@@ -37,8 +38,8 @@ def recommend(
     new_items: a file of items that came after training. Raises ValueError for unknown names and ids, for a method that
     cannot do this, and FileNotFoundError where the stages have not run.
     """
-    if method not in METHODS:
-        raise ValueError(f"{method}: unknown method{_nearest(method, METHODS)}")
+    if method not in (known := {*METHODS, *ABLATIONS}):
+        raise ValueError(f"{method}: unknown method{_nearest(method, sorted(known))}")
     if not items and user is None:
         raise ValueError("whose list? Name items with --items ID,ID,... or a user with --user ID")
     params = load_params().for_dataset(dataset)
@@ -46,8 +47,8 @@ def recommend(
     for needed in (prepared, model):
         if not needed.exists():
             raise FileNotFoundError(f"{needed}: is not there; `snakemake --cores all` makes it from params.yaml")
-    prepared, model = Prepared.load(prepared), method_class(method).load(model)
-    catalogue, known = prepared.items.select("item_id", "title"), prepared.items.height
+    prepared, model = Prepared.load(prepared), method_class(read_json(model / "model.json")["method"]).load(model)
+    catalogue, num_known = prepared.items.select("item_id", "title"), prepared.items.height
     if new_items is not None:
         added = read_new_items(new_items, dataset, params, prepared)
         model = model.extended(text_states(added, params, folder(dataset, seed, "profile", "profile.json")))
@@ -70,7 +71,7 @@ def recommend(
     found, scores = rank_all(score, np.array([0]), k, mask)
     rows = zip(found[0].tolist(), scores[0].tolist(), strict=True)
     shown = [(catalogue.row(item, named=True), item, value) for item, value in rows if item >= 0]
-    return [row | {"score": value, "new": item >= known} for row, item, value in shown]
+    return [row | {"score": value, "new": item >= num_known} for row, item, value in shown]
 
 
 def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared) -> pl.DataFrame:

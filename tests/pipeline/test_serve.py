@@ -1,6 +1,7 @@
 """`glta recommend` from trained models: raw ids in and out, new people, new items, and mistakes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -85,6 +86,12 @@ def test_new_items_are_listed_by_their_text(shop, novelties, method):
     assert recommend("blocks", method, ["fresh"], new_items=novelties, k=30)
     novelties.write_text("item_id,title\nfresh,garden roses soil number4\n")
     assert "fresh" in ids(recommend("blocks", method, ["i0"], new_items=novelties, k=30))
+
+
+def test_an_ablation_is_served_by_the_class_that_its_folder_names(shop):
+    models = Path("data/blocks/0/models")
+    (models / "glta-plus").rename(models / "glta-without-profile")
+    assert len(recommend("blocks", "glta-without-profile", ["i0"], k=3)) == 3
 
 
 def test_mistakes_are_one_line(shop, novelties):
