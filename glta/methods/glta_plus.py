@@ -33,7 +33,9 @@ EVIDENCES = ("matched", "graph", "text")
 Mix = tuple[float, float, float]
 """Weights of the evidences."""
 
-STRENGTHS = (0.5, 0.7, 1.0, 1.4, 2.0)  # of new items against known ones, that are tried on validation
+STRENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0])  # of new items against known ones, tried on validation
+
+NEW_ITEMS_COST = 0.01  # share of the best NDCG@20 that lists may lose, so that new items are found at all
 
 
 def token_map(
@@ -175,8 +177,9 @@ class GLTAPlus(Method):
     def with_new_mix(self, prepared: Prepared, mixes: np.ndarray) -> Self:
         """Choose new_mix on validation, with a tenth of the known items (at most 1,000) as if new, each alone.
 
-        First the mix by which lists of these items alone have the best NDCG@20, then, times the mix, the strength by which
-        lists of all items have. mixes: (S, 3). new_mix is mix when nobody has one of these items in validation.
+        First the mix by which lists of these items alone have the best NDCG@20. Then it is multiplied by the greatest strength
+        that lists of all items can bear: where text tells little, hiding what is new would be best for them.
+        mixes: (S, 3). new_mix is mix when nobody has one of these items in validation.
         """
         from glta.validation import validation_ndcgs
 
@@ -202,7 +205,9 @@ class GLTAPlus(Method):
             evidences = model.evidences(users, without=self.diagonal == 0)
             return (mixed(evidences, candidate.item_mix) for candidate in candidates)
 
-        return replace(self, new_mix=candidates[np.argmax(validation_ndcgs(prepared, among_all).round(12))].new_mix)
+        values = validation_ndcgs(prepared, among_all).round(12)
+        borne = np.flatnonzero(values >= (1 - NEW_ITEMS_COST) * values.max())
+        return replace(self, new_mix=candidates[borne[-1]].new_mix)
 
     @property
     def item_mix(self) -> np.ndarray:
