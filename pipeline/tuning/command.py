@@ -39,7 +39,10 @@ def main(method: str, dataset: str, budget: Budget, seed: int, write: bool) -> N
 
 
 def make_sources(method: str, dataset: str, seed: int) -> None:
-    """Let DVC bring up to date what the method builds on; where nothing is stale that takes seconds."""
+    """Let DVC bring up to date what the method builds on; where nothing is stale that takes seconds.
+
+    One command at a time: DVC waits for its repository's lock, but refuses when another process makes the same stage.
+    """
     stages = [f"prepare@{dataset}-{seed}"]
     for need in recipe(method).needs:
         stage, _, edges = need.partition("/")
@@ -47,7 +50,11 @@ def make_sources(method: str, dataset: str, seed: int) -> None:
     # dvc and python are those beside this interpreter, also when its environment is not activated
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["dvc", "--wait-for-lock", "repro", *stages]
-    if subprocess.run(command, stdout=sys.stderr, env=os.environ | {"PATH": path}).returncode:
+    STUDIES.mkdir(parents=True, exist_ok=True)
+    with (STUDIES / "sources.lock").open("a") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        done = subprocess.run(command, stdout=sys.stderr, env=os.environ | {"PATH": path})
+    if done.returncode:
         raise ValueError(f"what {method} builds on could not be made (above is why): `{' '.join(command)}`")
 
 

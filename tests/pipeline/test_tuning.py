@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 L2 = "settings.ease.l2"
 SEARCH = """
 import sys
+import time
 from glta.params import load_params
 from glta.tuning import Budget
 from pipeline.tuning import command
@@ -235,3 +238,20 @@ def test_the_command_makes_what_it_needs(tmp_path):
     assert glta("params", "check").returncode == 0 and glta("params", "sync", "--check").returncode == 0
     found = load_params(tmp_path / "params.yaml").overrides["sample"]["settings"]
     assert set(found["item-knn"]) == {"neighbours", "shrinkage"}
+
+
+def test_two_commands_make_what_they_build_on_one_after_the_other(folder, monkeypatch):
+    """DVC itself would refuse the second: the first is making the same stages."""
+    running, together = [], []
+
+    def slow(done, **_):
+        running.append(done)
+        time.sleep(0.2)
+        together.append(len(running))
+        running.pop()
+        return subprocess.CompletedProcess(done, 0)
+
+    monkeypatch.setattr(command.subprocess, "run", slow)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda method: command.make_sources(method, "blocks", 0), ["ease", "hccf", "item-knn"]))
+    assert together == [1, 1, 1]
