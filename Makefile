@@ -16,6 +16,7 @@ table ablations cold-start: $(READY)
 	$(BIN)/snakemake --cores $(CORES)
 
 # the same budget for each method on each dataset of the table, two methods at a time; LightGCN first, others build on it
+TRIALS ?= 30
 MINUTES ?= 15
 TUNED_ON ?= ml-latest-small movietweetings amazon-beauty goodbooks-10k-v1
 TUNED := item-knn ease lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen glta-plus glta
@@ -25,9 +26,9 @@ tune: export OMP_NUM_THREADS = 1
 tune: $(READY)
 	$(BIN)/glta params use experiments/table.yaml
 	for dataset in $(TUNED_ON); do \
-	  glta tune lightgcn $$dataset --minutes $(MINUTES) && \
+	  glta tune lightgcn $$dataset --trials $(TRIALS) --minutes $(MINUTES) && \
 	  dvc repro profile@$$dataset-0 pretrain@$$dataset-0-all pretrain@$$dataset-0-graph && \
-	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset --minutes $(MINUTES) || exit 1; \
+	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset --trials $(TRIALS) --minutes $(MINUTES) || exit 1; \
 	done
 
 test: $(READY)

@@ -120,6 +120,17 @@ def ablations() -> None:
         typer.echo(f"{name:36} {ablation_text(name)}")
 
 
+@app.command()
+def table(
+    dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml; all without one")] = "",
+    latex: Annotated[bool, typer.Option("--latex", help="for the package booktabs, instead of Markdown")] = False,
+) -> None:
+    """Print the tables of a paper from what was evaluated: accuracy, tests, groups, ablations, cost."""
+    from pipeline.report import tables
+
+    typer.echo(tables(dataset, "latex" if latex else "markdown"), nl=False)
+
+
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 

@@ -279,7 +279,15 @@ class GLTAPlus(EASE):
     weight_steps: int = Field(11, ge=2, le=101, description="weights tried on validation for each of the three evidences")
 
 
-class WithText(Section):
+class Contrast(Section):
+    """Add a contrast to a graph model."""
+
+    contrast_batch: int = Field(
+        0, ge=0, description="triples of a step that are contrasted, which costs their number squared; 0: all, as published"
+    )
+
+
+class WithText(Contrast):
     """Add a text contrast to a graph model (LightGCN+ and HCCF+)."""
 
     text_weight: Weight = Field(0.01, ge=0, description="of the contrast between node and text embeddings")
@@ -291,7 +299,7 @@ class LightGCNPlus(WithText, Training):
     """LightGCN with a text contrast."""
 
 
-class HCCF(Training):
+class HCCF(Contrast, Training):
     """Hypergraph contrastive collaborative filtering."""
 
     num_layers: Annotated[int, Search(1, 4)] = Field(2, ge=1, le=16, description="layers of local and global propagation")
@@ -311,7 +319,7 @@ class HCCFPlus(WithText, HCCF):
     """HCCF with a text contrast."""
 
 
-class RLMRecCon(Training):
+class RLMRecCon(Contrast, Training):
     """RLMRec, contrastive."""
 
     keep: Keep = Field(0.8, gt=0, le=1, description="share of edges kept in a training step")

@@ -25,6 +25,22 @@ def main(params: Params) -> None:
     write_whole(out / "index.html", report.html)
 
 
+def tables(dataset: str, form: str) -> str:
+    """Write the tables of one dataset, of all for "". form: markdown or latex. Raises ValueError for an unknown name."""
+    from glta.params import load_params
+    from glta.report.analysis import Analysis
+    from glta.report.data import load_cells
+    from glta.report.tables import tables, written
+
+    params = load_params()
+    if dataset not in ("", *params.datasets):
+        raise ValueError(f"{dataset}: params.yaml names no such dataset; it has {', '.join(params.datasets)}")
+    cells, (costs, _) = load_cells(DATA / "evaluate", params), records()
+    wanted = [name for name in params.datasets if dataset in ("", name)]
+    found = [tables(Analysis(name, params.for_dataset(name), cells.get(name, {})), costs) for name in wanted]
+    return written([table for some in found for table in some], form)
+
+
 def records() -> tuple[Any, Any]:
     """Return costs and provenance as the runner recorded them, None where it did not."""
     try:

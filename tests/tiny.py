@@ -33,22 +33,24 @@ def write_tokenizer(folder: Path, framed: bool) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 
 
+SIZES = {
+    "vocab_size": len(WORDS),
+    "hidden_size": WIDTH,
+    "intermediate_size": 2 * WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": LONGEST,
+    "initializer_range": 0.2,
+}
+
+
 def write_encoder(folder: Path) -> Path:
     """Write a model that looks both ways."""
     import torch
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=LONGEST,
-        initializer_range=0.2,
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    BertModel(BertConfig(**SIZES), add_pooling_layer=False).save_pretrained(folder)
     write_tokenizer(folder, framed=True)
     return folder
 
@@ -59,17 +61,7 @@ def write_causal(folder: Path) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=LONGEST,
-        initializer_range=0.2,
-        bos_token_id=None,
-        eos_token_id=WORDS.index("<end>"),
-    )
+    config = LlamaConfig(**SIZES, bos_token_id=None, eos_token_id=WORDS.index("<end>"))
     LlamaForCausalLM(config).save_pretrained(folder)
     write_tokenizer(folder, framed=False)
     return folder

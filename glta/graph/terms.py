@@ -23,6 +23,20 @@ def two_layers(width_in: int, width_out: int, seed: int) -> nn.Sequential:
     return maps
 
 
+class OfSome(nn.Module):
+    """Compute a term from the first triples of each batch: their order is random, and a contrast costs their number squared.
+
+    So large batches, which propagate less often, need not contrast more nodes than small ones. size: 0 for all triples.
+    """
+
+    def __init__(self, term: nn.Module, size: int):
+        super().__init__()
+        self.term, self.size = term, size
+
+    def forward(self, encoded: Encoded, batch: Batch) -> torch.Tensor:
+        return self.term(encoded, tuple(ids[: self.size or None] for ids in batch))
+
+
 class LocalGlobal(nn.Module):
     """Contrast each layer's local with its global embedding over the batch's distinct users and positives (HCCF).
 

@@ -16,6 +16,8 @@ from typing import Self
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
+from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
 from glta.files import read_json, write_json
 from glta.methods.arrays import joined, known_users, load_arrays, part_of, save_arrays
 from glta.methods.base import Inputs, Method
@@ -25,6 +27,15 @@ from glta.methods.lightgcn import LightGCNMethod
 from glta.methods.lightgcn_text_knn import standardized
 from glta.methods.text_knn import TextKNN
 from glta.params import Params
+
+EVIDENCES = ("matched", "graph", "text")
+
+Mix = tuple[float, float, float]
+"""Weights of the evidences."""
+
+STRENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0])  # of new items against known ones, tried on validation
+
+NEW_ITEMS_COST = 0.01  # share of the best NDCG@20 that lists may lose, so that new items are found at all
 
 
 def token_map(
@@ -88,6 +99,13 @@ def evenly(among: np.ndarray, limit: int = 1000) -> np.ndarray:
     return among[np.arange(limit) * among.size // limit] if among.size > limit else among
 
 
+def only(pairs: Interactions, items: np.ndarray) -> Interactions:
+    """Keep the pairs of some items, ascending, which become the whole catalogue."""
+    place = np.searchsorted(items, pairs.item).clip(max=items.size - 1)
+    kept = items[place] == pairs.item
+    return Interactions(pairs.user[kept], place[kept], pairs.num_users, items.size)
+
+
 def simplex(steps: int) -> np.ndarray:
     """List all (matched, graph, text) weights that add up to 1, in `steps` equal parts from 0 to 1. Returns (S, 3)."""
     parts = steps - 1
@@ -105,9 +123,9 @@ class GLTAPlus(Method):
     tells varies less than what users tell, and without it no new item would ever be in a list.
 
     history (U, I): training pairs. weights (I, I), diagonal (I,): see `token_map`. gains: of matched and graph, see
-    `calibrated`. mix (3,): weights of (matched, graph, text), best on validation NDCG@20. The map is that of EASE (Steck, WWW
-    2019, eq. 8) with item features as further rows (after Jeunen et al., "Closed-Form Models for Collaborative Filtering
-    with Side-Information", RecSys 2020).
+    `calibrated`. mix: best on validation NDCG@20; new_mix: of items without training users, see `with_new_mix`. The map is
+    that of EASE (Steck, WWW 2019, eq. 8) with item features as further rows (after Jeunen et al., "Closed-Form Models for
+    Collaborative Filtering with Side-Information", RecSys 2020).
     """
 
     history: csr_array
@@ -117,7 +135,8 @@ class GLTAPlus(Method):
     gains: tuple[float, float]
     graph: LightGCNMethod
     text: TextKNN
-    mix: tuple[float, float, float]
+    mix: Mix
+    new_mix: Mix
 
     @classmethod
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
@@ -129,18 +148,16 @@ class GLTAPlus(Method):
         history = history_matrix(inputs.prepared.train)
         graph, text = LightGCNMethod.fit(inputs, params, seed), TextKNN.fit(inputs, params, seed)
         weights, diagonal = token_map(history, text.item, own.l2, own.text_weight, own.user_power)
-        model = cls(history, weights, diagonal, own.text_weight, (1.0, 1.0), graph, text, (1.0, 0.0, 0.0)).calibrated()
+        model = cls(history, weights, diagonal, own.text_weight, (1.0, 1.0), graph, text, (1, 0, 0), (1, 0, 0)).calibrated()
         mixes = simplex(own.weight_steps)
 
         def candidates(users: np.ndarray) -> Iterator[np.ndarray]:
-            evidences = model.evidences(users)
-            for scores in evidences:
-                scores[:, model.diagonal == 0] = -1e6  # new items: validation knows nothing for or against them
+            evidences = model.evidences(users, without=model.diagonal == 0)
             return (mixed(evidences, mix) for mix in mixes)
 
         # equal lists may differ in the last bit of their sum, which must not choose among them
         values = validation_ndcgs(inputs.prepared, candidates).round(12)
-        return replace(model, mix=tuple(mixes[np.argmax(values)].tolist()))
+        return replace(model, mix=tuple(mixes[np.argmax(values)].tolist())).with_new_mix(inputs.prepared, mixes)
 
     def calibrated(self) -> Self:
         """Choose the gains, and multiply the items without training users by them, in place.
@@ -157,22 +174,69 @@ class GLTAPlus(Method):
         self.weights[:, new] *= np.float32(matched)
         return replace(self, gains=(matched, graph))
 
-    def evidences(self, users: np.ndarray) -> list[np.ndarray]:
-        """Score by each evidence alone, standardised: matched, graph, text, each (B, I) float32."""
+    def with_new_mix(self, prepared: Prepared, mixes: np.ndarray) -> Self:
+        """Choose new_mix on validation, with a tenth of the known items (at most 1,000) as if new, each alone.
+
+        First the mix by which lists of these items alone have the best NDCG@20. Then it is multiplied by the greatest strength
+        that lists of all items can bear: where text tells little, hiding what is new would be best for them.
+        mixes: (S, 3). new_mix is mix when nobody has one of these items in validation.
+        """
+        from glta.validation import validation_ndcgs
+
+        known = np.flatnonzero(self.diagonal)
+        shown = evenly(known, min(1000, -(-known.size // 10)))
+        few = replace(prepared, train=only(prepared.train, shown), valid=only(prepared.valid, shown))
+        if not len(few.valid):
+            return replace(self, new_mix=self.mix)
+        matched_gain, graph_gain = np.float32(self.gains)
+        told = as_if_new(self.weights, self.diagonal, self.text.item, shown, self.text_weight)
+        weights, item, diagonal = self.weights.copy(), self.graph.item.copy(), self.diagonal.copy()
+        weights[:, shown], item[shown], diagonal[shown] = matched_gain * told, graph_gain * told.T @ self.graph.item, 0
+        model = replace(self, weights=weights, diagonal=diagonal, graph=replace(self.graph, item=item))
+
+        def among_shown(users: np.ndarray) -> Iterator[np.ndarray]:
+            evidences = [scores[:, shown] for scores in model.evidences(users)]
+            return (mixed(evidences, mix) for mix in mixes)
+
+        mix = mixes[np.argmax(validation_ndcgs(few, among_shown).round(12))]
+        candidates = [replace(model, new_mix=tuple((strength * mix).tolist())) for strength in STRENGTHS]
+
+        def among_all(users: np.ndarray) -> Iterator[np.ndarray]:
+            evidences = model.evidences(users, without=self.diagonal == 0)
+            return (mixed(evidences, candidate.item_mix) for candidate in candidates)
+
+        values = validation_ndcgs(prepared, among_all).round(12)
+        borne = np.flatnonzero(values >= (1 - NEW_ITEMS_COST) * values.max())
+        return replace(self, new_mix=candidates[borne[-1]].new_mix)
+
+    @property
+    def item_mix(self) -> np.ndarray:
+        """Each item's own weights of the three evidences, (3, I) float32."""
+        return np.where(self.diagonal > 0, *(np.float32(mix)[:, None] for mix in (self.mix, self.new_mix)))
+
+    def evidences(self, users: np.ndarray, without: np.ndarray | None = None) -> list[np.ndarray]:
+        """Score by each evidence alone, standardised: matched, graph, text, each (B, I) float32.
+
+        without: (I,) bool, items to be last in every list: new ones, for or against which validation knows nothing.
+        """
         matched = self.history[known_users(users, self.history.shape[0])] @ self.weights
-        return self._standardized(matched, self.graph.score(users), self.text.score(users))
+        found = self._standardized(matched, self.graph.score(users), self.text.score(users))
+        if without is not None:
+            for scores in found:
+                scores[:, without] = -1e6
+        return found
 
     def _standardized(self, *evidences: np.ndarray) -> list[np.ndarray]:
         """Standardise over the items with users: the others must not move them."""
         return [standardized(scores, self.diagonal > 0) for scores in evidences]
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        return mixed(self.evidences(users), self.mix)
+        return mixed(self.evidences(users), self.item_mix)
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         matched = checked(history_BI, len(self.weights)) @ self.weights
         alone = (part.score_histories(history_BI) for part in (self.graph, self.text))
-        return mixed(self._standardized(matched, *alone), self.mix)
+        return mixed(self._standardized(matched, *alone), self.item_mix)
 
     def extended(self, text_JW: np.ndarray) -> Self:
         num, text = len(text_JW), self.text.extended(text_JW)
@@ -197,11 +261,10 @@ class GLTAPlus(Method):
         arrays = joined({"graph": self.graph.arrays, "text": self.text.arrays}) | sparse_arrays("history", self.history)
         arrays |= {"weights": self.weights, "diagonal": self.diagonal}
         save_arrays(folder / "model.safetensors", arrays)
-        # the map without its diagonal, and two free weights
-        count = self.weights.size - len(self.weights) + self.graph.trainable_parameters + 2
-        mix = dict(zip(("matched", "graph", "text"), self.mix, strict=True))
-        about = {"method": "glta-plus", "trainable_parameters": count, "mix": mix, "text_weight": self.text_weight}
-        about["gains"] = dict(zip(("matched", "graph"), self.gains, strict=True))
+        # the map without its diagonal, and the free weights
+        count = self.weights.size - len(self.weights) + self.graph.trainable_parameters + 2 + 3
+        about = {"method": "glta-plus", "trainable_parameters": count, "text_weight": self.text_weight}
+        about |= {name: dict(zip(EVIDENCES, getattr(self, name), strict=False)) for name in ("mix", "new_mix", "gains")}
         write_json(folder / "model.json", about)
 
     @classmethod
@@ -209,12 +272,13 @@ class GLTAPlus(Method):
         arrays, _ = load_arrays(folder / "model.safetensors")
         about = read_json(folder / "model.json")
         graph, text = LightGCNMethod(**part_of(arrays, "graph")), TextKNN(**part_of(arrays, "text"))
-        mix = tuple(about["mix"][name] for name in ("matched", "graph", "text"))
-        gains = (about["gains"]["matched"], about["gains"]["graph"])
+        mix, new_mix, gains = (
+            tuple(about[name][e] for e in EVIDENCES if e in about[name]) for name in ("mix", "new_mix", "gains")
+        )
         history = sparse_from("history", arrays)
-        return cls(history, arrays["weights"], arrays["diagonal"], about["text_weight"], gains, graph, text, mix)
+        return cls(history, arrays["weights"], arrays["diagonal"], about["text_weight"], gains, graph, text, mix, new_mix)
 
 
-def mixed(evidences: list[np.ndarray], mix: np.ndarray | tuple[float, float, float]) -> np.ndarray:
-    """Add up evidences by their weights. Returns a fresh (B, I) float32."""
-    return sum(np.float32(weight) * evidence for weight, evidence in zip(mix, evidences, strict=True))
+def mixed(evidences: list[np.ndarray], mix: np.ndarray) -> np.ndarray:
+    """Add up evidences by their weights, (3,) or (3, I). Returns a fresh (B, I) float32."""
+    return sum(weight * evidence for weight, evidence in zip(np.float32(mix), evidences, strict=True))

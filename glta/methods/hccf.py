@@ -13,7 +13,7 @@ from glta.params import Params
 if TYPE_CHECKING:
     from glta.graph.encoders import HypergraphEncoder
     from glta.graph.loop import Ranker
-    from glta.graph.terms import LocalGlobal
+    from glta.graph.terms import OfSome
 
 
 class HCCF(TrainedMethod):
@@ -51,11 +51,11 @@ class HCCFPlus(TrainedMethod):
         return Ranker(encoder, own, {"contrast": (own.contrast_weight, term), "text": (own.text_weight, text)}).to(device)
 
 
-def parts(inputs: Inputs, own: HCCFParams, seed: int, device: str) -> tuple[HypergraphEncoder, LocalGlobal]:
+def parts(inputs: Inputs, own: HCCFParams, seed: int, device: str) -> tuple[HypergraphEncoder, OfSome]:
     """Build HCCF's encoder and its contrast."""
     from glta.graph.encoders import HypergraphEncoder
-    from glta.graph.terms import LocalGlobal
+    from glta.graph.terms import LocalGlobal, OfSome
 
     train = inputs.prepared.train
     encoder = HypergraphEncoder(train, own, seed, own.keep, own.hyperedges, own.activation, device)
-    return encoder, LocalGlobal(train.num_users, own.temperature)
+    return encoder, OfSome(LocalGlobal(train.num_users, own.temperature), own.contrast_batch)

@@ -11,7 +11,7 @@ from glta.params import Params, WithText
 
 if TYPE_CHECKING:
     from glta.graph.loop import Ranker
-    from glta.graph.terms import TextContrast
+    from glta.graph.terms import OfSome
 
 
 class LightGCNPlus(TrainedMethod):
@@ -34,12 +34,13 @@ class LightGCNPlus(TrainedMethod):
         return Ranker(encoder, own, {"text": (own.text_weight, text_contrast(inputs, own, own.embedding_dim, seed))}).to(device)
 
 
-def text_contrast(inputs: Inputs, own: WithText, embedding_dim: int, seed: int) -> TextContrast:
+def text_contrast(inputs: Inputs, own: WithText, embedding_dim: int, seed: int) -> OfSome:
     """Build the term of LightGCN+ and HCCF+; a user's text is the mean of the centred texts of their training items."""
     import torch
 
-    from glta.graph.terms import TextContrast
+    from glta.graph.terms import OfSome, TextContrast
 
     train, (_, item_IW) = inputs.prepared.train, text_states(inputs)
     user = torch.from_numpy(text_vectors(item_IW, train)[0]) if own.text_users else None
-    return TextContrast(torch.from_numpy(item_IW), user, train.num_users, embedding_dim, own.text_temperature, seed)
+    term = TextContrast(torch.from_numpy(item_IW), user, train.num_users, embedding_dim, own.text_temperature, seed)
+    return OfSome(term, own.contrast_batch)

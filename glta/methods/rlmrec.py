@@ -32,12 +32,12 @@ class RLMRecCon(TrainedMethod):
     def ranker(cls, inputs: Inputs, params: Params, seed: int, device: str) -> Ranker:
         from glta.graph.encoders import LightGCNEncoder
         from glta.graph.loop import Ranker
-        from glta.graph.terms import ProfileContrast
+        from glta.graph.terms import OfSome, ProfileContrast
 
         own, train = params.settings.rlmrec_con, inputs.prepared.train
         term = ProfileContrast(profile_states(inputs), train.num_users, own.embedding_dim, own.temperature, seed)
         encoder = LightGCNEncoder(train, own, seed, own.keep, device=device)
-        return Ranker(encoder, own, {"contrast": (own.contrast_weight, term)}).to(device)
+        return Ranker(encoder, own, {"contrast": (own.contrast_weight, OfSome(term, own.contrast_batch))}).to(device)
 
 
 class RLMRecGen(TrainedMethod):

@@ -7,9 +7,12 @@ import pytest
 from scipy.optimize import minimize
 
 from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
 from glta.methods.ease import item_weights
-from glta.methods.glta_plus import GLTAPlus, simplex, token_map
+from glta.methods.glta_plus import STRENGTHS, GLTAPlus, as_if_new, simplex, token_map
 from glta.methods.histories import history_matrix
+from glta.methods.lightgcn import LightGCNMethod
+from glta.methods.text_knn import TextKNN, text_vectors
 from glta.params import GLTAPlus as GLTAPlusParams
 from glta.params import Params, Settings
 from glta.validation import validation_ndcg
@@ -27,6 +30,20 @@ def pairs() -> Interactions:
 @pytest.fixture
 def text() -> np.ndarray:
     return np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
+
+
+def at_random(prepared: Prepared) -> tuple[GLTAPlus, Prepared]:
+    """Make a model of 60 users and 40 items whose texts, graph and pairs tell a little of each other, and its data."""
+    rng = np.random.default_rng(4)
+    user, item = (rng.normal(size=(size, 4)).astype(np.float32) for size in (60, 40))
+    liked = np.argsort(-(user @ item.T + 2 * rng.normal(size=(60, 40))), axis=1)[:, :12]
+    train, valid = (Interactions.of(np.repeat(np.arange(60), 6), part.ravel(), 60, 40) for part in (liked[:, :6], liked[:, 6:]))
+    states = np.concatenate([item + rng.normal(size=(40, 4)), rng.normal(size=(40, 4))], axis=1).astype(np.float32)
+    graph = LightGCNMethod(user + rng.normal(size=(60, 4)), item, item)
+    text, history = TextKNN(*text_vectors(states, train)), history_matrix(train)
+    weights, diagonal = token_map(history, text.item, 5.0, 5.0, 0.4)
+    model = GLTAPlus(history, weights, diagonal, 5.0, (1.0, 1.0), graph, text, (0.6, 0.2, 0.2), (0.6, 0.2, 0.2))
+    return model.calibrated(), replace(prepared, train=train, valid=valid)
 
 
 class TestGLTAPlus(MethodContract):
@@ -71,6 +88,42 @@ class TestGLTAPlus(MethodContract):
         tried = simplex(Params().settings.glta_plus.weight_steps)
         assert value(model.mix) == max(map(value, tried))
         assert model.mix in [tuple(mix) for mix in tried]
+
+    def test_mix_of_new_items_is_the_best_on_validation_as_if_known_ones_were_new(self, world):
+        """Four items of 40 are shown, a tenth. Their lists choose the mix, lists of all items its strength."""
+        model, prepared = at_random(world.inputs.prepared)
+        mixes, shown, users = simplex(6), np.arange(0, 40, 10), np.arange(60)
+        told = as_if_new(model.weights, model.diagonal, model.text.item, shown, model.text_weight)
+        weights, item, diagonal = model.weights.copy(), model.graph.item.copy(), model.diagonal.copy()
+        weights[:, shown], diagonal[shown] = model.gains[0] * told, 0
+        item[shown] = model.gains[1] * told.T @ model.graph.item
+        as_new = replace(model, weights=weights, diagonal=diagonal, graph=replace(model.graph, item=item))
+        valid = prepared.valid
+        kept = np.isin(valid.item, shown)
+        of_shown = replace(prepared, valid=Interactions(valid.user[kept], valid.item[kept], 60, 40))
+
+        def alone(mix):
+            scores = replace(as_new, new_mix=tuple(mix)).score(users)
+            scores[:, np.setdiff1d(np.arange(40), shown)] = -np.inf
+            return round(validation_ndcg(of_shown, lambda part: scores[part]), 12)
+
+        def together(strength):
+            return round(validation_ndcg(prepared, replace(as_new, new_mix=tuple(strength * best)).score), 12)
+
+        best = max(mixes, key=alone)
+        values = np.array([together(strength) for strength in STRENGTHS])
+        strength = STRENGTHS[values >= 0.99 * values.max()].max()
+        assert len({alone(mix) for mix in mixes}) > 5
+        assert best[1] > 0
+        assert STRENGTHS[values.argmax()] < strength < STRENGTHS[-1]
+        np.testing.assert_allclose(model.with_new_mix(prepared, mixes).new_mix, strength * best)
+
+    def test_without_validation_pairs_new_items_are_mixed_as_known_ones(self, model, world):
+        prepared = world.inputs.prepared
+        kept = ~np.isin(prepared.valid.item, [0, 10])
+        valid = Interactions(prepared.valid.user[kept], prepared.valid.item[kept], prepared.valid.num_users, 20)
+        found = model.with_new_mix(replace(prepared, valid=valid), simplex(3))
+        assert found.new_mix == model.mix
 
     def test_simplex(self):
         found = simplex(3)

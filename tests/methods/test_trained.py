@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from glta.graph.loop import train_ranker
 from glta.methods.arrays import save_arrays
@@ -138,3 +139,22 @@ def test_users_texts_are_contrasted_on_request(world):
     model = method_class("lightgcn-plus").fit(world.inputs, params, 0)
     without = method_class("lightgcn-plus").fit(world.inputs, PARAMS, 0)
     assert model.history[0]["text"] > 1.5 * without.history[0]["text"]
+
+
+@pytest.mark.parametrize("name", ["lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con"])
+def test_contrasts_see_so_many_triples_of_a_batch(world, name):
+    """With three they are those of a batch of these three; the ranking loss is of the whole batch all the same."""
+    batch = tuple(torch.tensor(ids) for ids in ([3, 5, 3, 7, 1, 2], [2, 4, 4, 1, 0, 9], [6, 6, 8, 3, 7, 5]))
+
+    def parts(contrast_batch, size):
+        own = {"contrast_batch": contrast_batch} | ({} if name == "lightgcn-plus" else {"keep": 1})
+        params = PARAMS.with_values({f"settings.{name}.{key}": value for key, value in own.items()})
+        model = method_class(name).ranker(world.inputs, params, 0, "cpu")
+        found = model.loss(tuple(ids[:size] for ids in batch), torch.Generator().manual_seed(0))[1]
+        return {part: value.item() for part, value in found.items()}
+
+    some, few, all_of_it = parts(3, 6), parts(0, 3), parts(0, 6)
+    for part in set(some) - {"loss"}:
+        assert some[part] == pytest.approx(few[part])
+        assert some[part] != pytest.approx(all_of_it[part])
+    assert some["loss"] == pytest.approx(all_of_it["loss"])

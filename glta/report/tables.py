@@ -1,0 +1,179 @@
+"""Tables for papers and documents: what the report shows, as Markdown or LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from glta.ablations import ABLATIONS, ablation_text
+from glta.metrics import NEW_GROUPS
+from glta.report.analysis import Analysis, Tested, metric_title, p_text, signed, title
+from glta.report.view import NONE, size
+
+ON_THE_GRAPH = ("lightgcn", "lightgcn-text-knn", "glta-plus")
+"""Methods of the stage `fit` that start from the stage `pretrain`."""
+
+Costs = Mapping[str, Mapping[str, float]]
+"""By stage: seconds, peak_memory_bytes."""
+
+
+class Table(NamedTuple):
+    """Rows of text below a caption and headings; the first column names the row. best: cells (row, column), set in bold."""
+
+    caption: str
+    headings: list[str]
+    rows: list[list[str]]
+    best: frozenset[tuple[int, int]] = frozenset()
+
+    def markdown(self) -> str:
+        cells = [[f"**{c}**" if (r, n) in self.best else c for n, c in enumerate(row)] for r, row in enumerate(self.rows)]
+        lines = [self.headings, ["---"] * len(self.headings), *cells]
+        return "\n".join([self.caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+    def latex(self) -> str:
+        """Return a `table` that needs the package booktabs."""
+        cells = [
+            [rf"\textbf{{{escaped(c)}}}" if (r, n) in self.best else escaped(c) for n, c in enumerate(row)]
+            for r, row in enumerate(self.rows)
+        ]
+        lines = [rf"{' & '.join(line)} \\" for line in [list(map(escaped, self.headings)), *cells]]
+        body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
+        columns = "l" + "r" * (len(self.headings) - 1)
+        return (
+            f"\\begin{{table}}\n\\caption{{{escaped(self.caption)}}}\n\\begin{{tabular}}{{{columns}}}\n{body}\n"
+            "\\end{tabular}\n\\end{table}"
+        )
+
+
+def escaped(text: str) -> str:
+    """Write what LaTeX would read as a command."""
+    for mark, written in (("\\", r"\textbackslash "), ("−", "$-$"), ("±", r"$\pm$"), ("–", "--")):  # noqa: RUF001
+        text = text.replace(mark, written)
+    for mark in "_%&#":
+        text = text.replace(mark, rf"\{mark}")
+    return text.replace("<", "$<$").replace(">", "$>$")
+
+
+def decimal(value: float | None, spread: float | None = None) -> str:
+    """Write a share to four digits, as .1234, with its spread."""
+    if value is None:
+        return NONE
+    return f"{value:.4f}".removeprefix("0") + ("" if spread is None else " ±" + f"{spread:.4f}".removeprefix("0"))
+
+
+def tables(a: Analysis, costs: Costs | None) -> list[Table]:
+    """Make the tables of one dataset; those without any row are left out."""
+    made = [accuracy(a), comparisons(a), groups(a), ablations(a), cost(a, costs or {})]
+    return [table for table in made if table.rows]
+
+
+def accuracy(a: Analysis) -> Table:
+    """Mean over seeds of every accuracy metric, with the standard deviation over seeds where there are several."""
+    columns = [f"{name}@{k}" for name in ("precision", "recall", "ndcg") for k in a.cutoffs]
+    methods = [m for m in a.methods if m not in ABLATIONS]
+    means = {c: {m: a.mean(m, c) for m in methods} for c in columns}
+    best = {(r, n) for n, c in enumerate(columns, 1) for r, m in enumerate(methods) if means[c][m] == max(means[c].values())}
+    rows = [[title(m), *(decimal(means[c][m], a.spread(m, c)) for c in columns)] for m in methods]
+    letters = {"precision": "P", "recall": "R", "ndcg": "N"}
+    headings = ["method", *(f"{letters[c.partition('@')[0]]}@{c.partition('@')[2]}" for c in columns)]
+    spread = " ± standard deviation over seeds" if len(a.params.seeds) > 1 else ""
+    return Table(f"{a.dataset}: test, mean{spread}, {seeds(a)}", headings, rows, frozenset(best))
+
+
+def seeds(a: Analysis) -> str:
+    count = len(a.params.seeds)
+    return f"seed {a.params.seeds[0]}" if count == 1 else f"{count} seeds"
+
+
+def tested(test: Tested) -> list[str]:
+    """Write a comparison: difference and interval, corrected p, effect and interval."""
+    c = test.values
+    effect = f"{signed(c.effect, 2)} ({signed(c.effect_low, 2)} to {signed(c.effect_high, 2)})"
+    p = p_text(test.corrected_p).removeprefix("p ").removeprefix("= ")
+    return [f"{signed(c.difference)} ({signed(c.low)} to {signed(c.high)})", p, effect]
+
+
+def comparisons(a: Analysis) -> Table:
+    """Compare the report's reference with every other method in the report's metric."""
+    reference, metric = a.params.report.reference, a.params.report.metric
+    count, share = sum(map(len, a.tests.values())), f"{a.params.report.confidence:.0%}"
+    caption = (
+        f"{a.dataset}: {title(reference)} minus the other, {metric_title(metric)} per user, {share} intervals; p by sign "
+        f"flips, after Holm over all {count} comparisons of the dataset; effect: Cohen's d_z"
+    )
+    rows = [[title(m), *tested(t[metric])] for m, t in a.tests.items() if m not in ABLATIONS]
+    return Table(caption, ["other", "difference", "p", "effect"], rows)
+
+
+def groups(a: Analysis) -> Table:
+    """Mean of the report's metric over cold and warm users, and of the lists cut down to cold and warm items."""
+    metric, options = a.params.report.metric, a.params.evaluate
+    names = ("cold_users", "warm_users", "cold_items", "warm_items", *NEW_GROUPS)
+    columns = [f"{name}/{metric}" for name in names if any(a.mean(m, f"{name}/{metric}") is not None for m in a.methods)]
+    methods = [m for m in a.methods if m not in ABLATIONS]
+    means = {c: {m: a.mean(m, c) for m in methods} for c in columns}
+    best = {(r, n) for n, c in enumerate(columns, 1) for r, m in enumerate(methods) if means[c][m] == max(means[c].values())}
+    caption = (
+        f"{a.dataset}: {metric_title(metric)} by group; cold users have at most {options.cold_user_items} training items, "
+        f"cold items at most {options.cold_item_users} training users"
+    )
+    rows = [[title(m), *(decimal(means[c][m]) for c in columns)] for m in methods] if columns else []
+    return Table(caption, ["method", *(c.partition("/")[0].replace("_", " ") for c in columns)], rows, frozenset(best))
+
+
+def ablations(a: Analysis) -> Table:
+    """Compare GLTA with its ablations."""
+    metric = a.params.report.metric
+    rows = [[title(m), ablation_text(m), decimal(a.mean(m, metric)), *tested(t)] for m, t in a.ablation_tests.items()]
+    if rows:
+        rows.insert(0, [title("glta"), "", decimal(a.mean("glta", metric)), "", "", ""])
+    caption = f"{a.dataset}: GLTA minus its ablations, {metric_title(metric)}; p after Holm over the ablations"
+    return Table(caption, ["form", "parameters", metric_title(metric), "difference", "p", "effect"], rows)
+
+
+def training_stages(method: str, dataset: str, seed: int) -> list[str]:
+    """Name the stages that train a method, from the graph on; not those that every method shares: prepare and profile."""
+    cell = f"{dataset}-{seed}"
+    if method == "glta":
+        return [f"pretrain@{cell}-all", f"pretrain@{cell}-graph", f"align_items@{cell}", f"align_users@{cell}"]
+    return ([f"pretrain@{cell}-all"] if method in ON_THE_GRAPH else []) + [f"fit@{cell}-{method}"]
+
+
+def cost(a: Analysis, costs: Costs) -> Table:
+    """What a method costs beyond prepare and profile: mean over seeds of its training stages, and of making all lists."""
+    rows = []
+    for method, cells in a.cells.items():
+        if method in ABLATIONS:
+            continue
+        spent, peaks, per_list = [], [], []
+        for seed, cell in cells.items():
+            stages = training_stages(method, a.dataset, seed)
+            if all(stage in costs for stage in stages):
+                spent.append(sum(costs[stage]["seconds"] for stage in stages))
+                peaks.append(max(costs[stage]["peak_memory_bytes"] for stage in stages))
+            lists = costs.get(f"recommend@{a.dataset}-{seed}-{method}")
+            if lists:
+                per_list.append(1000 * lists["seconds"] / (2 * cell.users.height))
+        model = next(iter(cells.values())).summary.get("model") or {}
+        count = model.get("trainable_parameters")
+        rows.append(
+            [
+                title(method),
+                f"{sum(spent) / len(spent):,.0f} s" if spent else NONE,
+                size(max(peaks)) if peaks else NONE,
+                NONE if count is None else f"{count:,}",
+                f"{sum(per_list) / len(per_list):.2f} s" if per_list else NONE,
+            ]
+        )
+    shared = [costs[stage]["seconds"] for seed in a.params.seeds if (stage := f"profile@{a.dataset}-{seed}") in costs]
+    profile = f" ({sum(shared) / len(shared):,.0f} s, for all methods together)" if shared else ""
+    caption = (
+        f"{a.dataset}: cost of a seed, start of the processes included. Training: the stages that the method needs after "
+        f"prepare and profile{profile}; 1,000 lists: the stage recommend, over its validation and test lists"
+    )
+    return Table(caption, ["method", "training", "peak memory", "trainable parameters", "1,000 lists"], rows if costs else [])
+
+
+def written(found: Iterable[Table], form: str) -> str:
+    """Write tables one below the other. form: markdown or latex."""
+    return "\n\n".join(table.markdown() if form == "markdown" else table.latex() for table in found) + "\n"

@@ -1,0 +1,126 @@
+"""The tables of a paper say what the analysis says, and are valid Markdown and LaTeX."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from glta.params import Params
+from glta.report.analysis import Analysis
+from glta.report.data import load_cells
+from glta.report.tables import Table, decimal, tables, training_stages
+from tests.report.made_up import SKILL, records
+from tests.report.test_report import make
+
+SEEDS = [0, 3]
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory) -> Analysis:
+    params = Params(datasets=["sample"], seeds=SEEDS, report={"resamples": 200})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        data = make(tmp_path_factory.mktemp("tables"), monkeypatch, params, SKILL)
+        return Analysis("sample", params.for_dataset("sample"), load_cells(data / "evaluate", params)["sample"])
+
+
+@pytest.fixture(scope="module")
+def made(analysis) -> list[Table]:
+    return tables(analysis, records(analysis.params)[0])
+
+
+def test_accuracy_is_the_mean_over_seeds_and_its_spread(analysis, made):
+    row = dict(zip(made[0].headings, next(r for r in made[0].rows if r[0] == "EASE"), strict=True))
+    values = [analysis.cells["ease"][seed].metrics["ndcg@20"] for seed in SEEDS]
+    assert row["N@20"] == f"{sum(values) / 2:.4f} ±{abs(values[0] - values[1]) / 2**0.5:.4f}".replace("0.", ".")
+    assert len(made[0].headings) == 10
+    assert [r[0] for r in made[0].rows] == [
+        *("Popularity", "Text-kNN", "Item-kNN", "EASE", "LightGCN", "LightGCN + text-kNN", "GLTA+", "GLTA"),
+    ]
+
+
+def test_the_best_of_each_column_is_bold(made):
+    for column in range(1, 10):
+        values = [float(row[column].partition(" ")[0]) for row in made[0].rows]
+        assert {r for r, n in made[0].best if n == column} >= {values.index(max(values))}
+        assert all(values[r] == max(values) for r, n in made[0].best if n == column)
+    assert made[0].markdown().count("**") == 2 * len(made[0].best)
+
+
+def test_comparisons_are_those_of_the_report(analysis, made):
+    test = analysis.tests["ease"]["ndcg@20"]
+    row = next(r for r in made[1].rows if r[0] == "EASE")
+    assert row[1].startswith(f"{test.values.difference:+.4f}".replace("-", "−"))  # noqa: RUF001
+    assert (row[2] == "< 0.001") or float(row[2]) == pytest.approx(test.corrected_p, abs=5e-4)
+    assert len(made[1].rows) == len(SKILL) - 1
+    assert f"Holm over all {sum(map(len, analysis.tests.values()))} comparisons" in made[1].caption
+
+
+def test_groups_are_told_apart(analysis, made):
+    row = dict(zip(made[2].headings, next(r for r in made[2].rows if r[0] == "LightGCN"), strict=True))
+    assert {"cold users", "warm users"} <= set(row)
+    for group in made[2].headings[1:]:
+        assert row[group] == decimal(analysis.mean("lightgcn", f"{group.replace(' ', '_')}/ndcg@20"))
+
+
+def test_cost_adds_up_the_stages_of_a_method(made):
+    """Every stage took 2 s and 1 GiB: one for EASE, two on the graph, four for GLTA."""
+    table = made[-1]
+    assert {row[0]: row[1] for row in table.rows} == {
+        "Popularity": "2 s",
+        "Text-kNN": "2 s",
+        "Item-kNN": "2 s",
+        "EASE": "2 s",
+        "LightGCN": "4 s",
+        "LightGCN + text-kNN": "4 s",
+        "GLTA+": "4 s",
+        "GLTA": "8 s",
+    }
+    assert table.rows[3][2:] == ["1.00 GiB", "123,456", f"{1000 * 2 / 300:.2f} s"]
+    assert "profile (2 s, for all methods together)" in table.caption
+
+
+def test_the_stages_of_a_method_are_stages_of_dvc_yaml(analysis):
+    known = records(analysis.params)[0]
+    for method in analysis.methods:
+        assert set(training_stages(method, "sample", 3)) <= set(known)
+
+
+def test_without_records_there_is_no_cost(analysis):
+    assert all("cost" not in table.caption for table in tables(analysis, None))
+
+
+def test_one_seed_has_no_spread(analysis):
+    alone = replace(
+        analysis,
+        params=analysis.params.model_copy(update={"seeds": [0]}),
+        cells={m: {0: c[0]} for m, c in analysis.cells.items()},
+    )
+    assert "±" not in tables(alone, None)[0].markdown()
+
+
+def test_markdown_has_equally_many_cells_in_every_line(made):
+    for table in made:
+        lines = table.markdown().splitlines()[2:]
+        assert {line.count("|") for line in lines} == {len(table.headings) + 1}
+
+
+def test_latex_escapes_what_it_would_read_as_commands():
+    table = Table("50% of a_b & c", ["x"], [["−1 ±2 #3 <4"]], frozenset({(0, 0)}))  # noqa: RUF001
+    assert r"\caption{50\% of a\_b \& c}" in table.latex()
+    assert r"\textbf{$-$1 $\pm$2 \#3 $<$4} \\" in table.latex()
+
+
+def test_latex_has_no_stray_marks(made):
+    for table in made:
+        assert not re.search(r"(?<!\\)[_%#]|[±−–]", table.latex())  # noqa: RUF001
+
+
+def test_the_command_prints_one_dataset_and_refuses_unknown_names(analysis, monkeypatch, tmp_path):
+    import pipeline.report
+
+    monkeypatch.setattr("glta.params.load_params", lambda: analysis.params)
+    monkeypatch.setattr("glta.report.data.load_cells", lambda folder, params: {"sample": analysis.cells})
+    monkeypatch.setattr(pipeline.report, "records", lambda: (None, None))
+    assert pipeline.report.tables("sample", "markdown").startswith("sample: test, mean ± standard deviation")
+    with pytest.raises(ValueError, match=r"books: params\.yaml names no such dataset; it has sample"):
+        pipeline.report.tables("books", "markdown")
