@@ -10,7 +10,7 @@ from pipeline.stage import DATA, run
 
 
 def main(params: Params) -> None:
-    """Write data/report: index.html, figures/ and metrics.json."""
+    """Write data/report: index.html, figures/, metrics.json and cards.json."""
     from glta.files import whole_folder, write_json, write_whole
     from glta.report.data import load_cells
     from glta.report.render import render
@@ -21,6 +21,7 @@ def main(params: Params) -> None:
         for name, svg in report.figures.items():
             write_whole(figures / name, svg)
     write_json(out / "metrics.json", report.metrics)
+    write_json(out / "cards.json", report.cards)
     write_whole(out / "index.html", report.html)
 
 

@@ -63,10 +63,16 @@ class Analysis:
     def alpha(self) -> float:
         return 1 - self.params.report.confidence
 
+    @cached_property
+    def splits(self) -> dict[int, Cell]:
+        """By seed, in the order of the parameters: a cell to read the split's description from, equal for all methods."""
+        cells = {seed: cell for seeds in reversed(self.cells.values()) for seed, cell in seeds.items()}
+        return {seed: cells[seed] for seed in self.params.seeds if seed in cells}
+
     @property
     def any_cell(self) -> Cell | None:
-        """A cell to read the dataset's own description from: the same for all methods."""
-        return next((cell for seeds in self.cells.values() for cell in seeds.values()), None)
+        """A cell of the first seed, to read the dataset's own description from."""
+        return next(iter(self.splits.values()), None)
 
     def per_seed(self, method: str, metric: str) -> list[float]:
         """Values of one metric, one a seed, where it exists (a group may be empty)."""

@@ -29,6 +29,7 @@ def figures(a: Analysis) -> dict[str, Drawing]:
         stages = dict.fromkeys(name for cell in a.cells[method].values() for name in cell.summary.get("history") or {})
         for stage in stages:
             drawn[f"curve-{method}-{stage}".replace("_", "-")] = curve(a, method, stage)
+    drawn["parts"] = parts(a)
     for side in ("user", "item"):
         drawn[f"degrees-{side}"] = degrees(a, side)
     return {name: drawing for name, drawing in drawn.items() if drawing is not None}
@@ -225,6 +226,37 @@ def reach(a: Analysis) -> Drawing | None:
     return d
 
 
+PARTS = (
+    ("train", "training: alignment's graph", 2),
+    ("target", "training: alignment's targets", 6),
+    ("valid", "validation", 1),
+    ("test", "test", 4),
+)
+
+
+def parts(a: Analysis) -> Drawing | None:
+    """Draw how the interactions of the first seed are shared out, as one bar, with a row for each part."""
+    counts = a.any_cell.summary.get("counts") or {}
+    if not {name for name, _, _ in PARTS} <= set(counts):
+        return None
+    sizes = {name: counts[name] for name, _, _ in PARTS}
+    sizes["train"] -= sizes["target"]
+    total = sum(sizes.values()) or 1
+    said = "; ".join(f"{words} {sizes[name]:,}" for name, words, _ in PARTS)
+    d = Drawing(WIDTH, 62 + 20 * len(PARTS), "How the interactions are shared out", said)
+    d.text(6, 14, "interactions in each part", weight=600)
+    left = 6.0
+    for row, (name, words, index) in enumerate(PARTS):
+        width, y = (WIDTH - 12) * sizes[name] / total, 76 + 20 * row
+        d.bar(left, 26, max(width - 2, 0), 22, f"m{index}", f"{words}: {sizes[name]:,}")
+        d.bar(6, y - 10, 11, 11, f"m{index}", "")
+        d.text(24, y, words, "muted")
+        d.text(WIDTH - 54, y, f"{sizes[name]:,}", anchor="end")
+        d.text(WIDTH - 6, y, f"{sizes[name] / total:.1%}", "muted", "end")
+        left += width
+    return d
+
+
 def degrees(a: Analysis, side: str) -> Drawing | None:
     """Draw how many users (items) have how many training interactions, in doubling bins."""
     found = (a.any_cell.summary.get("counts") or {}).get("degree", {}).get(side, {}).get("histogram", [])
@@ -233,13 +265,14 @@ def degrees(a: Analysis, side: str) -> Drawing | None:
         return None
     histogram = found[filled[0] :]
     top = max(b["count"] for b in histogram)
-    labels = [f"{b['from']}" if b["from"] == b["to"] else f"{b['from']} to {b['to']}" for b in histogram]
+    labels = [f"{b['from']:,}" if b["from"] == b["to"] else f"{b['from']:,} to {b['to']:,}" for b in histogram]
     said = "; ".join(f"{label}: {b['count']}" for label, b in zip(labels, histogram, strict=True))
     d = Drawing(WIDTH, 18 * len(histogram) + 30, f"Training interactions of {side}s", said)
     d.text(6, 14, f"{side}s by training interactions", weight=600)
     for place, (label, b) in enumerate(zip(labels, histogram, strict=True)):
-        y = 26 + 18 * place
-        d.text(74, y + 11, label, "muted", "end")
-        d.bar(82, y + 1, max(1, (WIDTH - 140) * b["count"] / top), 12, "m2", f"{label}: {b['count']} {side}s")
-        d.text(90 + (WIDTH - 140) * b["count"] / top, y + 11, f"{b['count']:,}", "muted")
+        y, width = 26 + 18 * place, (WIDTH - 160) * b["count"] / top
+        d.text(94, y + 11, label, "muted", "end")
+        if b["count"]:
+            d.bar(102, y + 1, max(1, width), 12, "m2", f"{label}: {b['count']:,} {side}s")
+        d.text(110 + width, y + 11, f"{b['count']:,}", "muted")
     return d

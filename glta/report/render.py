@@ -12,6 +12,7 @@ import jinja2
 from glta.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.params import Params
 from glta.report.analysis import Analysis
+from glta.report.card import card, percent
 from glta.report.data import Cells, test_metrics
 from glta.report.lineage import lineage_view
 from glta.report.svg import style
@@ -24,6 +25,7 @@ class Report(NamedTuple):
     html: str
     figures: dict[str, str]  # file name: SVG
     metrics: dict[str, Any]  # the content of metrics.json
+    cards: dict[str, Any]  # the content of cards.json: each dataset's `card`
 
 
 def render(
@@ -48,7 +50,7 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "size": size, "safe_link": safe_link}
+    environment.filters |= {"number": number, "size": size, "percent": percent, "safe_link": safe_link}
     html = environment.get_template("template.html.j2").render(
         datasets=views,
         params=params,
@@ -62,7 +64,7 @@ def render(
         yaml=as_yaml(params),
         style=(HERE / "style.css").read_text(encoding="utf-8") + style(),
     )
-    return Report(html, drawn, test_metrics(cells))
+    return Report(html, drawn, test_metrics(cells), {a.dataset: card(a) for a in analyses})
 
 
 def safe_link(address: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from glta.ablations import ablation_text
 from glta.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.report.analysis import Analysis, Tested, metric_title, p_text, signed, title
+from glta.report.card import card, card_view
 from glta.report.figures import colour, figures, key
 
 NONE = "–"  # noqa: RUF001 - an empty cell
@@ -40,11 +41,11 @@ def dataset_view(a: Analysis) -> dict[str, Any]:
     """Gather what one dataset's sections show."""
     cell = a.any_cell
     summary = cell.summary if cell else {}
-    source = summary.get("source") or {}
+    described = card_view(card(a))
     drawn = figures(a)
     return {
         "name": a.dataset,
-        "synthetic": bool(source.get("synthetic")),
+        "synthetic": bool(described["source"].get("synthetic")),
         "verdict": a.verdict,
         "metric": metric_title(a.params.report.metric),
         "reference": title(a.params.report.reference),
@@ -70,8 +71,7 @@ def dataset_view(a: Analysis) -> dict[str, Any]:
         "curves": [drawing.svg() for name, drawing in drawn.items() if name.startswith("curve-")],
         "no_curves": [title(m) for m in a.methods if not any(c.summary.get("history") for c in a.cells[m].values())],
         "models": _models(a),
-        "source": source,
-        "counts": summary.get("counts") or {},
+        "card": described,
     } | {"drawn": drawn}
 
 

@@ -60,7 +60,7 @@ def write_world(
     (cell / "prepare").mkdir(parents=True)
     for name, rows in parts.items():
         frame = pl.DataFrame(rows, schema={"user": pl.Int32, "item": pl.Int32}, orient="row")
-        frame = frame.with_columns(target=pl.lit(False)) if name == "train" else frame
+        frame = frame.with_columns(target=pl.int_range(pl.len()) % 5 == 0) if name == "train" else frame
         frame.write_parquet(cell / "prepare" / f"{name}.parquet")
     pl.DataFrame({"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}).write_parquet(
         cell / "prepare/users.parquet"
@@ -70,32 +70,32 @@ def write_world(
             "item": range(num_items),
             "item_id": [f"i{i}" for i in range(num_items)],
             "title": [f"Book {i}" for i in range(num_items)],
-            "description": ["" if i % 7 == 0 else "words" for i in range(num_items)],
+            "description": ["" if i % 7 == 0 else "words " * (1 + i % 5) for i in range(num_items)],
             "categories": [["fiction"] if i % 3 else [] for i in range(num_items)],
         }
     )
     items.write_parquet(cell / "prepare/items.parquet")
     total = sum(map(len, parts.values()))
-    read = {
-        "step": "read",
-        "users": num_users + 31,
-        "items": num_items + 12,
-        "interactions": total + 412,
-        "dropped": 0,
-        "why": "as published",
-    }
-    core = {
-        "step": "core",
-        "users": num_users,
-        "items": num_items,
-        "interactions": total,
-        "dropped": 412,
-        "why": "users and items with fewer than 5",
-    }
+    columns = ("step", "users", "items", "interactions", "dropped", "why")
+    steps = [
+        ("read", num_users + 31, num_items + 12, total + 419, 5, "rows that cannot be read"),
+        ("duplicates", num_users + 31, num_items + 12, total + 412, 7, "the last rating of a pair stays"),
+        ("core", num_users, num_items, total, 412, "users and items with fewer than 5"),
+    ]
+    rows = {"interaction_rows": total + 424, "bad_interaction_rows": 5, "item_rows": num_items + 18, "bad_item_rows": 1}
+    rows |= {"repeated_item_rows": 2, "items_without_text": 3, "items_without_interactions": 4}
     tables = [pl.read_parquet(cell / f"prepare/{name}.parquet") for name in parts]
-    unknown = {"rating": pl.lit(None, pl.Float64), "timestamp": pl.lit(None, pl.Int64)}
-    everything = pl.concat([t.select("user", "item") for t in tables]).with_columns(**unknown)
-    counts = {"seed": seed, "split": "random", "steps": [read, core], **statistics(everything, *tables, items)}
+    everything = pl.concat([t.select("user", "item") for t in tables]).sort("user", "item")
+    when = rng.integers(828124615, 1537799250, total)
+    told = everything.with_columns(rating=pl.Series(rng.integers(1, 11, total) / 2), timestamp=pl.Series(when))
+    counts = {
+        "seed": seed,
+        "split": "random",
+        "steps": [dict(zip(columns, step, strict=True)) for step in steps],
+        "passes": 2,
+        "source": rows,
+        **statistics(told, *tables, items),
+    }
     write_json(cell / "prepare/counts.json", counts)
     write_json(
         data / dataset / "download/source.json",
