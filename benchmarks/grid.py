@@ -1,0 +1,44 @@
+"""Measure a method on validation for every combination of some values; the test pairs are not even loaded.
+
+python -m benchmarks.grid METHOD DATASET KEY=VALUE,VALUE... ...
+
+For example: python -m benchmarks.grid hccf ml-latest-small batch_size=2048,4096 contrast_batch=0,1024
+Keys of the method's own section need no prefix. The dataset's stages up to `pretrain` must have run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from glta.params import load_params
+from glta.tuning import objective, recipe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("method")
+    parser.add_argument("dataset")
+    parser.add_argument("values", nargs="+", metavar="KEY=VALUE,VALUE")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    section = recipe(args.method).sections[0]
+    grid = {}
+    for text in args.values:
+        key, _, values = text.partition("=")
+        grid[key if "." in key else f"{section}.{key}"] = YAML(typ="safe").load(f"[{values}]")
+    params = load_params().for_dataset(args.dataset)
+    measure = objective(args.method, Path("data", args.dataset, str(args.seed)), params, args.seed)
+    print(f"| {' | '.join(grid)} | validation NDCG@20 | seconds |\n|{'---|' * (len(grid) + 2)}")
+    for values in itertools.product(*grid.values()):
+        start = time.perf_counter()
+        found = measure(dict(zip(grid, values, strict=True)))
+        print(f"| {' | '.join(map(str, values))} | {found:.4f} | {time.perf_counter() - start:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
