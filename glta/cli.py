@@ -218,6 +218,14 @@ def tune(
 
 
 @app.command()
+def tuned(dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml; all without one")] = "") -> None:
+    """List what was tuned here: trials, minutes, validation before and after, as Markdown."""
+    from pipeline.tuning.command import overview
+
+    typer.echo(overview(dataset))
+
+
+@app.command()
 def recommend(
     dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml, after its stages have run")],
     method: Annotated[str, typer.Argument(help="one of `glta methods`, e.g. glta-plus")],

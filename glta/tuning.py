@@ -263,11 +263,7 @@ class Study:
 
     def finished(self) -> list[Trial]:
         """List what was measured, in its order; a training that diverged counts too."""
-        found = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [
-            Trial(n, a["values"], None if a["error"] else t.value, a["seconds"], t.datetime_start, a["error"])
-            for n, (t, a) in enumerate((t, t.user_attrs) for t in found)
-        ]
+        return _finished(self._study)
 
     def run_trial(self, present: Values, evaluate: Callable[[Values], float], on_start: Callable[[Values], None]) -> None:
         """Measure the present values if no trial has, else what the sampler proposes."""
@@ -289,6 +285,24 @@ class Study:
         trial.set_user_attr("error", error)
         # the sampler shall stay away from where trainings diverge; a value of 0 would hide all other differences
         self._study.tell(trial, worst if value is None else value)
+
+
+def _finished(study: optuna.Study) -> list[Trial]:
+    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [
+        Trial(n, a["values"], None if a["error"] else t.value, a["seconds"], t.datetime_start, a["error"])
+        for n, (t, a) in enumerate((t, t.user_attrs) for t in found)
+    ]
+
+
+def latest_trials(database: Path) -> list[Trial]:
+    """List what was measured in the study of a file that was begun last; empty without one."""
+    storage = _storage(database)
+    begun = [study for study in optuna.get_all_study_summaries(storage) if study.datetime_start]
+    if not begun:
+        return []
+    name = max(begun, key=lambda study: study.datetime_start).study_name
+    return _finished(optuna.load_study(storage=storage, study_name=name))
 
 
 def tune(

@@ -15,7 +15,21 @@ from glta.files import write_whole
 from glta.methods.registry import METHODS
 from glta.params import Params, load_params, locked_params, override
 from glta.progress import quiet
-from glta.tuning import Budget, Study, Trial, Values, best_of, objective, present_values, recipe, space, study_key, told, tune
+from glta.tuning import (
+    Budget,
+    Study,
+    Trial,
+    Values,
+    best_of,
+    latest_trials,
+    objective,
+    present_values,
+    recipe,
+    space,
+    study_key,
+    told,
+    tune,
+)
 from pipeline.engine.imports import modules_of
 from pipeline.stage import folder
 from pipeline.tuning.board import board
@@ -109,6 +123,20 @@ def finish(method: str, dataset: str, done: list[Trial], present: Values, write:
         if write:
             write_whole(PARAMS, new)
     print(f"{PARAMS}: written; `dvc repro` or `snakemake` makes the results" if write else "nothing written (--dry-run)")
+
+
+def overview(dataset: str = "") -> str:
+    """List what was tuned, as a Markdown table: of each dataset, seed and method the study that was worked on last."""
+    lines = ["| study | trials | minutes | NDCG@20 before | best |", "|---|---|---|---|---|"]
+    for path in sorted(STUDIES.glob(f"{dataset}-*.db" if dataset else "*.db")):
+        done = latest_trials(path)
+        best = best_of(done)
+        if best:
+            minutes = sum(trial.seconds for trial in done) / 60
+            lines.append(f"| {path.stem} | {len(done)} | {minutes:.1f} | {shown_value(done[0])} | {shown_value(best)} |")
+    if len(lines) == 2:
+        raise ValueError(f"{STUDIES}: nothing was tuned here{f' on {dataset}' if dataset else ''}; see `glta tune --help`")
+    return "\n".join(lines)
 
 
 def difference(old: list[str], new: list[str]) -> list[str]:

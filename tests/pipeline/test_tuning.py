@@ -255,3 +255,17 @@ def test_two_commands_make_what_they_build_on_one_after_the_other(folder, monkey
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda method: command.make_sources(method, "blocks", 0), ["ease", "hccf", "item-knn"]))
     assert together == [1, 1, 1]
+
+
+def test_what_was_tuned_is_listed(folder):
+    """The study that was begun last, not those of older code or data."""
+    with pytest.raises(ValueError, match=r"nothing was tuned here on blocks; see `glta tune --help`"):
+        command.overview("blocks")
+    database = folder / ".pipe/tune/blocks-0-ease.db"
+    for key, values in (("older", [0.5]), ("newer", [0.1, 0.3, 0.2])):
+        left = iter(values)
+        tune(Study(database, key, space("ease"), 0), {L2: 7.0}, lambda _, left=left: next(left), Budget(trials=len(values)))
+    assert command.overview("blocks") == command.overview()
+    lines = command.overview().splitlines()
+    assert len(lines) == 3
+    assert re.fullmatch(r"\| blocks-0-ease \| 3 \| 0\.\d \| 0\.1000 \| 0\.3000 \|", lines[2])
