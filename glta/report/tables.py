@@ -108,7 +108,8 @@ def comparisons(a: Analysis) -> Table:
 def groups(a: Analysis) -> Table:
     """Mean of the report's metric over cold and warm users, and of the lists cut down to cold and warm items."""
     metric, options = a.params.report.metric, a.params.evaluate
-    names = ("cold_users", "warm_users", "cold_items", "warm_items", *NEW_GROUPS)
+    new = NEW_GROUPS if a.params.prepare.new_item_share else ()  # the few that are new by chance are no group
+    names = ("cold_users", "warm_users", "cold_items", "warm_items", *new)
     columns = [f"{name}/{metric}" for name in names if any(a.mean(m, f"{name}/{metric}") is not None for m in a.methods)]
     methods = [m for m in a.methods if m not in ABLATIONS]
     means = {c: {m: a.mean(m, c) for m in methods} for c in columns}
