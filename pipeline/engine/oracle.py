@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -41,6 +42,39 @@ def _named(repo) -> list:
     return [s for s in repo.index.stages if getattr(s, "name", None)]  # *.dvc files have no name
 
 
+def ask_status(repo, stages: list) -> dict[str, list]:
+    """Say what `dvc status` says about stages: {stage: reasons}, under the repository's lock.
+
+    DVC's own call looks at each dependency of each stage and writes a lock file twice for each stage; most dependencies are
+    program files that hundreds of stages share. Here a path is looked at once and the lock is taken once.
+    Raises LockError, as DVC does, while another process writes one of the paths.
+    """
+    from dvc.dependency import ParamsDependency
+    from dvc.rwlock import rwlock
+
+    known: dict[tuple, dict[str, str]] = {}
+
+    def changes(entries: list) -> dict[str, str]:
+        found = {}
+        for entry in entries:
+            if isinstance(entry, ParamsDependency):  # every stage has values of its own
+                found |= entry.status()
+                continue
+            key = type(entry), entry.fs_path, entry.hash_info
+            if key not in known:
+                known[key] = entry.status()
+            found |= known[key]
+        return found
+
+    def reasons(stage) -> list:
+        parts = {"changed deps": changes(stage.deps), "changed outs": changes(stage.outs)}
+        return [{kind: found} for kind, found in parts.items() if found] + ["changed command"] * stage.cmd_changed
+
+    paths = sorted({entry.fs_path for s in stages for entry in [*s.deps, *s.outs]})
+    with rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), paths, [], repo.config["core"].get("hardlink_lock", False)):
+        return {s.name: why for s in stages if (why := reasons(s))}
+
+
 def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
     """Read the stages as DVC sees them (templates filled in, matrix expanded), and with `ask` what `dvc status` says.
 
@@ -57,7 +91,7 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
             found = _named(repo)
             if odd := [s.name for s in found if s.frozen or s.always_changed or any(o.persist for o in s.outs)]:
                 raise ValueError(f"dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: {odd}")
-            status = repo.status() if ask else None
+            status = ask_status(repo, found) if ask else None
     except DvcException as error:
         torn = [path for path in ("dvc.lock", ".dvc/tmp/rwlock") if path in str(error) and "is busy" not in str(error)]
         # DVC writes both in place
@@ -106,9 +140,9 @@ class Oracle:
             return
         self.direct = {s.name: status[s.name] for s in stages if s.name in status}
         self.tainted = downstream(stages, set(self.direct))
+        for path in {path for s in stages for path in (*s.outs, *s.deps)}:
+            _leave_the_future(Path(path))
         for s in stages:
-            for path in {*s.outs, *s.deps}:
-                _leave_the_future(Path(path))
             s.key.parent.mkdir(parents=True, exist_ok=True)
             s.key.touch()
             if why := self.direct.get(s.name):  # the nonce: Snakemake passes over small inputs with unchanged content

@@ -5,8 +5,11 @@ Every sequence ends clean: `dvc status` is empty and `snakemake -n` has nothing 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -70,6 +73,30 @@ def test_parameter_there_and_back(toy):
     toy.assert_clean()
     assert "didn't change" in toy.repro() and toy.executed() == []
     assert max(int(run.data.params.get("fit.weight_steps", 0)) for run in toy.runs()) == 41
+
+
+def test_snakemake_is_told_what_dvc_status_says(toy):
+    """The oracle asks about each file once, not through `dvc status`: every kind of change must come out the same."""
+    ask = "import json; from pipeline.engine.oracle import read_stages; print(json.dumps(read_stages(ask=True)[1]))"
+    changes = {
+        "nothing": lambda f: None,
+        "parameter": lambda f: toy.set_steps(31),
+        "program": lambda f: (f / "toy/prepare.py").write_text((f / "toy/prepare.py").read_text() + "\n"),
+        "source": lambda f: (f / "data/raw.txt").write_text("raw 2"),
+        "command": lambda f: toy.edit("dvc.yaml", r"(cmd: .*toy.report)", r"\1 --again"),
+        "output": lambda f: (f / "data/models/popularity/model.txt").write_text("by hand"),
+        "missing output": lambda f: (f / "data/evaluate/popularity/metrics.json").unlink(),
+        "missing source": lambda f: (f / "data/raw.txt").unlink(),
+        "nothing known": lambda f: (f / "dvc.lock").unlink(),
+    }
+    before = None
+    for what, change in changes.items():
+        change(toy.folder)
+        told = json.loads(toy(sys.executable, "-c", ask).splitlines()[-1])
+        said = subprocess.run(["dvc", "status", "--json"], cwd=toy.folder, env=toy.env, capture_output=True, check=True).stdout
+        assert told == {name: why for name, why in json.loads(said).items() if name != "data/raw.txt.dvc"}, what
+        assert told != before and (what == "nothing") == (told == {})
+        before = told
 
 
 def test_lost_and_damaged_outputs_come_back(toy):
