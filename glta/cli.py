@@ -37,7 +37,8 @@ def sync(
     from ruamel.yaml import YAML, YAMLError
 
     from glta.files import write_whole
-    from glta.params import Params, check_params, load_params, render_params, whole_overrides
+    from glta.params import Params, check_params, load_params, whole_overrides
+    from glta.params_file import render_params
 
     old = file.read_text(encoding="utf-8") if file.exists() else ""
     try:
@@ -67,18 +68,19 @@ def use(
     """Put an experiment's values into params.yaml; all else stays, what was tuned too."""
     from ruamel.yaml import YAML
 
-    from glta import params
+    from glta import params_file
     from glta.files import write_whole
+    from glta.params import load_params, read_mapping
 
-    values = params.read_mapping(experiment, "experiments/ has some")
-    with params.locked_params():
-        params.load_params(file)
+    values = read_mapping(experiment, "experiments/ has some")
+    with params_file.locked_params():
+        load_params(file)
         old = file.read_text(encoding="utf-8")
-        new = params.use(old, values, str(experiment))
+        new = params_file.use(old, values, str(experiment))
         if new != old:
             write_whole(file, new)
     plain = YAML(typ="safe")
-    changes = params.changes(plain.load(old), plain.load(new))
+    changes = params_file.changes(plain.load(old), plain.load(new))
     typer.echo("\n".join(changes) or f"{file}: has all of this already")
 
 

@@ -11,7 +11,8 @@ import pytest
 from glta.ablations import ABLATIONS
 from glta.data.registry import REGISTRY
 from glta.methods.registry import METHODS
-from glta.params import SECTIONS, Params, load_params, render_params
+from glta.params import SECTIONS, Params, load_params
+from glta.params_file import render_params
 
 GLTA = [sys.executable, "-c", "from glta.cli import main; main()"]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from glta.files import write_whole
 from glta.methods.registry import METHODS
-from glta.params import Params, load_params, locked_params, override
+from glta.params import Params, load_params
+from glta.params_file import locked_params, override
 from glta.progress import quiet
 from glta.tuning import (
     Budget,

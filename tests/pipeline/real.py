@@ -31,7 +31,8 @@ class Real(Toy):
 
     @classmethod
     def create(cls, folder: Path) -> Real:
-        from glta.params import check_params, render_params
+        from glta.params import check_params
+        from glta.params_file import render_params
         from tests.pipeline.test_stages import small_params, write_tables
 
         folder.mkdir()

@@ -30,7 +30,8 @@ class Toy:
 
     @classmethod
     def create(cls, folder: Path) -> Toy:
-        from glta.params import Params, render_params
+        from glta.params import Params
+        from glta.params_file import render_params
 
         shutil.copytree(REPOSITORY / "tests/pipeline/toy", folder / "toy")
         (folder / "toy/stages.yaml").rename(folder / "dvc.yaml")  # DVC would read a dvc.yaml below tests/ as ours

@@ -13,7 +13,8 @@ from glta.files import write_json
 from glta.methods.arrays import save_arrays
 from glta.methods.registry import method_class
 from glta.models.language import load_language
-from glta.params import SECTIONS, Params, load_params, render_params
+from glta.params import SECTIONS, Params, load_params
+from glta.params_file import render_params
 from glta.text.items import item_texts
 from pipeline import fit as fit_stage
 from pipeline.serve import recommend

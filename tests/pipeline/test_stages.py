@@ -13,7 +13,8 @@ import pytest
 
 from glta.data import sample
 from glta.methods.arrays import load_arrays
-from glta.params import Params, check_params, render_params, whole_overrides
+from glta.params import Params, check_params, whole_overrides
+from glta.params_file import render_params
 from pipeline import ablate, align_items, align_users, download, evaluate, fit, prepare, pretrain, profile, recommend, report
 from tests.tiny import WRITERS
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from glta.params import Params, check_params, load_params, render_params, whole_overrides
+from glta.params import Params, check_params, load_params, whole_overrides
+from glta.params_file import render_params
 from glta.tuning import Budget, Study, Trial, objective, present_values, space, tune
 from pipeline.tuning import command
 from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
