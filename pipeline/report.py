@@ -26,19 +26,22 @@ def main(params: Params) -> None:
 
 
 def tables(dataset: str, form: str) -> str:
-    """Write the tables of one dataset, of all for "". form: markdown or latex. Raises ValueError for an unknown name."""
+    """Write the tables of one dataset; for "" of all, with an overview. form: markdown or latex.
+
+    Raises ValueError for an unknown name.
+    """
     from glta.params import load_params
     from glta.report.analysis import Analysis
     from glta.report.data import load_cells
-    from glta.report.tables import tables, written
+    from glta.report.tables import overview, tables, written
 
     params = load_params()
     if dataset not in ("", *params.datasets):
         raise ValueError(f"{dataset}: params.yaml names no such dataset; it has {', '.join(params.datasets)}")
     cells, (costs, _) = load_cells(DATA / "evaluate", params), records()
     wanted = [name for name in params.datasets if dataset in ("", name)]
-    found = [tables(Analysis(name, params.for_dataset(name), cells.get(name, {})), costs) for name in wanted]
-    return written([table for some in found for table in some], form)
+    found = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in wanted]
+    return written([*overview(found), *(table for a in found for table in tables(a, costs))], form)
 
 
 def records() -> tuple[Any, Any]:

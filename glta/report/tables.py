@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from glta.ablations import ABLATIONS, ablation_text
@@ -15,6 +15,9 @@ ON_THE_GRAPH = ("lightgcn", "lightgcn-text-knn", "glta-plus")
 
 Costs = Mapping[str, Mapping[str, float]]
 """By stage: seconds, peak_memory_bytes."""
+
+Means = Mapping[str, tuple[float | None, float | None]]
+"""By method: mean and standard deviation over seeds; None where it is not known."""
 
 
 class Table(NamedTuple):
@@ -67,22 +70,46 @@ def tables(a: Analysis, costs: Costs | None) -> list[Table]:
     return [table for table in made if table.rows]
 
 
+def overview(analyses: Sequence[Analysis]) -> list[Table]:
+    """Mean over seeds of the report's metric, a column a dataset; no table for a single dataset."""
+    found = [a for a in analyses if a.cells]
+    if len(found) < 2:
+        return []
+    first, metric = found[0], found[0].params.report.metric
+    methods = [m for m in first.params.methods if m not in ABLATIONS and any(m in a.cells for a in found)]
+    rows, best = scored(methods, [means(a, metric) for a in found])
+    return [Table(f"Test {metric_title(metric)}, {mean_of(first)}", ["method", *(a.dataset for a in found)], rows, best)]
+
+
+def means(a: Analysis, metric: str) -> Means:
+    return {m: (a.mean(m, metric), a.spread(m, metric)) for m in a.methods if m not in ABLATIONS}
+
+
+def scored(methods: Sequence[str], columns: Sequence[Means]) -> tuple[list[list[str]], frozenset[tuple[int, int]]]:
+    """Write a row a method; the best cells are the highest means of their columns."""
+    rows = [[title(m), *(decimal(*column.get(m, (None, None))) for column in columns)] for m in methods]
+    highest = [max((mean for mean, _ in column.values() if mean is not None), default=None) for column in columns]
+    best = {
+        (r, n)
+        for n, (column, top) in enumerate(zip(columns, highest, strict=True), 1)
+        for r, m in enumerate(methods)
+        if top is not None and m in column and column[m][0] == top
+    }
+    return rows, frozenset(best)
+
+
+def mean_of(a: Analysis) -> str:
+    """Say what the numbers are means of."""
+    count = len(a.params.seeds)
+    return f"seed {a.params.seeds[0]}" if count == 1 else f"mean ± standard deviation over {count} seeds"
+
+
 def accuracy(a: Analysis) -> Table:
     """Mean over seeds of every accuracy metric, with the standard deviation over seeds where there are several."""
-    columns = [f"{name}@{k}" for name in ("precision", "recall", "ndcg") for k in a.cutoffs]
-    methods = [m for m in a.methods if m not in ABLATIONS]
-    means = {c: {m: a.mean(m, c) for m in methods} for c in columns}
-    best = {(r, n) for n, c in enumerate(columns, 1) for r, m in enumerate(methods) if means[c][m] == max(means[c].values())}
-    rows = [[title(m), *(decimal(means[c][m], a.spread(m, c)) for c in columns)] for m in methods]
-    letters = {"precision": "P", "recall": "R", "ndcg": "N"}
-    headings = ["method", *(f"{letters[c.partition('@')[0]]}@{c.partition('@')[2]}" for c in columns)]
-    spread = " ± standard deviation over seeds" if len(a.params.seeds) > 1 else ""
-    return Table(f"{a.dataset}: test, mean{spread}, {seeds(a)}", headings, rows, frozenset(best))
-
-
-def seeds(a: Analysis) -> str:
-    count = len(a.params.seeds)
-    return f"seed {a.params.seeds[0]}" if count == 1 else f"{count} seeds"
+    names = {"precision": "P", "recall": "R", "ndcg": "N"}
+    columns = {f"{letter}@{k}": means(a, f"{name}@{k}") for name, letter in names.items() for k in a.cutoffs}
+    rows, best = scored([m for m in a.methods if m not in ABLATIONS], list(columns.values()))
+    return Table(f"{a.dataset}: test, {mean_of(a)}", ["method", *columns], rows, best)
 
 
 def tested(test: Tested) -> list[str]:
@@ -110,16 +137,18 @@ def groups(a: Analysis) -> Table:
     metric, options = a.params.report.metric, a.params.evaluate
     new = NEW_GROUPS if a.params.prepare.new_item_share else ()  # the few that are new by chance are no group
     names = ("cold_users", "warm_users", "cold_items", "warm_items", *new)
-    columns = [f"{name}/{metric}" for name in names if any(a.mean(m, f"{name}/{metric}") is not None for m in a.methods)]
-    methods = [m for m in a.methods if m not in ABLATIONS]
-    means = {c: {m: a.mean(m, c) for m in methods} for c in columns}
-    best = {(r, n) for n, c in enumerate(columns, 1) for r, m in enumerate(methods) if means[c][m] == max(means[c].values())}
+    columns = {name.replace("_", " "): means(a, f"{name}/{metric}") for name in names}
+    columns = {
+        name: {m: (mean, None) for m, (mean, _) in column.items()}  # a spread of what few users have says little
+        for name, column in columns.items()
+        if any(mean is not None for mean, _ in column.values())
+    }
+    rows, best = scored([m for m in a.methods if m not in ABLATIONS], list(columns.values()))
     caption = (
         f"{a.dataset}: {metric_title(metric)} by group; cold users have at most {options.cold_user_items} training items, "
         f"cold items at most {options.cold_item_users} training users"
     )
-    rows = [[title(m), *(decimal(means[c][m]) for c in columns)] for m in methods] if columns else []
-    return Table(caption, ["method", *(c.partition("/")[0].replace("_", " ") for c in columns)], rows, frozenset(best))
+    return Table(caption, ["method", *columns], rows if columns else [], best)
 
 
 def ablations(a: Analysis) -> Table:

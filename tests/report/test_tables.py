@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from glta.params import Params
-from glta.report.analysis import Analysis
+from glta.report.analysis import Analysis, title
 from glta.report.data import load_cells
-from glta.report.tables import Table, decimal, tables, training_stages
+from glta.report.tables import Table, decimal, overview, tables, training_stages
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
 
@@ -44,6 +44,18 @@ def test_the_best_of_each_column_is_bold(made):
         assert {r for r, n in made[0].best if n == column} >= {values.index(max(values))}
         assert all(values[r] == max(values) for r, n in made[0].best if n == column)
     assert made[0].markdown().count("**") == 2 * len(made[0].best)
+
+
+def test_overview_has_a_column_a_dataset_and_a_row_a_method(analysis):
+    fewer = replace(analysis, dataset="books", cells={m: c for m, c in analysis.cells.items() if m != "glta-plus"})
+    (table,) = overview([analysis, replace(analysis, dataset="none", cells={}), fewer])
+    assert table.headings == ["method", "sample", "books"] and [row[0] for row in table.rows][-2:] == ["GLTA+", "GLTA"]
+    row = next(row for row in table.rows if row[0] == "EASE")
+    assert row[1] == row[2] == decimal(analysis.mean("ease", "ndcg@20"), analysis.spread("ease", "ndcg@20"))
+    assert table.rows[-2][1] != table.rows[-2][2] == "–"  # noqa: RUF001
+    for column, a in ((1, analysis), (2, fewer)):
+        assert [table.rows[r][0] for r, n in table.best if n == column] == [title(a.best("ndcg@20"))]
+    assert overview([analysis]) == []
 
 
 def test_comparisons_are_those_of_the_report(analysis, made):
