@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from glta.params import Params
 
-ABLATIONS: dict[str, dict[str, bool | int | str]] = {
+FROM_RANDOM = {"align_items.head_learning_rate": 1e-3, "align_users.head_learning_rate": 1e-3}
+"""Rates for a head that starts from random weights: those that suit a solved one would leave it where it starts."""
+
+ABLATIONS: dict[str, dict[str, bool | int | float | str]] = {
     # of the paper: without a stage, without words in the prompt, and its two other ways to read a list
     "glta-without-item-alignment": {"align_items.enabled": False},
     "glta-without-user-alignment": {"align_users.user_token": False},
@@ -17,8 +20,8 @@ ABLATIONS: dict[str, dict[str, bool | int | str]] = {
     "glta-one-per-position": {"recommend.mode": "one_per_position"},
     "glta-autoregressive": {"recommend.mode": "autoregressive"},
     # of our own decisions (docs/method.md)
-    "glta-tied-head": {"align.head": "tied"},
-    "glta-random-head": {"align.head_init": "random"},
+    "glta-tied-head": {"align.head": "tied"} | FROM_RANDOM,
+    "glta-random-head": {"align.head_init": "random"} | FROM_RANDOM,
     "glta-leaky-targets": {"align.targets": "all"},
 }
 """Parameters by dotted keys, with the values that they take."""

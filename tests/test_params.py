@@ -98,9 +98,9 @@ def test_unknown_section_is_told_with_the_nearest():
         ({"baselines": ["text-knn", "lightgcn", "lightgcn-text-knn"]}, "methods: popularity", "add it to baselines"),
         ({"methods": ["glta", "glta-tied-head"]}, "methods: glta-tied-head", "add it to ablations"),
         (
-            {"ablations": ["glta-tied-head"], **overridden(align={"head": "tied"})},
-            "ablations: glta-tied-head (dataset sample)",
-            "would be glta itself, which has align.head = tied already",
+            {"ablations": ["glta-leaky-targets"], **overridden(align={"targets": "all"})},
+            "ablations: glta-leaky-targets (dataset sample)",
+            "would be glta itself, which has align.targets = all already",
         ),
     ],
 )
