@@ -12,6 +12,7 @@ from glta.data.interactions import Interactions
 from glta.training import Diverged, keep_freed_memory
 
 NO_ITEM = -1  # fills a list when fewer than K items are left to recommend
+MIN_PART = 16  # below, one selection is as fast as two
 
 
 def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +26,7 @@ def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
     num_items = scores_BI.shape[1]
     width = min(k, num_items)
-    best, item = scores_BI.topk(min(k + 1, num_items), dim=1)
+    best, item = _highest(scores_BI, min(k + 1, num_items))
     if best.isnan().any():  # topk puts NaN first, so looking at the winners is enough
         raise Diverged("scores contain NaN: the model has diverged, lower its learning rate")
     if best.shape[1] > width:
@@ -45,6 +46,35 @@ def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         best = torch.nn.functional.pad(best, (0, k - width), value=-torch.inf)
         item = torch.nn.functional.pad(item, (0, k - width), value=NO_ITEM)
     return best, item
+
+
+def _highest(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Select the k highest scores and any items that have them, (B, k), best first.
+
+    A row's k highest scores lie within the k parts of it with the highest maxima, whichever way it is cut. With parts of
+    sqrt(I / k) items, two short selections take the place of a long one.
+    """
+    num_items = scores_BI.shape[1]
+    size = round((num_items / k) ** 0.5)
+    if size < MIN_PART:
+        return scores_BI.topk(k, dim=1)
+    count = num_items // size
+    parts_BSC = scores_BI[:, : size * count].unflatten(1, (size, count))  # part c has the items c, c + count, ...
+    part_Bk = parts_BSC.amax(1).topk(k, dim=1, sorted=False).indices[:, None]
+    rest = torch.arange(size * count, num_items, device=scores_BI.device)
+    steps_S = count * torch.arange(size, device=scores_BI.device)
+    score = torch.cat([parts_BSC.gather(2, part_Bk.expand(-1, size, -1)).flatten(1), scores_BI[:, rest]], 1)
+    item = torch.cat([(part_Bk + steps_S[:, None]).flatten(1), rest.expand(len(scores_BI), -1)], 1)
+    best, place = score.topk(k, dim=1)
+    return best, item.gather(1, place)
+
+
+def dot_products(left_BD: np.ndarray, right_ID: np.ndarray) -> np.ndarray:
+    """Multiply embeddings, (B, I), with torch's threads, which also select.
+
+    numpy has threads of its own; the two pools would wait for each other on the same cores (docs/performance.md).
+    """
+    return (torch.from_numpy(left_BD) @ torch.from_numpy(right_ID).T).numpy()
 
 
 def rank(

@@ -91,13 +91,14 @@ def _fit_lightgcn(cell: Path, prepared: Prepared, params: Params, seed: int) -> 
 
     from glta.graph.lightgcn import train
     from glta.progress import epochs
+    from glta.ranking import dot_products
     from glta.validation import embeddings_ndcg
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with epochs(params.pretrain.epochs, "lightgcn") as on_epoch:
         model = train(prepared.train, params.pretrain, seed, embeddings_ndcg(prepared), on_epoch=on_epoch, device=device)
     user_UD, item_ID = model.propagated(prepared.train)
-    return lambda users: user_UD[users] @ item_ID.T
+    return lambda users: dot_products(user_UD[users], item_ID)
 
 
 def _fit_glta(cell: Path, prepared: Prepared, params: Params, seed: int) -> Score:

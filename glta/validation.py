@@ -10,7 +10,7 @@ import torch
 
 from glta.data.prepared import Prepared
 from glta.metrics import accuracy, hits
-from glta.ranking import top_k
+from glta.ranking import dot_products, top_k
 
 Scores = np.ndarray | torch.Tensor
 
@@ -26,7 +26,7 @@ def validation_ndcg(prepared: Prepared, score: Callable[[np.ndarray], Scores], k
 
 def embeddings_ndcg(prepared: Prepared) -> Callable[[np.ndarray, np.ndarray], float]:
     """Make the measure of embeddings that score by dot products: maps users (U, D) and items (I, D) to `validation_ndcg`."""
-    return lambda user_UD, item_ID: validation_ndcg(prepared, lambda users: user_UD[users] @ item_ID.T)
+    return lambda user_UD, item_ID: validation_ndcg(prepared, lambda users: dot_products(user_UD[users], item_ID))
 
 
 def validation_ndcgs(

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import glta.ranking
 from glta.data.interactions import Interactions
 from glta.ranking import NO_ITEM, rank, rank_all, top_k
 
@@ -26,26 +27,30 @@ def slow_top_k(scores: np.ndarray, k: int) -> tuple[list, list]:
     return all_scores, all_items
 
 
-@given(SCORES, st.integers(1, 15))
+@given(SCORES, st.integers(1, 15), st.sampled_from([1, glta.ranking.MIN_PART]))
 @settings(max_examples=300, deadline=None)
-def test_top_k_equals_a_sort(scores, k):
+def test_top_k_equals_a_sort(scores, k, min_part):
     before = scores.copy()
-    best, items = top_k(torch.from_numpy(scores), k)
+    with pytest.MonkeyPatch.context() as monkeypatch:  # of 1, even these short rows are cut into parts
+        monkeypatch.setattr("glta.ranking.MIN_PART", min_part)
+        best, items = top_k(torch.from_numpy(scores), k)
     slow_best, slow_items = slow_top_k(scores, k)
     assert items.tolist() == slow_items
     assert best.tolist() == slow_best
     assert np.array_equal(before, scores)
 
 
-def test_top_k_equals_a_sort_on_long_rows():
-    scores = np.random.default_rng(0).integers(0, 50, (20, 3000)).astype(np.float32)
-    best, items = top_k(torch.from_numpy(scores), 100)
-    slow_best, slow_items = slow_top_k(scores, 100)
+@pytest.mark.parametrize("k", [1, 5, 100])
+@pytest.mark.parametrize("values", [50, 10**6])
+def test_top_k_equals_a_sort_on_long_rows(k, values):
+    scores = np.random.default_rng(0).integers(0, values, (20, 3000)).astype(np.float32)
+    best, items = top_k(torch.from_numpy(scores), k)
+    slow_best, slow_items = slow_top_k(scores, k)
     assert items.tolist() == slow_items
     assert best.tolist() == slow_best
 
 
-@pytest.mark.parametrize("row", [[1.0, np.nan], [np.nan, np.nan], [-np.inf, np.nan]])
+@pytest.mark.parametrize("row", [[1.0, np.nan], [np.nan, np.nan], [-np.inf, np.nan], [1.0] * 1999 + [np.nan]])
 def test_nan_is_an_error(row):
     with pytest.raises(ValueError, match="NaN"):
         top_k(torch.tensor([row]), 1)

@@ -23,7 +23,9 @@ class DotProduct(Method):
     item: np.ndarray
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        return self.user[known_users(users, len(self.user))] @ self.item.T
+        from glta.ranking import dot_products
+
+        return dot_products(self.user[known_users(users, len(self.user))], self.item)
 
     @property
     def trainable_parameters(self) -> int:

@@ -61,7 +61,9 @@ class GLTA(Method):
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """Score by the first read-out."""
-        return self.states[known_users(users, len(self.states)), 0] @ self.weight.T + self.bias
+        from glta.ranking import dot_products
+
+        return dot_products(self.states[known_users(users, len(self.states)), 0], self.weight) + self.bias
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         """Score by reading a prompt for each person with the language model; raise ValueError when users have no token.

@@ -39,7 +39,7 @@ def at_random(prepared: Prepared) -> tuple[GLTAPlus, Prepared]:
     liked = np.argsort(-(user @ item.T + 2 * rng.normal(size=(60, 40))), axis=1)[:, :12]
     train, valid = (Interactions.of(np.repeat(np.arange(60), 6), part.ravel(), 60, 40) for part in (liked[:, :6], liked[:, 6:]))
     states = np.concatenate([item + rng.normal(size=(40, 4)), rng.normal(size=(40, 4))], axis=1).astype(np.float32)
-    graph = LightGCNMethod(user + rng.normal(size=(60, 4)), item, item)
+    graph = LightGCNMethod(user + rng.normal(size=(60, 4)).astype(np.float32), item, item)
     text, history = TextKNN(*text_vectors(states, train)), history_matrix(train)
     weights, diagonal = token_map(history, text.item, 5.0, 5.0, 0.4)
     model = GLTAPlus(history, weights, diagonal, 5.0, (1.0, 1.0), graph, text, (0.6, 0.2, 0.2), (0.6, 0.2, 0.2))
