@@ -127,6 +127,16 @@ def test_an_experiment_is_valid_and_leaves_the_form_of_the_file(path, tmp_path):
     assert params.tables.keys() >= experiment.get("tables", {}).keys()
 
 
+@pytest.mark.parametrize("name", ["ablations", "cold-start"])
+def test_tuned_values_are_those_of_the_table(name):
+    table, found = (read_mapping(COMMITTED.parent / f"experiments/{each}.yaml", "")["overrides"] for each in ("table", name))
+    assert found
+    for dataset, sections in found.items():
+        for section, values in sections.items():
+            for key, value in values.items():
+                assert value == table[dataset][section][key], f"{dataset}.{section}.{key}"
+
+
 def test_quickstart_is_what_the_file_has_by_default():
     text = COMMITTED.read_text(encoding="utf-8")
     assert used(text, **read_mapping(COMMITTED.parent / "experiments/quickstart.yaml", "")) == text
