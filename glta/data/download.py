@@ -59,15 +59,25 @@ def download(dataset: str, params: Params, folder: Path) -> dict:
                 if _is_http(place):
                     _keep(out / name, recorded[name])
                 write_json(record, recorded)  # at once: should the next file fail, this one has not to come again
-        written = sorted(path.name for path in out.iterdir())
-        addresses = {name: address for name, (address, _) in files.items()}
         about["files"] = {
-            name: {"sha256": sha256_of(out / name), "bytes": (out / name).stat().st_size, "address": addresses.get(name, "")}
-            for name in written
+            path.name: {
+                "sha256": sha256_of(path),
+                "bytes": path.stat().st_size,
+                "address": files[path.name][0] if path.name in files else "",
+                "expected": _expected(dataset, files[path.name][1]) if path.name in files else "",
+            }
+            for path in sorted(out.iterdir())
         }
         write_json(out / "source.json", about)
     shutil.rmtree(parts, ignore_errors=True)
     return about
+
+
+def _expected(dataset: str, checksum: str | None) -> str:
+    """Tell where the checksum that a file had to have came from: its owner, the user, or its own first download."""
+    if dataset in REGISTRY:
+        return "published" if checksum else "first download"
+    return "params.yaml" if checksum else ""
 
 
 def describe(dataset: str, params: Params) -> tuple[dict, dict[str, tuple[str, str | None]]]:

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
+MOST_RATINGS, RATING_BINS = 20, 10  # different values that are counted one by one; else bins
 
 
 def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame, items: pl.DataFrame) -> dict:
@@ -15,7 +16,7 @@ def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, te
     pairs: user, item, rating, timestamp of all parts. cold: users and items that no training pair has, and the valid and
     test pairs that concern them; they keep their dense ids. degree: of the training pairs. text: per column, the share of
     items that have it, how many different ones there are, and their numbers of words. titles_that_are_ids:
-    items for which the source has no title. leakage: see `leakage`.
+    items for which the source has no title. rating: also how often each was given. leakage: see `leakage`.
     """
     num_users, num_items = pairs["user"].n_unique(), items.height
     seen = train.select(pl.col("user").unique().implode(), pl.col("item").unique().implode())
@@ -45,7 +46,7 @@ def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, te
         },
         "text": {name: _text(items[name]) for name in ("title", "description", "categories")},
         "titles_that_are_ids": int((items["title"] == items["item_id"]).sum()),
-        "rating": _range(pairs["rating"]),
+        "rating": _range(pairs["rating"]) | ratings(pairs["rating"]),
         "timestamp": _range(pairs["timestamp"]),
         "leakage": leakage(pairs, train, valid, test),
     }
@@ -98,6 +99,20 @@ def _text(column: pl.Series) -> dict:
         "mean_words": float(words.mean()),
         "words": quantiles(words),
     }
+
+
+def ratings(column: pl.Series) -> dict:
+    """Make a histogram: of each value if there are few, else of bins of equal width (from <= x < to; the last has its end)."""
+    given = column.drop_nulls()
+    if given.is_empty():
+        return {}
+    values, count = np.unique(given.to_numpy(), return_counts=True)
+    low, high = values, values
+    if len(values) > MOST_RATINGS:
+        count, edges = np.histogram(given.to_numpy(), bins=RATING_BINS)
+        low, high = edges[:-1], edges[1:]
+    bins = zip(low, high, count, strict=True)
+    return {"histogram": [{"from": float(a), "to": float(b), "count": int(n)} for a, b, n in bins]}
 
 
 def _range(column: pl.Series) -> dict:

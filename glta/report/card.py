@@ -72,12 +72,21 @@ def card(a: Analysis) -> dict[str, Any]:
     }
 
 
+EXPECTED = {  # "expected" of a file in source.json, as the card says it
+    "published": "as its owner publishes it",
+    "first download": "as at its first download: its owner publishes none",
+    "params.yaml": "as params.yaml states it",
+    "": "nothing was expected",
+}
+
+
 def card_view(found: dict[str, Any]) -> dict[str, Any]:
     """Put a card into what the template prints; parts that are not recorded are empty."""
     counts, source = found.get("counts", {}), found.get("source", {})
     seeds = list(found.get("splits", {}))
     return {
         "source": source,
+        "expected": EXPECTED,
         "counts": counts,
         "seed": seeds[0] if seeds else None,
         "num_seeds": len(seeds),

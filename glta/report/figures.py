@@ -32,6 +32,7 @@ def figures(a: Analysis) -> dict[str, Drawing]:
     drawn["parts"] = parts(a)
     for side in ("user", "item"):
         drawn[f"degrees-{side}"] = degrees(a, side)
+    drawn["ratings"] = ratings(a)
     return {name: drawing for name, drawing in drawn.items() if drawing is not None}
 
 
@@ -263,16 +264,27 @@ def degrees(a: Analysis, side: str) -> Drawing | None:
     filled = [place for place, b in enumerate(found) if b["count"]]
     if not filled:
         return None
-    histogram = found[filled[0] :]
+    return _bars(found[filled[0] :], f"{side}s by training interactions", f"{side}s", ",")
+
+
+def ratings(a: Analysis) -> Drawing | None:
+    """Draw how often each rating was given, to all interactions left by the filters."""
+    found = ((a.any_cell.summary.get("counts") or {}).get("rating") or {}).get("histogram", [])
+    return _bars(found, "interactions by rating", "interactions", "g") if found else None
+
+
+def _bars(histogram: list[dict], heading: str, counted: str, form: str) -> Drawing:
+    """Draw a histogram as rows; form: how the ends of its bins are written."""
     top = max(b["count"] for b in histogram)
-    labels = [f"{b['from']:,}" if b["from"] == b["to"] else f"{b['from']:,} to {b['to']:,}" for b in histogram]
+    ends = [(f"{b['from']:{form}}", f"{b['to']:{form}}") for b in histogram]
+    labels = [low if low == high else f"{low} to {high}" for low, high in ends]
     said = "; ".join(f"{label}: {b['count']}" for label, b in zip(labels, histogram, strict=True))
-    d = Drawing(WIDTH, 18 * len(histogram) + 30, f"Training interactions of {side}s", said)
-    d.text(6, 14, f"{side}s by training interactions", weight=600)
+    d = Drawing(WIDTH, 18 * len(histogram) + 30, heading.capitalize(), said)
+    d.text(6, 14, heading, weight=600)
     for place, (label, b) in enumerate(zip(labels, histogram, strict=True)):
         y, width = 26 + 18 * place, (WIDTH - 160) * b["count"] / top
         d.text(94, y + 11, label, "muted", "end")
         if b["count"]:
-            d.bar(102, y + 1, max(1, width), 12, "m2", f"{label}: {b['count']:,} {side}s")
+            d.bar(102, y + 1, max(1, width), 12, "m2", f"{label}: {b['count']:,} {counted}")
         d.text(110 + width, y + 11, f"{b['count']:,}", "muted")
     return d

@@ -98,6 +98,7 @@ def test_download_records_the_source(server, tmp_path):
         "sha256": hashlib.sha256(CONTENT).hexdigest(),
         "bytes": len(CONTENT),
         "address": f"{server.address}/log.csv.gz",
+        "expected": "params.yaml",
     }
 
 
@@ -337,6 +338,7 @@ def test_without_a_published_checksum_the_first_download_is_recorded(server, pla
     assert json.loads((place / "checksums/split-gowalla.json").read_text()) == {"train.txt": digest, "test.txt": digest}
     assert server.asked[0][0] == "/split-gowalla/train.txt"
     assert source["files"]["train.txt"]["address"].startswith("https://raw.githubusercontent.com/kuandeng/LightGCN/")
+    assert source["files"]["train.txt"]["expected"] == "first download"
     asked = len(server.asked)
     download("split-gowalla", params, place / "b")
     assert len(server.asked) == asked

@@ -12,7 +12,7 @@ from glta.data import splits
 from glta.data.prepare import deduplicate, dense_ids, prepare
 from glta.data.prepared import Prepared
 from glta.data.raw import Raw
-from glta.data.statistics import degrees, leakage
+from glta.data.statistics import degrees, leakage, ratings
 from glta.files import sha256_of
 from glta.params import Prepare
 
@@ -233,6 +233,14 @@ def test_degree_histogram_doubles():
         (4, 7, 2),
         (8, 15, 1),
     ]
+
+
+def test_few_ratings_are_counted_one_by_one_and_many_in_bins():
+    few = ratings(pl.Series([4.5, 1.0, None, 4.5]))["histogram"]
+    assert few == [{"from": 1.0, "to": 1.0, "count": 1}, {"from": 4.5, "to": 4.5, "count": 2}]
+    many = ratings(pl.Series([float(n) for n in range(101)]))["histogram"]
+    assert [(b["from"], b["to"], b["count"]) for b in many] == [(10.0 * n, 10.0 * n + 10, 10 + (n == 9)) for n in range(10)]
+    assert ratings(pl.Series([None, None], dtype=pl.Float64)) == {}
 
 
 def test_leakage_of_each_split(blocks):

@@ -126,10 +126,12 @@ def test_where_it_comes_from(cells):
 
     def real(summary, _):
         summary["source"] |= {"synthetic": False, "homepage": "javascript:alert(1)"}
+        summary["source"]["files"]["ratings.csv"]["expected"] = "first download"
 
     html = section(render(PARAMS, changed(cells, real)).html)
     assert 'from <a href="https://files.grouplens.org/x.zip">https://files.grouplens.org/x.zip</a>; sha256' in html
     assert "javascript" not in html
+    assert f"{'ab' * 32} , as at its first download: its owner publishes none" in words(html)
 
     def local(summary, _):
         summary["source"] = summary["source"] | {"synthetic": False, "citation": "", "licence": "", "homepage": ""}
@@ -153,6 +155,12 @@ def test_bars_are_as_long_as_their_numbers(cells, counts):
         assert [int(tip.split(": ")[1].split()[0].replace(",", "")) for tip in drawn] == [b["count"] for b in histogram]
         top = max(b["count"] for b in histogram)
         assert list(drawn.values()) == pytest.approx([max(1, 200 * b["count"] / top) for b in histogram], abs=0.01)
+    root = ElementTree.fromstring(made.figures["sample-ratings.svg"])
+    drawn = [r.find(f"{SVG}title").text for r in root.iter(f"{SVG}rect")]
+    ratings = counts["rating"]["histogram"]
+    assert drawn == [f"{b['from']:g}: {b['count']:,} interactions" for b in ratings]
+    assert [b["from"] for b in ratings] == [n / 2 for n in range(1, 11)]
+    assert sum(b["count"] for b in ratings) == counts["interactions"]
     root = ElementTree.fromstring(made.figures["sample-parts.svg"])
     widths = [float(r.get("width")) + 2 for r in root.iter(f"{SVG}rect") if r.find(f"{SVG}title") is not None]
     sizes = [counts["train"] - counts["target"], counts["target"], counts["valid"], counts["test"]]
