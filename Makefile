@@ -15,7 +15,8 @@ table ablations cold-start: $(READY)
 	$(BIN)/glta params use experiments/$@.yaml
 	$(BIN)/snakemake --cores $(CORES)
 
-# the same budget for each method on each dataset of the table, two methods at a time; LightGCN first, others build on it
+# the same budget for each method on each dataset of the table, two methods at a time; LightGCN first, others build on it;
+# each dataset begins with what was found on those before it
 TRIALS ?= 30
 MINUTES ?= 15
 TUNED_ON ?= ml-latest-small movietweetings amazon-beauty goodbooks-10k-v1
@@ -25,10 +26,11 @@ tune: export GLTA_PLAIN = 1
 tune: export OMP_NUM_THREADS = 1
 tune: $(READY)
 	$(BIN)/glta params use experiments/table.yaml
-	for dataset in $(TUNED_ON); do \
-	  glta tune lightgcn $$dataset --trials $(TRIALS) --minutes $(MINUTES) && \
+	like=; for dataset in $(TUNED_ON); do \
+	  glta tune lightgcn $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like && \
 	  dvc repro profile@$$dataset-0 pretrain@$$dataset-0-all pretrain@$$dataset-0-graph && \
-	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset --trials $(TRIALS) --minutes $(MINUTES) || exit 1; \
+	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like || exit 1; \
+	  like="$$like --like $$dataset"; \
 	done
 
 test: $(READY)

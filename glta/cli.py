@@ -207,6 +207,9 @@ def tune(
     trials: Annotated[int | None, typer.Option(min=1, help="budget of all runs together; 30 without any limit")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="no trial starts after so many minutes of trials")] = None,
     seed: Annotated[int, typer.Option(help="of split and training")] = 0,
+    like: Annotated[
+        list[str] | None, typer.Option(help="another dataset, whose parameters are tried before others; may be repeated")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="leave params.yaml alone")] = False,
     ranges: Annotated[
         bool, typer.Option("--ranges", is_eager=True, callback=_show_ranges, help="print what is searched, as Markdown")
@@ -216,7 +219,8 @@ def tune(
     from glta.tuning import Budget
     from pipeline.tuning.command import main
 
-    main(method, dataset, Budget(30 if trials is None and minutes is None else trials, minutes), seed, not dry_run)
+    budget = Budget(30 if trials is None and minutes is None else trials, minutes)
+    main(method, dataset, budget, seed, not dry_run, like or [])
 
 
 @app.command()

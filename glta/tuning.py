@@ -266,13 +266,14 @@ class Study:
         """List what was measured, in its order; a training that diverged counts too."""
         return _finished(self._study)
 
-    def run_trial(self, present: Values, evaluate: Callable[[Values], float], on_start: Callable[[Values], None]) -> None:
-        """Measure the present values if no trial has, else what the sampler proposes."""
+    def run_trial(self, starts: list[Values], evaluate: Callable[[Values], float], on_start: Callable[[Values], None]) -> None:
+        """Measure the first of `starts` that no trial has measured, else what the sampler proposes."""
         done = self.finished()
         worst = min((trial.value for trial in done if trial.value is not None), default=0.0)
-        fixed = {} if any(trial.values == present for trial in done) else present
-        self._study.sampler = Proposals(self._seed, [trial.values for trial in done], fixed)
-        # present values may lie outside of the ranges, of which the sampler then learns nothing
+        measured = [trial.values for trial in done]
+        fixed = next((values for values in starts if values not in measured), {})
+        self._study.sampler = Proposals(self._seed, measured, fixed)
+        # values to start from may lie outside of the ranges, of which the sampler then learns nothing
         trial = self._study.ask({k: d for k, d in self._ranges.items() if not fixed or d.low <= fixed[k] <= d.high})
         values = {key: (fixed | trial.params)[key] for key in self._ranges}
         trial.set_user_attr("values", values)
@@ -313,11 +314,15 @@ def tune(
     budget: Budget,
     on_start: Callable[[Values], None] = lambda values: None,
     on_trial: Callable[[list[Trial]], None] = lambda done: None,
+    others: Iterable[Values] = (),
 ) -> list[Trial]:
-    """Run trials until the budget is spent; the present values are measured in any case. Returns all finished trials."""
+    """Run trials until the budget is spent; the present values are measured in any case. Returns all finished trials.
+
+    others: measured before anything is proposed, within the budget.
+    """
     done = study.finished()
     while budget.left(done) or all(trial.values != present for trial in done):
-        study.run_trial(present, evaluate, on_start)
+        study.run_trial([present, *others], evaluate, on_start)
         done = study.finished()
         on_trial(done)
     return done

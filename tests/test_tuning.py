@@ -114,6 +114,17 @@ def test_present_parameters_come_first_and_cannot_be_lost(study):
     assert [trial.values for trial in done[6:]] == [other]
 
 
+def test_what_others_found_comes_next_and_is_part_of_the_budget(study):
+    better, worse = dict(zip(KNN, (41, 3.21), strict=True)), dict(zip(KNN, (5000, 9.0), strict=True))
+    done = tune(study(), PRESENT, bowl, Budget(trials=4), others=[better, PRESENT, better, worse])
+    assert [trial.values for trial in done[:3]] == [PRESENT, better, worse] and len(done) == 4
+    assert done[3].values not in (PRESENT, better, worse)
+    assert len(tune(study("short"), PRESENT, bowl, Budget(trials=2), others=[better, worse])) == 2
+    alone = tune(study("alone"), PRESENT, bowl, Budget(trials=4))
+    late = tune(study("alone"), PRESENT, bowl, Budget(trials=5), others=[better])
+    assert late[:4] == alone and late[4].values == better
+
+
 def test_present_parameters_may_lie_outside_of_the_ranges(study):
     present = dict(zip(KNN, (5000, 3.0), strict=True))
     done = tune(study(), present, bowl, Budget(trials=14))

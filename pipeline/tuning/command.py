@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,8 +39,11 @@ from pipeline.tuning.log import StudyLog
 PARAMS, STUDIES = Path("params.yaml"), Path(".pipe/tune")
 
 
-def main(method: str, dataset: str, budget: Budget, seed: int, write: bool) -> None:
-    """Tune a method on one dataset and seed. Raises ValueError for what the user has to change first."""
+def main(method: str, dataset: str, budget: Budget, seed: int, write: bool, like: Sequence[str] = ()) -> None:
+    """Tune a method on one dataset and seed. Raises ValueError for what the user has to change first.
+
+    like: datasets whose parameters are measured too, before anything is proposed.
+    """
     if not space(method):
         tunable = ", ".join(name for name in METHODS if space(name))
         raise ValueError(f"{method} has nothing to tune: glta/params.py declares no ranges for it; it does for {tunable}")
@@ -48,8 +51,13 @@ def main(method: str, dataset: str, budget: Budget, seed: int, write: bool) -> N
     for key, value, known in (("datasets", dataset, params.datasets), ("seeds", seed, params.seeds)):
         if value not in known:
             raise ValueError(f"{PARAMS} {key} = {known}: does not name {value}, so no stage prepares it; add it")
+    if strangers := [name for name in like if name not in params.overrides]:
+        raise ValueError(
+            f"--like {strangers[0]}: {PARAMS} has no overrides of that dataset, only of {', '.join(params.overrides)}"
+        )
+    others = [present_values(method, params.for_dataset(name)) for name in like]
     make_sources(method, dataset, seed)
-    done = search(method, dataset, params.for_dataset(dataset), budget, seed)
+    done = search(method, dataset, params.for_dataset(dataset), budget, seed, others)
     finish(method, dataset, done, present_values(method, params.for_dataset(dataset)), write)
 
 
@@ -73,8 +81,8 @@ def make_sources(method: str, dataset: str, seed: int) -> None:
         raise ValueError(f"what {method} builds on could not be made (above is why): `{' '.join(command)}`")
 
 
-def search(method: str, dataset: str, params: Params, budget: Budget, seed: int) -> list[Trial]:
-    """Spend the budget, less what earlier runs of this study have spent. Returns all its trials."""
+def search(method: str, dataset: str, params: Params, budget: Budget, seed: int, others: Sequence[Values] = ()) -> list[Trial]:
+    """Spend the budget, less what earlier runs of this study have spent, on `others` first. Returns all its trials."""
     cell, present, name = folder(dataset, seed), present_values(method, params), f"{dataset}-{seed}-{method}"
     code = {path for start in (*recipe(method).code, "glta/validation.py") for path in modules_of(start)}
 
@@ -99,7 +107,7 @@ def search(method: str, dataset: str, params: Params, budget: Budget, seed: int)
 
             log.update(study.finished())
             try:
-                return tune(study, present, evaluate, budget, shown.start, on_trial)
+                return tune(study, present, evaluate, budget, shown.start, on_trial, others)
             except KeyboardInterrupt:
                 count = len(study.finished())
                 raise ValueError(

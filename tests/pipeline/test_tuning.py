@@ -188,6 +188,20 @@ def test_a_mistake_is_one_line(folder, arguments, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_parameters_of_other_datasets_are_tried_first(folder, monkeypatch):
+    params = own_params().model_dump() | {"tables": {name: {"interactions": "none.csv"} for name in ("blocks", "books")}}
+    params["overrides"]["books"] = whole_overrides({"settings": {"ease": {"l2": 3.0}}})
+    Path("params.yaml").write_text(render_params(check_params(params)), encoding="utf-8")
+    monkeypatch.setattr(command, "make_sources", lambda *_: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    command.main("ease", "blocks", Budget(trials=2), 0, write=False, like=["books"])
+    assert [values for _, values, _ in trials_in(folder)] == [{L2: 7.0}, {L2: 3.0}]
+    with pytest.raises(
+        ValueError, match=r"^--like book: params.yaml has no overrides of that dataset, only of .*blocks, books$"
+    ):
+        command.main("ease", "blocks", Budget(trials=2), 0, write=False, like=["book"])
+
+
 def test_time_left():
     done = [trial(0, 1.0, 0.2), trial(1, 1.0, 0.2)]
     assert seconds_left(Budget(trials=10), done) == 16
