@@ -3,7 +3,12 @@
 # E interactions, U users, I items
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
 import numpy as np
+import polars as pl
 
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -24,7 +29,7 @@ def random_split(user: np.ndarray, valid_share: float, test_share: float, genera
 
 
 def leave_last_out(user: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Test each user's last item and validate with the one before. user: (E,) dense ids; order: (E,) distinct, by time.
+    """Test each user's last item and validate with the one before. user: (E,) sorted; order: (E,) distinct, by time.
 
     A user with two items has no validation item, a user with one has only that training item.
     """
@@ -83,11 +88,19 @@ def core(user: np.ndarray, item: np.ndarray, user_core: int, item_core: int) -> 
     """
     keep = np.ones(user.size, bool)
     users, items = np.bincount(user), np.bincount(item)
+    cuts = _cuts(user.size)
+
+    def to_drop(few_users: np.ndarray, few_items: np.ndarray) -> np.ndarray:
+        def find(span: slice) -> np.ndarray:
+            return span.start + np.flatnonzero(keep[span] & (few_users[user[span]] | few_items[item[span]]))
+
+        return np.concatenate(_side_by_side(find, cuts))
+
     passes = 0
     while True:
         passes += 1
         # looked up in small tables of bits; only what is dropped is counted again
-        dropped = np.flatnonzero(keep & ((users < user_core)[user] | (items < item_core)[item]))
+        dropped = to_drop(users < user_core, items < item_core)
         if not dropped.size:
             return keep, passes
         keep[dropped] = False
@@ -96,16 +109,35 @@ def core(user: np.ndarray, item: np.ndarray, user_core: int, item_core: int) -> 
 
 
 def _rank(group: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Return each element's place, from 0, within its group by ascending key; keys are distinct and not negative."""
+    """Return each element's place, from 0, within its group by ascending key. group: sorted; keys: distinct, not negative."""
     if not group.size:
         return np.zeros(0, np.int64)
-    order = np.argsort(group * (key.max() + 1) + key)  # one sort of numbers: ten times as fast as lexsort
     size = np.bincount(group)
+    end = np.cumsum(size)
+    first, above = np.repeat(end - size, size), key.max() + 1
     rank = np.empty(group.size, np.int64)
-    rank[order] = np.arange(group.size) - np.repeat(np.cumsum(size) - size, size)
+
+    def place(span: slice) -> None:
+        order = np.argsort(group[span] * above + key[span])  # one sort of numbers: ten times as fast as lexsort
+        rank[span.start + order] = np.arange(span.start, span.stop) - first[span]
+
+    cuts = _cuts(group.size)
+    _side_by_side(place, end[np.searchsorted(end, cuts)] * (cuts > 0))  # no group is in two spans
     return rank
 
 
 def _shuffled_rank(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Return each element's place within its group after shuffling; a permutation, so that no two keys are equal."""
     return _rank(group, generator.permutation(group.size))
+
+
+def _cuts(size: int) -> np.ndarray:
+    """Cut so many elements into equal spans, one for each thread that polars has (POLARS_MAX_THREADS). Returns their ends."""
+    return np.linspace(0, size, pl.thread_pool_size() + 1).astype(np.int64)
+
+
+def _side_by_side(work: Callable[[slice], np.ndarray | None], cuts: np.ndarray) -> list:
+    """Work on the spans between cuts in threads: numpy lets others run while it looks up and sorts."""
+    spans = [slice(*ends) for ends in pairwise(cuts.tolist())]
+    with ThreadPoolExecutor(len(spans)) as pool:
+        return list(pool.map(work, spans))

@@ -113,6 +113,23 @@ def test_targets_leave_everyone_an_item(sizes, share):
         assert count == n - 1 or abs(count - share * n) <= 0.5 + 1e-6
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 50])
+def test_threads_change_nothing(threads, monkeypatch):
+    """Ranks by the definition, and a core found by dropping one node at a time, whatever the spans are."""
+    monkeypatch.setattr(splits.pl, "thread_pool_size", lambda: threads)
+    rng = np.random.default_rng(threads)
+    for size in (0, 1, 40, 400):
+        group, key = np.sort(rng.integers(0, 30, size)), rng.permutation(size)
+        rank = [int((key[group == g] < k).sum()) for g, k in zip(group, key, strict=True)]
+        assert splits._rank(group, key).tolist() == rank
+        pairs = np.unique(np.stack([group, rng.integers(0, 30, size)], 1), axis=0)
+        left = pairs.tolist()
+        while few := next((p for p in left for c in (0, 1) if sum(q[c] == p[c] for q in left) < 3 + c), None):
+            left.remove(few)
+        keep, _ = splits.core(pairs[:, 0], pairs[:, 1], 3, 4)
+        assert pairs[keep].tolist() == left
+
+
 def test_leave_last_out_by_hand():
     user = np.array([0, 1, 1, 2, 2, 2, 2])
     order = np.array([0, 5, 1, 9, 3, 7, 2])
