@@ -140,7 +140,7 @@ class Oracle:
             return
         self.direct = {s.name: status[s.name] for s in stages if s.name in status}
         self.tainted = downstream(stages, set(self.direct))
-        for path in {path for s in stages for path in (*s.outs, *s.deps)}:
+        for path in {path for s in stages for path in s.outs}:
             _leave_the_future(Path(path))
         for s in stages:
             s.key.parent.mkdir(parents=True, exist_ok=True)
@@ -150,10 +150,13 @@ class Oracle:
                 log(f"stale: {s.name}: {json.dumps(why)}")
 
     def inputs(self, stage: Stage, ancient: Callable) -> list:
-        """List a rule's inputs. Only a stale stage's key and the outputs of tainted stages count by modification time."""
+        """List a rule's inputs. Only a stale stage's key and the outputs of tainted stages count by modification time.
+
+        What no stage makes, the code above all, is not among them: it would take Snakemake a fifth of its plan, to no effect.
+        """
         hot = {str(stage.key): stage.name in self.direct}
-        for dep, sources in stage.deps.items():
-            hot |= {out: maker in self.tainted for maker, out in sources} or {dep: False}
+        for sources in stage.deps.values():
+            hot |= {out: maker in self.tainted for maker, out in sources}
         return [path if is_hot else ancient(path) for path, is_hot in hot.items()]
 
 
