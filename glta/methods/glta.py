@@ -105,7 +105,7 @@ class GLTA(Method):
         if mode == "first_logit":
             return super().recommend(users, k, exclude, mode)
         users = known_users(users, len(self.states))
-        step = self._positions if mode == "one_per_position" else self._autoregressive()
+        step = self._positions if mode == "one_per_position" else self._autoregressive(min(k, len(self.weight)))
         items, scores = np.full((len(users), k), -1, np.int64), np.full((len(users), k), -np.inf, np.float32)
         for start in range(0, len(users), 256):
             part = users[start : start + 256]
@@ -125,8 +125,8 @@ class GLTA(Method):
         state = self.states[users, t if t < self.states.shape[1] else 0]
         return state @ self.weight.T + self.bias
 
-    def _autoregressive(self):
-        """Return a step that reads prompts with the chosen items put before the first read-out."""
+    def _autoregressive(self, k: int):
+        """Return a step that reads prompts with the chosen items before the first read-out; raise ValueError without room."""
         import torch
 
         from glta.align.loop import read_states
@@ -135,6 +135,12 @@ class GLTA(Method):
         aligner, prompts, nodes = load_aligner(self.folder)
         if len(nodes.item) < len(self.weight):
             raise ValueError("recommend.mode = autoregressive: new items have no token to be fed back; choose another mode")
+        tokens, most = max(len(p) - int((p.kind == READ_OUT).sum()) for p in prompts) + k, aligner.language.max_tokens
+        if tokens > most:
+            raise ValueError(
+                f"recommend.mode = autoregressive: lists of {k} items need prompts of {tokens} tokens, the language model "
+                f"takes {most}: lower recommend.k or align_users.context_items"
+            )
 
         def step(users: np.ndarray, chosen: np.ndarray, t: int) -> np.ndarray:
             grown = []

@@ -14,6 +14,7 @@ from glta.align.prompts import ITEM, READ_OUT, Prompt, Templates
 from glta.data.interactions import Interactions
 from glta.methods.glta import GLTA, load_aligner, save_aligner
 from glta.methods.histories import history_matrix
+from glta.models import language
 from glta.params import Language, Params, Profile
 from glta.ranking import rank_all
 from glta.text.extractive import item_terms
@@ -157,6 +158,15 @@ def test_autoregressive_is_the_slow_way(made, prepared):
     items, scores = GLTA.load(made.folder).recommend(users, 6, prepared.train, "autoregressive")
     assert items.tolist() == [oracle(made, user, 6, prepared.train) for user in users]
     assert np.isfinite(scores).all()
+
+
+def test_autoregressive_needs_room_in_the_prompt(made, prepared, monkeypatch):
+    _, prompts, _ = load_aligner(made.folder)
+    needed = max(len(p) for p in prompts) - made.states.shape[1] + 6  # a read-out is left, and items but the last are fed back
+    monkeypatch.setattr(language.Language, "max_tokens", needed)
+    made.recommend(EVERYONE, 6, prepared.train, "autoregressive")
+    with pytest.raises(ValueError, match=f"lists of 7 items need prompts of {needed + 1} tokens, .* takes {needed}: lower"):
+        made.recommend(EVERYONE, 7, prepared.train, "autoregressive")
 
 
 def test_autoregressive_feeds_items_back(made, prepared):

@@ -1,6 +1,7 @@
 """Endpoint, causal model and the cache before them."""
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -235,6 +236,17 @@ def test_causal_model_is_known_by_its_weights(tiny_model, tmp_path):
     again = CausalModel(str(tiny_model), 8)
     assert Cached(again, tmp_path).write(["tea"]) == answers
     assert "loaded" not in vars(again)
+
+
+def test_causal_model_is_known_by_its_tokenizer_too(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    before = CausalModel(str(folder), 8).identity
+    assert before["settings"] == CausalModel(str(tiny_model), 8).identity["settings"]
+    (folder / "README.md").write_text("read me")
+    assert CausalModel(str(folder), 8).identity["settings"] == before["settings"]
+    (folder / "chat_template.jinja").write_text(CHAT)
+    after = CausalModel(str(folder), 8).identity
+    assert after["settings"] != before["settings"] and after["sha256"] == before["sha256"]
 
 
 def test_causal_model_refuses_what_does_not_fit(tiny_model):
