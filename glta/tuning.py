@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -314,7 +314,7 @@ def tune(
     budget: Budget,
     on_start: Callable[[Values], None] = lambda values: None,
     on_trial: Callable[[list[Trial]], None] = lambda done: None,
-    others: Iterable[Values] = (),
+    others: Sequence[Values] = (),
 ) -> list[Trial]:
     """Run trials until the budget is spent; the present values are measured in any case. Returns all finished trials.
 
