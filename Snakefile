@@ -10,9 +10,11 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from glta.data.own_files import refuse_changed
 from glta.params import load_params
 from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages
+from pipeline.stage import DATA
 
 if workflow.is_main_process:
     INVOCATION = Invocation.of(os.getpid())
@@ -27,7 +29,7 @@ envvars:
 try:
     if workflow.is_main_process:
         INVOCATION.claim()
-    load_params()
+        refuse_changed(load_params(), DATA)
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
 except ValueError as error:
     raise WorkflowError(str(error)) from None

@@ -31,14 +31,15 @@ def sync(
     file: File = Path("params.yaml"),
     check: Annotated[bool, typer.Option("--check", help="write nothing, fail when the file would change")] = False,
 ) -> None:
-    """Rewrite params.yaml with its values, today's comments, and every key that is missing."""
+    """Rewrite params.yaml with its values, today's comments, every key that is missing, and checksums of your own files."""
     import difflib
 
     from ruamel.yaml import YAML, YAMLError
 
+    from glta.data.own_files import with_checksums
     from glta.files import write_whole
     from glta.params import Params, check_params, load_params, whole_overrides
-    from glta.params_file import render_params
+    from glta.params_file import changes, render_params
 
     old = file.read_text(encoding="utf-8") if file.exists() else ""
     try:
@@ -50,14 +51,16 @@ def sync(
     except (YAMLError, AttributeError, TypeError, ValueError):  # not of this form: let the check say how
         load_params(file)
         raise
-    new = render_params(check_params(data, str(file)))
+    params = check_params(data, str(file))
+    current = with_checksums(params)
+    new = render_params(current)
     if check and new != old:
         diff = difflib.unified_diff(old.splitlines(), new.splitlines(), str(file), "generated", lineterm="")
         typer.echo("\n".join(diff))
         raise ValueError(f"{file} is not what glta/params.py generates; run `glta params sync`")
     if new != old:
         write_whole(file, new)
-        typer.echo(f"{file}: written")
+        typer.echo("\n".join([f"{file}: written", *changes(params.model_dump(), current.model_dump())]))
 
 
 @params_app.command("use")

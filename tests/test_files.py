@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from glta.files import read_json, sha256_of, whole_folder, write_json, write_whole
+from glta.files import read_json, sha256_of, sha256_of_all, whole_folder, write_json, write_whole
 
 
 @pytest.fixture
@@ -95,3 +95,15 @@ def test_sha256(tmp_path):
     content = bytes(range(256)) * 9000
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_the_hash_of_several_files_is_that_of_names_and_contents_in_any_order(tmp_path):
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.write_text("a")
+    two.write_text("b")
+    found = {sha256_of_all([one, two]), sha256_of_all([two, one])}
+    one.write_text("c")
+    found |= {sha256_of_all([one, two])}
+    one.write_text("a")
+    found |= {sha256_of_all([one, two.rename(tmp_path / "3")])}
+    assert len(found) == 3

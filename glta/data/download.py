@@ -179,8 +179,8 @@ def _check(source: str, path: Path, checksum: str | None, origin: str) -> None:
         path.unlink()
         raise ValueError(
             f"{path.name}: wrong {algorithm}: expected {expected.lower()}{f', {origin}' if origin else ''}, found {found} "
-            f"({source}); the file was changed or damaged: try again, use another mirror, or correct the checksum if the "
-            "change is meant"
+            f"({source}); the file was changed or damaged: try again, use another mirror, or, if the change is meant, correct "
+            "the checksum (`glta params sync` does for files of your own)"
         )
 
 

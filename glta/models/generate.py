@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,17 +32,17 @@ class CausalModel:
 
     @cached_property
     def identity(self) -> dict:
-        from glta.files import sha256_of
+        from glta.files import sha256_of_all
         from glta.models.language import weights_sha256
 
         sha256 = weights_sha256(self.folder)
         # the tokenizer, the chat template and the configuration are part of what answers
-        others = sorted(path for path in self.folder.iterdir() if path.suffix in (".json", ".txt", ".model", ".jinja"))
+        others = [path for path in self.folder.iterdir() if path.suffix in (".json", ".txt", ".model", ".jinja")]
         return {
             "provider": "language_model",
             "model": self.name,
             "sha256": sha256,
-            "settings": hashlib.sha256("".join(f"{path.name} {sha256_of(path)}\n" for path in others).encode()).hexdigest(),
+            "settings": sha256_of_all(others),
             "max_new_tokens": self.max_new_tokens,
             "precision": self.precision,  # greedy answers differ between the two
         }

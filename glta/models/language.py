@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glta.files import sha256_of
+from glta.files import sha256_of, sha256_of_all
 from glta.params import Align
 from glta.params import Language as LanguageParams
 from glta.progress import bar
@@ -29,12 +29,12 @@ def weights_sha256(folder: Path) -> str:
 
     Raises ValueError when there are none (pickled weights are never loaded).
     """
-    shards = sorted(folder.glob("*.safetensors"))
+    shards = list(folder.glob("*.safetensors"))
     if not shards:
         raise ValueError(f"{folder}: holds no .safetensors weights; pickled weights are never loaded, convert them first")
     if len(shards) == 1:
         return sha256_of(shards[0])
-    return hashlib.sha256("".join(f"{s.name} {sha256_of(s)}\n" for s in shards).encode()).hexdigest()
+    return sha256_of_all(shards)
 
 
 def model_folder(model: str) -> Path:

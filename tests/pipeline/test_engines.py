@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from glta.files import sha256_of, write_json
 from tests.pipeline.repository import DOWNSTREAM, EVALUATES, TRAINS
 
 pytestmark = pytest.mark.engines
@@ -173,6 +174,21 @@ def test_unknown_parameter_stops_both_engines(toy):
         assert "Traceback" not in output
     assert toy("snakemake", "-n", status=1)
     assert toy.executed() == []
+
+
+def test_an_edited_file_of_ones_own_stops_snakemake_until_it_is_stated(toy):
+    own, read = toy.folder / "my.csv", toy.folder / "data/books/download/source.json"
+    own.write_text("user_id,item_id")
+    toy.edit("params.yaml", r"^datasets: .*", "datasets: [sample, books]")
+    toy.edit("params.yaml", r"^tables: .*", "tables: {books: {interactions: my.csv}}")
+    assert f'tables.books.interactions_sha256: null -> "{sha256_of(own)}"' in toy("glta", "params", "sync")
+    write_json(read, {"files": {"my.csv": {"bytes": own.stat().st_size, "sha256": sha256_of(own)}}})
+    toy.assert_clean()
+    own.write_text("user_id,item_ID")
+    output = toy("snakemake", "-n", status=1)
+    assert "books: my.csv has changed since it was read: `glta params sync`" in output and "Traceback" not in output
+    toy("glta", "params", "sync")
+    toy.assert_clean()
 
 
 @pytest.mark.slow
