@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from glta.ablations import ABLATIONS
 from glta.methods.registry import METHODS
 from glta.report.analysis import Analysis, metric_title, signed, title
 from glta.report.svg import Axes, Drawing
@@ -44,6 +46,44 @@ def _row_rules(axes: Axes, y: float) -> None:
     """Rules beside a row's marks only, so that none runs through the row's name."""
     for value in axes.ticks_x:
         axes.drawing.line(axes.x(value), y - 6, axes.x(value), y + 14)
+
+
+def overview(analyses: Sequence[Analysis]) -> Drawing | None:
+    """Draw every method's value as a share of the best one's, a mark a dataset; none for a single dataset."""
+    found = [a for a in analyses if a.cells]
+    if len(found) < 2:
+        return None
+    metric, step = found[0].params.report.metric, 9
+    tops = {a.dataset: a.mean(a.best(metric), metric) or 1.0 for a in found}
+    shares = {
+        method: {a.dataset: a.mean(method, metric) / tops[a.dataset] for a in found if method in a.cells}
+        for method in dict.fromkeys(m for a in found for m in a.methods if m not in ABLATIONS)
+    }
+    order = sorted(shares, key=lambda m: -float(np.mean(list(shares[m].values()))))
+    said = "; ".join(f"{title(m)} " + ", ".join(f"{share:.0%} on {name}" for name, share in shares[m].items()) for m in order)
+    bounds = [a.intervals[m].get(metric, (0, 1))[1] / tops[a.dataset] for a in found for m in order if m in a.cells]
+    row_height, foot = 24 + step * len(found), 16 * len(found)
+    d = Drawing(WIDTH, row_height * len(order) + 44 + foot, f"{metric_title(metric)} as a share of the best method's", said)
+    axes = Axes(d, (8, 6, WIDTH - 8, d.height - foot - 36), (0, max(bounds)), (0, 1))
+    axes.x_ticks(5, rules=False)
+    for row, method in enumerate(order):
+        y = 18 + row_height * row
+        d.text(8, y, title(method), weight=600 if row == 0 else 400)
+        for value in axes.ticks_x:  # beside the marks only, so that none runs through a name
+            d.line(axes.x(value), y + 5, axes.x(value), y + 6 + step * len(found))
+        for place, a in enumerate(found):
+            if method not in a.cells:
+                continue
+            at, top, share = y + 10 + step * place, tops[a.dataset], shares[method][a.dataset]
+            if metric in a.intervals[method]:
+                low, high = a.intervals[method][metric]
+                d.line(axes.x(low / top), at, axes.x(high / top), at, f"m{place % 8}", 2)
+            d.mark(axes.x(share), at, place, 4, f"{title(method)}, {a.dataset}: {share * top:.4f}")
+    for place, a in enumerate(found):
+        y = d.height - foot + 8 + 16 * place
+        d.mark(14, y - 4, place, 4)
+        d.text(26, y, f"{a.dataset}: 1 is {tops[a.dataset]:.4f}, {title(a.best(metric))}", "muted")
+    return d
 
 
 def scores(a: Analysis) -> Drawing:

@@ -12,7 +12,7 @@ import pipeline.evaluate
 import pipeline.report
 from glta.files import read_json
 from glta.params import Params
-from glta.report.analysis import Analysis, p_text, signed
+from glta.report.analysis import Analysis, p_text, signed, title
 from glta.report.data import load_cells
 from glta.report.render import render, safe_link
 from glta.report.svg import nice_ticks
@@ -133,8 +133,25 @@ def test_figures_are_files_of_their_own(report):
         root = ElementTree.fromstring(svg)
         assert root.tag == "{http://www.w3.org/2000/svg}svg", name
         assert "nan" not in svg.lower().replace("nance", "")
-        assert re.match(r"(sample|ml-latest-small)-[a-z-]+\.svg", name)
+        assert re.fullmatch(r"((sample|ml-latest-small)-[a-z-]+|overview)\.svg", name)
     assert "sample-curve-glta-align-users.svg" in report.figures
+
+
+def test_the_overview_shows_every_method_on_every_dataset_as_a_share_of_the_best(report, world):
+    params, cells, _ = world
+    drawing = ElementTree.fromstring(report.figures["overview.svg"])
+    tips = {e.text for e in drawing.iter("{http://www.w3.org/2000/svg}title")}
+    said = drawing.find("{http://www.w3.org/2000/svg}desc").text
+    for dataset in params.datasets:
+        a = Analysis(dataset, params.for_dataset(dataset), cells[dataset])
+        best = a.mean(a.best("ndcg@20"), "ndcg@20")
+        for method in a.methods:
+            value = a.mean(method, "ndcg@20")
+            assert f"{title(method)}, {dataset}: {value:.4f}" in tips
+            assert re.search(rf"(^|; ){re.escape(title(method))} [^;]*{value / best:.0%} on {dataset}(,|;|$)", said)
+        assert f">{dataset}: 1 is {best:.4f}, {title(a.best('ndcg@20'))}</text>" in report.html
+    only = render(params.model_copy(update={"datasets": ["sample"]}), cells)
+    assert "overview.svg" not in only.figures and "on all datasets" in report.html and "on all datasets" not in only.html
 
 
 def test_numbers_are_those_of_the_metrics(report, world):
