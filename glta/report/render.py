@@ -11,10 +11,10 @@ import jinja2
 
 from glta.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.params import Params
+from glta.report import figures, tables
 from glta.report.analysis import Analysis
 from glta.report.card import card, percent
 from glta.report.data import Cells, test_metrics
-from glta.report.figures import overview
 from glta.report.lineage import lineage_view
 from glta.report.svg import style
 from glta.report.view import costs_view, dataset_view, number, size
@@ -44,7 +44,7 @@ def render(
     analyses = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in params.datasets]
     views = [dataset_view(a) for a in analyses]
     drawn = {f"{v['name']}-{name}.svg": d.svg(standalone=True) for v in views for name, d in v.pop("drawn").items()}
-    across = overview(analyses)
+    across = figures.overview(analyses)
     if across:
         drawn["overview.svg"] = across.svg(standalone=True)
     environment = jinja2.Environment(
@@ -57,7 +57,7 @@ def render(
     environment.filters |= {"number": number, "size": size, "percent": percent, "safe_link": safe_link}
     html = environment.get_template("template.html.j2").render(
         datasets=views,
-        overview=across.svg() if across else "",
+        overview={"figure": across.svg(), "table": tables.overview(analyses)[0]} if across else None,
         params=params,
         accuracy=ACCURACY,
         beyond=BEYOND_ACCURACY,

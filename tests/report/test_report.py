@@ -150,6 +150,8 @@ def test_the_overview_shows_every_method_on_every_dataset_as_a_share_of_the_best
             assert f"{title(method)}, {dataset}: {value:.4f}" in tips
             assert re.search(rf"(^|; ){re.escape(title(method))} [^;]*{value / best:.0%} on {dataset}(,|;|$)", said)
         assert f">{dataset}: 1 is {best:.4f}, {title(a.best('ndcg@20'))}</text>" in report.html
+    rows = report.html.partition('aria-label="Overview"')[2].partition("</table>")[0]
+    assert f'<td class="best">{best:.4f}<small>±'.replace("0.", ".") in rows and rows.count("<tr>") == 1 + len(a.methods)
     only = render(params.model_copy(update={"datasets": ["sample"]}), cells)
     assert "overview.svg" not in only.figures and "on all datasets" in report.html and "on all datasets" not in only.html
 
