@@ -269,7 +269,10 @@ class GLTAPlus(EASE):
     user_power: Annotated[float, Search(0.0, 1.0)] = Field(
         0.4, ge=0, le=1, description="a user of n items counts n^-user_power times, so that long histories do not rule"
     )
-    weight_steps: int = Field(11, ge=2, le=101, description="weights tried on validation for each of the three evidences")
+    evidences: list[Literal["matched", "graph", "text"]] = Field(
+        ["matched", "graph", "text"], min_length=1, description="what may have weight in the sum; others have none"
+    )
+    weight_steps: int = Field(11, ge=2, le=101, description="weights tried on validation for each of the evidences")
 
 
 class Contrast(Section):

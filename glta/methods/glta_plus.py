@@ -149,7 +149,9 @@ class GLTAPlus(Method):
         graph, text = LightGCNMethod.fit(inputs, params, seed), TextKNN.fit(inputs, params, seed)
         weights, diagonal = token_map(history, text.item, own.l2, own.text_weight, own.user_power)
         model = cls(history, weights, diagonal, own.text_weight, (1.0, 1.0), graph, text, (1, 0, 0), (1, 0, 0)).calibrated()
+        left_out = [evidence not in own.evidences for evidence in EVIDENCES]
         mixes = simplex(own.weight_steps)
+        mixes = mixes[(mixes[:, left_out] == 0).all(1)]
 
         def candidates(users: np.ndarray) -> Iterator[np.ndarray]:
             evidences = model.evidences(users, without=model.diagonal == 0)

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.methods.ease import item_weights
-from glta.methods.glta_plus import STRENGTHS, GLTAPlus, as_if_new, simplex, token_map
+from glta.methods.glta_plus import EVIDENCES, STRENGTHS, GLTAPlus, as_if_new, simplex, token_map
 from glta.methods.histories import history_matrix
 from glta.methods.lightgcn import LightGCNMethod
 from glta.methods.text_knn import TextKNN, text_vectors
@@ -88,6 +88,15 @@ class TestGLTAPlus(MethodContract):
         tried = simplex(Params().settings.glta_plus.weight_steps)
         assert value(model.mix) == max(map(value, tried))
         assert model.mix in [tuple(mix) for mix in tried]
+
+    @pytest.mark.parametrize("left_out", range(3))
+    def test_what_is_left_out_has_no_weight(self, world, left_out):
+        names = [name for name in EVIDENCES if name != EVIDENCES[left_out]]
+        model = GLTAPlus.fit(world.inputs, Params(settings=Settings(glta_plus=GLTAPlusParams(evidences=names))), 0)
+        assert (model.mix[left_out], model.new_mix[left_out]) == (0, 0)
+        assert sum(model.mix) == pytest.approx(1)
+        alone = GLTAPlus.fit(world.inputs, Params(settings=Settings(glta_plus=GLTAPlusParams(evidences=names[:1]))), 0)
+        assert alone.mix == tuple(float(name == names[0]) for name in EVIDENCES)
 
     def test_mix_of_new_items_is_the_best_on_validation_as_if_known_ones_were_new(self, world):
         """Four items of 40 are shown, a tenth. Their lists choose the mix, lists of all items its strength."""
