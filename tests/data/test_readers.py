@@ -267,7 +267,7 @@ def test_quotes_that_never_close_name_their_line(size, tmp_path, monkeypatch):
             b"user_id,item_id\n",
             r"log\.csv\.gz: is damaged or no gzip file .*delete it and run the stage download",
         ),
-        ("log.csv.gz", gzip.compress(INTERACTIONS.encode() * 9)[:-20], r"log\.csv\.gz: is damaged or no gzip file"),
+        ("log.csv.gz", gzip.compress(INTERACTIONS.encode() * 9, mtime=0)[:-20], r"log\.csv\.gz: is damaged or no gzip file"),
         ("log.parquet", b"PAR1 and then nothing", r"log\.parquet: is damaged or no Parquet file .*delete it and run"),
     ],
 )
