@@ -13,6 +13,10 @@ class Entry(NamedTuple):
     title: str  # how the report writes it
     where: str  # module:class
 
+    @property
+    def module(self) -> str:
+        return self.where.partition(":")[0]
+
 
 METHODS = {
     "popularity": Entry("Popularity", "glta.methods.popularity:Popularity"),

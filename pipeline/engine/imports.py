@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from glta.methods.registry import METHODS, TRAINED_ELSEWHERE
+
 UNTRACKED = {
     "glta/params.py",  # DVC follows the values one by one; a new comment or default must not make every result stale
     "glta/progress.py",  # shows, computes nothing
@@ -14,14 +16,17 @@ UNTRACKED = {
 
 CODE = {".py", ".pyc"}
 
+FIT, HASHES, REGISTRY = "pipeline/fit.py", "pipeline/code.py", "glta/methods/registry.py"
+
 
 def modules_of(script: str) -> list[str]:
     """Follow a script's imports through glta, those within functions too, and return the files, sorted.
 
-    A script that calls `method_class` imports the registered methods; one that also names TRAINED_ELSEWHERE leaves those
-    out. Packages whose __init__.py imports nothing are not listed; data files beside a listed module are (templates).
+    A script that calls `method_class` imports the registered methods. Not so the stage `fit`: what the stage `code` writes of
+    each method stands for its code and its place in the registry, and `code` reads all of them. Packages whose
+    __init__.py imports nothing are not listed; data files beside a listed module are (templates).
     """
-    found, todo = set(), [script]
+    found, todo = set(), [script, *(_fitted() if script == HASHES else ())]
     while todo:
         path = todo.pop()
         if path in found or path in UNTRACKED:
@@ -30,8 +35,10 @@ def modules_of(script: str) -> list[str]:
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
         names = set(_imports(tree))
         todo += [file for name in names for file in _files(name)]
-        if "glta.methods.registry.method_class" in names:
-            todo += _methods(others_too="glta.methods.registry.TRAINED_ELSEWHERE" not in names)
+        if "glta.methods.registry.method_class" in names and path != FIT:
+            todo += [file for entry in METHODS.values() for file in _files(entry.module)]
+    if script == FIT:
+        found.remove(REGISTRY)
     modules = {p for p in found if p.startswith("glta/") and not _is_empty_package(p)}
     folders = {Path(p).parent for p in modules}
     return sorted(modules | {p.as_posix() for f in folders for p in f.iterdir() if p.is_file() and p.suffix not in CODE})
@@ -64,12 +71,10 @@ def _files(name: str) -> Iterator[str]:
         yield from (p.as_posix() for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file())
 
 
-def _methods(others_too: bool) -> Iterator[str]:
-    from glta.methods.registry import METHODS, TRAINED_ELSEWHERE
-
+def _fitted() -> Iterator[str]:
     for method, entry in METHODS.items():
-        if others_too or method not in TRAINED_ELSEWHERE:
-            yield from _files(entry.where.partition(":")[0])
+        if method not in TRAINED_ELSEWHERE:
+            yield from _files(entry.module)
 
 
 def _is_empty_package(path: str) -> bool:

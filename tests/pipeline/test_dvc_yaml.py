@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+import pipeline.code
+import pipeline.stage
+from glta.files import read_json, sha256_of
 from glta.methods.registry import METHODS, TRAINED_ELSEWHERE, method_class
 from glta.params import SECTIONS, Params, Settings
 from pipeline.engine.imports import UNTRACKED, modules_of
@@ -22,6 +27,8 @@ def test_dependencies_are_the_imports(stage):
     script = f"pipeline/{stage}.py"
     code = {dep for dep in STAGES[stage]["deps"] if not dep.startswith("data/")}
     needed = {script, "pipeline/stage.py", *modules_of(script)}
+    if stage == "code":
+        needed.add("pipeline/engine/imports.py")
     assert code == needed, f"dvc.yaml {stage}: add {sorted(needed - code)}, remove {sorted(code - needed)}"
 
 
@@ -36,9 +43,11 @@ def test_command_passes_the_whole_matrix(stage):
 def test_parameters_are_the_sections_read(stage):
     """The script and the functions that are handed all parameters read no section that is not declared."""
     listed = {name.partition(".")[0] for name in STAGES[stage].get("params", [])}
-    files = [f"pipeline/{stage}.py", *(f for f in modules_of(f"pipeline/{stage}.py") if f.endswith(".py"))]
+    script = f"pipeline/{stage}.py"
+    code = {*modules_of(script), *(modules_of("pipeline/code.py") if stage == "fit" else ())}
+    files = [script, *(f for f in code if f.endswith(".py"))]
     whole = [f for f in files if re.search(r"params: Params\b", Path(f).read_text(encoding="utf-8"))]
-    if stage in {"recommend", "align_users", "ablate"}:  # these load or save a method; its `fit` is not called
+    if stage in {"recommend", "align_users", "ablate", "code"}:  # these load, save or hash a method; its `fit` is not called
         whole = [f for f in whole if not f.startswith("glta/methods/")]
     read = {name for f in whole for name in SECTION.findall(Path(f).read_text(encoding="utf-8"))} & set(Params.model_fields)
     read -= {"mirror"}  # the checksum of a file is the same wherever it comes from
@@ -71,8 +80,32 @@ def test_the_choice_of_methods_is_read_by_the_report_alone():
 
 
 def test_baselines_do_not_depend_on_the_alignment():
-    deps = " ".join(STAGES["fit"]["deps"])
+    deps = " ".join([*STAGES["fit"]["deps"], *STAGES["code"]["deps"]])
     assert "align" not in deps and "models/" not in deps and "ablat" not in deps
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(TRAINED_ELSEWHERE)))
+def test_the_code_of_a_method_is_all_that_it_imports(method, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline.stage, "DATA", tmp_path)
+    pipeline.code.main(Params(), method)
+    found, module = read_json(tmp_path / "code" / f"{method}.json"), METHODS[method].module
+    ask = (
+        "import importlib, sys; importlib.import_module(sys.argv[1]); print(*(m for m in sys.modules if m.startswith('glta.')))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", ask, module], capture_output=True, text=True, check=True).stdout.split()
+    files = {file for name in loaded if Path(file := f"{name.replace('.', '/')}.py").is_file()}
+    assert found["class"] == METHODS[method].where
+    assert files - UNTRACKED <= found["files"].keys() <= set(STAGES["code"]["deps"])
+    assert found["files"] == {file: sha256_of(file) for file in found["files"]}
+
+
+def test_a_method_leaves_the_code_of_others_alone():
+    """Neither the list of methods nor what only others import is part of a method's code."""
+    of = {name: set(modules_of(METHODS[name].module.replace(".", "/") + ".py")) for name in ("ease", "hccf", "glta-plus")}
+    assert all("glta/methods/registry.py" not in files for files in of.values())
+    assert "glta/methods/ease.py" in of["glta-plus"] and "glta/methods/glta_plus.py" not in of["ease"]
+    assert not {"glta/methods/ease.py", "glta/methods/glta_plus.py"} & of["hccf"]
+    assert "glta/graph/terms.py" in of["hccf"] - of["glta-plus"]
 
 
 def test_folders_are_declared_as_folders():

@@ -23,6 +23,7 @@ ARROWS = {
     ("language model", "profile"),
     ("pretrain", "align_items"),
     ("profile", "align_items"),
+    ("code", "fit"),
     ("pretrain", "fit"),
     ("profile", "fit"),
     ("align_items", "align_users"),
