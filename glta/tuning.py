@@ -78,8 +78,8 @@ def recipe(method: str) -> Recipe:
         code = ("glta/align/item_stage.py", "glta/align/user_stage.py")
         needs = ("profile", "pretrain/all", "pretrain/graph")
         return Recipe(("align_items", "align_users"), ("align", "language"), needs, code, _fit_glta)
-    code = METHODS[method].module.replace(".", "/") + ".py"
-    return Recipe((f"settings.{method}",), ("fit",), NEEDS.get(method, ALL_OF_FIT), (code,), partial(_fit, method))
+    code = (METHODS[method].file,)
+    return Recipe((f"settings.{method}",), ("fit",), NEEDS.get(method, ALL_OF_FIT), code, partial(_fit, method))
 
 
 def _fit(method: str, cell: Path, prepared: Prepared, params: Params, seed: int) -> Score:

@@ -17,7 +17,7 @@ def main(params: Params, method: str) -> None:
     if method not in known:
         raise ValueError(f"--method {method}: the stage fit makes {', '.join(known)}")
     entry = METHODS[method]
-    files = {path: sha256_of(path) for path in modules_of(f"{entry.module.replace('.', '/')}.py")}
+    files = {path: sha256_of(path) for path in modules_of(entry.file)}
     write_json(folder("code", f"{method}.json"), {"class": entry.where, "files": files})
 
 

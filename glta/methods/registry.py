@@ -17,6 +17,10 @@ class Entry(NamedTuple):
     def module(self) -> str:
         return self.where.partition(":")[0]
 
+    @property
+    def file(self) -> str:
+        return self.module.replace(".", "/") + ".py"
+
 
 METHODS = {
     "popularity": Entry("Popularity", "glta.methods.popularity:Popularity"),
@@ -40,5 +44,5 @@ TRAINED_ELSEWHERE = {"glta": "align_users"}
 
 def method_class(name: str) -> type[Method]:
     """Import a method's class. Raises KeyError for an unknown name."""
-    module, _, attribute = METHODS[name].where.partition(":")
-    return getattr(import_module(module), attribute)
+    entry = METHODS[name]
+    return getattr(import_module(entry.module), entry.where.partition(":")[2])

@@ -42,10 +42,10 @@ def _order(a: Analysis, metric: str) -> list[str]:
     return sorted(a.methods, key=lambda m: -(a.mean(m, metric) or 0))
 
 
-def _row_rules(axes: Axes, y: float) -> None:
+def _row_rules(axes: Axes, top: float, bottom: float) -> None:
     """Rules beside a row's marks only, so that none runs through the row's name."""
     for value in axes.ticks_x:
-        axes.drawing.line(axes.x(value), y - 6, axes.x(value), y + 14)
+        axes.drawing.line(axes.x(value), top, axes.x(value), bottom)
 
 
 def overview(analyses: Sequence[Analysis]) -> Drawing | None:
@@ -69,8 +69,7 @@ def overview(analyses: Sequence[Analysis]) -> Drawing | None:
     for row, method in enumerate(order):
         y = 18 + row_height * row
         d.text(8, y, title(method), weight=600 if row == 0 else 400)
-        for value in axes.ticks_x:  # beside the marks only, so that none runs through a name
-            d.line(axes.x(value), y + 5, axes.x(value), y + 6 + step * len(found))
+        _row_rules(axes, y + 5, y + 6 + step * len(found))
         for place, a in enumerate(found):
             if method not in a.cells:
                 continue
@@ -95,7 +94,7 @@ def scores(a: Analysis) -> Drawing:
     axes = Axes(d, (6, 6, WIDTH - 52, d.height - 26), (0, max(highs) * 1.02), (0, 1))
     axes.x_ticks(rules=False)
     for row, method in enumerate(order):
-        _row_rules(axes, 30 + 40 * row)
+        _row_rules(axes, 24 + 40 * row, 44 + 40 * row)
         y, index, mean = 30 + 40 * row, colour(method, a.params.methods), a.mean(method, metric)
         kind = f"m{index % 8}"
         d.text(8, y - 9, title(method), weight=600 if row == 0 else 400)
@@ -123,7 +122,7 @@ def differences(a: Analysis) -> Drawing | None:
     axes = Axes(d, (6, 6, WIDTH - 62, d.height - 26), (min(bounds) - pad, max(bounds) + pad), (0, 1))
     axes.x_ticks(4, rules=False)
     for row, method in enumerate(order):
-        _row_rules(axes, 30 + 40 * row)
+        _row_rules(axes, 24 + 40 * row, 44 + 40 * row)
         d.line(axes.x(0), 24 + 40 * row, axes.x(0), 44 + 40 * row, "ink", 1.5)
         y, index, (c, p) = 30 + 40 * row, colour(method, a.params.methods), a.tests[method][metric]
         sure = p < a.alpha

@@ -26,7 +26,9 @@ def modules_of(script: str) -> list[str]:
     each method stands for its code and its place in the registry, and `code` reads all of them. Packages whose
     __init__.py imports nothing are not listed; data files beside a listed module are (templates).
     """
-    found, todo = set(), [script, *(_fitted() if script == HASHES else ())]
+    found, todo = set(), [script]
+    if script == HASHES:
+        todo += [entry.file for method, entry in METHODS.items() if method not in TRAINED_ELSEWHERE]
     while todo:
         path = todo.pop()
         if path in found or path in UNTRACKED:
@@ -36,7 +38,7 @@ def modules_of(script: str) -> list[str]:
         names = set(_imports(tree))
         todo += [file for name in names for file in _files(name)]
         if "glta.methods.registry.method_class" in names and path != FIT:
-            todo += [file for entry in METHODS.values() for file in _files(entry.module)]
+            todo += [entry.file for entry in METHODS.values()]
     if script == FIT:
         found.remove(REGISTRY)
     modules = {p for p in found if p.startswith("glta/") and not _is_empty_package(p)}
@@ -69,12 +71,6 @@ def _files(name: str) -> Iterator[str]:
     for n in range(1, len(parts) + 1):
         base = Path(*parts[:n])
         yield from (p.as_posix() for p in (base / "__init__.py", base.with_suffix(".py")) if p.is_file())
-
-
-def _fitted() -> Iterator[str]:
-    for method, entry in METHODS.items():
-        if method not in TRAINED_ELSEWHERE:
-            yield from _files(entry.module)
 
 
 def _is_empty_package(path: str) -> bool:

@@ -101,7 +101,7 @@ def test_the_code_of_a_method_is_all_that_it_imports(method, tmp_path, monkeypat
 
 def test_a_method_leaves_the_code_of_others_alone():
     """Neither the list of methods nor what only others import is part of a method's code."""
-    of = {name: set(modules_of(METHODS[name].module.replace(".", "/") + ".py")) for name in ("ease", "hccf", "glta-plus")}
+    of = {name: set(modules_of(METHODS[name].file)) for name in ("ease", "hccf", "glta-plus")}
     assert all("glta/methods/registry.py" not in files for files in of.values())
     assert "glta/methods/ease.py" in of["glta-plus"] and "glta/methods/glta_plus.py" not in of["ease"]
     assert not {"glta/methods/ease.py", "glta/methods/glta_plus.py"} & of["hccf"]
