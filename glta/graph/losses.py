@@ -6,10 +6,59 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from glta.graph.propagation import csr, product
 from glta.params import Training
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """User, positive and negative ids, each (B,); items count from 0."""
+
+BLOCK = 4096  # pairs whose rows are multiplied at once: they stay in a core's cache
+
+
+class _PairScores(torch.autograd.Function):
+    """Autograd keeps every gathered row and adds their gradients up one by one; here they are one sparse product."""
+
+    @staticmethod
+    def forward(ctx, hidden_ND, left_B, right_B):
+        ctx.save_for_backward(hidden_ND, left_B, right_B)
+        blocks = zip(left_B.split(BLOCK), right_B.split(BLOCK), strict=True)
+        return torch.cat([(F.embedding(left, hidden_ND) * F.embedding(right, hidden_ND)).sum(1) for left, right in blocks])
+
+    @staticmethod
+    def backward(ctx, grad_B):
+        hidden_ND, left_B, right_B = ctx.saved_tensors
+        num_nodes = len(hidden_ND)
+        node, order = torch.cat([left_B, right_B]).int().sort(stable=True)
+        start = torch.searchsorted(node, torch.arange(num_nodes + 1, dtype=torch.int32, device=node.device), out_int32=True)
+        other, weight = torch.cat([right_B, left_B]).int()[order], grad_B.repeat(2)[order]
+        return product(csr(start, other, weight, num_nodes), hidden_ND), None, None
+
+
+def pair_scores(hidden_ND: torch.Tensor, left_B: torch.Tensor, right_B: torch.Tensor) -> torch.Tensor:
+    """Multiply the rows of pairs of nodes: (B,). The gradient adds up in one fixed order, whatever the number of threads."""
+    return _PairScores.apply(hidden_ND, left_B, right_B)
+
+
+class _SumOfSquares(torch.autograd.Function):
+    """Multiply each row by how often it is meant, instead of gathering it so often."""
+
+    @staticmethod
+    def forward(ctx, table_ND, node_B):
+        counted_ND = torch.bincount(node_B, minlength=len(table_ND))[:, None] * table_ND
+        ctx.save_for_backward(counted_ND)
+        return (counted_ND * table_ND).sum()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (counted_ND,) = ctx.saved_tensors
+        return counted_ND * (2 * grad), None
+
+
+def sum_of_squares(table_ND: torch.Tensor, node_B: torch.Tensor) -> torch.Tensor:
+    """Add up the squares of the rows of nodes, (); a node that is named twice counts twice."""
+    if node_B.numel() < len(table_ND):  # gathering costs the number of nodes, counting that of rows
+        return F.embedding(node_B, table_ND).square().sum()
+    return _SumOfSquares.apply(table_ND, node_B)
 
 
 def bpr_loss(positive_B: torch.Tensor, negative_B: torch.Tensor) -> torch.Tensor:
@@ -27,15 +76,14 @@ def batch_loss(
     positive against the whole catalogue, the negatives unused, the same penalty over user and positive.
     """
     user, positive, negative = batch
-    used = [user, positive + num_users] + ([negative + num_users] if params.loss == "bpr" else [])
-    nodes = torch.cat(used)
-    # one gather each: F.embedding's backward is deterministic on CPU, index_put's is not
-    hidden = F.embedding(nodes, hidden_ND).split(user.numel())
+    nodes = [user, positive + num_users]
     if params.loss == "bpr":
-        rank_loss = bpr_loss((hidden[0] * hidden[1]).sum(1), (hidden[0] * hidden[2]).sum(1))
+        nodes.append(negative + num_users)
+        scores = pair_scores(hidden_ND, torch.cat([user, user]), torch.cat(nodes[1:]))
+        rank_loss = bpr_loss(*scores.split(user.numel()))
     else:
-        rank_loss = F.cross_entropy(hidden[0] @ hidden_ND[num_users:].T, positive)
-    penalty = F.embedding(nodes, embedding_ND).square().sum() / (2 * user.numel())
+        rank_loss = F.cross_entropy(F.embedding(user, hidden_ND) @ hidden_ND[num_users:].T, positive)
+    penalty = sum_of_squares(embedding_ND, torch.cat(nodes)) / (2 * user.numel())
     return rank_loss + params.l2 * penalty, rank_loss
 
 

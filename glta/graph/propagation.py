@@ -48,10 +48,11 @@ def normalized_adjacency(graph: Interactions, device: str | torch.device = "cpu"
         (graph.indptr.astype(ids), graph.item.astype(ids), value, graph.num_items),
         (item_start.astype(ids), graph.user[by_item].astype(ids), value[by_item], graph.num_users),
     )
-    return Adjacency(*(_csr(*(torch.from_numpy(part).to(device) for part in block[:3]), block[3]) for block in blocks))
+    return Adjacency(*(csr(*(torch.from_numpy(part).to(device) for part in block[:3]), block[3]) for block in blocks))
 
 
-def _csr(start: torch.Tensor, neighbour: torch.Tensor, value: torch.Tensor, width: int) -> torch.Tensor:
+def csr(start: torch.Tensor, neighbour: torch.Tensor, value: torch.Tensor, width: int) -> torch.Tensor:
+    """Make a sparse CSR matrix of `width` columns; nothing is checked. A column may occur in a row more than once."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse")
         return torch.sparse_csr_tensor(start, neighbour, value, (len(start) - 1, width), check_invariants=False)
@@ -137,7 +138,7 @@ class EdgeDropout:
         kept_E = (torch.rand(len(self.by_item), generator=generator) < self.keep) * self.scale
         return Adjacency(
             *(
-                _csr(block.crow_indices(), block.col_indices(), block.values() * kept.to(block.device), block.shape[1])
+                csr(block.crow_indices(), block.col_indices(), block.values() * kept.to(block.device), block.shape[1])
                 for block, kept in zip(self.adjacency, (kept_E, kept_E[self.by_item]), strict=True)
             )
         )
