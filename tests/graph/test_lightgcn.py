@@ -9,7 +9,7 @@ from scipy.stats import chi2
 from glta.data.interactions import Interactions
 from glta.graph.encoders import initial_embedding
 from glta.graph.lightgcn import LightGCN, train
-from glta.graph.losses import batch_loss, bpr_loss
+from glta.graph.losses import BLOCK, batch_loss, bpr_loss, pair_scores, sum_of_squares
 from glta.graph.propagation import Adjacency, normalized_adjacency, propagate
 from glta.graph.sampling import sample_epoch, sample_negatives
 from glta.params import Pretrain
@@ -114,6 +114,46 @@ def test_nodes_without_edges_keep_a_share_of_layer_0(graph):
 def test_bpr_loss_is_the_definition():
     positive, negative = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])
     torch.testing.assert_close(bpr_loss(positive, negative), -torch.sigmoid(positive - negative).log().mean())
+
+
+@pytest.mark.parametrize("count", [1, 7, BLOCK + 3])
+def test_pair_scores_are_dot_products_and_their_gradient_is_autograds(count):
+    generator = torch.Generator().manual_seed(count)
+    own = torch.randn(50, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    plain = own.detach().clone().requires_grad_()
+    left, right = torch.randint(40, (2, count), generator=generator)  # ten nodes without a pair, pairs of a node with itself
+    weight = torch.randn(count, generator=generator, dtype=torch.float64)
+    scores = pair_scores(own, left, right)
+    torch.testing.assert_close(scores, (plain[left] * plain[right]).sum(1))
+    (scores * weight).sum().backward()
+    ((plain[left] * plain[right]).sum(1) * weight).sum().backward()
+    torch.testing.assert_close(own.grad, plain.grad)
+    assert not own.grad[40:].any()
+
+
+@pytest.mark.parametrize("count", [3, 200])  # fewer than rows, and more: two ways to compute it
+def test_sum_of_squares_counts_a_row_as_often_as_it_is_named(count):
+    table = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    plain = table.detach().clone().requires_grad_()
+    nodes = torch.arange(count) % 40
+    total = sum_of_squares(table, nodes)
+    torch.testing.assert_close(total, plain[nodes].square().sum())
+    (3 * total).backward()
+    (3 * plain[nodes].square().sum()).backward()
+    torch.testing.assert_close(table.grad, plain.grad)
+
+
+def test_gradients_do_not_depend_on_the_number_of_threads():
+    start = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    left, right = torch.randint(500, (2, 20_000), generator=torch.Generator().manual_seed(1))
+    threads, results = torch.get_num_threads(), []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        hidden = start.clone().requires_grad_()
+        pair_scores(hidden, left, right).sigmoid().sum().backward()
+        results.append(hidden.grad)
+    torch.set_num_threads(threads)
+    assert all(torch.equal(results[0], other) for other in results[1:])
 
 
 @pytest.mark.parametrize("by", ["user", "edge"])
