@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -197,9 +198,14 @@ def cost(a: Analysis, costs: Costs) -> Table:
         )
     shared = [costs[stage]["seconds"] for seed in a.params.seeds if (stage := f"profile@{a.dataset}-{seed}") in costs]
     profile = f" ({sum(shared) / len(shared):,.0f} s, for all methods together)" if shared else ""
+    own = re.compile(rf"\w+@{re.escape(a.dataset)}(-({'|'.join(map(str, a.params.seeds))})(-.+)?)?")
+    every = [spent for stage, spent in costs.items() if own.fullmatch(stage)]
+    whole = f"{sum(c['seconds'] for c in every) / 60:,.0f} min" if every else NONE
+    most = size(max(c["peak_memory_bytes"] for c in every)) if every else NONE
     caption = (
         f"{a.dataset}: cost of a seed, start of the processes included. Training: the stages that the method needs after "
-        f"prepare and profile{profile}; 1,000 lists: the stage recommend, over its validation and test lists"
+        f"prepare and profile{profile}; 1,000 lists: the stage recommend, over its validation and test lists. "
+        f"All stages of the dataset, one after the other: {whole}; the largest took {most}"
     )
     return Table(caption, ["method", "training", "peak memory", "trainable parameters", "1,000 lists"], rows if costs else [])
 

@@ -8,7 +8,7 @@ import pytest
 from glta.params import Params
 from glta.report.analysis import Analysis, title
 from glta.report.data import load_cells
-from glta.report.tables import Table, decimal, overview, tables, training_stages
+from glta.report.tables import Table, cost, decimal, overview, tables, training_stages
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
 
@@ -89,6 +89,14 @@ def test_cost_adds_up_the_stages_of_a_method(made):
     }
     assert table.rows[3][2:] == ["1.00 GiB", "123,456", f"{1000 * 2 / 300:.2f} s"]
     assert "profile (2 s, for all methods together)" in table.caption
+
+
+def test_cost_names_what_all_stages_of_the_dataset_took(analysis):
+    own = ["download@sample", "prepare@sample-0", "fit@sample-0-ease", "fit@sample-3-lightgcn-plus"]
+    others = ["report", "code@ease", "prepare@sample-1", "download@sample-2", "prepare@sample-b-0", "prepare@a-sample-0"]
+    costs = {stage: {"seconds": 45.0, "peak_memory_bytes": 2**30} for stage in own}
+    costs |= {stage: {"seconds": 9e9, "peak_memory_bytes": 2**40} for stage in others}
+    assert "All stages of the dataset, one after the other: 3 min; the largest took 1.00 GiB" in cost(analysis, costs).caption
 
 
 def test_the_stages_of_a_method_are_stages_of_dvc_yaml(analysis):
