@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 SECTIONS = (
     "prepare",
@@ -28,6 +28,11 @@ SECTIONS = (
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Sha256 = Annotated[
+    str,
+    BeforeValidator(lambda digest: digest.lower().removeprefix("sha256:") if isinstance(digest, str) else digest),
+    Field(pattern=r"^[0-9a-f]{64}$"),
+]
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class Table(Section):
     description: str | None = Field("description", description="column of items, or null")
     categories: str | None = Field("categories", description="column of items, or null")
     category_separator: str = Field("|", min_length=1, description="what separates categories within a cell")
-    interactions_sha256: str | None = Field(None, description="refuse a changed file; null checks nothing")
-    items_sha256: str | None = Field(None, description="refuse a changed file; null checks nothing")
+    interactions_sha256: Sha256 | None = Field(None, description="refuse a changed file; null checks nothing")
+    items_sha256: Sha256 | None = Field(None, description="refuse a changed file; null checks nothing")
     licence: str = Field("not stated", description="shown in the report")
 
 
@@ -137,7 +142,7 @@ class Language(Section):
     """Choose the frozen language model."""
 
     model: str = Field("all-MiniLM-L6-v2", description="all-MiniLM-L6-v2 (packaged), or a hub id or folder with safetensors")
-    sha256: str | None = Field(None, description="of the weights; refuse others. null: check the packaged model only")
+    sha256: Sha256 | None = Field(None, description="of the weights; refuse others. null: check the packaged model only")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, float32 on CPU")
     batch_tokens: int = Field(8192, ge=64, description="tokens of one forward pass when encoding texts")
 

@@ -67,6 +67,19 @@ def test_unknown_name_is_told_with_the_nearest(changes, where, nearest):
     assert f"nearest is {nearest}" in said
 
 
+@pytest.mark.parametrize("digest", ["ab" * 31, "xy" * 32, "md5:" + "ab" * 32])
+def test_a_checksum_that_is_none_is_refused(digest):
+    assert f"tables.mine.items_sha256 = '{digest}'" in mistake(
+        tables={"mine": {"interactions": "a.csv", "items_sha256": digest}}
+    )
+    assert f"language.sha256 = '{digest}'" in mistake(language={"sha256": digest})
+
+
+def test_a_checksum_may_be_written_as_others_write_it():
+    written = {"interactions": "a.csv", "items": "b.csv", "items_sha256": "SHA256:" + "AB" * 32}
+    assert check_params(defaults(tables={"mine": written})).tables["mine"].items_sha256 == "ab" * 32
+
+
 def test_unknown_section_is_told_with_the_nearest():
     with pytest.raises(ParamsError, match=r"some.yaml pretrian = .*unknown key; nearest is pretrain"):
         check_params(defaults() | {"pretrian": {"epochs": 3}}, "some.yaml")

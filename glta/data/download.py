@@ -96,7 +96,7 @@ def describe(dataset: str, params: Params) -> tuple[dict, dict[str, tuple[str, s
     files = {}
     for role, name in table_files(table.interactions, table.items).items():
         digest = getattr(table, f"{role}_sha256")
-        files[name] = (getattr(table, role), f"sha256:{digest.removeprefix('sha256:')}" if digest else None)
+        files[name] = (getattr(table, role), f"sha256:{digest}" if digest else None)
     return about, files
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from glta.data.registry import table_files
 from glta.files import read_json, sha256_of
-from glta.params import Params, Table
+from glta.params import Params
 
 
 def own_files(params: Params) -> Iterator[tuple[str, str, Path]]:
@@ -26,7 +26,7 @@ def with_checksums(params: Params) -> Params:
     """Return the parameters with today's checksums of the user's own files: a change of these is what both engines see."""
     tables = dict(params.tables)
     for dataset, role, path in own_files(params):
-        if (digest := sha256_of(path)) != _stated(tables[dataset], role):
+        if (digest := sha256_of(path)) != getattr(tables[dataset], f"{role}_sha256"):
             tables[dataset] = tables[dataset].model_copy(update={f"{role}_sha256": digest})
     return params.model_copy(update={"tables": tables})
 
@@ -45,11 +45,7 @@ def refuse_changed(params: Params, data: Path) -> None:
         now = path.stat()
         if was is None or (now.st_size == was["bytes"] and now.st_mtime < source.stat().st_mtime):
             continue
-        if sha256_of(path) not in (was["sha256"], _stated(table, role)):
+        if sha256_of(path) not in (was["sha256"], getattr(table, f"{role}_sha256")):
             raise ValueError(
                 f"{dataset}: {path} has changed since it was read: `glta params sync` makes all that follows from it stale"
             )
-
-
-def _stated(table: Table, role: str) -> str:
-    return (getattr(table, f"{role}_sha256") or "").removeprefix("sha256:").lower()
