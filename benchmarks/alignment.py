@@ -77,6 +77,9 @@ def run(quick: bool) -> list[Row]:
                 parameter.grad = None
             loss.backward()
 
+    def our_train() -> None:
+        train(equal_length_batches(lengths, params.batch_size, rng), lambda p: aligner.states(p, nodes))
+
     def plain_read() -> torch.Tensor:
         with torch.no_grad():
             parts = [padded_states(aligner, [prompts[i] for i in batch], nodes) for batch in random_batches]
@@ -89,18 +92,23 @@ def run(quick: bool) -> list[Row]:
     rng = np.random.default_rng(0)
     seconds = in_turns(
         {
-            "train": lambda: train(equal_length_batches(lengths, params.batch_size, rng), lambda p: aligner.states(p, nodes)),
+            "train": our_train,
             "padded train": lambda: train(random_batches, lambda p: padded_states(aligner, p, nodes)),
             "read": our_read,
             "padded read": plain_read,
         },
         rounds=1,
     )
-    aligner.language.precision = torch.bfloat16  # what language.precision: bfloat16 does
-    seconds |= in_turns({"read in bfloat16": our_read}, rounds=1)
+    aligner.language.precision = torch.bfloat16  # what align.precision: bfloat16 does
+    seconds |= in_turns({"train in bfloat16": our_train, "read in bfloat16": our_read}, rounds=1)
     per, tokens = 1e3 / len(prompts), f"lengths {lengths.min()} to {lengths.max()}"
     rows = []
-    against = {"train": ("padded train", 2), "read": ("padded read", 2), "read in bfloat16": ("padded read", None)}
+    against = {
+        "train": ("padded train", 2),
+        "read": ("padded read", 2),
+        "train in bfloat16": ("padded train", None),
+        "read in bfloat16": ("padded read", None),
+    }
     for what, (rival, target) in against.items():
         own = seconds[what]
         note = f"{len(prompts) / own:.0f} prompts/s, {lengths.sum() / own:.0f} tokens/s, {tokens}"

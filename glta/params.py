@@ -146,6 +146,10 @@ class Language(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, float32 on CPU")
     batch_tokens: int = Field(8192, ge=64, description="tokens of one forward pass when encoding texts")
 
+    def at(self, precision: str | None) -> Language:
+        """The same model in another precision; None: in its own."""
+        return self if precision is None else self.model_copy(update={"precision": precision})
+
 
 class Training(Section):
     """Train a graph model; what all of them share."""
@@ -185,6 +189,9 @@ class Align(Section):
     head_rank: int = Field(128, ge=1, le=4096, description="rank of the tied head")
     head_init: Literal["matched", "random"] = Field(
         "matched", description="start of the free head: solved to match graph and text, or random; a tied head starts random"
+    )
+    precision: Literal["float32", "bfloat16"] | None = Field(
+        None, description="of the language model in both alignments: float32, bfloat16; null: language.precision"
     )
     lora_rank: int = Field(
         0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments"

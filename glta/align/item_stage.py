@@ -25,7 +25,7 @@ def run_item_stage(
 ) -> ItemStage:
     """Train item projector and head. cell: folder with profile/ and pretrain/."""
     aligner, history = align_items(
-        load_language(params.language),
+        load_language(params.language.at(params.align.precision)),
         load_nodes(cell / "pretrain", prepared, params.align).training,
         pl.read_parquet(cell / "profile" / "items.parquet")["text"].to_list(),
         load_arrays(cell / "profile" / "states.safetensors")[0]["item"],

@@ -63,7 +63,7 @@ def run_user_stage(
     """
     nodes = load_nodes(cell / "pretrain", prepared, params.align)
     states = load_arrays(cell / "profile" / "states.safetensors")[0]["item"]
-    language = load_language(params.language)
+    language = load_language(params.language.at(params.align.precision))
     known = prepared.train.item_degree > 0
     aligner = new_aligner(language, nodes.training, params.align, seed, known)
     aligner.load(items.tensors)

@@ -214,7 +214,7 @@ def load_aligner(folder: Path) -> tuple[Aligner, list[Prompt], Nodes]:
     tensors, _ = load_tensors(Path(folder) / "aligner.safetensors")
     about = read_json(Path(folder) / "model.json")
     shared = Align.model_validate(about["align"])
-    language = load_language(Language.model_validate(about["language"]))
+    language = load_language(Language.model_validate(about["language"]).at(shared.precision))
     if shared.lora_rank:
         language.add_lora(shared)
     nodes = Nodes(tensors["nodes.user"], tensors["nodes.item"])

@@ -53,7 +53,7 @@ class Small:
         cls, model: Path, pretrained: Path, prepared: Prepared, items: AlignItems = ITEMS, users: AlignUsers = USERS, **shared
     ) -> Small:
         shared = Align(**shared)
-        language = load_language(LanguageParams(model=str(model)), "cpu")
+        language = load_language(LanguageParams(model=str(model)).at(shared.precision), "cpu")
         return cls(model, prepared, language, load_nodes(pretrained, prepared, shared), shared, items, users)
 
     @property

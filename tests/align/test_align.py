@@ -1,6 +1,8 @@
 """Both alignment stages: what moves, what may not leak, and that an interruption leaves no trace."""
 
+import importlib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from glta.align.loop import fit, read_states
 from glta.align.prompts import ITEM, READ_OUT, USER, Templates
 from glta.align.users import IGNORE, training_examples
 from glta.data.interactions import Interactions
+from glta.params import Align, Language, Params
 from glta.training import Checkpoint, epoch_rng
 from glta.validation import validation_ndcg
 from tests.align.small import BATCH_TOKENS, ITEMS, USERS, copies, moved
@@ -28,6 +31,7 @@ VARIANTS = {
     "tied": {"head": "tied", "head_rank": 4},
     "random start": {"head_init": "random"},
     "lora": {"lora_rank": 2},
+    "bfloat16": {"precision": "bfloat16"},
 }
 
 
@@ -362,3 +366,24 @@ def test_new_aligner_depends_on_the_seed_alone(small):
     made = [new_aligner(run.language, run.nodes.training, run.shared, seed, run.known).tensors() for seed in (0, 0, 1)]
     assert not moved(made[0], made[1])
     assert {"head.weight", "item_projector.weight"} <= moved(made[0], made[2])
+
+
+@pytest.mark.parametrize("stage", ["item_stage", "user_stage"])
+def test_both_stages_load_the_model_in_the_precision_of_align(stage, tmp_path, prepared, monkeypatch):
+    """align.precision goes before language.precision, and leaves it to the texts."""
+    loaded = []
+
+    def load_language(language):
+        loaded.append(language.precision)
+        raise Interrupted
+
+    module = importlib.import_module(f"glta.align.{stage}")
+    monkeypatch.setattr(module, "load_language", load_language)
+    for name in ("load_nodes", "load_arrays"):
+        monkeypatch.setattr(module, name, lambda *_: ({"item": None},))
+    run = module.run_item_stage if stage == "item_stage" else partial(module.run_user_stage, items=None)
+    for precision in (None, "bfloat16"):
+        params = Params(language=Language(precision="float32"), align=Align(precision=precision))
+        with pytest.raises(Interrupted):
+            run(tmp_path, prepared, params, 0)
+    assert loaded == ["float32", "bfloat16"]

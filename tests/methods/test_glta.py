@@ -175,7 +175,7 @@ def test_autoregressive_feeds_items_back(made, prepared):
     assert (grown[1][:, 1:12] != first[1][:, 1:12]).any()
 
 
-@pytest.mark.parametrize("shared", [{"lora_rank": 2}, {"head": "tied", "head_rank": 4}])
+@pytest.mark.parametrize("shared", [{"lora_rank": 2}, {"head": "tied", "head_rank": 4}, {"precision": "bfloat16"}])
 def test_saved_aligner_reads_as_it_did(tiny, tmp_path, prepared, shared):
     """Projectors, head, adapters and prompts come back: the states that serve can be read again."""
     made = build(tiny["encoder"], tmp_path, prepared, **shared)
