@@ -112,7 +112,7 @@ class HypergraphEncoder(nn.Module):
         layer, total, views = self.embedding, self.embedding, []
         for _ in range(self.num_layers):
             local = multiply(self.edges(generator) if generator else self.adjacency, layer)
-            rows = [h * self._kept(h, generator) for h in hyper] if generator else hyper
+            rows = [self._dropped(h, generator) for h in hyper] if generator else hyper
             wide = torch.cat([self.act(h @ self.act(h.T @ e)) for h, e in zip(rows, layer.split(self.sides), strict=True)])
             views.append((local, wide))
             layer = local + wide
@@ -123,7 +123,11 @@ class HypergraphEncoder(nn.Module):
         """Encode for ranking, nothing dropped. Returns (N, D)."""
         return self(None).hidden
 
-    def _kept(self, like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _dropped(self, hyper: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Keep entries with probability `keep`, to a 65,536th: 16 random bits take a third of the time of a float."""
         if self.keep == 1:
-            return torch.ones((), device=like.device)
-        return ((torch.rand(like.shape, generator=generator) < self.keep) / self.keep).to(like.device)
+            return hyper
+        bits = torch.empty(-(-hyper.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+        least = min(round((1 - self.keep) * 2**16), 2**16 - 1) - 2**15
+        kept = bits.view(torch.int16)[: hyper.numel()].view(hyper.shape) >= least
+        return hyper * kept.to(hyper).div_(self.keep)

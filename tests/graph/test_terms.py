@@ -246,3 +246,18 @@ def test_training_drops_edges_and_ranking_none(graph):
     hypergraph = HypergraphEncoder(graph, PARAMS, 0, 0.5, 5)
     assert torch.equal(hypergraph.serve(), hypergraph.serve())
     assert not torch.equal(hypergraph(draws()).hidden, hypergraph.serve())
+
+
+@pytest.mark.parametrize("keep", [1e-6, 0.3, 0.8, 0.999999])
+def test_hyperedges_are_dropped_at_random_and_the_rest_makes_up_for_it(graph, keep):
+    encoder = HypergraphEncoder(graph, PARAMS, 0, keep, 5)
+    ones, generator = torch.ones(401, 501), draws()
+    first, second = (encoder._dropped(ones, generator) for _ in range(2))
+    for dropped in (first, second):
+        assert ((dropped == 0) | (dropped == torch.tensor(1.0) / keep)).all()
+        spread = np.sqrt(keep * (1 - keep) / ones.numel())
+        assert abs((dropped > 0).double().mean().item() - keep) < 5 * spread + 2**-16
+    if 0.1 < keep < 0.9:
+        assert not torch.equal(first, second)
+        share = torch.stack([(first > 0).flatten()[start::4].double().mean() for start in range(4)])  # of each word's quarters
+        assert (share - keep).abs().max() < 5 * np.sqrt(keep * (1 - keep) / ones.numel() * 4)
