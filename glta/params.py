@@ -193,6 +193,12 @@ class Align(Section):
     precision: Literal["float32", "bfloat16"] | None = Field(
         None, description="of the language model in both alignments: float32, bfloat16; null: language.precision"
     )
+    micro_batch: int = Field(
+        0, ge=0, description="prompts of a step whose activations are held at once; 0: all. Less takes less memory"
+    )
+    checkpoint_layers: bool = Field(
+        False, description="compute each layer's activations again for its gradient instead of holding them: a third slower"
+    )
     lora_rank: int = Field(
         0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments"
     )

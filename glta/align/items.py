@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from glta.align.aligner import Aligner, Nodes, projector
 from glta.align.heads import FreeHead, Space, TiedHead, matched
-from glta.align.loop import fit, read_states
+from glta.align.loop import accumulated, fit, read_states
 from glta.align.prompts import Templates, equal_length_batches
 from glta.files import read_json, write_json
 from glta.models.language import Language
@@ -52,6 +52,8 @@ def new_aligner(language: Language, nodes: Nodes, shared: Align, seed: int, know
     """
     if shared.lora_rank:
         language.add_lora(shared)
+    if shared.checkpoint_layers:
+        language.checkpoint_layers()
     generator = torch.Generator().manual_seed(seed)
     project = projector(nodes.item, language, generator)
     num_items = nodes.item.shape[0]
@@ -122,10 +124,13 @@ def align_items(
         lengths = np.array([len(p) for p, _ in prompts])
         return [[prompts[i] for i in batch] for batch in equal_length_batches(lengths, params.batch_size, rng)]
 
-    def loss_of(batch: list[tuple]) -> torch.Tensor:
+    def targets(batch: list[tuple]) -> int:
+        return sum(group.size for _, group in batch)
+
+    def nats(batch: list[tuple]) -> torch.Tensor:
         target = torch.from_numpy(np.stack([group for _, group in batch])).to(language.device)
         logits = aligner.logits(aligner.states([p for p, _ in batch], nodes), nodes)
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
 
     held_out = batches(VALIDATION)
     if len(held_out) > 16:  # a few hundred read-outs measure the loss well enough, an epoch need not double
@@ -133,7 +138,8 @@ def align_items(
 
     def evaluate(epoch: int) -> float:
         with torch.inference_mode():
-            return -float(np.mean([loss_of(batch).item() for batch in held_out]))
+            return -float(np.mean([nats(batch).item() / targets(batch) for batch in held_out]))
 
-    history = fit(aligner, batches, loss_of, evaluate, params, "align_items", checkpoint=checkpoint, on_epoch=on_epoch)
+    backward = accumulated(nats, targets, shared.micro_batch)
+    history = fit(aligner, batches, backward, evaluate, params, "align_items", checkpoint=checkpoint, on_epoch=on_epoch)
     return aligner, history

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -24,10 +24,30 @@ class Settings(Protocol):
     patience: int
 
 
+def accumulated(
+    nats: Callable[[Sequence], torch.Tensor], targets: Callable[[Sequence], int], micro_batch: int
+) -> Callable[[Sequence], float]:
+    """Make a function that adds the gradient of a batch's loss to the weights' and returns the loss, in nats a target.
+
+    nats: the sum over a part of a batch; targets: how many there are. Activations of micro_batch prompts are held at a
+    time (0: of all); the gradient is that of the whole batch whatever its parts.
+    """
+
+    def backward(batch: Sequence) -> float:
+        count, total = targets(batch), 0.0
+        for start in range(0, len(batch), micro_batch or len(batch)):
+            loss = nats(batch[start : start + (micro_batch or len(batch))]) / count
+            loss.backward()
+            total += loss.item()
+        return total
+
+    return backward
+
+
 def fit(
     aligner: Aligner,
     epoch_batches: Callable[[int], list],
-    loss_of: Callable[[object], torch.Tensor],
+    backward: Callable[[object], float],
     evaluate: Callable[[int], float],
     params: Settings,
     name: str,
@@ -37,7 +57,8 @@ def fit(
 ) -> list[dict]:
     """Train until `evaluate` (of an epoch; higher is better) has not improved for `patience` epochs; keep the best weights.
 
-    epoch_batches: maps an epoch to its batches and must depend on nothing else; loss_of: maps a batch to nats.
+    epoch_batches: maps an epoch to its batches and must depend on nothing else. backward: adds the gradient of
+    a batch's loss to the weights' and returns the loss.
     start: what is done once before the first epoch, and not again by a run that resumes.
     Returns one record an epoch: epoch (-1 is the start, before any step), loss, valid. An interrupted run continues from
     the checkpoint and gives the same losses to the last bit. Raises Diverged when the loss is not finite.
@@ -70,11 +91,9 @@ def fit(
         batches, losses = epoch_batches(epoch), []
         with bar(len(batches), f"{name} epoch {epoch + 1}") as advance, dropout(aligner):
             for batch in batches:
-                loss = loss_of(batch)
                 optimizer.zero_grad()
-                loss.backward()
+                losses.append(backward(batch))
                 optimizer.step()
-                losses.append(loss.item())
                 advance(note=f"loss {losses[-1]:.3f}")
         loss = float(np.mean(losses))
         if not np.isfinite(loss):  # before the validation, which refuses NaN without knowing whose they are

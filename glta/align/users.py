@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from glta.align.aligner import Aligner, projector
 from glta.align.heads import Space, matched
-from glta.align.loop import fit, read_states
+from glta.align.loop import accumulated, fit, read_states
 from glta.align.nodes import GraphNodes
 from glta.align.prompts import Prompt, Templates, equal_length_batches
 from glta.data.interactions import Interactions
@@ -131,10 +131,13 @@ def align_users(
         lengths = np.array([len(e.prompt) for e in examples])
         return [[examples[i] for i in batch] for batch in equal_length_batches(lengths, params.batch_size, rng)]
 
-    def loss_of(batch: list[Example]) -> torch.Tensor:
+    def targets(batch: list[Example]) -> int:
+        return sum(int((e.target != IGNORE).sum()) for e in batch)
+
+    def nats(batch: list[Example]) -> torch.Tensor:
         target = torch.from_numpy(np.stack([e.target for e in batch])).to(device)
         logits = aligner.logits(aligner.states([e.prompt for e in batch], training), training)
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORE)
+        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORE, reduction="sum")
 
     def all_states() -> torch.Tensor:
         return read_states(aligner, serving_prompts, serving, batch_tokens, "users read")
@@ -179,6 +182,7 @@ def align_users(
             values.append(ndcg(kept[-1]))
         aligner.head.set(*starts[int(np.argmax(values))])
 
-    history = fit(aligner, batches, loss_of, evaluate, params, "align_users", start, checkpoint, on_epoch)
+    backward = accumulated(nats, targets, shared.micro_batch)
+    history = fit(aligner, batches, backward, evaluate, params, "align_users", start, checkpoint, on_epoch)
     best_epoch = max(history, key=lambda record: record["valid"])["epoch"]
     return kept[best_epoch] if best_epoch in kept else all_states(), history  # not kept: it came before a resume

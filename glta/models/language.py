@@ -134,6 +134,21 @@ class Language:
         slow = self.device.type == "cpu" and self.precision == torch.bfloat16
         return sdpa_kernel(SDPBackend.MATH) if slow else nullcontext()
 
+    def checkpoint_layers(self) -> None:
+        """Hold the input of each layer alone, and compute what is in it again for the gradient (Chen et al. 2016, 1604.06174).
+
+        Raises ValueError for a model that cannot. Adapters are to be added before.
+        """
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        if not layers or not self.model.supports_gradient_checkpointing:
+            raise ValueError(f"language model {self.name}: cannot checkpoint its layers; set align.checkpoint_layers = false")
+        again = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), self._attention())}
+        self.model.activation_checkpointing_enable(again)
+        for layer in layers:  # it asks the layer alone whether it is trained; dropout, further inside, stays off
+            layer.training = True
+
     def add_lora(self, params: Align) -> None:
         """Add trainable low-rank adapters to every linear map (Hu et al. 2022); the weights themselves stay frozen."""
         from peft import LoraConfig, get_peft_model
@@ -205,5 +220,6 @@ def load_language(params: LanguageParams, device: str | None = None) -> Language
         raise ValueError(f"{folder}: not a loadable language model ({str(error).splitlines()[0]})") from error
     if where.type == "cuda":
         model = model.to(precision)
+    model.config.use_cache = False  # of keys and values: no text is generated here
     model.requires_grad_(False).eval().to(where)
     return Language(params.model, sha256, model, tokenizer, where, precision)

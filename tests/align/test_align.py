@@ -1,6 +1,7 @@
 """Both alignment stages: what moves, what may not leak, and that an interruption leaves no trace."""
 
 import importlib
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ import torch
 
 from glta.align.aligner import Nodes, projector
 from glta.align.items import new_aligner, reorder_prompts
-from glta.align.loop import fit, read_states
+from glta.align.loop import accumulated, fit, read_states
 from glta.align.prompts import ITEM, READ_OUT, USER, Templates
 from glta.align.users import IGNORE, training_examples
 from glta.data.interactions import Interactions
@@ -32,6 +33,9 @@ VARIANTS = {
     "random start": {"head_init": "random"},
     "lora": {"lora_rank": 2},
     "bfloat16": {"precision": "bfloat16"},
+    "little memory": {"micro_batch": 3, "checkpoint_layers": True},
+    "little memory, lora": {"micro_batch": 3, "checkpoint_layers": True, "lora_rank": 2},
+    "little memory, bfloat16": {"micro_batch": 3, "checkpoint_layers": True, "precision": "bfloat16"},
 }
 
 
@@ -278,10 +282,14 @@ def fitted(small, values: list[float], patience: int):
     aligner, _ = run.stage_2()
     settings = USERS.model_copy(update={"epochs": len(values) - 1, "patience": patience})
     left, seen = iter(values), []
+
+    def loss(batch: list[float]) -> torch.Tensor:
+        return ((aligner.head.weight - batch[0]) ** 2).mean() + (aligner.item_projector.bias**2).mean()
+
     history = fit(
         aligner,
-        lambda epoch: [epoch_rng(0, epoch).normal()] * 2,
-        lambda batch: ((aligner.head.weight - batch) ** 2).mean() + (aligner.item_projector.bias**2).mean(),
+        lambda epoch: [[epoch_rng(0, epoch).normal()]] * 2,
+        accumulated(loss, lambda batch: 1, 0),
         lambda epoch: next(left),
         settings,
         "align_users",
@@ -387,3 +395,52 @@ def test_both_stages_load_the_model_in_the_precision_of_align(stage, tmp_path, p
         with pytest.raises(Interrupted):
             run(tmp_path, prepared, params, 0)
     assert loaded == ["float32", "bfloat16"]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+@pytest.mark.parametrize("adapters", [{}, {"lora_rank": 2, "lora_dropout": 0.0}])
+def test_little_memory_changes_no_result(small, kind, adapters):
+    """Parts of a batch, and layers computed twice, give the gradients of whole batches and of activations that were kept."""
+    results, calls = [], []
+    for shared in ({}, {"micro_batch": 3}, {"checkpoint_layers": True}):
+        run, prompts = small(kind, **shared, **adapters), []
+        first = next(m for n, m in run.language.model.named_modules() if re.search(r"layers?\.0\..*", n) and is_linear(m))
+        first.register_forward_hook(
+            lambda _, given, out, to=prompts: to.append(len(given[0])) if torch.is_grad_enabled() else None
+        )
+        aligner, items = run.stage_2()
+        states, users = run.stage_3(aligner)
+        results.append(([*items, *users], {"states": states} | copies(aligner.tensors())))
+        calls.append(prompts)
+    (history, tensors), *others = results
+    for other, found in others:
+        assert other == [pytest.approx(record, rel=2e-4) for record in history]
+        for name, tensor in found.items():
+            torch.testing.assert_close(tensor, tensors[name], atol=2e-3, rtol=2e-3)
+    whole, parts, twice = calls
+    assert max(whole) > 3 == max(parts)
+    assert sum(parts) == sum(whole)
+    assert sum(twice) == 2 * sum(whole)
+
+
+def is_linear(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Linear)
+
+
+def test_accumulated_gradients_are_those_of_the_whole():
+    weight, batch = torch.tensor([2.0, -1.0], requires_grad=True), [1.0, 2.0, 3.0, 4.0, 10.0]
+    seen = []
+
+    def nats(part):
+        seen.append(len(part))
+        return sum((weight * x).square().sum() for x in part)
+
+    found = []
+    for size in (0, 1, 2, 5, 9):
+        weight.grad = None
+        loss = accumulated(nats, lambda part: 2 * len(part), size)(batch)
+        found.append((loss, weight.grad.tolist()))
+    for loss, gradient in found:
+        assert loss == pytest.approx(5 * 130 / 10)
+        assert gradient == pytest.approx([2 * 2 * 13, 2 * -1 * 13])
+    assert seen == [5, *[1] * 5, 2, 2, 1, 5, 5]

@@ -226,6 +226,13 @@ def test_bfloat16_is_near_float32_and_keeps_off_the_slow_kernel(load, kind):
         assert 0 < (near - exact).norm() < 0.03 * exact.norm()
 
 
+def test_model_that_cannot_be_checkpointed(load, monkeypatch):
+    language = load("causal")
+    monkeypatch.setattr(type(language.model), "supports_gradient_checkpointing", False)
+    with pytest.raises(ValueError, match="cannot checkpoint its layers; set align.checkpoint_layers = false"):
+        language.checkpoint_layers()
+
+
 def steps(result: torch.Tensor) -> set[str]:
     """Names of all operations that autograd would go back through."""
     found, left = set(), [result.grad_fn]
