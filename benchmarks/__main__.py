@@ -19,7 +19,7 @@ from rich.table import Table
 from benchmarks.measure import PROCESSOR_TIME, Row, machine
 from benchmarks.render import cells, render
 
-NAMES = ("graph", "splitting", "ranking", "metrics", "alignment", "startup", "cost")
+NAMES = ("graph", "splitting", "ranking", "metrics", "alignment", "startup", "cost", "device")
 OUT = Path("benchmarks/out")
 
 

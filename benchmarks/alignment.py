@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import Row, in_turns
-from glta.align.aligner import Nodes, projector
+from glta.align.aligner import Aligner, Nodes, projector
 from glta.align.items import new_aligner
 from glta.align.loop import read_states
 from glta.align.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
+from glta.models.language import Language as Frozen
 from glta.models.language import load_language
 from glta.params import Align, AlignUsers, Language
 
@@ -23,14 +24,21 @@ BATCH_TOKENS = 8192
 WORDS = ["quiet", "river", "stone", "garden", "winter", "music", "story", "island", "night", "distant", "paper", "secret"]
 
 
-def made_up(num_users: int, num_items: int, params: AlignUsers) -> tuple[list[Prompt], torch.Tensor, Nodes, object]:
-    """Make stage-3 prompts of varying length with the packaged model, their targets (U, K), nodes and an aligner."""
+def made_up(
+    num_users: int, num_items: int, params: AlignUsers, shared: Align | None = None, reader: Frozen | None = None
+) -> tuple[list[Prompt], torch.Tensor, Nodes, Aligner]:
+    """Make stage-3 prompts of varying length in the packaged model's tokens, their targets (U, K), nodes and an aligner.
+
+    reader: the language model that the aligner reads them with, the packaged one by default.
+    """
     rng = np.random.default_rng(0)
     language = load_language(Language(), "cpu")
+    reader = reader or language
     generator = torch.Generator().manual_seed(0)
     nodes = Nodes(torch.randn(num_users, 64, generator=generator), torch.randn(num_items, 64, generator=generator))
-    aligner = new_aligner(language, nodes, Align(), 0, np.ones(num_items, bool))
-    aligner.user_projector = projector(nodes.user, language, generator)
+    nodes = nodes.to(reader.device)
+    aligner = new_aligner(reader, nodes, shared or Align(), 0, np.ones(num_items, bool))
+    aligner.user_projector = projector(nodes.user, reader, generator).to(reader.device)
     aligner.item_projector.requires_grad_(False)
     templates, prompts = Templates(language), []
     for user in range(num_users):

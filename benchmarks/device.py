@@ -1,0 +1,195 @@
+"""How much of a processor is used, a GPU where there is one: LightGCN against memory bandwidth, alignment of large models
+against peak arithmetic, and what micro-batches and checkpointed layers save of their memory.
+
+The large models have the shape of a Llama and random weights: speed and memory do not depend on what they know.
+"""
+
+# B prompts, T tokens, K read-outs, I items, N nodes, E interactions, L layers, D graph width, H language width
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.alignment import made_up
+from benchmarks.graph import GOWALLA, REFERENCE, power_law_graph
+from benchmarks.measure import Row, child, in_turns, peak_bytes, report
+from glta.align.loop import accumulated
+from glta.graph.encoders import LightGCNEncoder
+from glta.graph.loop import Ranker
+from glta.graph.sampling import sample_epoch
+from glta.models.language import Language
+from glta.params import Align, AlignUsers
+from glta.training import epoch_rng, keep_freed_memory
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder of `layers` layers of width `width`, `inner` within, in `heads` heads; `items` in the catalogue."""
+
+    width: int
+    inner: int
+    layers: int
+    heads: int
+    items: int
+    prompts: int = 32
+
+    @property
+    def weights(self) -> int:
+        """Weights that multiply every token: four square maps of the attention and three of the gated part a layer."""
+        return self.layers * self.width * (4 * self.width + 3 * self.inner)
+
+
+TINY = Shape(32, 64, 2, 2, 50, prompts=6)
+SHAPES = {"cpu": {"85M": Shape(768, 2048, 12, 12, 10_000, prompts=8)}}
+SHAPES["cuda"] = {"1.2B": Shape(2048, 5632, 24, 16, 50_000), "6.5B": Shape(4096, 11_008, 32, 32, 50_000)}
+LITTLE = ({}, {"micro_batch": 2}, {"checkpoint_layers": True}, {"micro_batch": 2, "checkpoint_layers": True})
+
+
+def where() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def finish(device: str) -> None:
+    """Wait for what a GPU has been given to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds_of(work, device: str, rounds: int = 3) -> float:
+    """Median seconds of some work, after one round to warm up."""
+
+    def timed() -> None:
+        work()
+        finish(device)
+
+    return in_turns({"": timed}, rounds)[""]
+
+
+def random_language(shape: Shape, device: str, precision: torch.dtype) -> Language:
+    """Make a frozen causal model of a shape with random weights, on the device from the start."""
+    from transformers import LlamaConfig, LlamaModel
+
+    config = LlamaConfig(
+        vocab_size=30_522,
+        hidden_size=shape.width,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=512,
+        use_cache=False,
+        dtype=precision if device == "cuda" else torch.float32,
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = LlamaModel(config).to(config.dtype).requires_grad_(False).eval()
+    return Language("random", "", model, None, torch.device(device), precision)
+
+
+def measure_alignment(shape: Shape, device: str, shared: Align) -> None:
+    """Print seconds of a training step of stage 3 with its loss, and the memory that it takes beyond the model's."""
+    precision = torch.bfloat16 if device == "cuda" else torch.float32
+    language = random_language(shape, device, precision)
+    params = AlignUsers(read_outs=2, context_items=4) if shape == TINY else AlignUsers()
+    prompts, target, nodes, aligner = made_up(shape.prompts, shape.items, params, shared, language)
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    middle = len(prompts[by_length[len(prompts) // 2]])
+    same = [i for i in by_length if len(prompts[i]) == middle]
+    batch = np.resize(same, shape.prompts)  # a batch has prompts of one length
+
+    def nats(part) -> torch.Tensor:
+        logits = aligner.logits(aligner.states([prompts[i] for i in part], nodes), nodes)
+        wanted = target[torch.from_numpy(part)].to(logits.device)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
+
+    optimizer = torch.optim.AdamW(aligner.trained().values(), lr=1e-5, fused=True)
+    backward = accumulated(nats, lambda part: target[torch.from_numpy(part)].numel(), shared.micro_batch)
+    losses = []
+
+    def step() -> None:
+        optimizer.zero_grad()
+        losses.append(backward(batch))
+        optimizer.step()
+
+    before = held_from_now(device)
+    seconds = seconds_of(step, device)
+    used = (torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes()) - before
+    tokens = middle * shape.prompts
+    passes = 4 * tokens * shape.weights + 12 * shape.layers * shape.width * middle * tokens  # there and back; attention thrice
+    head = 6 * shape.prompts * params.read_outs * shape.width * shape.items
+    peak = peak_arithmetic(device, precision) if not shared.micro_batch and not shared.checkpoint_layers else None
+    report(seconds=seconds, used=used, loss=losses[0], tokens=tokens, operations=passes + head, peak=peak)
+
+
+def held_from_now(device: str) -> int:
+    """Start to measure the peak of memory anew; return what is held already."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak becomes what is resident
+    return peak_bytes()
+
+
+def peak_arithmetic(device: str, precision: torch.dtype) -> float:
+    """Operations a second of a large square product."""
+    size = 8192 if device == "cuda" else 1536
+    a, b = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
+    return 2 * size**3 / seconds_of(lambda: a @ b, device, 5)
+
+
+def bandwidth(device: str) -> float:
+    """Bytes a second that a copy reads and writes."""
+    source = torch.zeros(2**28 if device == "cuda" else 2**25, device=device)
+    to = torch.empty_like(source)
+    return 2 * 4 * source.numel() / seconds_of(lambda: to.copy_(source), device, 5)
+
+
+def graph_rows(device: str, quick: bool) -> list[Row]:
+    """Compare a step of LightGCN with the time to move what its products and its optimiser touch, nothing cached."""
+    graph = power_law_graph(*((200, 100, 2000) if quick else GOWALLA))
+    nodes, width, layers = graph.num_users + graph.num_items, REFERENCE.embedding_dim, REFERENCE.num_layers
+    keep_freed_memory()
+    model = Ranker(LightGCNEncoder(graph, REFERENCE, 0, device=device), REFERENCE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    triples = [torch.from_numpy(ids)[: REFERENCE.batch_size].to(device) for ids in sample_epoch(graph, epoch_rng(0, 0), "user")]
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model.loss(tuple(triples), None)[0].backward()
+        optimizer.step()
+
+    seconds = seconds_of(step, device, 20)
+    table = 4 * nodes * width
+    moved = 2 * layers * (2 * len(graph) * (8 + 4 * width) + table) + 7 * table
+    case = f"LightGCN step, {len(graph):,} edges, {device}"
+    note = f"{moved / seconds / 2**30:.0f} GiB/s of indices, gathered rows and tables; what a cache keeps need not be moved"
+    return [Row(case, 1e3 * seconds, "memory bandwidth", 1e3 * moved / bandwidth(device), None, "ms", note)]
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure the graph, then each shape of model in processes of its own. Losses must not depend on how memory is saved."""
+    device = where()
+    rows, littles = graph_rows(device, quick), LITTLE[::3] if quick else LITTLE
+    for name, shape in ({"tiny": TINY} if quick else SHAPES[device]).items():
+        found = [child("benchmarks.device", name, device, *(f"{k}={v}" for k, v in little.items())) for little in littles]
+        np.testing.assert_allclose([one["loss"] for one in found], found[0]["loss"], rtol=1e-4 if device == "cpu" else 1e-2)
+        whole, case = found[0], f"alignment, a model of {name} weights, {shape.prompts} prompts, {device}"
+        note = f"{whole['tokens'] / whole['seconds']:.0f} tokens/s, {whole['operations'] / whole['seconds'] / 1e12:.2f} Tflop/s"
+        least = whole["operations"] / whole["peak"]
+        rows.append(Row(case, whole["seconds"], "peak arithmetic", least, None, "s", note))
+        for little, one in list(zip(littles, found, strict=True))[1:]:
+            how = ", ".join(f"{key} {str(value).lower()}" for key, value in little.items())
+            slower = f"{one['seconds'] / whole['seconds']:.2f} times as long a step"
+            used, all_of_it = (max(x["used"], 1) / 2**20 for x in (one, whole))
+            rows.append(Row(f"its memory beyond the model's, {how}", used, "whole batch", all_of_it, None, "MiB", slower))
+    return rows
+
+
+if __name__ == "__main__":
+    name, device, *little = sys.argv[1:]
+    settings = Align.model_validate(dict(pair.split("=") for pair in little))
+    measure_alignment({"tiny": TINY, **SHAPES[device]}[name], device, settings)
