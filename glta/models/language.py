@@ -214,12 +214,11 @@ def load_language(params: LanguageParams, device: str | None = None) -> Language
     auto = torch.bfloat16 if where.type == "cuda" else torch.float32
     precision = auto if params.precision == "auto" else getattr(torch, params.precision)
     try:
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
+        held = precision if where.type == "cuda" else torch.float32  # on a CPU, autocast makes the cheaper copies
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, dtype=held)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many types; the user can do the same about all of them
         raise ValueError(f"{folder}: not a loadable language model ({str(error).splitlines()[0]})") from error
-    if where.type == "cuda":
-        model = model.to(precision)
     model.config.use_cache = False  # of keys and values: no text is generated here
     model.requires_grad_(False).eval().to(where)
     return Language(params.model, sha256, model, tokenizer, where, precision)
