@@ -15,15 +15,12 @@ import numpy as np
 import torch
 
 from benchmarks.alignment import made_up
-from benchmarks.graph import GOWALLA, REFERENCE, power_law_graph
+from benchmarks.graph import GOWALLA, REFERENCE, Contestant, power_law_graph
 from benchmarks.measure import Row, child, in_turns, peak_bytes, report
 from glta.align.loop import accumulated
-from glta.graph.encoders import LightGCNEncoder
-from glta.graph.loop import Ranker
-from glta.graph.sampling import sample_epoch
 from glta.models.language import Language
 from glta.params import Align, AlignUsers
-from glta.training import epoch_rng, keep_freed_memory
+from glta.training import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -53,18 +50,13 @@ def where() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def finish(device: str) -> None:
-    """Wait for what a GPU has been given to do."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 def seconds_of(work, device: str, rounds: int = 3) -> float:
     """Median seconds of some work, after one round to warm up."""
 
     def timed() -> None:
         work()
-        finish(device)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return in_turns({"": timed}, rounds)[""]
 
@@ -96,10 +88,8 @@ def measure_alignment(shape: Shape, device: str, shared: Align) -> None:
     language = random_language(shape, device, precision)
     params = AlignUsers(read_outs=2, context_items=4) if shape == TINY else AlignUsers()
     prompts, target, nodes, aligner = made_up(shape.prompts, shape.items, params, shared, language)
-    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    middle = len(prompts[by_length[len(prompts) // 2]])
-    same = [i for i in by_length if len(prompts[i]) == middle]
-    batch = np.resize(same, shape.prompts)  # a batch has prompts of one length
+    middle = sorted(map(len, prompts))[len(prompts) // 2]
+    batch = np.resize([i for i, p in enumerate(prompts) if len(p) == middle], shape.prompts)  # prompts of one length
 
     def nats(part) -> torch.Tensor:
         logits = aligner.logits(aligner.states([prompts[i] for i in part], nodes), nodes)
@@ -153,16 +143,7 @@ def graph_rows(device: str, quick: bool) -> list[Row]:
     graph = power_law_graph(*((200, 100, 2000) if quick else GOWALLA))
     nodes, width, layers = graph.num_users + graph.num_items, REFERENCE.embedding_dim, REFERENCE.num_layers
     keep_freed_memory()
-    model = Ranker(LightGCNEncoder(graph, REFERENCE, 0, device=device), REFERENCE)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    triples = [torch.from_numpy(ids)[: REFERENCE.batch_size].to(device) for ids in sample_epoch(graph, epoch_rng(0, 0), "user")]
-
-    def step() -> None:
-        optimizer.zero_grad()
-        model.loss(tuple(triples), None)[0].backward()
-        optimizer.step()
-
-    seconds = seconds_of(step, device, 20)
+    seconds = seconds_of(Contestant("this package", graph, device=device).step, device, 20)
     table = 4 * nodes * width
     moved = 2 * layers * (2 * len(graph) * (8 + 4 * width) + table) + 7 * table
     case = f"LightGCN step, {len(graph):,} edges, {device}"

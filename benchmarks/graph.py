@@ -53,13 +53,13 @@ def edges_both_ways(graph: Interactions) -> torch.Tensor:
 
 
 class Contestant:
-    """Train one form of the model on one batch at a time."""
+    """Train one form of the model on one batch at a time. device: for this package's alone."""
 
-    def __init__(self, name: str, graph: Interactions, batch_size: int = REFERENCE.batch_size):
+    def __init__(self, name: str, graph: Interactions, batch_size: int = REFERENCE.batch_size, device: str = "cpu"):
         self.losses: list[float] = []
         start = initial_embedding(graph.num_users + graph.num_items, REFERENCE, seed=0)
         if name == "this package":
-            encoder = LightGCNEncoder(graph, REFERENCE, seed=0)
+            encoder = LightGCNEncoder(graph, REFERENCE, seed=0, device=device)
             self.parameter = encoder.embedding
             self.loss = lambda batch: batch_loss(encoder(None).hidden, self.parameter, batch, graph.num_users, REFERENCE)
         else:
@@ -67,7 +67,7 @@ class Contestant:
             self.loss = lambda batch: pairwise(hidden(), self.parameter, batch, graph.num_users)
         self.optimizer = torch.optim.Adam([self.parameter], lr=REFERENCE.learning_rate, fused=name == "this package")
         triples = sample_epoch(graph, epoch_rng(0, 0), REFERENCE.sampling)
-        self.batches = cycle(zip(*(torch.from_numpy(ids).split(batch_size) for ids in triples), strict=True))
+        self.batches = cycle(zip(*(torch.from_numpy(ids).to(device).split(batch_size) for ids in triples), strict=True))
 
     def step(self) -> None:
         total, rank = self.loss(next(self.batches))

@@ -197,7 +197,7 @@ class Align(Section):
         0, ge=0, description="prompts of a step whose activations are held at once; 0: all. Less takes less memory"
     )
     checkpoint_layers: bool = Field(
-        False, description="compute each layer's activations again for its gradient instead of holding them: a third slower"
+        False, description="compute each layer's activations again for its gradient instead of holding them: half as long again"
     )
     lora_rank: int = Field(
         0, ge=0, le=256, description="0: frozen, as published; else LoRA of this rank is trained in both alignments"
