@@ -1,19 +1,21 @@
 # make run: install, then the whole pipeline on the synthetic sample. make test: install, then the tests.
 PYTHON ?= python3
 CORES ?= all
+# MEMORY=6000: no more stages at once than together need so many MB
+LIMITS := --cores $(CORES) $(if $(MEMORY),--resources mem_mb=$(MEMORY))
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run table ablations cold-start tune test test-slow test-engines bench ui lint lock pull push clean
+.PHONY: run table ablations cold-start goodbooks tune test test-slow test-engines bench ui lint lock pull push clean
 
 run: $(READY)
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake $(LIMITS)
 	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
-table ablations cold-start: $(READY)
+table ablations cold-start goodbooks: $(READY)
 	$(BIN)/glta params use experiments/$@.yaml
-	$(BIN)/snakemake --cores $(CORES)
+	$(BIN)/snakemake $(LIMITS)
 
 # the same budget for each method on each dataset of the table, two methods at a time; LightGCN first, others build on it;
 # each dataset begins with what was found on those before it
