@@ -78,10 +78,11 @@ clean:
 	rm -rf .snakemake .pipe .cache data/report/index.html data/report/figures
 	find data -mindepth 1 -maxdepth 1 ! -name report -exec rm -rf {} +
 
-# torch comes through pip, which alone looks where a machine keeps its own build of it; the rest through uv, much faster
+# torch comes through pip, which alone looks where a machine keeps its own build of it; the rest through uv, much faster.
+# Bytecode is made here: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each stage would compile MLflow again
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --progress-bar off $$(grep -E '^(torch|uv)==' requirements.lock)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(READY)
