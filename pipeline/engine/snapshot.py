@@ -106,9 +106,13 @@ def judgements(stages: list) -> list[Judgement]:
         metrics = [Path(o.def_path) for o in stage.outs if o.metric]
         model = next((d for d in stage.deps if judges and d.def_path == judges["model"]), None)
         if judges and model and model.exists and all(path.is_file() for path in metrics):
-            values = {k: v for path in metrics for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+            try:
+                values = {k: v for path in metrics for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+                current = model.get_hash().value
+            except (FileNotFoundError, model.DoesNotExistError):
+                continue  # a stage beside this one is replacing it, and what measures it then comes here again
             of = (judges["dataset_name"], judges["method"], int(judges["seed"]), judges["metric"])
-            found.append(Judgement(*of, values[judges["metric"]], judges["model"], model.get_hash().value))
+            found.append(Judgement(*of, values[judges["metric"]], judges["model"], current))
     return found
 
 

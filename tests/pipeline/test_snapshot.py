@@ -1,0 +1,26 @@
+"""What a stage reads of the others' results while they are at work."""
+
+from types import SimpleNamespace
+
+import pytest
+from dvc.dependency.base import DependencyDoesNotExistError
+
+from pipeline.engine.snapshot import judgements
+
+
+@pytest.mark.parametrize("gone", [FileNotFoundError, DependencyDoesNotExistError])
+def test_a_model_that_a_stage_beside_replaces_is_left_out(tmp_path, gone):
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text('{"valid/ndcg@20": 0.5}')
+
+    def stage(method: str, get_hash) -> SimpleNamespace:
+        judges = {"dataset_name": "d", "method": method, "seed": 0, "metric": "valid/ndcg@20", "model": method}
+        model = SimpleNamespace(def_path=method, exists=True, get_hash=get_hash, DoesNotExistError=DependencyDoesNotExistError)
+        measured = SimpleNamespace(metric=True, def_path=str(metrics))
+        return SimpleNamespace(meta={"judges": judges}, deps=[model], outs=[measured])
+
+    def vanishing():
+        raise gone("models/b/half")
+
+    found = judgements([stage("a", lambda: SimpleNamespace(value="1")), stage("b", vanishing)])
+    assert [(judged.method, judged.value) for judged in found] == [("a", 0.5)]
