@@ -10,11 +10,11 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from glta.data.own_files import refuse_changed
-from glta.params import load_params
+from glta.params.own_files import refuse_changed
+from glta.params.model import load_params
 from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages
-from pipeline.stage import DATA
+from glta.storage.cell import DATA
 
 if workflow.is_main_process:
     INVOCATION = Invocation.of(os.getpid())

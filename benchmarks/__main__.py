@@ -1,7 +1,9 @@
-"""Measure everything: one table on the screen, benchmarks/out/NAME.json, and the table and figure of docs/performance.md.
+"""Measure everything: one table on the screen, benchmarks/out/NAME.json, and the table and figure
+of docs/performance.md.
 
 python -m benchmarks [--only NAME]     what takes long is said in docs/performance.md
-python -m benchmarks --quick           seconds, small sizes, nothing written: are the compared things equal?
+python -m benchmarks --quick           seconds, small sizes, nothing written: are the compared
+things equal?
 """
 
 from __future__ import annotations
@@ -24,28 +26,37 @@ OUT = Path("benchmarks/out")
 
 
 def table(name: str, rows: list[Row]) -> Table:
-    shown = Table("what", "this package", "against", "theirs", "ratio", "target", "note", title=name)
+    shown = Table(
+        "what", "this package", "against", "theirs", "ratio", "target", "note", title=name
+    )
     for row in rows:
         shown.add_row(*cells(row), style="red" if row.met is False else None)
     return shown
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", choices=NAMES, action="append", help="may be given several times")
     parser.add_argument("--quick", action="store_true")
     clock = "one thread, and processor time for the clock: for a machine shared with others"
     parser.add_argument("--processor-time", action="store_true", help=clock)
     args = parser.parse_args()
     if args.processor_time:  # children see it too; before torch and numpy are loaded
-        os.environ |= dict.fromkeys((PROCESSOR_TIME, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+        os.environ |= dict.fromkeys(
+            (PROCESSOR_TIME, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
+        )
     console = Console()
     for name in args.only or NAMES:
         rows = import_module(f"benchmarks.{name}").run(args.quick)
         console.print(table(name, rows))
         if not args.quick:
             OUT.mkdir(parents=True, exist_ok=True)
-            about = {"clock": "processor time, 1 thread" if args.processor_time else "wall clock", **machine()}
+            about = {
+                "clock": "processor time, 1 thread" if args.processor_time else "wall clock",
+                **machine(),
+            }
             record = {"machine": about, "rows": [asdict(row) for row in rows]}
             (OUT / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
             render(OUT, Path("docs"))

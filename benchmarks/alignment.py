@@ -1,7 +1,9 @@
-"""Alignment: prompts a second of stage 3, training and reading, against a straightforward padded loop.
+"""Alignment: prompts a second of stage 3, training and reading, against a straightforward padded
+loop.
 
-The rival pads batches of random order under an attention mask, keeps gradients on in everything but the frozen model, and
-reads states prompt batch by prompt batch in that same way; both must give the same states.
+The rival pads batches of random order under an attention mask, keeps gradients on in everything but
+the frozen model, and reads states prompt batch by prompt batch in that same way; both must give the
+same states.
 """
 
 # B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width
@@ -12,32 +14,54 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import Row, in_turns
-from glta.align.aligner import Aligner, Nodes, projector
-from glta.align.items import new_aligner
-from glta.align.loop import read_states
-from glta.align.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
-from glta.models.language import Language as Frozen
-from glta.models.language import load_language
-from glta.params import Align, AlignUsers, Language
+from glta.methods.glta.aligner import Aligner, Nodes, projector
+from glta.methods.glta.item_alignment import new_aligner
+from glta.methods.glta.loop import read_states
+from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
+from glta.nn.language.frozen import Language as Frozen
+from glta.nn.language.frozen import load_language
+from glta.nn.language.settings import LanguageSettings
+from glta.params.model import AlignSettings, AlignUsersSettings
 
 BATCH_TOKENS = 8192
-WORDS = ["quiet", "river", "stone", "garden", "winter", "music", "story", "island", "night", "distant", "paper", "secret"]
+WORDS = [
+    "quiet",
+    "river",
+    "stone",
+    "garden",
+    "winter",
+    "music",
+    "story",
+    "island",
+    "night",
+    "distant",
+    "paper",
+    "secret",
+]
 
 
 def made_up(
-    num_users: int, num_items: int, params: AlignUsers, shared: Align | None = None, reader: Frozen | None = None
+    num_users: int,
+    num_items: int,
+    params: AlignUsersSettings,
+    shared: AlignSettings | None = None,
+    reader: Frozen | None = None,
 ) -> tuple[list[Prompt], torch.Tensor, Nodes, Aligner]:
-    """Make stage-3 prompts of varying length in the packaged model's tokens, their targets (U, K), nodes and an aligner.
+    """Make stage-3 prompts of varying length in the packaged model's tokens, their targets (U, K),
+    nodes and an aligner.
 
     reader: the language model that the aligner reads them with, the packaged one by default.
     """
     rng = np.random.default_rng(0)
-    language = load_language(Language(), "cpu")
+    language = load_language(LanguageSettings(), "cpu")
     reader = reader or language
     generator = torch.Generator().manual_seed(0)
-    nodes = Nodes(torch.randn(num_users, 64, generator=generator), torch.randn(num_items, 64, generator=generator))
+    nodes = Nodes(
+        torch.randn(num_users, 64, generator=generator),
+        torch.randn(num_items, 64, generator=generator),
+    )
     nodes = nodes.to(reader.device)
-    aligner = new_aligner(reader, nodes, shared or Align(), 0, np.ones(num_items, bool))
+    aligner = new_aligner(reader, nodes, shared or AlignSettings(), 0, np.ones(num_items, bool))
     aligner.user_projector = projector(nodes.user, reader, generator).to(reader.device)
     aligner.item_projector.requires_grad_(False)
     templates, prompts = Templates(language), []
@@ -62,7 +86,10 @@ def padded_states(aligner, prompts: list[Prompt], nodes: Nodes) -> torch.Tensor:
         mask[row, : len(prompt)] = 1
     embeds = aligner.language.embed(value.masked_fill((kind == ITEM) | (kind == USER), 0))
     embeds = embeds.clone()
-    for which, project, table in ((ITEM, aligner.item_projector, nodes.item), (USER, aligner.user_projector, nodes.user)):
+    for which, project, table in (
+        (ITEM, aligner.item_projector, nodes.item),
+        (USER, aligner.user_projector, nodes.user),
+    ):
         embeds[kind == which] = project(table[value[kind == which]])
     hidden = aligner.language.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
     return hidden[kind == READ_OUT].view(len(prompts), -1, aligner.language.width)
@@ -70,7 +97,13 @@ def padded_states(aligner, prompts: list[Prompt], nodes: Nodes) -> torch.Tensor:
 
 def run(quick: bool) -> list[Row]:
     """Time one pass of training and one of reading over the same prompts; packaged model, CPU."""
-    params = AlignUsers(read_outs=2, context_items=4, tag_tokens=4, interest_tokens=3, batch_size=4) if quick else AlignUsers()
+    params = (
+        AlignUsersSettings(
+            read_outs=2, context_items=4, tag_tokens=4, interest_tokens=3, batch_size=4
+        )
+        if quick
+        else AlignUsersSettings()
+    )
     prompts, target, nodes, aligner = made_up(*((12, 50) if quick else (256, 10_000)), params)
     lengths = np.array([len(p) for p in prompts])
     random = np.random.default_rng(1).permutation(len(prompts))
@@ -86,11 +119,17 @@ def run(quick: bool) -> list[Row]:
             loss.backward()
 
     def our_train() -> None:
-        train(equal_length_batches(lengths, params.batch_size, rng), lambda p: aligner.states(p, nodes))
+        train(
+            equal_length_batches(lengths, params.batch_size, rng),
+            lambda p: aligner.states(p, nodes),
+        )
 
     def plain_read() -> torch.Tensor:
         with torch.no_grad():
-            parts = [padded_states(aligner, [prompts[i] for i in batch], nodes) for batch in random_batches]
+            parts = [
+                padded_states(aligner, [prompts[i] for i in batch], nodes)
+                for batch in random_batches
+            ]
         return torch.cat(parts)[torch.from_numpy(np.argsort(random))]
 
     def our_read() -> torch.Tensor:
@@ -101,7 +140,9 @@ def run(quick: bool) -> list[Row]:
     seconds = in_turns(
         {
             "train": our_train,
-            "padded train": lambda: train(random_batches, lambda p: padded_states(aligner, p, nodes)),
+            "padded train": lambda: train(
+                random_batches, lambda p: padded_states(aligner, p, nodes)
+            ),
             "read": our_read,
             "padded read": plain_read,
         },
@@ -121,5 +162,15 @@ def run(quick: bool) -> list[Row]:
         own = seconds[what]
         note = f"{len(prompts) / own:.0f} prompts/s, {lengths.sum() / own:.0f} tokens/s, {tokens}"
         goal = None if quick else target
-        rows.append(Row(f"alignment, {what}", own * per, "padded loop", seconds[rival] * per, goal, "ms/prompt", note))
+        rows.append(
+            Row(
+                f"alignment, {what}",
+                own * per,
+                "padded loop",
+                seconds[rival] * per,
+                goal,
+                "ms/prompt",
+                note,
+            )
+        )
     return rows

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from benchmarks.graph import REFERENCE, Contestant, power_law_graph
 from benchmarks.measure import Row, child, in_turns, report
 from benchmarks.measure import peak_bytes as measure_peak
-from glta.training import keep_freed_memory
+from glta.training.devices import keep_freed_memory
 
 WIDTH, LAYERS = REFERENCE.embedding_dim, REFERENCE.num_layers
 SIZES = ((10_000, 10_000, 400_000), (200_000, 50_000, 800_000), (120_000, 80_000, 3_200_000))
@@ -19,17 +19,23 @@ QUICK = ((200, 200, 4_000), (1000, 300, 8_000), (600, 400, 20_000))
 
 
 def step_seconds(per_edge: float, per_node: float, num_nodes: int, num_edges: int) -> float:
-    """Predict a training step: 2L products over 2E entries, and passes over tables of N rows (layers, gradient, Adam)."""
+    """Predict a training step: 2L products over 2E entries, and passes over tables of N rows
+    (layers, gradient, Adam).
+    """
     return WIDTH * (4 * LAYERS * num_edges * per_edge + num_nodes * per_node)
 
 
 def peak_bytes(num_nodes: int, num_edges: int) -> float:
-    """Predict what training holds: 112 bytes an interaction (ids, keys, both blocks, triples), 8.5 tables (N, D) of float32."""
+    """Predict what training holds: 112 bytes an interaction (ids, keys, both blocks, triples), 8.5
+    tables (N, D) of float32.
+    """
     return 112 * num_edges + 8.5 * 4 * WIDTH * num_nodes
 
 
 def measure(num_users: int, num_items: int, num_edges: int) -> None:
-    """Print seconds of a step, and the memory of the process before it held anything of that size."""
+    """Print seconds of a step, and the memory of the process before it held anything of that
+    size.
+    """
     Contestant("this package", power_law_graph(10, 10, 20)).step()
     base = measure_peak()
     graph = power_law_graph(num_users, num_items, num_edges)
@@ -40,19 +46,27 @@ def measure(num_users: int, num_items: int, num_edges: int) -> None:
 
 
 def run(quick: bool) -> list[Row]:
-    """Fit the two coefficients of time on two sizes; compare time on the third, and memory on all."""
+    """Fit the two coefficients of time on two sizes; compare time on the third, and memory on
+    all.
+    """
     sizes = QUICK if quick else SIZES
     found = [child("benchmarks.cost", *size) for size in sizes]
     nodes, edges = np.array([[u + i, e] for u, i, e in sizes]).T
     terms = WIDTH * np.stack([4 * LAYERS * edges, nodes], 1)
     seconds = np.array([one["seconds"] for one in found])
     (per_edge, per_node), _ = nnls(terms[:2], seconds[:2])
-    note = f"{per_edge * 1e9:.4f} ns an entry and column, {per_node * 1e9:.2f} ns a node and column, from two smaller graphs"
+    note = (
+        f"{per_edge * 1e9:.4f} ns an entry and column, {per_node * 1e9:.2f} ns a node and "
+        "column, from two smaller graphs"
+    )
     predicted = step_seconds(per_edge, per_node, nodes[2], edges[2])
     case = f"step, {nodes[2]:,} nodes, {edges[2]:,} edges"
     rows = [Row(case, 1e3 * seconds[2], "the model", 1e3 * predicted, None, "ms", note)]
     for one, n, e in zip(found, nodes, edges, strict=True):
-        case, used = f"memory, {n:,} nodes, {e:,} edges", max(one["peak_bytes"] - one["base_bytes"], 1)
+        case, used = (
+            f"memory, {n:,} nodes, {e:,} edges",
+            max(one["peak_bytes"] - one["base_bytes"], 1),
+        )
         rows.append(Row(case, used / 2**20, "the model", peak_bytes(n, e) / 2**20, None, "MiB"))
     return rows
 

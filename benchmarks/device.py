@@ -1,10 +1,13 @@
-"""How much of a processor is used, a GPU where there is one: LightGCN against memory bandwidth, alignment of large models
-against peak arithmetic, and what micro-batches and checkpointed layers save of their memory.
+"""How much of a processor is used, a GPU where there is one: LightGCN against memory bandwidth,
+alignment of large models against peak arithmetic, and what micro-batches and checkpointed layers
+save of their memory.
 
-The large models have the shape of a Llama and random weights: speed and memory do not depend on what they know.
+The large models have the shape of a Llama and random weights: speed and memory do not depend on
+what they know.
 """
 
-# B prompts, T tokens, K read-outs, I items, N nodes, E interactions, L layers, D graph width, H language width
+# B prompts, T tokens, K read-outs, I items, N nodes, E interactions, L layers, D graph width, H
+# language width
 from __future__ import annotations
 
 import sys
@@ -17,15 +20,17 @@ import torch
 from benchmarks.alignment import made_up
 from benchmarks.graph import GOWALLA, REFERENCE, Contestant, power_law_graph
 from benchmarks.measure import Row, child, in_turns, peak_bytes, report
-from glta.align.loop import accumulated
-from glta.models.language import Language
-from glta.params import Align, AlignUsers
-from glta.training import keep_freed_memory
+from glta.methods.glta.loop import accumulated
+from glta.nn.language.frozen import Language
+from glta.params.model import AlignSettings, AlignUsersSettings
+from glta.training.devices import keep_freed_memory
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder of `layers` layers of width `width`, `inner` within, in `heads` heads; `items` in the catalogue."""
+    """A decoder of `layers` layers of width `width`, `inner` within, in `heads` heads; `items` in
+    the catalogue.
+    """
 
     width: int
     inner: int
@@ -36,14 +41,24 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """Weights that multiply every token: four square maps of the attention and three of the gated part a layer."""
+        """Weights that multiply every token: four square maps of the attention and three of the
+        gated part a layer.
+        """
         return self.layers * self.width * (4 * self.width + 3 * self.inner)
 
 
 TINY = Shape(32, 64, 2, 2, 50, prompts=6)
 SHAPES = {"cpu": {"85M": Shape(768, 2048, 12, 12, 10_000, prompts=8)}}
-SHAPES["cuda"] = {"1.2B": Shape(2048, 5632, 24, 16, 50_000), "6.5B": Shape(4096, 11_008, 32, 32, 50_000)}
-LITTLE = ({}, {"micro_batch": 2}, {"checkpoint_layers": True}, {"micro_batch": 2, "checkpoint_layers": True})
+SHAPES["cuda"] = {
+    "1.2B": Shape(2048, 5632, 24, 16, 50_000),
+    "6.5B": Shape(4096, 11_008, 32, 32, 50_000),
+}
+LITTLE = (
+    {},
+    {"micro_batch": 2},
+    {"checkpoint_layers": True},
+    {"micro_batch": 2, "checkpoint_layers": True},
+)
 
 
 def where() -> str:
@@ -82,22 +97,32 @@ def random_language(shape: Shape, device: str, precision: torch.dtype) -> Langua
     return Language("random", "", model, None, torch.device(device), precision)
 
 
-def measure_alignment(shape: Shape, device: str, shared: Align) -> None:
-    """Print seconds of a training step of stage 3 with its loss, and the memory that it takes beyond the model's."""
+def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
+    """Print seconds of a training step of stage 3 with its loss, and the memory that it takes
+    beyond the model's.
+    """
     precision = torch.bfloat16 if device == "cuda" else torch.float32
     language = random_language(shape, device, precision)
-    params = AlignUsers(read_outs=2, context_items=4) if shape == TINY else AlignUsers()
+    params = (
+        AlignUsersSettings(read_outs=2, context_items=4) if shape == TINY else AlignUsersSettings()
+    )
     prompts, target, nodes, aligner = made_up(shape.prompts, shape.items, params, shared, language)
     middle = sorted(map(len, prompts))[len(prompts) // 2]
-    batch = np.resize([i for i, p in enumerate(prompts) if len(p) == middle], shape.prompts)  # prompts of one length
+    batch = np.resize(
+        [i for i, p in enumerate(prompts) if len(p) == middle], shape.prompts
+    )  # prompts of one length
 
     def nats(part) -> torch.Tensor:
         logits = aligner.logits(aligner.states([prompts[i] for i in part], nodes), nodes)
         wanted = target[torch.from_numpy(part)].to(logits.device)
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="sum")
+        return torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), wanted.flatten(), reduction="sum"
+        )
 
     optimizer = torch.optim.AdamW(aligner.trained().values(), lr=1e-5, fused=True)
-    backward = accumulated(nats, lambda part: target[torch.from_numpy(part)].numel(), shared.micro_batch)
+    backward = accumulated(
+        nats, lambda part: target[torch.from_numpy(part)].numel(), shared.micro_batch
+    )
     losses = []
 
     def step() -> None:
@@ -109,10 +134,23 @@ def measure_alignment(shape: Shape, device: str, shared: Align) -> None:
     seconds = seconds_of(step, device)
     used = (torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes()) - before
     tokens = middle * shape.prompts
-    passes = 4 * tokens * shape.weights + 12 * shape.layers * shape.width * middle * tokens  # there and back; attention thrice
+    passes = (
+        4 * tokens * shape.weights + 12 * shape.layers * shape.width * middle * tokens
+    )  # there and back; attention thrice
     head = 6 * shape.prompts * params.read_outs * shape.width * shape.items
-    peak = peak_arithmetic(device, precision) if not shared.micro_batch and not shared.checkpoint_layers else None
-    report(seconds=seconds, used=used, loss=losses[0], tokens=tokens, operations=passes + head, peak=peak)
+    peak = (
+        peak_arithmetic(device, precision)
+        if not shared.micro_batch and not shared.checkpoint_layers
+        else None
+    )
+    report(
+        seconds=seconds,
+        used=used,
+        loss=losses[0],
+        tokens=tokens,
+        operations=passes + head,
+        peak=peak,
+    )
 
 
 def held_from_now(device: str) -> int:
@@ -139,38 +177,81 @@ def bandwidth(device: str) -> float:
 
 
 def graph_rows(device: str, quick: bool) -> list[Row]:
-    """Compare a step of LightGCN with the time to move what its products and its optimiser touch, nothing cached."""
+    """Compare a step of LightGCN with the time to move what its products and its optimiser touch,
+    nothing cached.
+    """
     graph = power_law_graph(*((200, 100, 2000) if quick else GOWALLA))
-    nodes, width, layers = graph.num_users + graph.num_items, REFERENCE.embedding_dim, REFERENCE.num_layers
+    nodes, width, layers = (
+        graph.num_users + graph.num_items,
+        REFERENCE.embedding_dim,
+        REFERENCE.num_layers,
+    )
     keep_freed_memory()
     seconds = seconds_of(Contestant("this package", graph, device=device).step, device, 20)
     table = 4 * nodes * width
     moved = 2 * layers * (2 * len(graph) * (8 + 4 * width) + table) + 7 * table
     case = f"LightGCN step, {len(graph):,} edges, {device}"
-    note = f"{moved / seconds / 2**30:.0f} GiB/s of indices, gathered rows and tables; what a cache keeps need not be moved"
-    return [Row(case, 1e3 * seconds, "memory bandwidth", 1e3 * moved / bandwidth(device), None, "ms", note)]
+    note = (
+        f"{moved / seconds / 2**30:.0f} GiB/s of indices, gathered rows and tables; what a "
+        "cache keeps need not be moved"
+    )
+    return [
+        Row(
+            case,
+            1e3 * seconds,
+            "memory bandwidth",
+            1e3 * moved / bandwidth(device),
+            None,
+            "ms",
+            note,
+        )
+    ]
 
 
 def run(quick: bool) -> list[Row]:
-    """Measure the graph, then each shape of model in processes of its own. Losses must not depend on how memory is saved."""
+    """Measure the graph, then each shape of model in processes of its own.
+
+    Losses must not depend on how memory is saved.
+    """
     device = where()
     rows, littles = graph_rows(device, quick), LITTLE[::3] if quick else LITTLE
     for name, shape in ({"tiny": TINY} if quick else SHAPES[device]).items():
-        found = [child("benchmarks.device", name, device, *(f"{k}={v}" for k, v in little.items())) for little in littles]
-        np.testing.assert_allclose([one["loss"] for one in found], found[0]["loss"], rtol=1e-4 if device == "cpu" else 1e-2)
-        whole, case = found[0], f"alignment, a model of {name} weights, {shape.prompts} prompts, {device}"
-        note = f"{whole['tokens'] / whole['seconds']:.0f} tokens/s, {whole['operations'] / whole['seconds'] / 1e12:.2f} Tflop/s"
+        found = [
+            child("benchmarks.device", name, device, *(f"{k}={v}" for k, v in little.items()))
+            for little in littles
+        ]
+        np.testing.assert_allclose(
+            [one["loss"] for one in found], found[0]["loss"], rtol=1e-4 if device == "cpu" else 1e-2
+        )
+        whole, case = (
+            found[0],
+            f"alignment, a model of {name} weights, {shape.prompts} prompts, {device}",
+        )
+        note = (
+            f"{whole['tokens'] / whole['seconds']:.0f} tokens/s, "
+            f"{whole['operations'] / whole['seconds'] / 1e12:.2f} Tflop/s"
+        )
         least = whole["operations"] / whole["peak"]
         rows.append(Row(case, whole["seconds"], "peak arithmetic", least, None, "s", note))
         for little, one in list(zip(littles, found, strict=True))[1:]:
             how = ", ".join(f"{key} {str(value).lower()}" for key, value in little.items())
             slower = f"{one['seconds'] / whole['seconds']:.2f} times as long a step"
             used, all_of_it = (max(x["used"], 1) / 2**20 for x in (one, whole))
-            rows.append(Row(f"its memory beyond the model's, {how}", used, "whole batch", all_of_it, None, "MiB", slower))
+            rows.append(
+                Row(
+                    f"its memory beyond the model's, {how}",
+                    used,
+                    "whole batch",
+                    all_of_it,
+                    None,
+                    "MiB",
+                    slower,
+                )
+            )
     return rows
 
 
 if __name__ == "__main__":
     name, device, *little = sys.argv[1:]
-    settings = Align.model_validate(dict(pair.split("=") for pair in little))
+    settings = AlignSettings.model_validate(dict(pair.split("=") for pair in little))
     measure_alignment({"tiny": TINY, **SHAPES[device]}[name], device, settings)

@@ -1,11 +1,13 @@
-"""LightGCN on the reference split of Gowalla: the same losses as plain autograd, and a learning curve of 100 epochs.
+"""LightGCN on the reference split of Gowalla: the same losses as plain autograd, and a learning
+curve of 100 epochs.
 
-    python -m benchmarks.gowalla DATA --parity      20 steps beside the forms of benchmarks/graph.py: equal losses, and times
-    python -m benchmarks.gowalla DATA               100 epochs with the reference settings; resumes when interrupted;
+    python -m benchmarks.gowalla DATA --parity      20 steps beside the forms of
+    benchmarks/graph.py: equal losses, and times python -m benchmarks.gowalla DATA               100
+    epochs with the reference settings; resumes when interrupted;
                                                     other settings want an --out of their own
 
-DATA: folder with train.txt.gz and test.txt.gz ("user item item ..." a line). The split has no validation part, so the
-curve is read on the test set at fixed epochs and nothing is selected by it.
+DATA: folder with train.txt.gz and test.txt.gz ("user item item ..." a line). The split has no
+validation part, so the curve is read on the test set at fixed epochs and nothing is selected by it.
 """
 
 from __future__ import annotations
@@ -21,20 +23,22 @@ import torch
 
 from benchmarks.graph import REFERENCE, compare
 from glta.data.interactions import Interactions
-from glta.graph.lightgcn import train
-from glta.metrics import accuracy, hits
-from glta.params import Pretrain
-from glta.ranking import rank_all
+from glta.evaluation.metrics import accuracy, hits
+from glta.evaluation.ranking import rank_all
+from glta.nn.graph.node_embeddings import train
+from glta.params.model import LightGCNSettings
 
 
 def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read lines of "user item item ..." into two id arrays (E,)."""
     with gzip.open(path, "rt") as lines:
         rows = [np.array(line.split(), np.int64) for line in lines]
-    return np.concatenate([np.full(r.size - 1, r[0]) for r in rows]), np.concatenate([r[1:] for r in rows])
+    return np.concatenate([np.full(r.size - 1, r[0]) for r in rows]), np.concatenate(
+        [r[1:] for r in rows]
+    )
 
 
-def curve(graph: Interactions, test: Interactions, params: Pretrain, out: Path) -> None:
+def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out: Path) -> None:
     """Train and write epoch, loss, recall@20, ndcg@20 to a CSV file after every evaluation."""
     users = np.flatnonzero(test.user_degree > 0)
     out.mkdir(parents=True, exist_ok=True)
@@ -43,7 +47,9 @@ def curve(graph: Interactions, test: Interactions, params: Pretrain, out: Path) 
 
     def evaluate(user, item):
         catalogue = torch.from_numpy(item).T.contiguous()
-        lists, _ = rank_all(lambda ids: torch.from_numpy(user[ids]) @ catalogue, users, 20, exclude=graph)
+        lists, _ = rank_all(
+            lambda ids: torch.from_numpy(user[ids]) @ catalogue, users, 20, exclude=graph
+        )
         values = accuracy(hits(lists, users, test), test.user_degree[users], 20)
         latest.update({f"{name}@20": float(values[name].mean()) for name in ("recall", "ndcg")})
         return latest["ndcg@20"]
@@ -60,11 +66,15 @@ def curve(graph: Interactions, test: Interactions, params: Pretrain, out: Path) 
 
     if not table.exists():
         table.write_text("epoch,loss,recall@20,ndcg@20\n")
-    train(graph, params, seed=0, evaluate=evaluate, checkpoint=out / "checkpoint", on_epoch=on_epoch)
+    train(
+        graph, params, seed=0, evaluate=evaluate, checkpoint=out / "checkpoint", on_epoch=on_epoch
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--parity", action="store_true")
     parser.add_argument("--batch-size", type=int, default=REFERENCE.batch_size)
@@ -75,11 +85,14 @@ def main() -> None:
     pairs = [read_id_lists(args.data / f"{part}.txt.gz") for part in ("train", "test")]
     size = [int(max(p[axis].max() for p in pairs)) + 1 for axis in (0, 1)]
     graph, test = (Interactions.of(*pair, *size) for pair in pairs)
-    print(f"{size[0]} users, {size[1]} items, {len(graph)} training and {len(test)} test interactions")
+    print(
+        f"{size[0]} users, {size[1]} items, {len(graph)} training and {len(test)} test interactions"
+    )
     if args.parity:
         for row in compare(graph, rounds=18, case="LightGCN step, Gowalla"):
             print(
-                f"{row.case}: {row.ours:.0f} ms, {row.against}: {row.rival:.0f} ms, {row.ratio:.1f} times as fast; {row.note}"
+                f"{row.case}: {row.ours:.0f} ms, {row.against}: {row.rival:.0f} ms, "
+                f"{row.ratio:.1f} times as fast; {row.note}"
             )
     else:
         changed = {name: getattr(args, name) for name in ("batch_size", "learning_rate", "epochs")}

@@ -1,7 +1,8 @@
-"""A training step of LightGCN: this package against torch-geometric's model and the reference implementation's form.
+"""A training step of LightGCN: this package against torch-geometric's model and the reference
+implementation's form.
 
-All start alike, see the same batches and must print the same losses, so that they need the same epochs to any quality
-and the ratio of the steps is the ratio of the times to it.
+All start alike, see the same batches and must print the same losses, so that they need the same
+epochs to any quality and the ratio of the steps is the ratio of the times to it.
 """
 
 # U users, I items, N = U + I nodes, E interactions
@@ -14,15 +15,18 @@ import torch
 
 from benchmarks.measure import Row, in_turns
 from glta.data.interactions import Interactions
-from glta.graph.encoders import LightGCNEncoder, initial_embedding
-from glta.graph.losses import batch_loss, bpr_loss
-from glta.graph.sampling import sample_epoch
-from glta.params import Pretrain
-from glta.training import epoch_rng, keep_freed_memory
+from glta.nn.graph.encoders import LightGCNEncoder, initial_embedding
+from glta.nn.graph.losses import batch_loss, bpr_loss
+from glta.nn.graph.sampling import sample_epoch
+from glta.params.model import LightGCNSettings
+from glta.training.devices import keep_freed_memory
+from glta.training.seeds import epoch_rng
 
 GOWALLA = (29_858, 40_981, 810_128)
 # gusye1234/LightGCN-PyTorch, 3 layers: its users are drawn uniformly, its settings are these
-REFERENCE = Pretrain(learning_rate=1e-3, l2=1e-4, sampling="user", epochs=100, evaluate_every=5, patience=10**6)
+REFERENCE = LightGCNSettings(
+    learning_rate=1e-3, l2=1e-4, sampling="user", epochs=100, evaluate_every=5, patience=10**6
+)
 
 
 def power_law_graph(num_users: int, num_items: int, num_edges: int) -> Interactions:
@@ -35,15 +39,24 @@ def power_law_graph(num_users: int, num_items: int, num_edges: int) -> Interacti
         key = np.unique(np.concatenate([key, user * num_items + item]))
     key = rng.permutation(key)[:num_edges]
     return Interactions.of(
-        rng.permutation(num_users)[key // num_items], rng.permutation(num_items)[key % num_items], num_users, num_items
+        rng.permutation(num_users)[key // num_items],
+        rng.permutation(num_items)[key % num_items],
+        num_users,
+        num_items,
     )
 
 
-def pairwise(hidden: torch.Tensor, embedding: torch.Tensor, batch, num_users: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pairwise(
+    hidden: torch.Tensor, embedding: torch.Tensor, batch, num_users: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute (loss, ranking part) by indexing, as published code does."""
     user, positive, negative = batch[0], batch[1] + num_users, batch[2] + num_users
-    rank = bpr_loss((hidden[user] * hidden[positive]).sum(1), (hidden[user] * hidden[negative]).sum(1))
-    norm = sum(embedding[ids].square().sum() for ids in (user, positive, negative)) / (2 * user.numel())
+    rank = bpr_loss(
+        (hidden[user] * hidden[positive]).sum(1), (hidden[user] * hidden[negative]).sum(1)
+    )
+    norm = sum(embedding[ids].square().sum() for ids in (user, positive, negative)) / (
+        2 * user.numel()
+    )
     return rank + REFERENCE.l2 * norm, rank
 
 
@@ -55,19 +68,34 @@ def edges_both_ways(graph: Interactions) -> torch.Tensor:
 class Contestant:
     """Train one form of the model on one batch at a time. device: for this package's alone."""
 
-    def __init__(self, name: str, graph: Interactions, batch_size: int = REFERENCE.batch_size, device: str = "cpu"):
+    def __init__(
+        self,
+        name: str,
+        graph: Interactions,
+        batch_size: int = REFERENCE.batch_size,
+        device: str = "cpu",
+    ):
         self.losses: list[float] = []
         start = initial_embedding(graph.num_users + graph.num_items, REFERENCE, seed=0)
         if name == "this package":
             encoder = LightGCNEncoder(graph, REFERENCE, seed=0, device=device)
             self.parameter = encoder.embedding
-            self.loss = lambda batch: batch_loss(encoder(None).hidden, self.parameter, batch, graph.num_users, REFERENCE)
+            self.loss = lambda batch: batch_loss(
+                encoder(None).hidden, self.parameter, batch, graph.num_users, REFERENCE
+            )
         else:
             self.parameter, hidden = FORMS[name](graph, start)
             self.loss = lambda batch: pairwise(hidden(), self.parameter, batch, graph.num_users)
-        self.optimizer = torch.optim.Adam([self.parameter], lr=REFERENCE.learning_rate, fused=name == "this package")
+        self.optimizer = torch.optim.Adam(
+            [self.parameter], lr=REFERENCE.learning_rate, fused=name == "this package"
+        )
         triples = sample_epoch(graph, epoch_rng(0, 0), REFERENCE.sampling)
-        self.batches = cycle(zip(*(torch.from_numpy(ids).to(device).split(batch_size) for ids in triples), strict=True))
+        self.batches = cycle(
+            zip(
+                *(torch.from_numpy(ids).to(device).split(batch_size) for ids in triples),
+                strict=True,
+            )
+        )
 
     def step(self) -> None:
         total, rank = self.loss(next(self.batches))
@@ -78,7 +106,9 @@ class Contestant:
 
 
 def own_propagation(graph: Interactions, start: torch.Tensor):
-    """This package's propagation, whose rows are gathered by indexing: what the loss alone is worth."""
+    """This package's propagation, whose rows are gathered by indexing: what the loss alone is
+    worth.
+    """
     encoder = LightGCNEncoder(graph, REFERENCE, seed=0)
     encoder.embedding.data.copy_(start)
     return encoder.embedding, lambda: encoder(None).hidden
@@ -95,23 +125,31 @@ def torch_geometric_edges(graph: Interactions, start: torch.Tensor):
 
 
 def torch_geometric_csr(graph: Interactions, start: torch.Tensor):
-    """The same model on a sparse CSR matrix, normalised once: the fastest form its documentation names."""
+    """The same model on a sparse CSR matrix, normalised once: the fastest form its documentation
+    names.
+    """
     from torch_geometric.nn import LightGCN
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
     from torch_geometric.utils import to_torch_csr_tensor
 
     model = LightGCN(len(start), start.shape[1], REFERENCE.num_layers, normalize=False)
     model.embedding.weight.data.copy_(start)
-    edge_index, weight = gcn_norm(edges_both_ways(graph), num_nodes=len(start), add_self_loops=False)
+    edge_index, weight = gcn_norm(
+        edges_both_ways(graph), num_nodes=len(start), add_self_loops=False
+    )
     adjacency = to_torch_csr_tensor(edge_index, weight, size=(len(start), len(start)))
     return model.embedding.weight, lambda: model.get_embedding(adjacency)
 
 
 def reference_coo(graph: Interactions, start: torch.Tensor):
-    """The form of gusye1234/LightGCN-PyTorch: a sparse COO product a layer, all layers stacked, plain autograd."""
+    """The form of gusye1234/LightGCN-PyTorch: a sparse COO product a layer, all layers stacked,
+    plain autograd.
+    """
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-    edge_index, weight = gcn_norm(edges_both_ways(graph), num_nodes=len(start), add_self_loops=False)
+    edge_index, weight = gcn_norm(
+        edges_both_ways(graph), num_nodes=len(start), add_self_loops=False
+    )
     adjacency = torch.sparse_coo_tensor(edge_index, weight, (len(start), len(start))).coalesce()
     parameter = torch.nn.Parameter(start.clone())
 
@@ -134,7 +172,9 @@ TARGETS = {"torch-geometric, edge_index": 10, "torch-geometric, CSR": 3, "refere
 LARGE_BATCH = 131_072
 
 
-def compare(graph: Interactions, rounds: int, batch_size: int, targets: dict[str, float]) -> list[Row]:
+def compare(
+    graph: Interactions, rounds: int, batch_size: int, targets: dict[str, float]
+) -> list[Row]:
     """Time steps of all forms in turns. Raises AssertionError when their losses differ."""
     keep_freed_memory()
     contestants = {name: Contestant(name, graph, batch_size) for name in ("this package", *FORMS)}
@@ -145,12 +185,23 @@ def compare(graph: Interactions, rounds: int, batch_size: int, targets: dict[str
     case = f"LightGCN step of {batch_size:,}, {len(graph):,} edges"
     note = f"{torch.get_num_threads()} threads; {len(own)} equal losses"
     return [
-        Row(case, 1e3 * seconds["this package"], name, 1e3 * seconds[name], targets.get(name), "ms", note) for name in FORMS
+        Row(
+            case,
+            1e3 * seconds["this package"],
+            name,
+            1e3 * seconds[name],
+            targets.get(name),
+            "ms",
+            note,
+        )
+        for name in FORMS
     ]
 
 
 def run(quick: bool) -> list[Row]:
-    """Time steps of width 64, 3 layers on a power-law graph of Gowalla's size (quick: a small one, no targets)."""
+    """Time steps of width 64, 3 layers on a power-law graph of Gowalla's size (quick: a small one,
+    no targets).
+    """
     if quick:
         return compare(power_law_graph(300, 400, 20_000), 3, REFERENCE.batch_size, {})
     graph = power_law_graph(*GOWALLA)

@@ -1,9 +1,11 @@
-"""Measure a method on validation for every combination of some values; the test pairs are not even loaded.
+"""Measure a method on validation for every combination of some values; the test pairs are not even
+loaded.
 
 python -m benchmarks.grid METHOD DATASET KEY=VALUE,VALUE... ...
 
-For example: python -m benchmarks.grid hccf ml-latest-small batch_size=2048,4096 contrast_batch=0,1024
-Keys of the method's own section need no prefix. The dataset's stages up to `pretrain` must have run.
+For example: python -m benchmarks.grid hccf ml-latest-small batch_size=2048,4096
+contrast_batch=0,1024 Keys of the method's own section need no prefix. The dataset's stages up to
+`pretrain` must have run.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from glta.params import load_params
-from glta.tuning import objective, recipe
+from glta.params.model import load_params
+from glta.tuning.study import objective, recipe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("method")
     parser.add_argument("dataset")
     parser.add_argument("values", nargs="+", metavar="KEY=VALUE,VALUE")
@@ -37,7 +41,10 @@ def main() -> None:
     for values in itertools.product(*grid.values()):
         start = time.perf_counter()
         found = measure(dict(zip(grid, values, strict=True)))
-        print(f"| {' | '.join(map(str, values))} | {found:.4f} | {time.perf_counter() - start:.0f} |", flush=True)
+        print(
+            f"| {' | '.join(map(str, values))} | {found:.4f} | {time.perf_counter() - start:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What every benchmark shares: rows of results, contestants in turns, children with their peak memory, the machine."""
+"""What every benchmark shares: rows of results, contestants in turns, children with their peak
+memory, the machine.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,11 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Row:
-    """Hold one comparison. ours, rival: in `unit`, smaller is better. target: the smallest wanted rival / ours.
+    """Hold one comparison. ours, rival: in `unit`, smaller is better. target: the smallest wanted
+    rival / ours.
 
-    rival: a measurement, or a bound that ours must not exceed (target 1). note: what else was measured.
+    rival: a measurement, or a bound that ours must not exceed (target 1). note: what else was
+    measured.
     """
 
     case: str
@@ -51,8 +55,13 @@ def clock() -> float:
     return time.process_time() if os.environ.get(PROCESSOR_TIME) else time.perf_counter()
 
 
-def in_turns(contestants: dict[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, float]:
-    """Time contestants in turns, so that what else the machine does falls on all alike. Returns median seconds."""
+def in_turns(
+    contestants: dict[str, Callable[[], object]], rounds: int, warm_up: int = 1
+) -> dict[str, float]:
+    """Time contestants in turns, so that what else the machine does falls on all alike.
+
+    Returns median seconds.
+    """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(warm_up + rounds):
         for name, run in contestants.items():
@@ -64,14 +73,20 @@ def in_turns(contestants: dict[str, Callable[[], object]], rounds: int, warm_up:
 
 
 def child(module: str, *args: object) -> dict:
-    """Run a module in a process of its own and return the JSON of its last line. Raises CalledProcessError when it fails."""
+    """Run a module in a process of its own and return the JSON of its last line.
+
+    Raises CalledProcessError when it fails.
+    """
     command = [sys.executable, "-m", module, *map(str, args)]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(out.splitlines()[-1])
 
 
 def peak_bytes() -> int:
-    """Return the peak memory of this process, in bytes; getrusage would start from its parent's. Linux alone."""
+    """Return the peak memory of this process, in bytes; getrusage would start from its parent's.
+
+    Linux alone.
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -85,7 +100,11 @@ def machine() -> dict[str, str]:
     """Describe the machine and the versions that matter."""
     info = Path("/proc/cpuinfo")
     models = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        [
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         if info.exists()
         else []
     )

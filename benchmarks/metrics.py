@@ -10,16 +10,18 @@ import numpy as np
 from benchmarks.graph import power_law_graph
 from benchmarks.measure import Row, in_turns
 from glta.data.interactions import Interactions
-from glta.metrics import accuracy, hits
+from glta.evaluation.metrics import accuracy, hits
 
 K = 20
 METRICS = ("precision", "recall", "ndcg", "mrr", "map", "hit_rate")
 
 
 def run(quick: bool) -> list[Row]:
-    """Compute six metrics at 20 for every user; values must agree to six digits. No rows without ranx.
+    """Compute six metrics at 20 for every user; values must agree to six digits. No rows without
+    ranx.
 
-    ranx divides MAP by all relevant items, we by min(K, relevant items): its values are rescaled before the comparison.
+    ranx divides MAP by all relevant items, we by min(K, relevant items): its values are rescaled
+    before the comparison.
     """
     if not importlib.util.find_spec("ranx"):
         return []
@@ -34,22 +36,41 @@ def run(quick: bool) -> list[Row]:
     def ours() -> dict[str, np.ndarray]:
         return accuracy(hits(lists, users, relevant), size, K)
 
-    truth = {str(user): dict.fromkeys(map(str, relevant.items_of(user).tolist()), 1) for user in users}
+    truth = {
+        str(user): dict.fromkeys(map(str, relevant.items_of(user).tolist()), 1) for user in users
+    }
     score = np.arange(K, 0.0, -1.0).tolist()
-    ranked = {str(user): dict(zip(map(str, row.tolist()), score, strict=True)) for user, row in zip(users, lists, strict=True)}
+    ranked = {
+        str(user): dict(zip(map(str, row.tolist()), score, strict=True))
+        for user, row in zip(users, lists, strict=True)
+    }
     qrels, ranking = Qrels(truth), Run(ranked)
 
     def theirs() -> dict[str, np.ndarray]:
         return evaluate(qrels, ranking, [f"{name}@{K}" for name in METRICS], return_mean=False)
 
     own, rival = ours(), theirs()
-    rival[f"map@{K}"] = rival[f"map@{K}"] * (size / np.minimum(size, K))[np.argsort(users.astype(str))]
+    rival[f"map@{K}"] = (
+        rival[f"map@{K}"] * (size / np.minimum(size, K))[np.argsort(users.astype(str))]
+    )
     for name in METRICS:
-        np.testing.assert_allclose(own[name][np.argsort(users.astype(str))], rival[f"{name}@{K}"], atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            own[name][np.argsort(users.astype(str))], rival[f"{name}@{K}"], atol=1e-6, err_msg=name
+        )
     seconds = in_turns({"ours": ours, "ranx": theirs}, rounds=2 if quick else 7)
     case = f"six metrics at {K}, {len(users):,} users"
     note = "equal to 1e-6; ranx's own containers and compiled code were made before"
-    return [Row(case, 1e3 * seconds["ours"], "ranx", 1e3 * seconds["ranx"], None if quick else 1, "ms", note)]
+    return [
+        Row(
+            case,
+            1e3 * seconds["ours"],
+            "ranx",
+            1e3 * seconds["ranx"],
+            None if quick else 1,
+            "ms",
+            note,
+        )
+    ]
 
 
 def made_up_list(relevant: Interactions, user: int) -> np.ndarray:

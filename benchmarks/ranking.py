@@ -1,6 +1,8 @@
-"""Top 50 of the whole catalogue: this package against numpy's argpartition, implicit and faiss, at bounded memory.
+"""Top 50 of the whole catalogue: this package against numpy's argpartition, implicit and faiss, at
+bounded memory.
 
-implicit and faiss compete where they are installed (extra `bench`). Ties are a matter of rule only here: lower id first.
+implicit and faiss compete where they are installed (extra `bench`). Ties are a matter of rule only
+here: lower id first.
 """
 
 # U users, I items, D embedding width
@@ -14,7 +16,7 @@ import torch
 
 from benchmarks.measure import Row, child, clock, in_turns, report
 from glta.data.interactions import Interactions
-from glta.ranking import dot_products, rank, rank_all
+from glta.evaluation.ranking import dot_products, rank, rank_all
 
 K, WIDTH, CATALOGUE = 50, 64, 100_000
 
@@ -26,7 +28,7 @@ def embeddings(num_users: int, num_items: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scorer(user: np.ndarray, item: np.ndarray):
-    """Score as `glta.methods.dot_product` does."""
+    """Score as `glta.methods.shared.dot_product` does."""
     return lambda ids: dot_products(user[ids], item)
 
 
@@ -39,7 +41,9 @@ def ours(user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rank_all(scorer(user, item), np.arange(len(user)), K, nothing(len(user), len(item)))
 
 
-def with_numpy(user: np.ndarray, item: np.ndarray, block: int = 256) -> tuple[np.ndarray, np.ndarray]:
+def with_numpy(
+    user: np.ndarray, item: np.ndarray, block: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
     lists, best = [], []
     for start in range(0, len(user), block):
         scores = user[start : start + block] @ item.T
@@ -76,8 +80,12 @@ def rivals() -> dict:
     return found
 
 
-def check(lists: np.ndarray, best: np.ndarray, other_lists: np.ndarray, other_best: np.ndarray, name: str) -> None:
-    """Raise unless both are the same lists; where two products differ in the last bit, neighbours may change places."""
+def check(
+    lists: np.ndarray, best: np.ndarray, other_lists: np.ndarray, other_best: np.ndarray, name: str
+) -> None:
+    """Raise unless both are the same lists; where two products differ in the last bit, neighbours
+    may change places.
+    """
     np.testing.assert_allclose(best, other_best, rtol=1e-4, err_msg=name)
     apart = lists != other_lists
     if apart.mean() > 1e-3:
@@ -85,15 +93,24 @@ def check(lists: np.ndarray, best: np.ndarray, other_lists: np.ndarray, other_be
 
 
 def whole(num_users: int, num_items: int) -> None:
-    """Rank all users and print time and peak memory; lists are counted and let go, as a stage writes them block by block."""
+    """Rank all users and print time and peak memory; lists are counted and let go, as a stage
+    writes them block by block.
+    """
     user, item = embeddings(num_users, num_items)
     begin = clock()
-    shown = sum(lists.size for _, lists, _ in rank(scorer(user, item), np.arange(num_users), K, nothing(num_users, num_items)))
+    shown = sum(
+        lists.size
+        for _, lists, _ in rank(
+            scorer(user, item), np.arange(num_users), K, nothing(num_users, num_items)
+        )
+    )
     report(seconds=clock() - begin, shown=shown)
 
 
 def run(quick: bool) -> list[Row]:
-    """Compare on a part of the users, check that the lists are equal, and measure the whole in a process of its own."""
+    """Compare on a part of the users, check that the lists are equal, and measure the whole in a
+    process of its own.
+    """
     num_users, num_items = (30, 500) if quick else (1000, CATALOGUE)
     user, item = embeddings(num_users, num_items)
     contestants = {"ours": ours, **rivals()}
@@ -101,15 +118,23 @@ def run(quick: bool) -> list[Row]:
     for name, result in results.items():
         check(*results["ours"], *result, name)
     seconds = in_turns(
-        {name: lambda one=one: one(user, item) for name, one in contestants.items()}, rounds=2 if quick else 3, warm_up=0
+        {name: lambda one=one: one(user, item) for name, one in contestants.items()},
+        rounds=2 if quick else 3,
+        warm_up=0,
     )
     own = seconds.pop("ours")
     best = min(seconds, key=seconds.get)
     case = f"top {K} of {num_items:,} items, {num_users:,} users"
-    rows = [Row(case, own, name, seconds[name], 0.9 if name == best and not quick else None) for name in seconds]
+    rows = [
+        Row(case, own, name, seconds[name], 0.9 if name == best and not quick else None)
+        for name in seconds
+    ]
     made = child("benchmarks.ranking", *(100, 500) if quick else (100_000, CATALOGUE))
     note = f"{made['shown'] // K:,} users in {made['seconds']:.0f} s"
-    return [*rows, Row("peak memory of ranking", made["peak_bytes"] / 2**30, "1 GiB", 1, 1, "GiB", note)]
+    return [
+        *rows,
+        Row("peak memory of ranking", made["peak_bytes"] / 2**30, "1 GiB", 1, 1, "GiB", note),
+    ]
 
 
 if __name__ == "__main__":

@@ -52,14 +52,24 @@ def render(out: Path, docs: Path) -> None:
     page = docs / "performance.md"
     before, _, rest = page.read_text().partition(BEGIN)
     page.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + END + rest.partition(END)[2])
-    (docs / "images" / "performance.svg").write_text(figure([row for _, rows in records.values() for row in rows]))
+    (docs / "images" / "performance.svg").write_text(
+        figure([row for _, rows in records.values() for row in rows])
+    )
 
 
 def figure(rows: list[Row]) -> str:
     """Draw a bar a comparison with a target, on a logarithmic scale, with a mark at the target."""
     rows = [row for row in rows if row.target is not None]
-    drawing = Drawing(760, 46 + 24 * len(rows), "How many times as fast as", "One bar for each comparison, with its target")
-    low, high = math.log10(0.5), math.log10(max([2.0, *(row.ratio for row in rows), *(row.target for row in rows)]) * 1.3)
+    drawing = Drawing(
+        760,
+        46 + 24 * len(rows),
+        "How many times as fast as",
+        "One bar for each comparison, with its target",
+    )
+    low, high = (
+        math.log10(0.5),
+        math.log10(max([2.0, *(row.ratio for row in rows), *(row.target for row in rows)]) * 1.3),
+    )
     axes = Axes(drawing, (390, 10, 700, 20 + 24 * len(rows)), (low, high), (0, 1))
     for value in (0.5, 1, 2, 5, 10, 20, 50, 100):
         if low <= math.log10(value) <= high:

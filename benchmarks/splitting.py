@@ -1,6 +1,8 @@
-"""k-core and split of power-law interactions: this package against pandas and a plain loop over a scipy matrix.
+"""k-core and split of power-law interactions: this package against pandas and a plain loop over a
+scipy matrix.
 
-Every contestant runs in a process of its own on the same Parquet file, and must leave the same pairs in the same parts.
+Every contestant runs in a process of its own on the same Parquet file, and must leave the same
+pairs in the same parts.
 """
 
 # E interactions, U users, I items
@@ -25,7 +27,8 @@ VALID_SHARE, TEST_SHARE = 0.1, 0.2
 def generate(path: Path, num_rows: int) -> None:
     """Write about num_rows distinct pairs (user, item: int32), seeded, chunk by chunk.
 
-    A chunk has users of its own, 15 interactions each on average; activity and popularity fall off as powers of the rank.
+    A chunk has users of its own, 15 interactions each on average; activity and popularity fall off
+    as powers of the rank.
     """
     num_users, num_items = num_rows // 15, num_rows // 12
     rng = np.random.default_rng([num_rows])
@@ -37,7 +40,9 @@ def generate(path: Path, num_rows: int) -> None:
         user = first + ((last - first) * rng.random(rows) ** 3).astype(np.int64)
         item = (num_items * rng.random(rows) ** 4).astype(np.int64)
         key = rng.permutation(np.unique(user * num_items + item))
-        table = pl.DataFrame({"user": name[key // num_items], "item": (key % num_items).astype(np.int32)}).to_arrow()
+        table = pl.DataFrame(
+            {"user": name[key // num_items], "item": (key % num_items).astype(np.int32)}
+        ).to_arrow()
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
     writer.close()
@@ -59,9 +64,13 @@ def ours(path: Path):
 
 
 def cuts(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number of training and test items of users with `size` items, as `glta.data.splits.random_split` has it."""
+    """Number of training and test items of users with `size` items, as
+    `glta.data.splits.random_split` has it.
+    """
     train = np.ceil(size * (1 - VALID_SHARE - TEST_SHARE) - 1e-9).astype(np.int64)
-    return train, np.floor((size - train) * TEST_SHARE / (VALID_SHARE + TEST_SHARE) + 0.5 + 1e-9).astype(np.int64)
+    return train, np.floor(
+        (size - train) * TEST_SHARE / (VALID_SHARE + TEST_SHARE) + 0.5 + 1e-9
+    ).astype(np.int64)
 
 
 def with_pandas(path: Path):
@@ -131,7 +140,9 @@ def compete(name: str, path: Path) -> None:
 
 
 def run(quick: bool) -> list[Row]:
-    """Compare at 1 and 10 million interactions, and measure 100 million against its bounds in time and memory."""
+    """Compare at 1 and 10 million interactions, and measure 100 million against its bounds in time
+    and memory.
+    """
     rows = []
     with tempfile.TemporaryDirectory(dir=".") as folder:
         path = Path(folder, "pairs.parquet")
@@ -142,16 +153,31 @@ def run(quick: bool) -> list[Row]:
                 raise AssertionError(f"different splits: {results}")
             own = results["ours"]
             for name in ("pandas", "scipy"):
-                note = f"{own['passes']} passes, {own['kept']:,} kept; {gib(own)} against {gib(results[name])} GiB"
+                note = (
+                    f"{own['passes']} passes, {own['kept']:,} kept; {gib(own)} against "
+                    f"{gib(results[name])} GiB"
+                )
                 target = 5 if name == "pandas" and num_rows == 10**7 else None
                 rows.append(
-                    Row(f"k-core and split, {num_rows:,}", own["seconds"], name, results[name]["seconds"], target, "s", note)
+                    Row(
+                        f"k-core and split, {num_rows:,}",
+                        own["seconds"],
+                        name,
+                        results[name]["seconds"],
+                        target,
+                        "s",
+                        note,
+                    )
                 )
         if not quick:
             generate(path, 10**8)
             own = child("benchmarks.splitting", "ours", path)
             note = f"{own['passes']} passes, {own['kept']:,} kept"
-            rows.append(Row("k-core and split, 100,000,000", own["seconds"], "10 minutes", 600, 1, "s", note))
+            rows.append(
+                Row(
+                    "k-core and split, 100,000,000", own["seconds"], "10 minutes", 600, 1, "s", note
+                )
+            )
             rows.append(Row("its peak memory", own["peak_bytes"] / 2**30, "12 GiB", 12, 1, "GiB"))
     return rows
 

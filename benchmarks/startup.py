@@ -1,4 +1,6 @@
-"""What one waits for before anything happens: `glta --help`, and Snakemake's plan of a large matrix that has never run."""
+"""What one waits for before anything happens: `glta --help`, and Snakemake's plan of a large matrix
+that has never run.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,24 @@ from benchmarks.measure import PROCESSOR_TIME, Row
 
 DATASETS = ["sample", "ml-latest-small", "ml-100k", "ml-1m"]
 METHODS = [
-    *["popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "lightgcn-plus"],
+    *[
+        "popularity",
+        "text-knn",
+        "item-knn",
+        "ease",
+        "lightgcn",
+        "lightgcn-text-knn",
+        "lightgcn-plus",
+    ],
     *["hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen", "glta"],
 ]
 
 
 def seconds_of(command: list[str], folder: Path, rounds: int) -> float:
-    """Run a command again and again in a folder; median seconds. Raises CalledProcessError with its output."""
+    """Run a command again and again in a folder; median seconds.
+
+    Raises CalledProcessError with its output.
+    """
     times = []
     for _ in range(rounds):
         wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -37,7 +50,9 @@ def seconds_of(command: list[str], folder: Path, rounds: int) -> float:
 
 
 def repository(folder: Path, num_datasets: int, num_seeds: int, num_methods: int) -> int:
-    """Clone the last commit into a folder with a larger matrix; returns how many methods times datasets times seeds that is."""
+    """Clone the last commit into a folder with a larger matrix; returns how many methods times
+    datasets times seeds that is.
+    """
     subprocess.run(["git", "clone", "-q", "--depth", "1", Path.cwd().as_uri(), folder], check=True)
     methods = METHODS[: num_methods - 1] + METHODS[-1:]
     values = {
@@ -49,14 +64,24 @@ def repository(folder: Path, num_datasets: int, num_seeds: int, num_methods: int
     params = folder / "params.yaml"
     text = params.read_text()
     for key, value in values.items():
-        text = re.sub(rf"^{key}: \[.*?\]", f"{key}: [{', '.join(map(str, value))}]", text, flags=re.MULTILINE)
+        text = re.sub(
+            rf"^{key}: \[.*?\]", f"{key}: [{', '.join(map(str, value))}]", text, flags=re.MULTILINE
+        )
     params.write_text(text)
-    subprocess.run([Path(sys.executable).parent / "glta", "params", "sync"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [Path(sys.executable).parent / "glta", "params", "sync"],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return num_datasets * num_seeds * num_methods
 
 
 def run(quick: bool) -> list[Row]:
-    """Time both commands. The plan is for 4 datasets, 3 seeds and 12 methods (quick: 1, 1 and 2)."""
+    """Time both commands.
+
+    The plan is for 4 datasets, 3 seeds and 12 methods (quick: 1, 1 and 2).
+    """
     rounds, size = (1, (1, 1, 2)) if quick else (3, (4, 3, 12))
     binaries = Path(sys.executable).parent
     rows = [
@@ -72,5 +97,13 @@ def run(quick: bool) -> list[Row]:
         copy = Path(folder, "glta")
         cells = repository(copy, *size)
         command = [str(binaries / "snakemake"), "-n", "--cores", "1", "--quiet", "all"]
-        rows.append(Row(f"snakemake -n, {cells} results", seconds_of(command, copy, rounds), "5 s", 5, None if quick else 1))
+        rows.append(
+            Row(
+                f"snakemake -n, {cells} results",
+                seconds_of(command, copy, rounds),
+                "5 s",
+                5,
+                None if quick else 1,
+            )
+        )
     return rows

@@ -1,3 +1,6 @@
-"""GLTA: graph-language token alignment for recommendation. Importing this package imports nothing heavy."""
+"""GLTA: graph-language token alignment for recommendation.
+
+Importing this package imports nothing heavy.
+"""
 
 __version__ = "0.1.0"

@@ -1,4 +1,6 @@
-"""Progress for people (a rich bar, or plain lines where nobody watches a terminal) and records for the stage runner."""
+"""Progress for people (a rich bar, or plain lines where nobody watches a terminal) and records for
+the stage runner.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def quiet() -> Iterator[None]:
 
 
 def plain() -> bool:
-    """Parallel stages would overwrite each other's bars, so Snakemake's rules ask for plain lines."""
+    """Parallel stages would overwrite each other's bars, so Snakemake's rules ask for plain
+    lines.
+    """
     return bool(os.environ.get("GLTA_PLAIN")) or not sys.stderr.isatty()
 
 
@@ -46,15 +50,34 @@ def bar(total: int | None, description: str) -> Iterator:
             state["done"] += steps
             if time.monotonic() - state["said"] >= PLAIN_SECONDS:
                 state["said"] = time.monotonic()
-                print(f"{description}: {state['done']}/{total or '?'} {note}".rstrip(), file=sys.stderr, flush=True)
+                print(
+                    f"{description}: {state['done']}/{total or '?'} {note}".rstrip(),
+                    file=sys.stderr,
+                    flush=True,
+                )
 
         yield advance
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)
+    ) as progress:
         task = progress.add_task(description, total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:
@@ -74,18 +97,26 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 @contextmanager
 def epochs(total: int, description: str) -> Iterator[Callable[[dict], None]]:
-    """Show a training of at most `total` epochs; yields on_epoch, which also reports each epoch to the stage runner."""
+    """Show a training of at most `total` epochs; yields on_epoch, which also reports each epoch to
+    the stage runner.
+    """
     with bar(total, description) as advance:
 
         def on_epoch(values: dict) -> None:
             record_epoch(values)
-            advance(note=", ".join(f"{name} {value:.4f}" for name, value in values.items() if name != "epoch"))
+            advance(
+                note=", ".join(
+                    f"{name} {value:.4f}" for name, value in values.items() if name != "epoch"
+                )
+            )
 
         yield on_epoch
 
 
 def record_epoch(values: dict) -> None:
-    """Report one epoch of a training loop, {"epoch": ..., "loss": ..., ...}, to the stage runner."""
+    """Report one epoch of a training loop, {"epoch": ..., "loss": ..., ...}, to the stage
+    runner.
+    """
     record(values["epoch"], **{name: value for name, value in values.items() if name != "epoch"})
 
 

@@ -1,4 +1,6 @@
-"""A headless Chromium steered through its DevTools protocol: open pages that need JavaScript, read them, take pictures."""
+"""A headless Chromium steered through its DevTools protocol: open pages that need JavaScript, read
+them, take pictures.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,13 @@ import subprocess
 import time
 from pathlib import Path
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking"
+)
 FLAGS += " --disable-component-update --disable-sync --hide-scrollbars"
 
 
@@ -27,10 +34,21 @@ class Browser:
 
         profile = self.folder / "profile"
         size = ",".join(map(str, self.size))
-        command = [CHROMIUM, *FLAGS.split(), f"--user-data-dir={profile}", "--remote-debugging-port=0", f"--window-size={size}"]
-        self._process = subprocess.Popen([*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [
+            CHROMIUM,
+            *FLAGS.split(),
+            f"--user-data-dir={profile}",
+            "--remote-debugging-port=0",
+            f"--window-size={size}",
+        ]
+        self._process = subprocess.Popen(
+            [*command, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         self._loop, self._ids = asyncio.new_event_loop(), itertools.count(1)
-        port = wait_for(lambda: (profile / "DevToolsActivePort").read_text().splitlines()[0], "Chromium to start")
+        port = wait_for(
+            lambda: (profile / "DevToolsActivePort").read_text().splitlines()[0],
+            "Chromium to start",
+        )
 
         async def connect():
             self._session = aiohttp.ClientSession()
@@ -56,7 +74,9 @@ class Browser:
 
         async def ask():
             number = next(self._ids)
-            await self._socket.send_str(json.dumps({"id": number, "method": method, "params": params}))
+            await self._socket.send_str(
+                json.dumps({"id": number, "method": method, "params": params})
+            )
             while True:
                 answer = json.loads((await self._socket.receive(timeout=60)).data)
                 if answer.get("id") == number:
@@ -66,11 +86,15 @@ class Browser:
 
     def evaluate(self, script: str):
         """Return the value of a JavaScript expression in the page."""
-        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
+            "value"
+        )
 
     def open(self, address: str, *expected: str) -> str:
         """Load a page and wait until all expected words can be read in it. Returns its text."""
-        self.call("Page.navigate", url="about:blank")  # a mere change of the #fragment would load nothing
+        self.call(
+            "Page.navigate", url="about:blank"
+        )  # a mere change of the #fragment would load nothing
         self.call("Page.navigate", url=address)
         return self.read(*expected)
 
@@ -98,7 +122,9 @@ class Browser:
 
     def picture(self, path: Path) -> None:
         """Save what is visible as PNG."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        path.write_bytes(
+            base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        )
 
 
 def wait_for(attempt, what: str, seconds: float = 60):

@@ -13,8 +13,8 @@ import pytest
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.methods.arrays import save_arrays
 from glta.methods.base import Inputs
+from glta.storage.arrays import save_arrays
 
 # a deadline measures the machine, not the code
 hypothesis.settings.register_profile("glta", deadline=None)
@@ -33,9 +33,11 @@ def checkerboard() -> Interactions:
 
 
 def block_prepared() -> Prepared:
-    """Split the checkerboard: each user keeps one item for validation, one for test, and two of the rest as targets.
+    """Split the checkerboard: each user keeps one item for validation, one for test, and two of the
+    rest as targets.
 
-    What is kept out moves round the catalogue from user to user, so that every item keeps training users.
+    What is kept out moves round the catalogue from user to user, so that every item keeps training
+    users.
     """
     pairs = checkerboard()
     place = np.arange(len(pairs)) - pairs.indptr[pairs.user]
@@ -56,7 +58,13 @@ def block_prepared() -> Prepared:
         schema_overrides={"user": pl.Int32, "item": pl.Int32},
     )
     return Prepared(
-        part(turn >= 2), part(turn == 0), part(turn == 1), part(turn >= 4), part((turn == 2) | (turn == 3)), users, items
+        part(turn >= 2),
+        part(turn == 0),
+        part(turn == 1),
+        part(turn >= 4),
+        part((turn == 2) | (turn == 3)),
+        users,
+        items,
     )
 
 
@@ -65,16 +73,25 @@ def write_prepared(prepared: Prepared, folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("train", "valid", "test"):
         pairs = getattr(prepared, name)
-        frame = pl.DataFrame({"user": pl.Series(pairs.user, dtype=pl.Int32), "item": pl.Series(pairs.item, dtype=pl.Int32)})
+        frame = pl.DataFrame(
+            {
+                "user": pl.Series(pairs.user, dtype=pl.Int32),
+                "item": pl.Series(pairs.item, dtype=pl.Int32),
+            }
+        )
         if name == "train":
-            frame = frame.with_columns(target=pl.Series(prepared.target.contains(pairs.user, pairs.item)))
+            frame = frame.with_columns(
+                target=pl.Series(prepared.target.contains(pairs.user, pairs.item))
+            )
         frame.write_parquet(folder / f"{name}.parquet")
     prepared.users.write_parquet(folder / "users.parquet")
     prepared.items.write_parquet(folder / "items.parquet")
 
 
 def block_states(size: int = NUM_ITEMS) -> np.ndarray:
-    """Make text states of items or users that tell the two blocks apart, with a little noise: (size, 8) float32."""
+    """Make text states of items or users that tell the two blocks apart, with a little noise:
+    (size, 8) float32.
+    """
     states = np.random.default_rng(0).normal(0, 0.05, (size, 8)) + 1
     states[::2, 0] += 1
     states[1::2, 1] += 1
@@ -82,7 +99,9 @@ def block_states(size: int = NUM_ITEMS) -> np.ndarray:
 
 
 def block_embeddings() -> dict[str, np.ndarray]:
-    """Make layer-0 embeddings that agree with the checkerboard: user (U, 4) and item (I, 4) float32."""
+    """Make layer-0 embeddings that agree with the checkerboard: user (U, 4) and item (I, 4)
+    float32.
+    """
     rng = np.random.default_rng(1)
     side = np.eye(4)[:2]
     return {
@@ -111,5 +130,9 @@ def world(prepared: Prepared, tmp_path: Path) -> World:
     write_prepared(prepared, root / "prepare")
     states = {"item": block_states(), "user": block_states(NUM_USERS)}
     save_arrays(root / "profile" / "states.safetensors", states)
-    save_arrays(root / "pretrain" / "all" / "model.safetensors", block_embeddings(), {"num_layers": 2, "best_epoch": 0})
+    save_arrays(
+        root / "pretrain" / "all" / "model.safetensors",
+        block_embeddings(),
+        {"num_layers": 2, "best_epoch": 0},
+    )
     return World(tmp_path / "data", Inputs(prepared, root / "profile", root / "pretrain" / "all"))

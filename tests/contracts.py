@@ -9,12 +9,15 @@ import pytest
 
 from glta.methods.base import Method
 from glta.methods.registry import METHODS, method_class
-from glta.params import Params
+from glta.params.model import Params
 from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, World
 
 
 class MethodContract:
-    """name: of the method in the registry. personalised: whether users of the two blocks should get different lists."""
+    """name: of the method in the registry.
+
+    personalised: whether users of the two blocks should get different lists.
+    """
 
     name: str
     params = Params()
@@ -49,7 +52,9 @@ class MethodContract:
             np.testing.assert_allclose(model.score(np.array([user]))[0], together[user], atol=1e-5)
 
     def test_fit_twice_is_equal(self, model, world):
-        np.testing.assert_array_equal(self.fit(world).score(self.everyone), model.score(self.everyone))
+        np.testing.assert_array_equal(
+            self.fit(world).score(self.everyone), model.score(self.everyone)
+        )
 
     def test_save_and_load_is_equal_to_the_last_bit(self, model, tmp_path):
         folders = [tmp_path / "first", tmp_path / "second"]
@@ -60,7 +65,9 @@ class MethodContract:
         np.testing.assert_array_equal(loaded.score(self.everyone), model.score(self.everyone))
         names = sorted(path.name for path in folders[0].iterdir())
         assert {path.suffix for path in folders[0].iterdir()} <= {".json", ".safetensors"}
-        assert [(folders[1] / name).read_bytes() for name in names] == [(folders[0] / name).read_bytes() for name in names]
+        assert [(folders[1] / name).read_bytes() for name in names] == [
+            (folders[0] / name).read_bytes() for name in names
+        ]
         about = json.loads((folders[0] / "model.json").read_text())
         assert about["method"] == self.name
         assert about["trainable_parameters"] >= 0

@@ -1,4 +1,6 @@
-"""The smallest language models: random weights, two layers, a tokenizer of whole words; written as safetensors."""
+"""The smallest language models: random weights, two layers, a tokenizer of whole words; written as
+safetensors.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +10,44 @@ from tests.conftest import NUM_ITEMS, TOPICS
 
 SPECIAL = ["<unk>", "<end>", "<start>", "<sep>", "<mask>"]
 PROMPT_WORDS = (
-    "put the shuffled descriptions back into order of items choose that belong to this user tags interests answer : ; , ."
+    "put the shuffled descriptions back into order of items choose that belong to this "
+    "user tags interests answer : ; , ."
 )
 WORDS = [
-    *dict.fromkeys([*SPECIAL, *PROMPT_WORDS.split(), *" ".join(TOPICS).split(), "outdoors", "science", "fiction", "gadgets"]),
+    *dict.fromkeys(
+        [
+            *SPECIAL,
+            *PROMPT_WORDS.split(),
+            *" ".join(TOPICS).split(),
+            "outdoors",
+            "science",
+            "fiction",
+            "gadgets",
+        ]
+    ),
     *(f"number{i}" for i in range(NUM_ITEMS)),
 ]
 WIDTH, LONGEST = 32, 128
 
 
 def write_tokenizer(folder: Path, framed: bool) -> None:
-    """Write a tokenizer of WORDS; framed: with a start and a closing token, and a mask, as an encoder has them."""
+    """Write a tokenizer of WORDS; framed: with a start and a closing token, and a mask, as an
+    encoder has them.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
+    )
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     special = {"unk_token": "<unk>", "eos_token": "<end>"}
     if framed:
         frame = [("<start>", WORDS.index("<start>")), ("<sep>", WORDS.index("<sep>"))]
-        tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <sep>", special_tokens=frame)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<start> $A <sep>", special_tokens=frame
+        )
         special = {"unk_token": "<unk>", "mask_token": "<mask>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 

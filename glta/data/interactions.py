@@ -14,7 +14,8 @@ class Interactions:
     """Hold distinct user-item pairs with dense ids, sorted by user, then item.
 
     user, item: (E,) int64, 0 <= user < num_users, 0 <= item < num_items.
-    Make one with `Interactions.of`, which sorts and checks; the bare constructor trusts its arguments.
+    Make one with `Interactions.of`, which sorts and checks; the bare constructor trusts its
+    arguments.
     """
 
     user: np.ndarray
@@ -28,7 +29,9 @@ class Interactions:
         user, item = np.asarray(user, np.int64), np.asarray(item, np.int64)
         for name, ids, size in (("user", user, num_users), ("item", item, num_items)):
             if ids.size and (ids.min() < 0 or ids.max() >= size):
-                raise ValueError(f"{name} ids must lie in 0..{size - 1}, found {ids.min()}..{ids.max()}")
+                raise ValueError(
+                    f"{name} ids must lie in 0..{size - 1}, found {ids.min()}..{ids.max()}"
+                )
         key = np.sort(user * num_items + item)
         if (twice := key[1:] == key[:-1]).any():
             user, item = divmod(int(key[1:][twice][0]), num_items)
@@ -80,4 +83,6 @@ class Interactions:
     def union(self, other: Interactions) -> Interactions:
         """Return the pairs of both."""
         key = np.union1d(self.key, other.key)
-        return Interactions(key // self.num_items, key % self.num_items, self.num_users, self.num_items)
+        return Interactions(
+            key // self.num_items, key % self.num_items, self.num_users, self.num_items
+        )

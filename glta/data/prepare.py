@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from glta.data import splits
-from glta.data.raw import Raw
+from glta.data.settings import PrepareSettings
 from glta.data.statistics import statistics
-from glta.files import write_json
-from glta.params import Prepare
+from glta.io.raw import Raw
+from glta.storage.files import write_json
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ class Tables:
         write_json(folder / "counts.json", self.counts)
 
 
-def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
+def prepare(raw: Raw, params: PrepareSettings, seed: int) -> Tables:
     """Turn a raw dataset into dense ids and a split; equal arguments give equal tables.
 
-    Raises ValueError, naming the parameter to change, when nothing is left or when a part of the split would be empty.
+    Raises ValueError, naming the parameter to change, when nothing is left or when a part of the
+    split would be empty.
     """
     steps: list[dict] = []
     pairs = raw.interactions.with_row_index("order")
@@ -46,14 +47,25 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
         why = f"outside of {params.since} .. {params.until}, or without a time"
         pairs = _then(steps, "time", pairs, within(pairs, params.since, params.until), why)
     pairs = _then(
-        steps, "duplicates", pairs, deduplicate(pairs, params.duplicates), f"the {params.duplicates} rating of a pair stays"
+        steps,
+        "duplicates",
+        pairs,
+        deduplicate(pairs, params.duplicates),
+        f"the {params.duplicates} rating of a pair stays",
     )
     if params.min_rating is not None:
         pairs = _then(
-            steps, "min_rating", pairs, rated(pairs, params.min_rating), f"rated below {params.min_rating}, or not rated"
+            steps,
+            "min_rating",
+            pairs,
+            rated(pairs, params.min_rating),
+            f"rated below {params.min_rating}, or not rated",
         )
     kept, passes = in_core(pairs, params.user_core, params.item_core)
-    why = f"users with fewer than {params.user_core} items, items with fewer than {params.item_core} users; passes: {passes}"
+    why = (
+        f"users with fewer than {params.user_core} items, items with fewer than "
+        f"{params.item_core} users; passes: {passes}"
+    )
     pairs = _then(steps, "core", pairs, kept, why)
     users, items = dense_ids(pairs["user_id"], "user"), dense_ids(pairs["item_id"], "item")
     items = items.join(raw.items, on="item_id", how="left", maintain_order="left")
@@ -65,7 +77,10 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
     part = np.full(pairs.height, splits.TEST)
     old = ~_new_items(pairs, params.new_item_share, seed)
     part[old] = split(pairs.filter(old), params, generator)
-    train, valid, test = (pairs.filter(part == p).select("user", "item") for p in (splits.TRAIN, splits.VALID, splits.TEST))
+    train, valid, test = (
+        pairs.filter(part == p).select("user", "item")
+        for p in (splits.TRAIN, splits.VALID, splits.TEST)
+    )
     _refuse_empty(params, train=train, valid=valid, test=test)
     target = splits.choose_targets(train["user"].to_numpy(), params.target_share, generator)
     train = train.with_columns(pl.Series("target", target))
@@ -81,75 +96,110 @@ def prepare(raw: Raw, params: Prepare, seed: int) -> Tables:
 
 
 def deduplicate(pairs: pl.DataFrame, keep: str) -> pl.DataFrame:
-    """Leave one row of each pair, the first or last by timestamp, then by place in the file. Keeps the order of the rows.
+    """Leave one row of each pair, the first or last by timestamp, then by place in the file. Keeps
+    the order of the rows.
 
-    It comes before the minimum rating: what counts is the rating that stays, also when a user has changed their mind.
+    It comes before the minimum rating: what counts is the rating that stays, also when a user has
+    changed their mind.
     """
     ordered = pairs.sort("timestamp", "order", nulls_last=False)
     return ordered.unique(["user_id", "item_id"], keep=keep, maintain_order=True).sort("order")
 
 
 def rated(pairs: pl.DataFrame, min_rating: float) -> pl.DataFrame:
-    """Leave the pairs rated at least min_rating. Raises ValueError when there are no ratings or when none is high enough."""
+    """Leave the pairs rated at least min_rating.
+
+    Raises ValueError when there are no ratings or when none is high enough.
+    """
     ratings = pairs["rating"].drop_nulls()
     if ratings.is_empty():
-        raise ValueError(f"prepare.min_rating = {min_rating}: the dataset has no ratings; set it to null")
+        raise ValueError(
+            f"prepare.min_rating = {min_rating}: the dataset has no ratings; set it to null"
+        )
     kept = pairs.filter(pl.col("rating") >= min_rating)
     if kept.is_empty():
         raise ValueError(
-            f"prepare.min_rating = {min_rating}: leaves nothing, ratings are {ratings.min()}..{ratings.max()}; lower it"
+            f"prepare.min_rating = {min_rating}: leaves nothing, ratings are "
+            f"{ratings.min()}..{ratings.max()}; lower it"
         )
     return kept
 
 
 def within(pairs: pl.DataFrame, since: int | None, until: int | None) -> pl.DataFrame:
-    """Leave the pairs of a span of time, ends included; None: open. Raises ValueError when that leaves nothing."""
+    """Leave the pairs of a span of time, ends included; None: open.
+
+    Raises ValueError when that leaves nothing.
+    """
     time = pl.col("timestamp")
-    kept = pairs.filter(time >= since if since is not None else True, time <= until if until is not None else True)
+    kept = pairs.filter(
+        time >= since if since is not None else True, time <= until if until is not None else True
+    )
     if kept.is_empty():
         low, high = pairs["timestamp"].min(), pairs["timestamp"].max()
         raise ValueError(
-            f"prepare.since = {since}, prepare.until = {until}: leave nothing, times are {low}..{high}; change them"
+            f"prepare.since = {since}, prepare.until = {until}: leave nothing, times are "
+            f"{low}..{high}; change them"
         )
     return kept
 
 
 def in_core(pairs: pl.DataFrame, user_core: int, item_core: int) -> tuple[pl.DataFrame, int]:
-    """Leave the pairs of the (user_core, item_core)-core, and count the passes. Raises ValueError when it is empty."""
-    user, item = (pairs[c].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64) for c in ("user_id", "item_id"))
+    """Leave the pairs of the (user_core, item_core)-core, and count the passes.
+
+    Raises ValueError when it is empty.
+    """
+    user, item = (
+        pairs[c].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)
+        for c in ("user_id", "item_id")
+    )
     keep, passes = splits.core(user, item, user_core, item_core)
     if not keep.any():
         raise ValueError(
-            f"prepare.user_core = {user_core}, prepare.item_core = {item_core}: leave nothing of {pairs.height} interactions "
-            f"of {pairs['user_id'].n_unique()} users with {pairs['item_id'].n_unique()} items; lower them"
+            f"prepare.user_core = {user_core}, prepare.item_core = {item_core}: leave nothing of "
+            f"{pairs.height} interactions "
+            f"of {pairs['user_id'].n_unique()} users with {pairs['item_id'].n_unique()} items; "
+            "lower them"
         )
     return pairs.filter(keep), passes
 
 
 def dense_ids(ids: pl.Series, name: str) -> pl.DataFrame:
-    """Number distinct ids from 0 in their order: by value where all are whole numbers, else as text. Columns name, name_id."""
+    """Number distinct ids from 0 in their order: by value where all are whole numbers, else as
+    text. Columns name, name_id.
+    """
     distinct = pl.DataFrame({f"{name}_id": ids.unique()})
     whole = pl.col(f"{name}_id").str.contains(r"^\d{1,18}$").all()
     value = pl.when(whole).then(pl.col(f"{name}_id").cast(pl.Int64, strict=False))
-    return distinct.sort(value, f"{name}_id").select(pl.int_range(pl.len(), dtype=pl.Int32).alias(name), f"{name}_id")
+    return distinct.sort(value, f"{name}_id").select(
+        pl.int_range(pl.len(), dtype=pl.Int32).alias(name), f"{name}_id"
+    )
 
 
 def _new_items(pairs: pl.DataFrame, share: float, seed: int) -> np.ndarray:
-    """Mark the pairs of items that nobody is to have before test, (E,) bool; see `splits.choose_new_items`."""
+    """Mark the pairs of items that nobody is to have before test, (E,) bool; see
+    `splits.choose_new_items`.
+    """
     user, item = (pairs[c].to_numpy().astype(np.int64) for c in ("user", "item"))
     # a generator of its own: a share of 0 leaves the split as it always was
     return splits.choose_new_items(user, item, share, np.random.default_rng([seed, 1]))[item]
 
 
 def in_order(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Return the places of distinct pairs of ids by user, then item. One sort of numbers, much faster than of two columns."""
+    """Return the places of distinct pairs of ids by user, then item.
+
+    One sort of numbers, much faster than of two columns.
+    """
     return np.argsort(user.astype(np.int64) * (int(item.max(initial=0)) + 1) + item)
 
 
-def split(pairs: pl.DataFrame, params: Prepare, generator: np.random.Generator) -> np.ndarray:
-    """Assign each pair to a part. pairs: user, item, timestamp, order, sorted by user, item. Returns (E,) ints of `splits`.
+def split(
+    pairs: pl.DataFrame, params: PrepareSettings, generator: np.random.Generator
+) -> np.ndarray:
+    """Assign each pair to a part. pairs: user, item, timestamp, order, sorted by user, item.
+    Returns (E,) ints of `splits`.
 
-    Pairs of one time go by their place in the file. Raises ValueError when the split needs times and some are missing.
+    Pairs of one time go by their place in the file. Raises ValueError when the split needs times
+    and some are missing.
     """
     user = pairs["user"].to_numpy().astype(np.int64)
     if params.split == "random":
@@ -160,33 +210,50 @@ def split(pairs: pl.DataFrame, params: Prepare, generator: np.random.Generator) 
         return splits.given(pairs["part"].to_numpy(), user, params.valid_share, generator)
     if untimed := pairs["timestamp"].null_count():
         raise ValueError(
-            f"prepare.split = {params.split}: needs a timestamp in every interaction, {untimed} of {pairs.height} have none; "
+            f"prepare.split = {params.split}: needs a timestamp in every interaction, {untimed} "
+            f"of {pairs.height} have none; "
             "set prepare.split: random, or name the column in tables.NAME.timestamp"
         )
-    by_time = pairs.select(pl.struct("timestamp", "order").rank("ordinal")).to_series().to_numpy().astype(np.int64)
+    by_time = (
+        pairs.select(pl.struct("timestamp", "order").rank("ordinal"))
+        .to_series()
+        .to_numpy()
+        .astype(np.int64)
+    )
     if params.split == "leave_last_out":
         return splits.leave_last_out(user, by_time)
     return splits.global_time(by_time, params.valid_share, params.test_share)
 
 
-def _refuse_empty(params: Prepare, **parts: pl.DataFrame) -> None:
+def _refuse_empty(params: PrepareSettings, **parts: pl.DataFrame) -> None:
     for name, frame in parts.items():
         if frame.is_empty():
             shares = (
-                "" if params.split in ("leave_last_out", "given") or name == "train" else f", or raise prepare.{name}_share"
+                ""
+                if params.split in ("leave_last_out", "given") or name == "train"
+                else f", or raise prepare.{name}_share"
             )
             raise ValueError(
-                f"prepare.split = {params.split}: gives no {name} item, the histories are too short; "
+                f"prepare.split = {params.split}: gives no {name} item, the histories are too "
+                "short; "
                 f"raise prepare.user_core (= {params.user_core}){shares}"
             )
 
 
-def _then(steps: list[dict], step: str, before: pl.DataFrame, after: pl.DataFrame, why: str) -> pl.DataFrame:
+def _then(
+    steps: list[dict], step: str, before: pl.DataFrame, after: pl.DataFrame, why: str
+) -> pl.DataFrame:
     _step(steps, step, after, before.height, why)
     return after
 
 
 def _step(steps: list[dict], step: str, after: pl.DataFrame, before: int, why: str) -> None:
-    """Note what a step left: its users, items and interactions, and how many interactions it dropped."""
-    left = {"users": after["user_id"].n_unique(), "items": after["item_id"].n_unique(), "interactions": after.height}
+    """Note what a step left: its users, items and interactions, and how many interactions it
+    dropped.
+    """
+    left = {
+        "users": after["user_id"].n_unique(),
+        "items": after["item_id"].n_unique(),
+        "interactions": after.height,
+    }
     steps.append({"step": step, **left, "dropped": before - after.height, "why": why})

@@ -17,8 +17,9 @@ from glta.data.interactions import Interactions
 class Prepared:
     """Hold one dataset and split with dense ids 0..U-1 and 0..I-1.
 
-    train, valid, test: disjoint pairs. graph and target: the training pairs cut in two, the alignment's message graph
-    and its targets. users: columns user, user_id. items: columns item, item_id, title, description, categories (list).
+    train, valid, test: disjoint pairs. graph and target: the training pairs cut in two, the
+    alignment's message graph and its targets. users: columns user, user_id. items: columns item,
+    item_id, title, description, categories (list).
     """
 
     train: Interactions
@@ -46,7 +47,17 @@ class Prepared:
         users, items = (pl.read_parquet(folder / f"{name}.parquet") for name in ("users", "items"))
 
         def pairs(frame: pl.DataFrame) -> Interactions:
-            return Interactions.of(frame["user"].to_numpy(), frame["item"].to_numpy(), users.height, items.height)
+            return Interactions.of(
+                frame["user"].to_numpy(), frame["item"].to_numpy(), users.height, items.height
+            )
 
-        train, valid, test = (pl.read_parquet(folder / f"{name}.parquet") for name in ("train", "valid", "test"))
-        return cls(*map(pairs, (train, valid, test, train.filter(~pl.col("target")), train.filter("target"))), users, items)
+        train, valid, test = (
+            pl.read_parquet(folder / f"{name}.parquet") for name in ("train", "valid", "test")
+        )
+        return cls(
+            *map(
+                pairs, (train, valid, test, train.filter(~pl.col("target")), train.filter("target"))
+            ),
+            users,
+            items,
+        )

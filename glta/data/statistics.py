@@ -10,20 +10,29 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 MOST_RATINGS, RATING_BINS = 20, 10  # different values that are counted one by one; else bins
 
 
-def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame, items: pl.DataFrame) -> dict:
+def statistics(
+    pairs: pl.DataFrame,
+    train: pl.DataFrame,
+    valid: pl.DataFrame,
+    test: pl.DataFrame,
+    items: pl.DataFrame,
+) -> dict:
     """Return plain numbers for counts.json.
 
-    pairs: user, item, rating, timestamp of all parts. cold: users and items that no training pair has, and the valid and
-    test pairs that concern them; they keep their dense ids. degree: of the training pairs. text: per column, the share of
-    items that have it, how many different ones there are, and their numbers of words. titles_that_are_ids:
-    items for which the source has no title. rating: also how often each was given. leakage: see `leakage`.
+    pairs: user, item, rating, timestamp of all parts. cold: users and items that no training pair
+    has, and the valid and test pairs that concern them; they keep their dense ids. degree: of the
+    training pairs. text: per column, the share of items that have it, how many different ones there
+    are, and their numbers of words. titles_that_are_ids: items for which the source has no title.
+    rating: also how often each was given. leakage: see `leakage`.
     """
     num_users, num_items = pairs["user"].n_unique(), items.height
     seen = train.select(pl.col("user").unique().implode(), pl.col("item").unique().implode())
     users, known = seen["user"][0], seen["item"][0]
 
     def cold_pairs(part: pl.DataFrame) -> int:
-        return part.filter(~pl.col("user").is_in(users.implode()) | ~pl.col("item").is_in(known.implode())).height
+        return part.filter(
+            ~pl.col("user").is_in(users.implode()) | ~pl.col("item").is_in(known.implode())
+        ).height
 
     return {
         "users": num_users,
@@ -52,12 +61,15 @@ def statistics(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, te
     }
 
 
-def leakage(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame) -> dict:
+def leakage(
+    pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame
+) -> dict:
     """Tell what the held-out pairs share with the training part.
 
-    pairs_in_two_parts: must be 0. older_than_training: share of the valid and test pairs that are older than the newest
-    training pair of all users, so that the future helps to predict the past (0 for a split by global time, near 1 for a
-    random one); older_than_own_training: than the same user's newest; both None where times are missing.
+    pairs_in_two_parts: must be 0. older_than_training: share of the valid and test pairs that are
+    older than the newest training pair of all users, so that the future helps to predict the past
+    (0 for a split by global time, near 1 for a random one); older_than_own_training: than the same
+    user's newest; both None where times are missing.
     """
     parts = {"train": train, "valid": valid, "test": test}
     everything = pl.concat([part.select("user", "item") for part in parts.values()])
@@ -66,20 +78,34 @@ def leakage(pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test:
     trained = train.select("user", "item").join(times, on=["user", "item"])
     own = trained.group_by("user").agg(pl.col("timestamp").max().alias("own"))
     for name in ("valid", "test"):
-        held = parts[name].select("user", "item").join(times, on=["user", "item"]).join(own, on="user", how="left")
+        held = (
+            parts[name]
+            .select("user", "item")
+            .join(times, on=["user", "item"])
+            .join(own, on="user", how="left")
+        )
         shares: list[float | None] = [None, None]
         if held.height and trained.height and not pairs["timestamp"].null_count():
-            older = [held["timestamp"] < trained["timestamp"].max(), (held["timestamp"] < held["own"]).fill_null(False)]
+            older = [
+                held["timestamp"] < trained["timestamp"].max(),
+                (held["timestamp"] < held["own"]).fill_null(False),
+            ]
             shares = [float(old.mean()) for old in older]
-        found[name] = dict(zip(("older_than_training", "older_than_own_training"), shares, strict=True))
+        found[name] = dict(
+            zip(("older_than_training", "older_than_own_training"), shares, strict=True)
+        )
     return found
 
 
 def degrees(degree: np.ndarray) -> dict:
-    """Describe degrees: mean, quantiles, and a histogram whose bins double (0, 1, 2-3, 4-7, ...)."""
+    """Describe degrees: mean, quantiles, and a histogram whose bins double (0, 1, 2-3, 4-7,
+    ...).
+    """
     bins = np.floor(np.log2(np.maximum(degree, 1))).astype(np.int64) + (degree > 0)
     counts = np.bincount(bins)
-    histogram = [{"from": 2**b // 2, "to": max(2**b - 1, 0), "count": int(c)} for b, c in enumerate(counts)]
+    histogram = [
+        {"from": 2**b // 2, "to": max(2**b - 1, 0), "count": int(c)} for b, c in enumerate(counts)
+    ]
     return {"mean": float(degree.mean()), "quantiles": quantiles(degree), "histogram": histogram}
 
 
@@ -102,7 +128,9 @@ def _text(column: pl.Series) -> dict:
 
 
 def ratings(column: pl.Series) -> dict:
-    """Make a histogram: of each value if there are few, else of bins of equal width (from <= x < to; the last has its end)."""
+    """Make a histogram: of each value if there are few, else of bins of equal width (from <= x <
+    to; the last has its end).
+    """
     given = column.drop_nulls()
     if given.is_empty():
         return {}

@@ -13,14 +13,15 @@ from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.params import Params
+from glta.params.model import Params
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What a method may learn from; the test pairs inside `prepared` are for `evaluate` alone.
 
-    profile: folder of the stage `profile`. pretrained: folder of the stage `pretrain` on all training edges.
+    profile: folder of the stage `profile`. pretrained: folder of the stage `pretrain` on all
+    training edges.
     checkpoint: folder for the state of a training, or None to keep none.
     """
 
@@ -40,33 +41,45 @@ class Method(ABC):
 
     @abstractmethod
     def score(self, users: np.ndarray) -> np.ndarray:
-        """Score the catalogue for users (B,): (B, I) float32, higher is better; a fresh array that may be changed."""
+        """Score the catalogue for users (B,): (B, I) float32, higher is better; a fresh array that
+        may be changed.
+        """
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        """Score the catalogue for anybody, who is told by their items alone, without training: (B, I) float32, as `score`.
+        """Score the catalogue for anybody, who is told by their items alone, without training: (B,
+        I) float32, as `score`.
 
-        history_BI: 1 where a person has an item. Raises ValueError for other items than the model's, and for a method that
-        learns something about each user.
-        """
-        raise ValueError(f"{type(self).__name__} knows users by what it has learnt about each: it cannot score a list of items")
-
-    def extended(self, text_JW: np.ndarray) -> Method:
-        """Return a model with J more items at the end of the catalogue, told by their text alone, without training.
-
-        text_JW: the language model's pooled states, as the stage `profile` makes them. Scores of the other items stay as they
-        are. Raises ValueError for a method that cannot tell an item without interactions.
+        history_BI: 1 where a person has an item. Raises ValueError for other items than the
+        model's, and for a method that learns something about each user.
         """
         raise ValueError(
-            f"{type(self).__name__} knows items by their interactions alone: it cannot take new ones by their text"
+            f"{type(self).__name__} knows users by what it has learnt about each: it cannot score "
+            "a list of items"
         )
 
-    def recommend(self, users: np.ndarray, k: int, exclude: Interactions, mode: str) -> tuple[np.ndarray, np.ndarray]:
-        """Make lists for users (B,): items and scores, each (B, k), best first; -1 and -inf where no item is left.
+    def extended(self, text_JW: np.ndarray) -> Method:
+        """Return a model with J more items at the end of the catalogue, told by their text alone,
+        without training.
 
-        exclude: pairs that are never shown. mode: recommend.mode, for methods that make lists in several ways; the
-        others rank by their scores, the lower id first among equals.
+        text_JW: the language model's pooled states, as the stage `profile` makes them. Scores of
+        the other items stay as they are. Raises ValueError for a method that cannot tell an item
+        without interactions.
         """
-        from glta.ranking import rank_all
+        raise ValueError(
+            f"{type(self).__name__} knows items by their interactions alone: it cannot take new "
+            "ones by their text"
+        )
+
+    def recommend(
+        self, users: np.ndarray, k: int, exclude: Interactions, mode: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Make lists for users (B,): items and scores, each (B, k), best first; -1 and -inf where
+        no item is left.
+
+        exclude: pairs that are never shown. mode: recommend.mode, for methods that make lists in
+        several ways; the others rank by their scores, the lower id first among equals.
+        """
+        from glta.evaluation.ranking import rank_all
 
         return rank_all(self.score, users, k, exclude)
 

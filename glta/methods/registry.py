@@ -1,4 +1,7 @@
-"""Every method by name. Names and modules only: nothing heavy is imported before a method is asked for."""
+"""Every method by name.
+
+Names and modules only: nothing heavy is imported before a method is asked for.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,21 @@ class Entry(NamedTuple):
 
 
 METHODS = {
-    "popularity": Entry("Popularity", "glta.methods.popularity:Popularity"),
-    "text-knn": Entry("Text-kNN", "glta.methods.text_knn:TextKNN"),
-    "item-knn": Entry("Item-kNN", "glta.methods.item_knn:ItemKNN"),
-    "ease": Entry("EASE", "glta.methods.ease:EASE"),
-    "lightgcn": Entry("LightGCN", "glta.methods.lightgcn:LightGCNMethod"),
-    "lightgcn-text-knn": Entry("LightGCN + text-kNN", "glta.methods.lightgcn_text_knn:LightGCNTextKNN"),
-    "lightgcn-plus": Entry("LightGCN+", "glta.methods.lightgcn_plus:LightGCNPlus"),
-    "hccf": Entry("HCCF", "glta.methods.hccf:HCCF"),
-    "hccf-plus": Entry("HCCF+", "glta.methods.hccf:HCCFPlus"),
-    "rlmrec-con": Entry("RLMRec-Con", "glta.methods.rlmrec:RLMRecCon"),
-    "rlmrec-gen": Entry("RLMRec-Gen", "glta.methods.rlmrec:RLMRecGen"),
-    "glta-plus": Entry("GLTA+", "glta.methods.glta_plus:GLTAPlus"),
-    "glta": Entry("GLTA", "glta.methods.glta:GLTA"),
+    "popularity": Entry("Popularity", "glta.methods.popularity.model:Popularity"),
+    "text-knn": Entry("Text-kNN", "glta.methods.shared.text_space:TextScores"),
+    "item-knn": Entry("Item-kNN", "glta.methods.item_knn.model:ItemKNN"),
+    "ease": Entry("EASE", "glta.methods.ease.model:EASE"),
+    "lightgcn": Entry("LightGCN", "glta.methods.shared.graph_scores:GraphScores"),
+    "lightgcn-text-knn": Entry(
+        "LightGCN + text-kNN", "glta.methods.lightgcn_text_knn.model:LightGCNTextKNN"
+    ),
+    "lightgcn-plus": Entry("LightGCN+", "glta.methods.lightgcn_plus.model:LightGCNPlus"),
+    "hccf": Entry("HCCF", "glta.methods.hccf.model:HCCF"),
+    "hccf-plus": Entry("HCCF+", "glta.methods.hccf.model:HCCFPlus"),
+    "rlmrec-con": Entry("RLMRec-Con", "glta.methods.rlmrec.model:RLMRecCon"),
+    "rlmrec-gen": Entry("RLMRec-Gen", "glta.methods.rlmrec.model:RLMRecGen"),
+    "glta-plus": Entry("GLTA+", "glta.methods.glta_plus.model:GLTAPlus"),
+    "glta": Entry("GLTA", "glta.methods.glta.model:GLTA"),
 }
 
 TRAINED_ELSEWHERE = {"glta": "align_users"}

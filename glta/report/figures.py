@@ -1,4 +1,7 @@
-"""The report's figures. Each is small enough to be read at the width of a phone; all of one dataset share one key."""
+"""The report's figures.
+
+Each is small enough to be read at the width of a phone; all of one dataset share one key.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ WIDTH = 360
 
 
 def colour(method: str, params_methods: list[str]) -> int:
-    """Give a method its mark and colour, the same in every figure and, for registered methods, in every report."""
+    """Give a method its mark and colour, the same in every figure and, for registered methods, in
+    every report.
+    """
     known = list(METHODS)
     return known.index(method) if method in known else len(known) + params_methods.index(method)
 
@@ -25,10 +30,17 @@ def figures(a: Analysis) -> dict[str, Drawing]:
     """Draw everything that can be drawn of a dataset, by name."""
     if a.any_cell is None:
         return {}
-    drawn = {"scores": scores(a), "differences": differences(a), "popularity": popularity(a), "groups": groups(a)}
+    drawn = {
+        "scores": scores(a),
+        "differences": differences(a),
+        "popularity": popularity(a),
+        "groups": groups(a),
+    }
     drawn["reach"] = reach(a)
     for method in a.methods:
-        stages = dict.fromkeys(name for cell in a.cells[method].values() for name in cell.summary.get("history") or {})
+        stages = dict.fromkeys(
+            name for cell in a.cells[method].values() for name in cell.summary.get("history") or {}
+        )
         for stage in stages:
             drawn[f"curve-{method}-{stage}".replace("_", "-")] = curve(a, method, stage)
     drawn["parts"] = parts(a)
@@ -49,21 +61,38 @@ def _row_rules(axes: Axes, top: float, bottom: float) -> None:
 
 
 def overview(analyses: Sequence[Analysis]) -> Drawing | None:
-    """Draw every method's value as a share of the best one's, a mark a dataset; none for a single dataset."""
+    """Draw every method's value as a share of the best one's, a mark a dataset; none for a single
+    dataset.
+    """
     found = [a for a in analyses if a.cells]
     if len(found) < 2:
         return None
     metric, step = found[0].params.report.metric, 9
     tops = {a.dataset: a.mean(a.best(metric), metric) or 1.0 for a in found}
     shares = {
-        method: {a.dataset: a.mean(method, metric) / tops[a.dataset] for a in found if method in a.cells}
+        method: {
+            a.dataset: a.mean(method, metric) / tops[a.dataset] for a in found if method in a.cells
+        }
         for method in dict.fromkeys(m for a in found for m in a.methods if m not in ABLATIONS)
     }
     order = sorted(shares, key=lambda m: -float(np.mean(list(shares[m].values()))))
-    said = "; ".join(f"{title(m)} " + ", ".join(f"{share:.0%} on {name}" for name, share in shares[m].items()) for m in order)
-    bounds = [a.intervals[m].get(metric, (0, 1))[1] / tops[a.dataset] for a in found for m in order if m in a.cells]
+    said = "; ".join(
+        f"{title(m)} " + ", ".join(f"{share:.0%} on {name}" for name, share in shares[m].items())
+        for m in order
+    )
+    bounds = [
+        a.intervals[m].get(metric, (0, 1))[1] / tops[a.dataset]
+        for a in found
+        for m in order
+        if m in a.cells
+    ]
     row_height, foot = 24 + step * len(found), 16 * len(found)
-    d = Drawing(WIDTH, row_height * len(order) + 44 + foot, f"{metric_title(metric)} as a share of the best method's", said)
+    d = Drawing(
+        WIDTH,
+        row_height * len(order) + 44 + foot,
+        f"{metric_title(metric)} as a share of the best method's",
+        said,
+    )
     axes = Axes(d, (8, 6, WIDTH - 8, d.height - foot - 36), (0, max(bounds)), (0, 1))
     axes.x_ticks(5, rules=False)
     for row, method in enumerate(order):
@@ -86,11 +115,15 @@ def overview(analyses: Sequence[Analysis]) -> Drawing | None:
 
 
 def scores(a: Analysis) -> Drawing:
-    """Draw the report's metric of every method with its interval, best first, and the seeds as thin ticks."""
+    """Draw the report's metric of every method with its interval, best first, and the seeds as thin
+    ticks.
+    """
     metric, order = a.params.report.metric, _order(a, a.params.report.metric)
     said = "; ".join(f"{title(m)} {a.mean(m, metric):.4f}" for m in order)
     d = Drawing(WIDTH, 34 + 40 * len(order), f"{metric_title(metric)} of each method", said)
-    highs = [a.intervals[m].get(metric, (0, 0))[1] for m in order] + [v for m in order for v in a.per_seed(m, metric)]
+    highs = [a.intervals[m].get(metric, (0, 0))[1] for m in order] + [
+        v for m in order for v in a.per_seed(m, metric)
+    ]
     axes = Axes(d, (6, 6, WIDTH - 52, d.height - 26), (0, max(highs) * 1.02), (0, 1))
     axes.x_ticks(rules=False)
     for row, method in enumerate(order):
@@ -115,20 +148,41 @@ def differences(a: Analysis) -> Drawing | None:
         return None
     metric, reference = a.params.report.metric, a.params.report.reference
     order = sorted(a.tests, key=lambda m: -a.tests[m][metric].values.difference)
-    said = "; ".join(f"minus {title(m)} {signed(a.tests[m][metric].values.difference)}" for m in order)
-    d = Drawing(WIDTH, 34 + 40 * len(order), f"{title(reference)} minus each other method, {metric_title(metric)}", said)
+    said = "; ".join(
+        f"minus {title(m)} {signed(a.tests[m][metric].values.difference)}" for m in order
+    )
+    d = Drawing(
+        WIDTH,
+        34 + 40 * len(order),
+        f"{title(reference)} minus each other method, {metric_title(metric)}",
+        said,
+    )
     bounds = [0.0] + [b for m in order for b in a.tests[m][metric].values[1:3]]
     pad = 0.05 * (max(bounds) - min(bounds))
-    axes = Axes(d, (6, 6, WIDTH - 62, d.height - 26), (min(bounds) - pad, max(bounds) + pad), (0, 1))
+    axes = Axes(
+        d, (6, 6, WIDTH - 62, d.height - 26), (min(bounds) - pad, max(bounds) + pad), (0, 1)
+    )
     axes.x_ticks(4, rules=False)
     for row, method in enumerate(order):
         _row_rules(axes, 24 + 40 * row, 44 + 40 * row)
         d.line(axes.x(0), 24 + 40 * row, axes.x(0), 44 + 40 * row, "ink", 1.5)
         y, index, (c, p) = 30 + 40 * row, colour(method, a.params.methods), a.tests[method][metric]
         sure = p < a.alpha
-        d.text(8, y - 9, f"minus {title(method)}" + ("" if sure else " (not significant)"), "ink" if sure else "muted")
+        d.text(
+            8,
+            y - 9,
+            f"minus {title(method)}" + ("" if sure else " (not significant)"),
+            "ink" if sure else "muted",
+        )
         d.line(axes.x(c.low), y + 4, axes.x(c.high), y + 4, f"m{index % 8}", 3)
-        d.mark(axes.x(c.difference), y + 4, index, 5, f"{signed(c.difference)} [{signed(c.low)}, {signed(c.high)}]", not sure)
+        d.mark(
+            axes.x(c.difference),
+            y + 4,
+            index,
+            5,
+            f"{signed(c.difference)} [{signed(c.low)}, {signed(c.high)}]",
+            not sure,
+        )
         d.text(WIDTH, y + 8, signed(c.difference), "ink" if sure else "muted", "end")
     return d
 
@@ -144,10 +198,16 @@ def key(a: Analysis) -> list[tuple[str, str]]:
 
 
 def curve(a: Analysis, method: str, stage: str) -> Drawing | None:
-    """Draw training loss above, validation below, over epochs; one line a seed, a mark at the epoch that was kept."""
-    histories = {seed: cell.summary["history"].get(stage) or [] for seed, cell in a.cells[method].items()}
+    """Draw training loss above, validation below, over epochs; one line a seed, a mark at the epoch
+    that was kept.
+    """
+    histories = {
+        seed: cell.summary["history"].get(stage) or [] for seed, cell in a.cells[method].items()
+    }
     records = [r for h in histories.values() for r in h]
-    parts = [(name, [r[name] for r in records if r.get(name) is not None]) for name in ("loss", "valid")]
+    parts = [
+        (name, [r[name] for r in records if r.get(name) is not None]) for name in ("loss", "valid")
+    ]
     parts = [(name, values) for name, values in parts if values]
     if not parts:
         return None
@@ -158,7 +218,10 @@ def curve(a: Analysis, method: str, stage: str) -> Drawing | None:
     index = colour(method, a.params.methods)
     for place, (part, values) in enumerate(parts):
         top = 42 + 126 * place
-        what = {"loss": "training loss", "valid": "validation NDCG@20" if min(values) >= 0 else "validation: minus loss"}[part]
+        what = {
+            "loss": "training loss",
+            "valid": "validation NDCG@20" if min(values) >= 0 else "validation: minus loss",
+        }[part]
         d.text(6, top - 8, what, "muted")
         span = max(values) - min(values)
         limits = (min(values) - 0.06 * span, max(values) + 0.06 * span)
@@ -186,20 +249,30 @@ def popularity(a: Analysis) -> Drawing | None:
             tables = tables[:1]
         columns = [[row.get(f"recall@{k}") for row in group] for group in zip(*tables, strict=True)]
         rows[method] = [
-            float(np.mean([v for v in c if v is not None])) if any(v is not None for v in c) else None for c in columns
+            float(np.mean([v for v in c if v is not None]))
+            if any(v is not None for v in c)
+            else None
+            for c in columns
         ]
     groups_ = a.any_cell.summary["popularity"]
     top = max((v for r in rows.values() for v in r if v is not None), default=0)
     if not top:
         return None
-    said = "; ".join(f"{title(m)} " + ", ".join("none" if v is None else f"{v:.3f}" for v in r) for m, r in rows.items())
+    said = "; ".join(
+        f"{title(m)} " + ", ".join("none" if v is None else f"{v:.3f}" for v in r)
+        for m, r in rows.items()
+    )
     d = Drawing(WIDTH, 268, f"Recall@{k} by popularity of the item", said)
     d.text(6, 12, f"Recall@{k}", "muted")
     axes = Axes(d, (40, 22, WIDTH - 14, 206), (-0.3, len(groups_) - 0.7), (0, top * 1.05))
     axes.y_ticks(5)
     for place, group in enumerate(groups_):
         d.text(axes.x(place), 224, f"{group['items']}", "ink", "middle")
-        limits = f"{group['least']}-{group['most']}" if group["least"] < group["most"] else f"{group['most']}"
+        limits = (
+            f"{group['least']}-{group['most']}"
+            if group["least"] < group["most"]
+            else f"{group['most']}"
+        )
         d.text(axes.x(place), 240, limits, "muted", "middle")
     d.text(WIDTH - 14, 258, "items in the group; below: training users of an item", "muted", "end")
     for method, values in rows.items():
@@ -212,23 +285,42 @@ def popularity(a: Analysis) -> Drawing | None:
     return d
 
 
-GROUPS = {"cold_users": "cold users", "warm_users": "warm users", "cold_items": "cold items", "warm_items": "warm items"}
+GROUPS = {
+    "cold_users": "cold users",
+    "warm_users": "warm users",
+    "cold_items": "cold items",
+    "warm_items": "warm items",
+}
 
 
 def groups(a: Analysis) -> Drawing | None:
-    """Draw the report's metric (NDCG at its cut-off for items) within cold and warm groups; intervals for users."""
+    """Draw the report's metric (NDCG at its cut-off for items) within cold and warm groups;
+    intervals for users.
+    """
     metric = a.params.report.metric
     of_items = f"ndcg@{metric.partition('@')[2]}"
     rows = [(g, metric if g.endswith("users") else of_items) for g in GROUPS]
-    rows = [(g, name) for g, name in rows if any(a.mean(m, f"{g}/{name}") is not None for m in a.methods)]
+    rows = [
+        (g, name)
+        for g, name in rows
+        if any(a.mean(m, f"{g}/{name}") is not None for m in a.methods)
+    ]
     if not rows:
         return None
     block = 26 + 13 * len(a.methods)
     said = "; ".join(
-        f"{GROUPS[g]}: " + ", ".join(f"{title(m)} {v:.4f}" for m in a.methods if (v := a.mean(m, f"{g}/{n}")) is not None)
+        f"{GROUPS[g]}: "
+        + ", ".join(
+            f"{title(m)} {v:.4f}" for m in a.methods if (v := a.mean(m, f"{g}/{n}")) is not None
+        )
         for g, n in rows
     )
-    d = Drawing(WIDTH, block * len(rows) + 34, f"{metric_title(metric)} of cold and warm users and items", said)
+    d = Drawing(
+        WIDTH,
+        block * len(rows) + 34,
+        f"{metric_title(metric)} of cold and warm users and items",
+        said,
+    )
     values = [v for g, n in rows for m in a.methods if (v := a.mean(m, f"{g}/{n}")) is not None]
     values += [i[n][1] for g, n in rows for i in a.group_intervals.get(g, {}).values() if n in i]
     axes = Axes(d, (6, 4, WIDTH - 10, d.height - 26), (0, max(values) * 1.03), (0, 1))
@@ -237,7 +329,11 @@ def groups(a: Analysis) -> Drawing | None:
         top = block * place + 16
         d.text(8, top + 2, f"{metric_title(name)}, {GROUPS[group]}", weight=600)
         for row, method in enumerate(a.methods):
-            value, y, index = a.mean(method, f"{group}/{name}"), top + 14 + 13 * row, colour(method, a.params.methods)
+            value, y, index = (
+                a.mean(method, f"{group}/{name}"),
+                top + 14 + 13 * row,
+                colour(method, a.params.methods),
+            )
             if value is None:
                 continue
             if found := a.group_intervals.get(group, {}).get(method, {}).get(name):
@@ -247,7 +343,9 @@ def groups(a: Analysis) -> Drawing | None:
 
 
 def reach(a: Analysis) -> Drawing | None:
-    """Draw the report's metric against coverage at the same cut-off: who is accurate by showing the same few items."""
+    """Draw the report's metric against coverage at the same cut-off: who is accurate by showing the
+    same few items.
+    """
     metric = a.params.report.metric
     coverage = f"coverage@{metric.partition('@')[2]}"
     points = {m: (a.mean(m, coverage), a.mean(m, metric)) for m in a.methods}
@@ -256,13 +354,23 @@ def reach(a: Analysis) -> Drawing | None:
         return None
     said = "; ".join(f"{title(m)} {x:.3f}, {y:.4f}" for m, (x, y) in points.items())
     d = Drawing(WIDTH, 268, f"{metric_title(metric)} against {metric_title(coverage)}", said)
-    axes = Axes(d, (44, 22, WIDTH - 14, 220), (0, 1), (0, max(y for _, y in points.values()) * 1.1 or 1))
+    axes = Axes(
+        d, (44, 22, WIDTH - 14, 220), (0, 1), (0, max(y for _, y in points.values()) * 1.1 or 1)
+    )
     axes.y_ticks(5)
     axes.x_ticks(5)
     d.text(6, 12, metric_title(metric), "muted")
-    d.text(WIDTH - 14, 256, f"{metric_title(coverage)}: share of the catalogue shown", "muted", "end")
+    d.text(
+        WIDTH - 14, 256, f"{metric_title(coverage)}: share of the catalogue shown", "muted", "end"
+    )
     for method, (x, y) in points.items():
-        d.mark(axes.x(x), axes.y(y), colour(method, a.params.methods), 6, f"{title(method)}: {x:.3f}, {y:.4f}")
+        d.mark(
+            axes.x(x),
+            axes.y(y),
+            colour(method, a.params.methods),
+            6,
+            f"{title(method)}: {x:.3f}, {y:.4f}",
+        )
     return d
 
 
@@ -275,7 +383,9 @@ PARTS = (
 
 
 def parts(a: Analysis) -> Drawing | None:
-    """Draw how the interactions of the first seed are shared out, as one bar, with a row for each part."""
+    """Draw how the interactions of the first seed are shared out, as one bar, with a row for each
+    part.
+    """
     counts = a.any_cell.summary.get("counts") or {}
     if not {name for name, _, _ in PARTS} <= set(counts):
         return None
@@ -299,7 +409,12 @@ def parts(a: Analysis) -> Drawing | None:
 
 def degrees(a: Analysis, side: str) -> Drawing | None:
     """Draw how many users (items) have how many training interactions, in doubling bins."""
-    found = (a.any_cell.summary.get("counts") or {}).get("degree", {}).get(side, {}).get("histogram", [])
+    found = (
+        (a.any_cell.summary.get("counts") or {})
+        .get("degree", {})
+        .get(side, {})
+        .get("histogram", [])
+    )
     filled = [place for place, b in enumerate(found) if b["count"]]
     if not filled:
         return None

@@ -15,7 +15,9 @@ LANE = 8  # height that an arrow takes where it passes a column
 
 @dataclass(frozen=True)
 class Box:
-    """name: what others call it; lines: below the heading; tip: shown on hover; sources: names of what it is made from."""
+    """name: what others call it; lines: below the heading; tip: shown on hover; sources: names of
+    what it is made from.
+    """
 
     name: str
     heading: str
@@ -38,23 +40,39 @@ def direct(boxes: Sequence[Box]) -> dict[str, list[str]]:
     def behind(name: str) -> frozenset[str]:
         return frozenset(sources[name]).union(*map(behind, sources[name]))
 
-    return {name: [s for s in own if not any(s in behind(other) for other in own)] for name, own in sources.items()}
+    return {
+        name: [s for s in own if not any(s in behind(other) for other in own)]
+        for name, own in sources.items()
+    }
 
 
 def draw(title: str, boxes: Sequence[Box]) -> Drawing:
-    """Put every box one column right of the last of its sources. An arrow passes the columns between in a lane of its own."""
+    """Put every box one column right of the last of its sources.
+
+    An arrow passes the columns between in a lane of its own.
+    """
     arrows, by_name = direct(boxes), {box.name: box for box in boxes}
 
     @cache
     def column(name: str) -> int:
         return max((column(source) + 1 for source in arrows[name]), default=0)
 
-    reach = {name: max([column(n) for n in arrows if name in arrows[n]], default=column(name)) for name in arrows}
-    columns = [[n for n in arrows if column(n) == c or column(n) < c < reach[n]] for c in range(max(reach.values()) + 1)]
-    widths = [max(by_name[n].width for n in names if column(n) == c) for c, names in enumerate(columns)]
+    reach = {
+        name: max([column(n) for n in arrows if name in arrows[n]], default=column(name))
+        for name in arrows
+    }
+    columns = [
+        [n for n in arrows if column(n) == c or column(n) < c < reach[n]]
+        for c in range(max(reach.values()) + 1)
+    ]
+    widths = [
+        max(by_name[n].width for n in names if column(n) == c) for c, names in enumerate(columns)
+    ]
     left = [1 + sum(widths[:c]) + CHANNEL * c for c in range(len(columns))]
 
-    middle: dict[tuple[str, int], float] = {}  # of a box, or of the lane of its arrows, by name and column
+    middle: dict[
+        tuple[str, int], float
+    ] = {}  # of a box, or of the lane of its arrows, by name and column
 
     def level(name: str, c: int) -> float:
         """Return the mean height of what leads here from the column before."""
@@ -73,14 +91,23 @@ def draw(title: str, boxes: Sequence[Box]) -> Drawing:
     def y(name: str, c: int) -> float:
         return middle[name, c] + tallest / 2 + 1
 
-    made = {box.heading: " and ".join(by_name[source].heading for source in box.sources) for box in boxes}
-    said = "; ".join(f"{heading}, made from {sources}" for heading, sources in made.items() if sources)
+    made = {
+        box.heading: " and ".join(by_name[source].heading for source in box.sources)
+        for box in boxes
+    }
+    said = "; ".join(
+        f"{heading}, made from {sources}" for heading, sources in made.items() if sources
+    )
     d = Drawing(left[-1] + widths[-1] + 1, tallest + 2, title, said)
     for name in arrows:
         for source in arrows[name]:
             start, end = column(source), column(name)
             points = [(left[start] + by_name[source].width, y(source, start))]
-            points += [(x, y(source, c)) for c in range(start + 1, end) for x in (left[c], left[c] + widths[c])]
+            points += [
+                (x, y(source, c))
+                for c in range(start + 1, end)
+                for x in (left[c], left[c] + widths[c])
+            ]
             d.arrow([*points, (left[end], y(name, end))])
     for name, box in by_name.items():
         x, top = left[column(name)], y(name, column(name)) - box.height / 2

@@ -1,4 +1,6 @@
-"""Write the report: one HTML file with everything inside, and the figures once more as files of their own."""
+"""Write the report: one HTML file with everything inside, and the figures once more as files of
+their own.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from glta.metrics import ACCURACY, BEYOND_ACCURACY
-from glta.params import Params
+from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
+from glta.params.model import Params
 from glta.report import figures, tables
 from glta.report.analysis import Analysis
 from glta.report.card import card, percent
-from glta.report.data import Cells, test_metrics
+from glta.report.evaluated import Cells, test_metrics
 from glta.report.lineage import lineage_view
 from glta.report.svg import style
 from glta.report.view import costs_view, dataset_view, number, size
@@ -37,13 +39,19 @@ def render(
 ) -> Report:
     """Make the report from evaluated cells.
 
-    costs: {stage: {seconds, peak_memory_bytes}}; provenance: as `pipeline.engine.results.provenance` returns it.
-    Either may be None: the report then says that nothing was recorded. The rest is a function of params and cells, to the
-    last byte.
+    costs: {stage: {seconds, peak_memory_bytes}}; provenance: as
+    `pipeline.lineage.results.provenance` returns it. Either may be None: the report then says that
+    nothing was recorded. The rest is a function of params and cells, to the last byte.
     """
-    analyses = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in params.datasets]
+    analyses = [
+        Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in params.datasets
+    ]
     views = [dataset_view(a) for a in analyses]
-    drawn = {f"{v['name']}-{name}.svg": d.svg(standalone=True) for v in views for name, d in v.pop("drawn").items()}
+    drawn = {
+        f"{v['name']}-{name}.svg": d.svg(standalone=True)
+        for v in views
+        for name, d in v.pop("drawn").items()
+    }
     across = figures.overview(analyses)
     if across:
         drawn["overview.svg"] = across.svg(standalone=True)
@@ -54,15 +62,24 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "size": size, "percent": percent, "safe_link": safe_link}
+    environment.filters |= {
+        "number": number,
+        "size": size,
+        "percent": percent,
+        "safe_link": safe_link,
+    }
     html = environment.get_template("template.html.j2").render(
         datasets=views,
-        overview={"figure": across.svg(), "table": tables.overview(analyses)[0]} if across else None,
+        overview={"figure": across.svg(), "table": tables.overview(analyses)[0]}
+        if across
+        else None,
         params=params,
         accuracy=ACCURACY,
         beyond=BEYOND_ACCURACY,
         costs=costs_view(costs),
-        lineages=[found for a in analyses if (found := lineage_view(a, provenance or [], costs or {}))],
+        lineages=[
+            found for a in analyses if (found := lineage_view(a, provenance or [], costs or {}))
+        ],
         provenance=provenance or [],
         commits=sorted({p["commit"] for p in provenance or [] if p.get("commit")}),
         dirty=any(p.get("dirty") for p in provenance or []),
@@ -73,8 +90,12 @@ def render(
 
 
 def safe_link(address: Any) -> str:
-    """Return an http address, or nothing: data files must not be able to put scripts behind a link."""
-    return address if isinstance(address, str) and address.startswith(("https://", "http://")) else ""
+    """Return an http address, or nothing: data files must not be able to put scripts behind a
+    link.
+    """
+    return (
+        address if isinstance(address, str) and address.startswith(("https://", "http://")) else ""
+    )
 
 
 def as_yaml(params: Params) -> str:
@@ -91,5 +112,8 @@ def as_yaml(params: Params) -> str:
 
 def without_empty(values: dict[str, Any]) -> dict[str, Any]:
     """Drop mappings that hold nothing, those in mappings first."""
-    kept = {key: without_empty(value) if isinstance(value, dict) else value for key, value in values.items()}
+    kept = {
+        key: without_empty(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
     return {key: value for key, value in kept.items() if value != {}}

@@ -1,4 +1,6 @@
-"""Just enough drawing for the report: text stays text, colours follow the reader's light or dark mode, bytes never vary."""
+"""Just enough drawing for the report: text stays text, colours follow the reader's light or dark
+mode, bytes never vary.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-# Okabe and Ito's colours, told apart with any common colour blindness, darkened until each has 3:1 contrast on white;
+# Okabe and Ito's colours, told apart with any common colour blindness, darkened until each has 3:1
+# contrast on white;
 # the second colour of each pair is the one for dark mode.
 PALETTE = (
     ("#6b7280", "#a9b2bf"),  # grey
@@ -19,15 +22,27 @@ PALETTE = (
     ("#7a5a30", "#c9a26a"),  # brown
 )
 LINE = 15  # height of a line of text in a box
-INK = {"ink": ("#17202b", "#e8ecf1"), "muted": ("#5a6675", "#9dabbb"), "rule": ("#dfe4ea", "#323c49")}
+INK = {
+    "ink": ("#17202b", "#e8ecf1"),
+    "muted": ("#5a6675", "#9dabbb"),
+    "rule": ("#dfe4ea", "#323c49"),
+}
 
 
 def style() -> str:
-    """Return the style sheet of all figures: classes m0..m7 for methods, ink, muted and rule for the rest."""
+    """Return the style sheet of all figures: classes m0..m7 for methods, ink, muted and rule for
+    the rest.
+    """
     names = [*INK, *(f"m{i}" for i in range(len(PALETTE)))]
     pairs = [*INK.values(), *PALETTE]
-    light, dark = ("".join(f".{n}{{color:{p[mode]}}}" for n, p in zip(names, pairs, strict=True)) for mode in (0, 1))
-    font = ".fig{font:12px system-ui,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;font-variant-numeric:tabular-nums}"
+    light, dark = (
+        "".join(f".{n}{{color:{p[mode]}}}" for n, p in zip(names, pairs, strict=True))
+        for mode in (0, 1)
+    )
+    font = (
+        ".fig{font:12px system-ui,'Segoe UI',Roboto,'Helvetica "
+        "Neue',Arial,sans-serif;font-variant-numeric:tabular-nums}"
+    )
     return f"{font}{light}@media screen and (prefers-color-scheme:dark){{{dark}}}"
 
 
@@ -37,7 +52,9 @@ def number(value: float) -> str:
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Choose about `count` round numbers within [low, high]: 1, 2 or 5 times a power of ten apart."""
+    """Choose about `count` round numbers within [low, high]: 1, 2 or 5 times a power of ten
+    apart.
+    """
     if not high > low:
         return [low]
     raw = (high - low) / count
@@ -53,61 +70,127 @@ def tick_text(value: float) -> str:
 
 
 class Drawing:
-    """Collect shapes. `svg()` gives the whole picture, with its title and description for those who cannot see it."""
+    """Collect shapes.
+
+    `svg()` gives the whole picture, with its title and description for those who cannot see it.
+    """
 
     def __init__(self, width: float, height: float, title: str, description: str):
         self.width, self.height, self.title, self.description = width, height, title, description
         self.parts: list[str] = []
 
-    def text(self, x: float, y: float, content: str, kind: str = "ink", anchor: str = "start", weight: int = 400) -> None:
+    def text(
+        self,
+        x: float,
+        y: float,
+        content: str,
+        kind: str = "ink",
+        anchor: str = "start",
+        weight: int = 400,
+    ) -> None:
         bold = f' font-weight="{weight}"' if weight != 400 else ""
         where = f'x="{number(x)}" y="{number(y)}" text-anchor="{anchor}"{bold}'
-        self.parts.append(f'<text class="{kind}" {where} fill="currentColor">{escape(content)}</text>')
+        self.parts.append(
+            f'<text class="{kind}" {where} fill="currentColor">{escape(content)}</text>'
+        )
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "rule", width: float = 1, dash: str = "") -> None:
-        where = " ".join(f'{n}="{number(v)}"' for n, v in (("x1", x1), ("y1", y1), ("x2", x2), ("y2", y2)))
+    def line(
+        self,
+        x1: float,
+        y1: float,
+        x2: float,
+        y2: float,
+        kind: str = "rule",
+        width: float = 1,
+        dash: str = "",
+    ) -> None:
+        where = " ".join(
+            f'{n}="{number(v)}"' for n, v in (("x1", x1), ("y1", y1), ("x2", x2), ("y2", y2))
+        )
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
-        self.parts.append(f'<line class="{kind}" {where} stroke="currentColor" stroke-width="{number(width)}"{dashed}/>')
+        self.parts.append(
+            f'<line class="{kind}" {where} stroke="currentColor" '
+            f'stroke-width="{number(width)}"{dashed}/>'
+        )
 
-    def path(self, points: Sequence[tuple[float, float]], kind: str, width: float = 2, opacity: float = 1) -> None:
+    def path(
+        self, points: Sequence[tuple[float, float]], kind: str, width: float = 2, opacity: float = 1
+    ) -> None:
         where = " ".join(f"{number(x)},{number(y)}" for x, y in points)
-        look = f'fill="none" stroke="currentColor" stroke-width="{number(width)}" stroke-linejoin="round" opacity="{opacity:g}"'
+        look = (
+            f'fill="none" stroke="currentColor" stroke-width="{number(width)}" '
+            f'stroke-linejoin="round" opacity="{opacity:g}"'
+        )
         self.parts.append(f'<polyline class="{kind}" points="{where}" {look}/>')
 
-    def bar(self, x: float, y: float, width: float, height: float, kind: str, tip: str = "") -> None:
-        where = " ".join(f'{n}="{number(v)}"' for n, v in (("x", x), ("y", y), ("width", width), ("height", height)))
-        self.parts.append(f'<rect class="{kind}" {where} rx="2" fill="currentColor">{_tip(tip)}</rect>')
+    def bar(
+        self, x: float, y: float, width: float, height: float, kind: str, tip: str = ""
+    ) -> None:
+        where = " ".join(
+            f'{n}="{number(v)}"'
+            for n, v in (("x", x), ("y", y), ("width", width), ("height", height))
+        )
+        self.parts.append(
+            f'<rect class="{kind}" {where} rx="2" fill="currentColor">{_tip(tip)}</rect>'
+        )
 
-    def mark(self, x: float, y: float, index: int, size: float = 5, tip: str = "", hollow: bool = False) -> None:
-        """Put the mark of method number `index`: colour and shape, so that neither is needed alone."""
+    def mark(
+        self, x: float, y: float, index: int, size: float = 5, tip: str = "", hollow: bool = False
+    ) -> None:
+        """Put the mark of method number `index`: colour and shape, so that neither is needed
+        alone.
+        """
         s = size
         outlines = (
             None,
             [(-s, -s), (s, -s), (s, s), (-s, s)],
             [(0, -1.3 * s), (1.3 * s, 0), (0, 1.3 * s), (-1.3 * s, 0)],
             [(0, -1.2 * s), (1.2 * s, s), (-1.2 * s, s)],
-            [(r * s * math.sin(i * math.pi / 5), -r * s * math.cos(i * math.pi / 5)) for i, r in enumerate([1.6, 0.75] * 5)],
+            [
+                (r * s * math.sin(i * math.pi / 5), -r * s * math.cos(i * math.pi / 5))
+                for i, r in enumerate([1.6, 0.75] * 5)
+            ],
             [(0, 1.2 * s), (1.2 * s, -s), (-1.2 * s, -s)],
         )
-        fill = 'fill="none" stroke="currentColor" stroke-width="1.5"' if hollow else 'fill="currentColor"'
+        fill = (
+            'fill="none" stroke="currentColor" stroke-width="1.5"'
+            if hollow
+            else 'fill="currentColor"'
+        )
         kind = f"m{index % len(PALETTE)}"
         if outline := outlines[index % len(outlines)]:
             points = " ".join(f"{number(x + a)},{number(y + b)}" for a, b in outline)
-            self.parts.append(f'<polygon class="{kind}" points="{points}" {fill}>{_tip(tip)}</polygon>')
+            self.parts.append(
+                f'<polygon class="{kind}" points="{points}" {fill}>{_tip(tip)}</polygon>'
+            )
         else:
             radius = number(s * 1.1)
             self.parts.append(
-                f'<circle class="{kind}" cx="{number(x)}" cy="{number(y)}" r="{radius}" {fill}>{_tip(tip)}</circle>'
+                f'<circle class="{kind}" cx="{number(x)}" cy="{number(y)}" r="{radius}" '
+                f"{fill}>{_tip(tip)}</circle>"
             )
 
-    def box(self, x: float, y: float, width: float, kind: str, lines: Sequence[str], tip: str) -> None:
-        """Write lines, the first as a heading, into a tinted box. A character takes up to 6.5 units, of a heading 8.5."""
+    def box(
+        self, x: float, y: float, width: float, kind: str, lines: Sequence[str], tip: str
+    ) -> None:
+        """Write lines, the first as a heading, into a tinted box.
+
+        A character takes up to 6.5 units, of a heading 8.5.
+        """
         size = (("x", x), ("y", y), ("width", width), ("height", box_height(len(lines))))
         where = " ".join(f'{n}="{number(v)}"' for n, v in size)
-        self.parts.append(f'<g font-size="11">{_tip(tip)}<rect class="{kind}" {where} rx="7" fill="currentColor" ')
+        self.parts.append(
+            f'<g font-size="11">{_tip(tip)}<rect class="{kind}" {where} rx="7" fill="currentColor" '
+        )
         self.parts.append('fill-opacity="0.08" stroke="currentColor" stroke-opacity="0.6"/>')
         for place, line in enumerate(lines):
-            self.text(x + 8, y + 19 + LINE * place, line, "muted" if place else "ink", weight=400 if place else 600)
+            self.text(
+                x + 8,
+                y + 19 + LINE * place,
+                line,
+                "muted" if place else "ink",
+                weight=400 if place else 600,
+            )
         self.parts.append("</g>")
 
     def arrow(self, points: Sequence[tuple[float, float]], kind: str = "muted") -> None:
@@ -115,25 +198,40 @@ class Drawing:
         (x, y), *rest = points
         path = f"M{number(x)} {number(y)}"
         for x2, y2 in rest:
-            half, end = number((x + x2) / 2 - 3), number(x2 - 6)  # the last bit is straight, for the tip
+            half, end = (
+                number((x + x2) / 2 - 3),
+                number(x2 - 6),
+            )  # the last bit is straight, for the tip
             path += f"C{half} {number(y)} {half} {number(y2)} {end} {number(y2)}H{number(x2)}"
             x, y = x2, y2
-        self.parts.append(f'<path class="{kind}" d="{path}" fill="none" stroke="currentColor" stroke-width="1.4"/>')
-        tip = f"{number(x)},{number(y)} {number(x - 6)},{number(y - 3.5)} {number(x - 6)},{number(y + 3.5)}"
+        self.parts.append(
+            f'<path class="{kind}" d="{path}" fill="none" stroke="currentColor" '
+            'stroke-width="1.4"/>'
+        )
+        tip = (
+            f"{number(x)},{number(y)} {number(x - 6)},{number(y - 3.5)} "
+            f"{number(x - 6)},{number(y + 3.5)}"
+        )
         self.parts.append(f'<polygon class="{kind}" points="{tip}" fill="currentColor"/>')
 
     def svg(self, standalone: bool = False) -> str:
-        """Return the markup; standalone: with the name space and style that a file of its own needs."""
+        """Return the markup; standalone: with the name space and style that a file of its own
+        needs.
+        """
         size = f'viewBox="0 0 {number(self.width)} {number(self.height)}"'
         space = (
-            f' xmlns="http://www.w3.org/2000/svg" width="{number(self.width)}" height="{number(self.height)}"'
+            f' xmlns="http://www.w3.org/2000/svg" width="{number(self.width)}" '
+            f'height="{number(self.height)}"'
             if standalone
             else ""
         )
         head = f"<title>{escape(self.title)}</title><desc>{escape(self.description)}</desc>"
         sheet = f"<style>{style()}</style>" if standalone else ""
         label = escape(f"{self.title}. {self.description}", quote=True)
-        return f'<svg class="fig"{space} {size} role="img" aria-label="{label}">{head}{sheet}{"".join(self.parts)}</svg>'
+        return (
+            f'<svg class="fig"{space} {size} role="img" '
+            f'aria-label="{label}">{head}{sheet}{"".join(self.parts)}</svg>'
+        )
 
 
 def box_height(lines: int) -> float:
@@ -145,7 +243,11 @@ class Axes:
     """Map data to a rectangle of a drawing, and draw its rules and ticks."""
 
     def __init__(
-        self, drawing: Drawing, box: tuple[float, float, float, float], x: tuple[float, float], y: tuple[float, float]
+        self,
+        drawing: Drawing,
+        box: tuple[float, float, float, float],
+        x: tuple[float, float],
+        y: tuple[float, float],
     ):
         """box: left, top, right, bottom. x, y: data limits; equal limits are widened."""
         self.drawing, self.box = drawing, box
@@ -175,7 +277,9 @@ class Axes:
 
 def widen(low: float, high: float) -> tuple[float, float]:
     """Make limits that differ."""
-    return (low, high) if high > low else (low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1))
+    return (
+        (low, high) if high > low else (low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1))
+    )
 
 
 def _tip(text: str) -> str:

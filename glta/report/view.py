@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glta.ablations import ablation_text
-from glta.metrics import ACCURACY, BEYOND_ACCURACY
+from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.report.analysis import Analysis, Tested, metric_title, p_text, signed, title
 from glta.report.card import card, card_view
 from glta.report.figures import colour, figures, key
@@ -23,7 +23,11 @@ def seconds(value: float) -> str:
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return (
+        f"{minutes} min {rest:02d} s"
+        if minutes < 60
+        else f"{minutes // 60} h {minutes % 60:02d} min"
+    )
 
 
 def size(value: float | None) -> str:
@@ -69,7 +73,11 @@ def dataset_view(a: Analysis) -> dict[str, Any]:
         "key": key(a),
         "figures": {name: drawing.svg() for name, drawing in drawn.items()},
         "curves": [drawing.svg() for name, drawing in drawn.items() if name.startswith("curve-")],
-        "no_curves": [title(m) for m in a.methods if not any(c.summary.get("history") for c in a.cells[m].values())],
+        "no_curves": [
+            title(m)
+            for m in a.methods
+            if not any(c.summary.get("history") for c in a.cells[m].values())
+        ],
         "models": _models(a),
         "card": described,
     } | {"drawn": drawn}
@@ -84,23 +92,33 @@ def _method(a: Analysis, method: str) -> dict[str, Any]:
 
 
 def _results(a: Analysis, k: int) -> dict[str, Any]:
-    """Rows of the result table at one cut-off; methods of the parameters without results are rows of dashes."""
+    """Rows of the result table at one cut-off; methods of the parameters without results are rows
+    of dashes.
+    """
     rows = []
     for method in a.params.methods:
         values = []
         for name in ACCURACY:
             metric = f"{name}@{k}"
             if method not in a.cells:
-                values.append({"text": NONE, "best": False, "mark": "", "interval": "", "spread": ""})
+                values.append(
+                    {"text": NONE, "best": False, "mark": "", "interval": "", "spread": ""}
+                )
                 continue
-            mean, (low, high) = a.mean(method, metric), a.intervals[method].get(metric, (None, None))
+            mean, (low, high) = (
+                a.mean(method, metric),
+                a.intervals[method].get(metric, (None, None)),
+            )
             values.append(
                 {
                     "text": number(mean),
-                    "best": mean is not None and number(mean) == number(a.mean(a.best(metric), metric)),
+                    "best": mean is not None
+                    and number(mean) == number(a.mean(a.best(metric), metric)),
                     "mark": {1: "▲", -1: "▼", 0: ""}[a.significant(method, metric)],
                     "interval": f"{low:.4f} to {high:.4f}" if low is not None else "",
-                    "spread": number(a.spread(method, metric)) if a.spread(method, metric) is not None else "",
+                    "spread": number(a.spread(method, metric))
+                    if a.spread(method, metric) is not None
+                    else "",
                 }
             )
         rows.append(_method(a, method) | {"values": values, "present": method in a.cells})
@@ -116,7 +134,8 @@ def _test(a: Analysis, method: str, test: Tested) -> dict[str, Any]:
         "corrected": p_text(test.corrected_p).removeprefix("p ").removeprefix("= "),
         "sure": test.corrected_p < a.alpha,
         "effect": signed(test.values.effect, 2),
-        "effect_interval": f"{signed(test.values.effect_low, 2)} to {signed(test.values.effect_high, 2)}",
+        "effect_interval": f"{signed(test.values.effect_low, 2)} to "
+        f"{signed(test.values.effect_high, 2)}",
     }
 
 
@@ -125,7 +144,10 @@ def _tests(a: Analysis) -> list[dict[str, Any]]:
     metric = a.params.report.metric
     tables = [metric, *(m for m in a.columns if m != metric)]
     return [
-        {"metric": metric_title(name), "rows": [_test(a, method, tests[name]) for method, tests in a.tests.items()]}
+        {
+            "metric": metric_title(name),
+            "rows": [_test(a, method, tests[name]) for method, tests in a.tests.items()],
+        }
         for name in tables
         if a.tests
     ]
@@ -135,7 +157,8 @@ def _ablations(a: Analysis) -> list[dict[str, Any]]:
     """Rows of the ablations; empty when none was run, or no GLTA to compare them with."""
     metric = a.params.report.metric
     return [
-        _test(a, method, test) | {"changes": ablation_text(method), "value": number(a.mean(method, metric))}
+        _test(a, method, test)
+        | {"changes": ablation_text(method), "value": number(a.mean(method, metric))}
         for method, test in a.ablation_tests.items()
     ]
 
@@ -145,7 +168,9 @@ def _beyond(a: Analysis) -> dict[str, Any]:
     columns = [f"{name}@{k}" for name in BEYOND_ACCURACY]
     digits = [2 if name == "novelty" else 3 for name in BEYOND_ACCURACY]
     rows = [
-        _method(a, m) | {"values": [number(a.mean(m, c), d) for c, d in zip(columns, digits, strict=True)]} for m in a.methods
+        _method(a, m)
+        | {"values": [number(a.mean(m, c), d) for c, d in zip(columns, digits, strict=True)]}
+        for m in a.methods
     ]
     return {"headings": [metric_title(c) for c in columns], "rows": rows}
 
@@ -154,16 +179,26 @@ def _groups(a: Analysis) -> dict[str, Any]:
     metric = a.params.report.metric
     k = metric.partition("@")[2]
     columns = [(f"{g}/{metric}", g) for g in ("cold_users", "warm_users")]
-    columns += [(f"{g}/{name}@{k}", g) for g in ("cold_items", "warm_items") for name in ("ndcg", "recall")]
-    headings = [f"{g.replace('_', ' ').capitalize()}: {metric_title(c.partition('/')[2])}" for c, g in columns]
+    columns += [
+        (f"{g}/{name}@{k}", g) for g in ("cold_items", "warm_items") for name in ("ndcg", "recall")
+    ]
+    headings = [
+        f"{g.replace('_', ' ').capitalize()}: {metric_title(c.partition('/')[2])}"
+        for c, g in columns
+    ]
     return {
         "headings": headings,
-        "rows": [_method(a, m) | {"values": [number(a.mean(m, c)) for c, _ in columns]} for m in a.methods],
+        "rows": [
+            _method(a, m) | {"values": [number(a.mean(m, c)) for c, _ in columns]}
+            for m in a.methods
+        ],
     }
 
 
 def _new_items(a: Analysis) -> dict[str, Any] | None:
-    """Rows about items without training users, with the mark of their test; None where no test item is one."""
+    """Rows about items without training users, with the mark of their test; None where no test item
+    is one.
+    """
     if not a.new_columns:
         return None
     rows = []
@@ -176,11 +211,16 @@ def _new_items(a: Analysis) -> dict[str, Any] | None:
             p = p_text(test.corrected_p) if test else ""
             values.append({"text": number(a.mean(method, column)), "mark": mark, "p": p})
         rows.append(_method(a, method) | {"values": values})
-    return {"headings": [metric_title(column.partition("/")[2]) for column in a.new_columns], "rows": rows}
+    return {
+        "headings": [metric_title(column.partition("/")[2]) for column in a.new_columns],
+        "rows": rows,
+    }
 
 
 def _models(a: Analysis) -> list[dict[str, Any]]:
-    """What was trained: the number of parameters of each method, from the first seed's model.json."""
+    """What was trained: the number of parameters of each method, from the first seed's
+    model.json.
+    """
     rows = []
     for method in a.methods:
         model = next(iter(a.cells[method].values())).summary.get("model") or {}
@@ -190,7 +230,9 @@ def _models(a: Analysis) -> list[dict[str, Any]]:
 
 
 def costs_view(costs: dict[str, dict[str, float]] | None) -> dict[str, Any] | None:
-    """Sum stage costs by the stage's verb (before the @) and keep the single runs; None when nothing is recorded."""
+    """Sum stage costs by the stage's verb (before the @) and keep the single runs; None when
+    nothing is recorded.
+    """
     if not costs:
         return None
     verbs: dict[str, list[dict[str, float]]] = {}
@@ -201,11 +243,26 @@ def costs_view(costs: dict[str, dict[str, float]] | None) -> dict[str, Any] | No
     rows = []
     for verb, runs in verbs.items():
         spent = sum(c["seconds"] for c in runs)
-        peak = max((c["peak_memory_bytes"] for c in runs if c.get("peak_memory_bytes") is not None), default=None)
+        peak = max(
+            (c["peak_memory_bytes"] for c in runs if c.get("peak_memory_bytes") is not None),
+            default=None,
+        )
         bar = round(100 * spent / slowest, 1)
-        rows.append({"stage": verb, "runs": len(runs), "seconds": seconds(spent), "bar": bar, "memory": size(peak)})
+        rows.append(
+            {
+                "stage": verb,
+                "runs": len(runs),
+                "seconds": seconds(spent),
+                "bar": bar,
+                "memory": size(peak),
+            }
+        )
     single = [
-        {"stage": name, "seconds": seconds(c["seconds"]), "memory": size(c.get("peak_memory_bytes"))}
+        {
+            "stage": name,
+            "seconds": seconds(c["seconds"]),
+            "memory": size(c.get("peak_memory_bytes")),
+        }
         for name, c in sorted(costs.items())
     ]
     return {"rows": rows, "single": single, "total": seconds(total)}

@@ -1,4 +1,5 @@
-"""Which call of an engine a stage belongs to: one `snakemake ...` or one `dvc repro ...` is one pipeline run in MLflow.
+"""Which call of an engine a stage belongs to: one `snakemake ...` or one `dvc repro ...` is one
+pipeline run in MLflow.
 
 One call at a time has a checkout: `Invocation.claim`.
 """
@@ -16,8 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-VARIABLE = "GLTA_PIPELINE"  # Snakemake's main process leaves its invocation here for its jobs, remote ones too
-CLAIM = Path(".pipe/engine.json")  # who has the checkout: locked while they do, so a kill leaves nothing to clean up
+# Snakemake's main process leaves its invocation here for its jobs, remote ones too
+VARIABLE = "GLTA_PIPELINE"
+CLAIM = Path(
+    ".pipe/engine.json"
+)  # who has the checkout: locked while they do, so a kill leaves nothing to clean up
 PATIENCE = 5  # seconds: `snakemake -n` has the checkout for about that long
 _claims: list[IO[str]] = []  # open until this process ends
 
@@ -27,7 +31,10 @@ class BusyError(ValueError):
 
 
 class Invocation(NamedTuple):
-    """id: of the engine's main process, unique over machines and reboots. started: seconds since 1970."""
+    """id: of the engine's main process, unique over machines and reboots.
+
+    started: seconds since 1970.
+    """
 
     id: str
     command: str
@@ -39,7 +46,9 @@ class Invocation(NamedTuple):
         """Describe a process that runs on this machine."""
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
         booted = next(
-            float(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
+            float(line.split()[1])
+            for line in Path("/proc/stat").read_text().splitlines()
+            if line.startswith("btime")
         )
         identity = f"{socket.gethostname()}-{int(booted)}-{pid}-{ticks}"
         return cls(identity, _command(pid), booted + ticks / os.sysconf("SC_CLK_TCK"), pid)
@@ -48,7 +57,8 @@ class Invocation(NamedTuple):
     def current(cls) -> Invocation:
         """Return what Snakemake has announced, else the outermost dvc above this process.
 
-        Workers of `dvc queue` take one experiment after another, so the experiment's name is part of the identity.
+        Workers of `dvc queue` take one experiment after another, so the experiment's name is part
+        of the identity.
         """
         if announced := os.environ.get(VARIABLE):
             return cls(**json.loads(base64.b64decode(announced)))
@@ -79,7 +89,8 @@ class Invocation(NamedTuple):
     def announce(self) -> None:
         """Name this invocation to every process started from here.
 
-        In base64: executors of clusters write it into job scripts, where quotes of the command line would end the text.
+        In base64: executors of clusters write it into job scripts, where quotes of the command line
+        would end the text.
         """
         os.environ[VARIABLE] = base64.b64encode(json.dumps(self._asdict()).encode()).decode()
 
@@ -100,7 +111,8 @@ def _busy(claim: str, deed: str) -> str:
         return "another run has just started in this checkout; wait for it to end"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(who["started"]))
     return (
-        f"`{who['command']}` of {who['user']} {deed} since {since} (process {who['pid']} on {who['host']}); "
+        f"`{who['command']}` of {who['user']} {deed} since {since} (process {who['pid']} on "
+        f"{who['host']}); "
         "wait for it to end, or work in a clone of your own"
     )
 
@@ -112,8 +124,12 @@ def _ancestors(pid: int) -> Iterator[int]:
 
 
 def _command(pid: int) -> str:
-    """Return a process's command line, without the interpreter and folders in front of an engine's name."""
-    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    """Return a process's command line, without the interpreter and folders in front of an engine's
+    name.
+    """
+    arguments = (
+        Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    )
     for n, argument in enumerate(arguments[:3]):
         if Path(argument).name in ("dvc", "snakemake"):
             return " ".join([Path(argument).name, *arguments[n + 1 :]])

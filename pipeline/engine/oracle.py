@@ -17,7 +17,9 @@ from typing import NamedTuple
 class Stage(NamedTuple):
     name: str
     outs: dict[str, bool]  # path -> is it a directory?
-    deps: dict[str, list[tuple[str, str]]]  # path -> the (stage, output) pairs it comes from; [] = not from a stage
+    deps: dict[
+        str, list[tuple[str, str]]
+    ]  # path -> the (stage, output) pairs it comes from; [] = not from a stage
     meta: dict
     key: Path  # rewritten whenever DVC calls the stage stale; safe to delete
 
@@ -29,7 +31,9 @@ def overlap(a: str, b: str) -> bool:
 
 @contextmanager
 def dvc_stages() -> Iterator[tuple]:
-    """Give DVC's repository and its named stages, read under its lock: a neighbour may be half through writing dvc.lock."""
+    """Give DVC's repository and its named stages, read under its lock: a neighbour may be half
+    through writing dvc.lock.
+    """
     from dvc.repo import Repo, lock_repo
 
     with Repo(_wait_for_lock=True) as repo:
@@ -45,9 +49,10 @@ def _named(repo) -> list:
 def ask_status(repo, stages: list) -> dict[str, list]:
     """Say what `dvc status` says about stages: {stage: reasons}, under the repository's lock.
 
-    DVC's own call looks at each dependency of each stage and writes a lock file twice for each stage; most dependencies are
-    program files that hundreds of stages share. Here a path is looked at once and the lock is taken once.
-    Raises LockError, as DVC does, while another process writes one of the paths.
+    DVC's own call looks at each dependency of each stage and writes a lock file twice for each
+    stage; most dependencies are program files that hundreds of stages share. Here a path is looked
+    at once and the lock is taken once. Raises LockError, as DVC does, while another process writes
+    one of the paths.
     """
     from dvc.dependency import ParamsDependency
     from dvc.rwlock import rwlock
@@ -68,18 +73,29 @@ def ask_status(repo, stages: list) -> dict[str, list]:
 
     def reasons(stage) -> list:
         parts = {"changed deps": changes(stage.deps), "changed outs": changes(stage.outs)}
-        return [{kind: found} for kind, found in parts.items() if found] + ["changed command"] * stage.cmd_changed
+        return [{kind: found} for kind, found in parts.items() if found] + [
+            "changed command"
+        ] * stage.cmd_changed
 
     paths = sorted({entry.fs_path for s in stages for entry in [*s.deps, *s.outs]})
-    with rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), paths, [], repo.config["core"].get("hardlink_lock", False)):
+    with rwlock(
+        repo.tmp_dir,
+        repo.fs,
+        " ".join(sys.argv),
+        paths,
+        [],
+        repo.config["core"].get("hardlink_lock", False),
+    ):
         return {s.name: why for s in stages if (why := reasons(s))}
 
 
 def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
-    """Read the stages as DVC sees them (templates filled in, matrix expanded), and with `ask` what `dvc status` says.
+    """Read the stages as DVC sees them (templates filled in, matrix expanded), and with `ask` what
+    `dvc status` says.
 
-    Parameters stay DVC's business. Status: {stage: reasons} of those that changed. Raises ValueError for stages that
-    cannot be scheduled, and when DVC cannot tell, as while a stage runs: a guess would be worse than none.
+    Parameters stay DVC's business. Status: {stage: reasons} of those that changed. Raises
+    ValueError for stages that cannot be scheduled, and when DVC cannot tell, as while a stage runs:
+    a guess would be worse than none.
     """
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
@@ -89,13 +105,28 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
         # under one lock: taken again, DVC would read all stages a second time
         with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
             found = _named(repo)
-            if odd := [s.name for s in found if s.frozen or s.always_changed or any(o.persist for o in s.outs)]:
-                raise ValueError(f"dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: {odd}")
+            if odd := [
+                s.name
+                for s in found
+                if s.frozen or s.always_changed or any(o.persist for o in s.outs)
+            ]:
+                raise ValueError(
+                    "dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: "
+                    f"{odd}"
+                )
             status = ask_status(repo, found) if ask else None
     except DvcException as error:
-        torn = [path for path in ("dvc.lock", ".dvc/tmp/rwlock") if path in str(error) and "is busy" not in str(error)]
+        torn = [
+            path
+            for path in ("dvc.lock", ".dvc/tmp/rwlock")
+            if path in str(error) and "is busy" not in str(error)
+        ]
         # DVC writes both in place
-        fix = f"; a kill left it half written: `rm {torn[0]}` and run again, nothing is lost" if torn else ""
+        fix = (
+            f"; a kill left it half written: `rm {torn[0]}` and run again, nothing is lost"
+            if torn
+            else ""
+        )
         raise ValueError(f"dvc status gives no answer: {error}{fix}") from error
     made = [(s.name, o.def_path) for s in found for o in s.outs]
 
@@ -122,19 +153,24 @@ def downstream(stages: list[Stage], names: set[str]) -> set[str]:
     while more := {
         s.name
         for s in stages
-        if s.name not in found and any(maker in found for sources in s.deps.values() for maker, _ in sources)
+        if s.name not in found
+        and any(maker in found for sources in s.deps.values() for maker, _ in sources)
     }:
         found |= more
     return found
 
 
 class Oracle:
-    """Hold what is stale: `direct`, the stages that DVC names as changed, and `tainted`, those and all downstream of them.
+    """Hold what is stale: `direct`, the stages that DVC names as changed, and `tainted`, those and
+    all downstream of them.
 
-    status: of `read_stages`; None in a job's own parse of the Snakefile, where the main process has decided already.
+    status: of `read_stages`; None in a job's own parse of the Snakefile, where the main process has
+    decided already.
     """
 
-    def __init__(self, stages: list[Stage], status: dict[str, list] | None, log: Callable[[str], None]):
+    def __init__(
+        self, stages: list[Stage], status: dict[str, list] | None, log: Callable[[str], None]
+    ):
         self.direct, self.tainted = {}, {s.name for s in stages}
         if status is None:
             return
@@ -145,14 +181,18 @@ class Oracle:
         for s in stages:
             s.key.parent.mkdir(parents=True, exist_ok=True)
             s.key.touch()
-            if why := self.direct.get(s.name):  # the nonce: Snakemake passes over small inputs with unchanged content
+            if why := self.direct.get(
+                s.name
+            ):  # the nonce: Snakemake passes over small inputs with unchanged content
                 s.key.write_text(json.dumps({"why": why, "nonce": uuid.uuid4().hex}))
                 log(f"stale: {s.name}: {json.dumps(why)}")
 
     def inputs(self, stage: Stage, ancient: Callable) -> list:
-        """List a rule's inputs. Only a stale stage's key and the outputs of tainted stages count by modification time.
+        """List a rule's inputs. Only a stale stage's key and the outputs of tainted stages count by
+        modification time.
 
-        What no stage makes, the code above all, is not among them: it would take Snakemake a fifth of its plan, to no effect.
+        What no stage makes, the code above all, is not among them: it would take Snakemake a fifth
+        of its plan, to no effect.
         """
         hot = {str(stage.key): stage.name in self.direct}
         for sources in stage.deps.values():
@@ -161,11 +201,16 @@ class Oracle:
 
 
 def _leave_the_future(path: Path) -> None:
-    """Bring a modification time that lies ahead back to now: Snakemake refuses a result that is older than its input.
+    """Bring a modification time that lies ahead back to now: Snakemake refuses a result that is
+    older than its input.
 
-    Archives, copies from other machines and a clock that was wrong leave such times; hashes alone decide what is stale.
+    Archives, copies from other machines and a clock that was wrong leave such times; hashes alone
+    decide what is stale.
     """
-    for each in (path, path / ".snakemake_timestamp"):  # Snakemake's mark in a folder stands for the folder
+    for each in (
+        path,
+        path / ".snakemake_timestamp",
+    ):  # Snakemake's mark in a folder stands for the folder
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             if each.stat().st_mtime > time.time():
                 os.utime(each)

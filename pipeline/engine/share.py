@@ -1,6 +1,8 @@
-"""Push all that is known here to DVC's remote, or pull what others have pushed: results, run cache, a generator's answers.
+"""Push all that is known here to DVC's remote, or pull what others have pushed: results, run cache,
+a generator's answers.
 
-`dvc push --run-cache` sends the records of earlier results without their files, so that a clone could restore none of them.
+`dvc push --run-cache` sends the records of earlier results without their files, so that a clone
+could restore none of them.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glta.text.cache import CACHE as ANSWERS
+from glta.features.text.cache import CACHE as ANSWERS
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -19,23 +21,37 @@ if TYPE_CHECKING:
 
 
 def push() -> str:
-    """Send every result in DVC's cache. Returns what was done. Raises ValueError, with the fix, when that fails."""
+    """Send every result in DVC's cache.
+
+    Returns what was done. Raises ValueError, with the fix, when that fails.
+    """
     from dvc_data.hashfile.db import get_index
 
     with _remote() as (repo, remote):
         count = repo.push()
-        results = {o.def_path: _with_contents(repo, {o.hash_info}) for o in repo.index.outs if o.use_cache and o.hash_info}
+        results = {
+            o.def_path: _with_contents(repo, {o.hash_info})
+            for o in repo.index.outs
+            if o.use_cache and o.hash_info
+        }
         found = set().union(*results.values())
         if _keeps_records(remote):
             found |= _with_contents(repo, _recorded(repo))
-        # DVC remembers what lies there, and takes a folder's list for its files: others may have deleted some of them
+        # DVC remembers what lies there, and takes a folder's list for its files: others may have
+        # deleted some of them
         get_index(remote.odb).clear()
-        for part in ({each for each in found if not each.isdir}, {each for each in found if each.isdir}):
+        for part in (
+            {each for each in found if not each.isdir},
+            {each for each in found if each.isdir},
+        ):
             count += len(repo.cloud.push(part).transferred)
         there = set(remote.odb.oids_exist([each.value for each in found]))
-        if lost := [path for path, files in results.items() if not {each.value for each in files} <= there]:
+        if lost := [
+            path for path, files in results.items() if not {each.value for each in files} <= there
+        ]:
             raise ValueError(
-                f"{remote.url}: lacks {len(lost)} results that are not here either ({lost[0]}, ...); run the pipeline"
+                f"{remote.url}: lacks {len(lost)} results that are not here either ({lost[0]}, "
+                "...); run the pipeline"
             )
         if _keeps_records(remote):
             repo.stage_cache.push(None)  # after its files
@@ -44,7 +60,10 @@ def push() -> str:
 
 
 def pull() -> str:
-    """Fetch every result that others have pushed, and put those of this commit in place. Returns and raises as `push`."""
+    """Fetch every result that others have pushed, and put those of this commit in place.
+
+    Returns and raises as `push`.
+    """
     from dvc.exceptions import CheckoutError, DownloadError, DvcException
 
     with _remote() as (repo, remote):
@@ -54,7 +73,9 @@ def pull() -> str:
         if _keeps_records(remote):
             repo.stage_cache.pull(None)
             found = _recorded(repo)
-            count += len(repo.cloud.pull(found).transferred)  # of folders the lists, which name their files
+            count += len(
+                repo.cloud.pull(found).transferred
+            )  # of folders the lists, which name their files
             count += len(repo.cloud.pull(_with_contents(repo, found)).transferred)
             count += _merge_answers(remote, send=False)
         try:
@@ -62,11 +83,14 @@ def pull() -> str:
         except CheckoutError as error:
             missing = sorted(map(str, error.target_infos))
             raise ValueError(
-                f"{remote.url}: cannot be reached, or lacks {len(missing)} results of this commit ({missing[0]}, ...); "
+                f"{remote.url}: cannot be reached, or lacks {len(missing)} results of this commit "
+                f"({missing[0]}, ...); "
                 "ask the colleague who made them to run `make push`"
             ) from None
         except DvcException as error:
-            raise ValueError(f"{_line(error)}; move them away, or `dvc checkout --force` to replace them") from None
+            raise ValueError(
+                f"{_line(error)}; move them away, or `dvc checkout --force` to replace them"
+            ) from None
         return f"{remote.url}: {count} files pulled"
 
 
@@ -86,9 +110,17 @@ def _remote() -> Iterator[tuple]:
                 remote.url = repo.config["remote"][remote.name]["url"]
                 remote.fs.exists(remote.path)
             except NoRemoteError:
-                raise ValueError("no DVC remote is set; name one: `dvc remote add -d NAME URL`, commit .dvc/config") from None
-            except Exception as error:  # the many clients raise many types, which all mean the same here
-                raise ValueError(f"the DVC remote cannot be used: {_line(error)}; see .dvc/config and the network") from None
+                raise ValueError(
+                    "no DVC remote is set; name one: `dvc remote add -d NAME URL`, commit "
+                    ".dvc/config"
+                ) from None
+            except (
+                Exception
+            ) as error:  # the many clients raise many types, which all mean the same here
+                raise ValueError(
+                    f"the DVC remote cannot be used: {_line(error)}; see .dvc/config and the "
+                    "network"
+                ) from None
             try:
                 yield repo, remote
             except OSError as error:
@@ -102,7 +134,9 @@ def _line(error: Exception) -> str:
 
 
 def _keeps_records(remote) -> bool:
-    """Tell whether the remote takes more than objects; DVC's run cache cannot lie behind plain http."""
+    """Tell whether the remote takes more than objects; DVC's run cache cannot lie behind plain
+    http.
+    """
     return remote.fs.protocol not in ("http", "https")
 
 
@@ -111,12 +145,20 @@ def _recorded(repo: Repo) -> set[HashInfo]:
     from dvc_data.hashfile.hash_info import HashInfo
 
     paths = Path(repo.stage_cache.cache_dir).glob("*/*/*")
-    records = [repo.stage_cache._load_cache(path.parent.name, path.name) for path in paths]  # None: torn by a kill
-    return {HashInfo(out["hash"], out[out["hash"]]) for record in filter(None, records) for out in record["outs"]}
+    records = [
+        repo.stage_cache._load_cache(path.parent.name, path.name) for path in paths
+    ]  # None: torn by a kill
+    return {
+        HashInfo(out["hash"], out[out["hash"]])
+        for record in filter(None, records)
+        for out in record["outs"]
+    }
 
 
 def _with_contents(repo: Repo, found: Iterable[HashInfo]) -> set[HashInfo]:
-    """Add the files of the folders among the objects, as far as the cache has the folders' lists."""
+    """Add the files of the folders among the objects, as far as the cache has the folders'
+    lists.
+    """
     from dvc_data.hashfile.tree import Tree
 
     files = set(found)
@@ -127,7 +169,9 @@ def _with_contents(repo: Repo, found: Iterable[HashInfo]) -> set[HashInfo]:
 
 
 def _merge_answers(remote, send: bool) -> int:
-    """Add the remote's lines to the files of answers here, with `send` those from here to the remote's; count what changed."""
+    """Add the remote's lines to the files of answers here, with `send` those from here to the
+    remote's; count what changed.
+    """
     fs, there, count = remote.fs, remote.fs.join(remote.path, "answers"), 0
     names = {fs.name(path) for path in fs.find(there)} if fs.exists(there) else set()
     for name in names | {path.name for path in ANSWERS.glob("*.jsonl")}:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.engine.oracle import dvc_stages, overlap
 
 if TYPE_CHECKING:
-    from pipeline.engine.models import Judgement
+    from pipeline.tracking.models import Judgement
 
 
 class Snapshot(NamedTuple):
-    deps: dict[str, str]  # path -> hash; for a directory above other stages' outputs, the hashes of those as well
+    deps: dict[
+        str, str
+    ]  # path -> hash; for a directory above other stages' outputs, the hashes of those as well
     params: dict[str, Any]  # dotted name -> value, as in the parameter file
     outs: dict[str, str]  # path -> hash; empty while the stage has not run
     metrics: list[str]  # the outputs that are metrics
@@ -36,7 +38,9 @@ class Snapshot(NamedTuple):
 def effective(params: dict[str, Any]) -> dict[str, Any]:
     """Merge overrides.DATASET.X into X. params: by dotted names."""
     own = {k: v for k, v in params.items() if not k.startswith("overrides.")}
-    return own | {k.split(".", 2)[2]: v for k, v in params.items() if k.startswith("overrides.") and v != {}}
+    return own | {
+        k.split(".", 2)[2]: v for k, v in params.items() if k.startswith("overrides.") and v != {}
+    }
 
 
 class Workspace:
@@ -50,13 +54,24 @@ class Workspace:
         self._params = [d for d in self._stage.deps if isinstance(d, ParamsDependency)]
         self._deps = [d for d in self._stage.deps if not isinstance(d, ParamsDependency)]
         self._made = [o for s in stages for o in s.outs]
-        self._above = [d for d in self._deps if any(o.def_path.startswith(f"{d.def_path}/") for o in self._made)]
+        self._above = [
+            d
+            for d in self._deps
+            if any(o.def_path.startswith(f"{d.def_path}/") for o in self._made)
+        ]
 
     def snapshot(self, outputs: bool) -> Snapshot:
-        """Hash the dependencies, and with `outputs` what the stage has written, through DVC's own cache of hashes."""
+        """Hash the dependencies, and with `outputs` what the stage has written, through DVC's own
+        cache of hashes.
+        """
         from dvc.utils.flatten import flatten
 
-        within = [o for o in self._made for d in self._above if o.def_path.startswith(f"{d.def_path}/") and o.exists]
+        within = [
+            o
+            for o in self._made
+            for d in self._above
+            if o.def_path.startswith(f"{d.def_path}/") and o.exists
+        ]
         return Snapshot(
             {d.def_path: d.get_hash().value for d in [*self._deps, *within]},
             {key: value for d in self._params for key, value in flatten(d.read_params()).items()},
@@ -70,10 +85,12 @@ class Workspace:
         return judgements(self._stages)
 
     def prune(self) -> list[str]:
-        """Remove what removed matrix entries left in a directory that this stage depends on; return the paths.
+        """Remove what removed matrix entries left in a directory that this stage depends on; return
+        the paths.
 
-        Such a directory lies above the outputs of other stages, and its hash counts every file in it. A file goes only
-        when no stage makes it and DVC's cache holds it, so nothing is lost and files put there by hand stay.
+        Such a directory lies above the outputs of other stages, and its hash counts every file in
+        it. A file goes only when no stage makes it and DVC's cache holds it, so nothing is lost and
+        files put there by hand stay.
         """
         removed = []
         for top in (Path(d.def_path) for d in self._above):
@@ -97,8 +114,10 @@ def open_workspace(name: str) -> Iterator[Workspace]:
 
 
 def judgements(stages: list) -> list[Judgement]:
-    """Read, for every stage with `meta.judges` that has run, how good the model it measured is on validation."""
-    from pipeline.engine.models import Judgement
+    """Read, for every stage with `meta.judges` that has run, how good the model it measured is on
+    validation.
+    """
+    from pipeline.tracking.models import Judgement
 
     found = []
     for stage in stages:
@@ -107,10 +126,16 @@ def judgements(stages: list) -> list[Judgement]:
         model = next((d for d in stage.deps if judges and d.def_path == judges["model"]), None)
         if judges and model and model.exists and all(path.is_file() for path in metrics):
             try:
-                values = {k: v for path in metrics for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+                values = {
+                    k: v
+                    for path in metrics
+                    for k, v in json.loads(path.read_text(encoding="utf-8")).items()
+                }
                 current = model.get_hash().value
             except (FileNotFoundError, model.DoesNotExistError):
-                continue  # a stage beside this one is replacing it, and what measures it then comes here again
+                # a stage beside this one is replacing it, and what measures it then comes here
+                # again
+                continue
             of = (judges["dataset_name"], judges["method"], int(judges["seed"]), judges["metric"])
             found.append(Judgement(*of, values[judges["metric"]], judges["model"], current))
     return found

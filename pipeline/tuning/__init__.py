@@ -1,1 +1,1 @@
-"""`glta tune`: the study of glta/tuning.py with its stages, its display and its records."""
+"""`glta tune`: the study of glta/tuning/study.py with its stages, its display and its records."""

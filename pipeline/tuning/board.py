@@ -1,4 +1,6 @@
-"""What `glta tune` shows: the best trials so far and the time left, or plain lines where nobody watches a terminal."""
+"""What `glta tune` shows: the best trials so far and the time left, or plain lines where nobody
+watches a terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from glta.progress import plain
-from glta.tuning import Budget, Trial, Values, best_of, told
+from glta.tuning.study import Budget, Trial, Values, best_of, told
 
 ROWS = 5
 
@@ -33,7 +35,9 @@ class Board:
         """Say how far the study is and how long it may still take."""
         of = f" of {self.budget.trials}" if self.budget.trials else ""
         left = seconds_left(self.budget, self.done)
-        return f"{len(self.done)}{of} trials" + ("" if left is None else f", about {duration(left)} left")
+        return f"{len(self.done)}{of} trials" + (
+            "" if left is None else f", about {duration(left)} left"
+        )
 
 
 class PlainBoard(Board):
@@ -44,7 +48,11 @@ class PlainBoard(Board):
         last, best = done[-1], best_of(done)
         found = "diverged" if last.value is None else f"{last.value:.4f}"
         so_far = f" (best {best.value:.4f})" if best else ""
-        print(f"{self.name}: {self.progress()}: {found}{so_far} with {told(last.values)}", file=sys.stderr, flush=True)
+        print(
+            f"{self.name}: {self.progress()}: {found}{so_far} with {told(last.values)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class LiveBoard(Board):
@@ -56,18 +64,29 @@ class LiveBoard(Board):
 
         heads = ["", "valid NDCG@20", "seconds", *short(self.present)]
         table = Table(*heads, title=self.name, title_justify="left", box=None)
-        measured = sorted((t for t in self.done if t.value is not None), key=lambda t: (-t.value, t.number))
+        measured = sorted(
+            (t for t in self.done if t.value is not None), key=lambda t: (-t.value, t.number)
+        )
         for trial in measured[:ROWS]:
             mark = "present" if trial.values == self.present else f"trial {trial.number}"
-            table.add_row(mark, f"{trial.value:.4f}", f"{trial.seconds:.1f}", *(f"{v:g}" for v in trial.values.values()))
+            table.add_row(
+                mark,
+                f"{trial.value:.4f}",
+                f"{trial.seconds:.1f}",
+                *(f"{v:g}" for v in trial.values.values()),
+            )
         if self.running:
             passed = f"{time.monotonic() - self.began:.0f}"
-            table.add_row("running", "", passed, *(f"{v:g}" for v in self.running.values()), style="dim")
+            table.add_row(
+                "running", "", passed, *(f"{v:g}" for v in self.running.values()), style="dim"
+            )
         return Group(table, self.progress())
 
 
 def short(keys: Iterable[str]) -> list[str]:
-    """Write dotted keys as the heads of columns: their last part, below the one before it where that alone is not clear."""
+    """Write dotted keys as the heads of columns: their last part, below the one before it where
+    that alone is not clear.
+    """
     parts = [key.split(".") for key in keys]
     last = [part[-1] for part in parts]
     return [p[-1] if last.count(p[-1]) == 1 else f"{p[-2]}\n{p[-1]}" for p in parts]

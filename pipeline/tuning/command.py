@@ -1,4 +1,6 @@
-"""`glta tune`: make what a method builds on, run its study, show and log it, write the best values into params.yaml."""
+"""`glta tune`: make what a method builds on, run its study, show and log it, write the best values
+into params.yaml.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from glta.files import write_whole
 from glta.methods.registry import METHODS
-from glta.params import Params, load_params
-from glta.params_file import locked_params, override
+from glta.params.file import locked_params, override
+from glta.params.model import Params, load_params
 from glta.progress import quiet
-from glta.tuning import (
+from glta.storage.cell import folder
+from glta.storage.files import write_whole
+from glta.tuning.study import (
     Budget,
     Study,
     Trial,
@@ -32,28 +35,39 @@ from glta.tuning import (
     tune,
 )
 from pipeline.engine.imports import modules_of
-from pipeline.stage import folder
 from pipeline.tuning.board import board
 from pipeline.tuning.log import StudyLog
 
 PARAMS, STUDIES = Path("params.yaml"), Path(".pipe/tune")
 
 
-def main(method: str, dataset: str, budget: Budget, seed: int, write: bool, like: Sequence[str] = ()) -> None:
-    """Tune a method on one dataset and seed. Raises ValueError for what the user has to change first.
+def main(
+    method: str, dataset: str, budget: Budget, seed: int, write: bool, like: Sequence[str] = ()
+) -> None:
+    """Tune a method on one dataset and seed. Raises ValueError for what the user has to change
+    first.
 
     like: datasets whose parameters are measured too, before anything is proposed.
     """
     if not space(method):
         tunable = ", ".join(name for name in METHODS if space(name))
-        raise ValueError(f"{method} has nothing to tune: glta/params.py declares no ranges for it; it does for {tunable}")
+        raise ValueError(
+            f"{method} has nothing to tune: glta/params/model.py declares no ranges for it; it "
+            f"does for {tunable}"
+        )
     params = load_params(PARAMS)
-    for key, value, known in (("datasets", dataset, params.datasets), ("seeds", seed, params.seeds)):
+    for key, value, known in (
+        ("datasets", dataset, params.datasets),
+        ("seeds", seed, params.seeds),
+    ):
         if value not in known:
-            raise ValueError(f"{PARAMS} {key} = {known}: does not name {value}, so no stage prepares it; add it")
+            raise ValueError(
+                f"{PARAMS} {key} = {known}: does not name {value}, so no stage prepares it; add it"
+            )
     if strangers := [name for name in like if name not in params.overrides]:
         raise ValueError(
-            f"--like {strangers[0]}: {PARAMS} has no overrides of that dataset, only of {', '.join(params.overrides)}"
+            f"--like {strangers[0]}: {PARAMS} has no overrides of that dataset, only of "
+            f"{', '.join(params.overrides)}"
         )
     others = [present_values(method, params.for_dataset(name)) for name in like]
     make_sources(method, dataset, seed)
@@ -62,9 +76,11 @@ def main(method: str, dataset: str, budget: Budget, seed: int, write: bool, like
 
 
 def make_sources(method: str, dataset: str, seed: int) -> None:
-    """Let DVC bring up to date what the method builds on; where nothing is stale that takes seconds.
+    """Let DVC bring up to date what the method builds on; where nothing is stale that takes
+    seconds.
 
-    One command at a time: DVC waits for its repository's lock, but refuses when another process makes the same stage.
+    One command at a time: DVC waits for its repository's lock, but refuses when another process
+    makes the same stage.
     """
     stages = [f"prepare@{dataset}-{seed}"]
     for need in recipe(method).needs:
@@ -78,13 +94,33 @@ def make_sources(method: str, dataset: str, seed: int) -> None:
         fcntl.flock(f, fcntl.LOCK_EX)
         done = subprocess.run(command, stdout=sys.stderr, env=os.environ | {"PATH": path})
     if done.returncode:
-        raise ValueError(f"what {method} builds on could not be made (above is why): `{' '.join(command)}`")
+        raise ValueError(
+            f"what {method} builds on could not be made (above is why): `{' '.join(command)}`"
+        )
 
 
-def search(method: str, dataset: str, params: Params, budget: Budget, seed: int, others: Sequence[Values] = ()) -> list[Trial]:
-    """Spend the budget, less what earlier runs of this study have spent, on `others` first. Returns all its trials."""
-    cell, present, name = folder(dataset, seed), present_values(method, params), f"{dataset}-{seed}-{method}"
-    code = {path for start in (*recipe(method).code, "glta/validation.py") for path in modules_of(start)}
+def search(
+    method: str,
+    dataset: str,
+    params: Params,
+    budget: Budget,
+    seed: int,
+    others: Sequence[Values] = (),
+) -> list[Trial]:
+    """Spend the budget, less what earlier runs of this study have spent, on `others` first.
+
+    Returns all its trials.
+    """
+    cell, present, name = (
+        folder(dataset, seed),
+        present_values(method, params),
+        f"{dataset}-{seed}-{method}",
+    )
+    code = {
+        path
+        for start in (*recipe(method).code, "glta/evaluation/validation.py")
+        for path in modules_of(start)
+    }
 
     with alone(STUDIES / f"{name}.lock", f"{method} on {dataset}"):
         key = study_key(method, cell, params, seed, code)
@@ -95,10 +131,19 @@ def search(method: str, dataset: str, params: Params, budget: Budget, seed: int,
             with quiet():
                 found = measure(values)
             if study_key(method, cell, params, seed, code) != key:
-                raise ValueError(f"data or code of {method} changed while it was tuned; run again, for a new study")
+                raise ValueError(
+                    f"data or code of {method} changed while it was tuned; run again, for a new "
+                    "study"
+                )
             return found
 
-        about = {"method": method, "dataset": dataset, "seed": seed, "study": key, "present": json.dumps(present)}
+        about = {
+            "method": method,
+            "dataset": dataset,
+            "seed": seed,
+            "study": key,
+            "present": json.dumps(present),
+        }
         with StudyLog(name, about) as log, board(name, budget, present, study.finished()) as shown:
 
             def on_trial(done: list[Trial]) -> None:
@@ -111,7 +156,8 @@ def search(method: str, dataset: str, params: Params, budget: Budget, seed: int,
             except KeyboardInterrupt:
                 count = len(study.finished())
                 raise ValueError(
-                    f"stopped; {count} trials are kept: the same command goes on, `--trials {max(count, 1)}` ends it here"
+                    f"stopped; {count} trials are kept: the same command goes on, `--trials "
+                    f"{max(count, 1)}` ends it here"
                 ) from None
 
 
@@ -120,7 +166,10 @@ def finish(method: str, dataset: str, done: list[Trial], present: Values, write:
     best, now = best_of(done), next(trial for trial in done if trial.values == present)
     if best is None:
         raise ValueError(f"every training of {method} diverged, the last with: {done[-1].error}")
-    print(f"{method} on {dataset}: {len(done)} trials, validation NDCG@20 of the present parameters {shown_value(now)}")
+    print(
+        f"{method} on {dataset}: {len(done)} trials, validation NDCG@20 of the present parameters "
+        f"{shown_value(now)}"
+    )
     if best is now or best.value == now.value:
         print("none is better; nothing to write")
         return
@@ -131,25 +180,39 @@ def finish(method: str, dataset: str, done: list[Trial], present: Values, write:
         print(*difference(old.splitlines(), new.splitlines()), sep="\n")
         if write:
             write_whole(PARAMS, new)
-    print(f"{PARAMS}: written; `dvc repro` or `snakemake` makes the results" if write else "nothing written (--dry-run)")
+    print(
+        f"{PARAMS}: written; `dvc repro` or `snakemake` makes the results"
+        if write
+        else "nothing written (--dry-run)"
+    )
 
 
 def overview(dataset: str = "") -> str:
-    """List what was tuned, as a Markdown table: of each dataset, seed and method the study that was worked on last."""
+    """List what was tuned, as a Markdown table: of each dataset, seed and method the study that was
+    worked on last.
+    """
     lines = ["| study | trials | minutes | NDCG@20 before | best |", "|---|---|---|---|---|"]
     for path in sorted(STUDIES.glob(f"{dataset}-*.db" if dataset else "*.db")):
         done = latest_trials(path)
         best = best_of(done)
         if best:
             minutes = sum(trial.seconds for trial in done) / 60
-            lines.append(f"| {path.stem} | {len(done)} | {minutes:.1f} | {shown_value(done[0])} | {shown_value(best)} |")
+            lines.append(
+                f"| {path.stem} | {len(done)} | {minutes:.1f} | {shown_value(done[0])} | "
+                f"{shown_value(best)} |"
+            )
     if len(lines) == 2:
-        raise ValueError(f"{STUDIES}: nothing was tuned here{f' on {dataset}' if dataset else ''}; see `glta tune --help`")
+        raise ValueError(
+            f"{STUDIES}: nothing was tuned here{f' on {dataset}' if dataset else ''}; see `glta "
+            "tune --help`"
+        )
     return "\n".join(lines)
 
 
 def difference(old: list[str], new: list[str]) -> list[str]:
-    """List the lines from the first to the last that differ; `difflib` loses its way among so many equal ones."""
+    """List the lines from the first to the last that differ; `difflib` loses its way among so many
+    equal ones.
+    """
     while old and new and old[0] == new[0]:
         old, new = old[1:], new[1:]
     while old and new and old[-1] == new[-1]:
@@ -170,7 +233,9 @@ def alone(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             f.seek(0)
-            raise ValueError(f"{what} is being tuned already, by process {f.read() or 'unknown'}") from None
+            raise ValueError(
+                f"{what} is being tuned already, by process {f.read() or 'unknown'}"
+            ) from None
         f.truncate(0)
         f.write(str(os.getpid()))
         f.flush()

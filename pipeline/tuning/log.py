@@ -1,16 +1,34 @@
-"""A study in MLflow: one run for it, and below it one run a trial. It follows the study's own file, which alone counts."""
+"""A study in MLflow: one run for it, and below it one run a trial.
+
+It follows the study's own file, which alone counts.
+"""
 
 from __future__ import annotations
 
-from glta.tuning import Trial, best_of
-from pipeline.engine.records import LOCK, NOTE, PARENT, RUNS, commit, experiment_id, locked, open_client, points, search, sweep
+from glta.tuning.study import Trial, best_of
+from pipeline.tracking.records import (
+    LOCK,
+    NOTE,
+    PARENT,
+    RUNS,
+    commit,
+    experiment_id,
+    locked,
+    open_client,
+    points,
+    search,
+    sweep,
+)
 
 EXPERIMENT = "glta-tune"
 METRIC = "valid/ndcg@20"
 
 
 class StudyLog:
-    """Keep the runs of a study. name: how it is shown. about: its parameters; "study" tells it from all others."""
+    """Keep the runs of a study.
+
+    name: how it is shown. about: its parameters; "study" tells it from all others.
+    """
 
     def __init__(self, name: str, about: dict[str, object]):
         self._name, self._about = name, about
@@ -20,13 +38,24 @@ class StudyLog:
             self._client = open_client()
             self._experiment = experiment_id(self._client, EXPERIMENT)
             sweep(self._client)
-            found = next(search(self._client, self._experiment, f"tags.study = '{self._about['study']}'"), None)
+            found = next(
+                search(self._client, self._experiment, f"tags.study = '{self._about['study']}'"),
+                None,
+            )
             if found:
                 self._client.update_run(found.info.run_id, status="RUNNING")
             else:
                 code = commit()
-                note = f"`glta tune {self._about['method']} {self._about['dataset']} --seed {self._about['seed']}`"
-                tags = {"study": self._about["study"], NOTE: note, "mlflow.source.git.commit": code["git.commit"], **code}
+                note = (
+                    f"`glta tune {self._about['method']} {self._about['dataset']} --seed "
+                    f"{self._about['seed']}`"
+                )
+                tags = {
+                    "study": self._about["study"],
+                    NOTE: note,
+                    "mlflow.source.git.commit": code["git.commit"],
+                    **code,
+                }
                 found = self._client.create_run(self._experiment, run_name=self._name, tags=tags)
                 for key, value in self._about.items():
                     self._client.log_param(found.info.run_id, key, value)
@@ -42,7 +71,9 @@ class StudyLog:
         return self
 
     def update(self, done: list[Trial]) -> None:
-        """Log the trials that are not there yet, those of an earlier run or of a lost database too."""
+        """Log the trials that are not there yet, those of an earlier run or of a lost database
+        too.
+        """
         for count, trial in enumerate(done, 1):
             if trial.number not in self._logged:
                 self._log(trial, done[:count])
@@ -50,16 +81,24 @@ class StudyLog:
 
     def _log(self, trial: Trial, so_far: list[Trial]) -> None:
         started = int(trial.started.timestamp() * 1000)
-        tags = {PARENT: self._id, "trial": str(trial.number)} | ({"error": trial.error} if trial.error else {})
-        run = self._client.create_run(self._experiment, started, tags, f"{self._name} {trial.number}").info.run_id
+        tags = {PARENT: self._id, "trial": str(trial.number)} | (
+            {"error": trial.error} if trial.error else {}
+        )
+        run = self._client.create_run(
+            self._experiment, started, tags, f"{self._name} {trial.number}"
+        ).info.run_id
         for key, value in trial.values.items():
             self._client.log_param(run, key, value)
         measured = {} if trial.value is None else {METRIC: trial.value}
         self._client.log_batch(run, metrics=points(measured | {"seconds": trial.seconds}, 0))
         best = best_of(so_far)
-        summary = {"trials": len(so_far), "seconds": sum(t.seconds for t in so_far)} | ({METRIC: best.value} if best else {})
+        summary = {"trials": len(so_far), "seconds": sum(t.seconds for t in so_far)} | (
+            {METRIC: best.value} if best else {}
+        )
         self._client.log_batch(self._id, metrics=points(summary, len(so_far)))
-        self._client.set_terminated(run, "FAILED" if trial.error else "FINISHED", started + int(trial.seconds * 1000))
+        self._client.set_terminated(
+            run, "FAILED" if trial.error else "FINISHED", started + int(trial.seconds * 1000)
+        )
 
     def __exit__(self, kind, *_) -> None:
         with locked(LOCK):

@@ -1,4 +1,6 @@
-"""Every benchmark in its quick form: it runs, and what it compares is equal (each raises otherwise)."""
+"""Every benchmark in its quick form: it runs, and what it compares is equal (each raises
+otherwise).
+"""
 
 import json
 from dataclasses import asdict
@@ -30,7 +32,9 @@ def test_other_losses_are_noticed(monkeypatch):
 
 
 def test_other_lists_are_noticed(monkeypatch):
-    monkeypatch.setattr(ranking, "rivals", lambda: {"wrong": lambda user, item: ranking.with_numpy(user, -item)})
+    monkeypatch.setattr(
+        ranking, "rivals", lambda: {"wrong": lambda user, item: ranking.with_numpy(user, -item)}
+    )
     with pytest.raises(AssertionError, match="wrong"):
         ranking.run(quick=True)
 

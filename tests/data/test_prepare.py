@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from glta.data import splits
 from glta.data.prepare import deduplicate, dense_ids, prepare
 from glta.data.prepared import Prepared
-from glta.data.raw import Raw
+from glta.data.settings import PrepareSettings
 from glta.data.statistics import degrees, leakage, ratings
-from glta.files import sha256_of
-from glta.params import Prepare
+from glta.io.raw import Raw
+from glta.storage.files import sha256_of
 
 KINDS = ("random", "leave_last_out", "global_time")
 
@@ -43,19 +43,29 @@ def blocks() -> Raw:
     rng = np.random.default_rng(1)
     pairs = [(u, i) for u in range(60) for i in rng.choice(40, 5 + u % 20, replace=False)]
     pairs = [pairs[k] for k in rng.permutation(len(pairs))]
-    return raw_of(pairs, rating=[float(1 + k % 5) for k in range(len(pairs))], timestamp=rng.permutation(len(pairs)).tolist())
+    return raw_of(
+        pairs,
+        rating=[float(1 + k % 5) for k in range(len(pairs))],
+        timestamp=rng.permutation(len(pairs)).tolist(),
+    )
 
 
 def naive_core(pairs: set, user_core: int, item_core: int) -> set:
     while True:
         users, items = [u for u, _ in pairs], [i for _, i in pairs]
-        kept = {(u, i) for u, i in pairs if users.count(u) >= user_core and items.count(i) >= item_core}
+        kept = {
+            (u, i) for u, i in pairs if users.count(u) >= user_core and items.count(i) >= item_core
+        }
         if kept == pairs:
             return pairs
         pairs = kept
 
 
-@given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=40), st.integers(1, 4), st.integers(1, 4))
+@given(
+    st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 4),
+)
 @settings(max_examples=150, deadline=None)
 def test_core_equals_the_naive_loop(pairs, user_core, item_core):
     user, item = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
@@ -64,7 +74,12 @@ def test_core_equals_the_naive_loop(pairs, user_core, item_core):
     assert passes >= 1
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.floats(0.01, 0.45), st.floats(0.01, 0.45), st.integers(0, 9))
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=20),
+    st.floats(0.01, 0.45),
+    st.floats(0.01, 0.45),
+    st.integers(0, 9),
+)
 @settings(max_examples=100, deadline=None)
 def test_random_split_keeps_the_shares(sizes, valid_share, test_share, seed):
     user = np.repeat(np.arange(len(sizes)), sizes)
@@ -79,7 +94,15 @@ def test_random_split_keeps_the_shares(sizes, valid_share, test_share, seed):
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [(1, (1, 0, 0)), (2, (2, 0, 0)), (5, (4, 0, 1)), (6, (5, 0, 1)), (7, (5, 1, 1)), (10, (7, 1, 2)), (100, (70, 10, 20))],
+    [
+        (1, (1, 0, 0)),
+        (2, (2, 0, 0)),
+        (5, (4, 0, 1)),
+        (6, (5, 0, 1)),
+        (7, (5, 1, 1)),
+        (10, (7, 1, 2)),
+        (100, (70, 10, 20)),
+    ],
 )
 def test_small_histories_round_as_documented(size, expected):
     part = splits.random_split(np.zeros(size, np.int64), 0.1, 0.2, np.random.default_rng(0))
@@ -115,7 +138,9 @@ def test_targets_leave_everyone_an_item(sizes, share):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 50])
 def test_threads_change_nothing(threads, monkeypatch):
-    """Ranks by the definition, and a core found by dropping one node at a time, whatever the spans are."""
+    """Ranks by the definition, and a core found by dropping one node at a time, whatever the spans
+    are.
+    """
     monkeypatch.setattr(splits.pl, "thread_pool_size", lambda: threads)
     rng = np.random.default_rng(threads)
     for size in (0, 1, 40, 400):
@@ -124,7 +149,9 @@ def test_threads_change_nothing(threads, monkeypatch):
         assert splits._rank(group, key).tolist() == rank
         pairs = np.unique(np.stack([group, rng.integers(0, 30, size)], 1), axis=0)
         left = pairs.tolist()
-        while few := next((p for p in left for c in (0, 1) if sum(q[c] == p[c] for q in left) < 3 + c), None):
+        while few := next(
+            (p for p in left for c in (0, 1) if sum(q[c] == p[c] for q in left) < 3 + c), None
+        ):
             left.remove(few)
         keep, _ = splits.core(pairs[:, 0], pairs[:, 1], 3, 4)
         assert pairs[keep].tolist() == left
@@ -147,11 +174,16 @@ def test_global_time_has_no_leak():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_are_disjoint_and_complete(blocks, kind, tmp_path):
-    tables = prepare(blocks, Prepare(split=kind), 3)
+    tables = prepare(blocks, PrepareSettings(split=kind), 3)
     tables.save(tmp_path)
     p = Prepared.load(tmp_path)
     keys = np.concatenate([p.train.key, p.valid.key, p.test.key])
-    assert np.unique(keys).size == keys.size == tables.counts["interactions"] == len(blocks.interactions)
+    assert (
+        np.unique(keys).size
+        == keys.size
+        == tables.counts["interactions"]
+        == len(blocks.interactions)
+    )
     assert np.array_equal(np.sort(np.concatenate([p.graph.key, p.target.key])), p.train.key)
     assert p.users["user"].to_list() == list(range(60))
     assert p.items.columns == ["item", "item_id", "title", "description", "categories"]
@@ -168,21 +200,23 @@ def test_equal_inputs_give_equal_bytes(blocks, kind, tmp_path):
     hashes = []
     for run in ("a", "b"):
         (tmp_path / run).mkdir()
-        prepare(blocks, Prepare(split=kind), 3).save(tmp_path / run)
+        prepare(blocks, PrepareSettings(split=kind), 3).save(tmp_path / run)
         hashes.append({f.name: sha256_of(f) for f in sorted((tmp_path / run).iterdir())})
     assert hashes[0] == hashes[1]
     assert len(hashes[0]) == 6
 
 
 def test_seeds_and_file_order(blocks):
-    base = prepare(blocks, Prepare(), 0)
-    assert not base.test.equals(prepare(blocks, Prepare(), 1).test)
-    shuffled = Raw(blocks.interactions.sample(fraction=1, shuffle=True, seed=5), blocks.items, blocks.counts)
-    assert base.train.equals(prepare(shuffled, Prepare(), 0).train)
+    base = prepare(blocks, PrepareSettings(), 0)
+    assert not base.test.equals(prepare(blocks, PrepareSettings(), 1).test)
+    shuffled = Raw(
+        blocks.interactions.sample(fraction=1, shuffle=True, seed=5), blocks.items, blocks.counts
+    )
+    assert base.train.equals(prepare(shuffled, PrepareSettings(), 0).train)
 
 
 def test_time_splits_follow_the_clock(blocks):
-    tables = prepare(blocks, Prepare(split="leave_last_out"), 0)
+    tables = prepare(blocks, PrepareSettings(split="leave_last_out"), 0)
     ids = blocks.interactions.join(tables.users, "user_id").join(tables.items, "item_id")
     last = ids.sort("timestamp").group_by("user").last().sort("user")
     assert last["item"].to_list() == tables.test["item"].to_list()
@@ -190,15 +224,21 @@ def test_time_splits_follow_the_clock(blocks):
 
 def test_ties_in_time_follow_the_file():
     raw = raw_of([(u, i) for u in range(3) for i in (2, 0, 1)], timestamp=[7] * 9)
-    tables = prepare(raw, Prepare(split="leave_last_out", user_core=1, item_core=1), 0)
+    tables = prepare(raw, PrepareSettings(split="leave_last_out", user_core=1, item_core=1), 0)
     assert tables.test["item"].to_list() == [1, 1, 1]
     assert tables.valid["item"].to_list() == [0, 0, 0]
 
 
 def test_cold_users_and_items_are_counted():
     # time cuts after 70 and 80 of 100: user 9 and item 9 come last
-    pairs = [(u, i) for u in range(9) for i in range(9)] + [(u, 9) for u in range(9)] + [(9, i) for i in range(10)]
-    tables = prepare(raw_of(pairs, timestamp=list(range(100))), Prepare(split="global_time"), 0)
+    pairs = (
+        [(u, i) for u in range(9) for i in range(9)]
+        + [(u, 9) for u in range(9)]
+        + [(9, i) for i in range(10)]
+    )
+    tables = prepare(
+        raw_of(pairs, timestamp=list(range(100))), PrepareSettings(split="global_time"), 0
+    )
     assert tables.counts["cold"] == {"users": 2, "items": 1, "valid": 8, "test": 20}
     assert tables.users.height == 10
     assert tables.items.height == 10
@@ -207,30 +247,44 @@ def test_cold_users_and_items_are_counted():
 @pytest.mark.parametrize(("keep", "rating"), [("last", 5.0), ("first", 1.0)])
 def test_duplicates_go_by_time_then_file_order(keep, rating):
     frame = pl.DataFrame(
-        {"user_id": ["1"] * 3, "item_id": ["7"] * 3, "rating": [1.0, 3.0, 5.0], "timestamp": [1, 2, 2], "order": [0, 1, 2]}
+        {
+            "user_id": ["1"] * 3,
+            "item_id": ["7"] * 3,
+            "rating": [1.0, 3.0, 5.0],
+            "timestamp": [1, 2, 2],
+            "order": [0, 1, 2],
+        }
     )
     assert deduplicate(frame, keep)["rating"].to_list() == [rating]
 
 
 def test_the_rating_that_stays_decides():
     pairs = [(u, i) for u in range(8) for i in range(8)] + [(0, 0)]
-    tables = prepare(raw_of(pairs, rating=[4.0] * 64 + [1.0]), Prepare(min_rating=3), 0)
+    tables = prepare(raw_of(pairs, rating=[4.0] * 64 + [1.0]), PrepareSettings(min_rating=3), 0)
     assert [s["dropped"] for s in tables.counts["steps"]] == [0, 1, 1, 0]
     assert tables.counts["interactions"] == 63
 
 
 def test_dense_ids_sort_numbers_by_value():
-    assert dense_ids(pl.Series(["10", "9", "9", "100"]), "user")["user_id"].to_list() == ["9", "10", "100"]
+    assert dense_ids(pl.Series(["10", "9", "9", "100"]), "user")["user_id"].to_list() == [
+        "9",
+        "10",
+        "100",
+    ]
     assert dense_ids(pl.Series(["10", "9", "a"]), "user")["user_id"].to_list() == ["10", "9", "a"]
     assert dense_ids(pl.Series(["7", "007", "8"]), "item")["item_id"].to_list() == ["007", "7", "8"]
 
 
 def test_counts_tell_what_was_dropped(blocks):
-    tables = prepare(blocks, Prepare(min_rating=2, user_core=4, item_core=6), 0)
+    tables = prepare(blocks, PrepareSettings(min_rating=2, user_core=4, item_core=6), 0)
     counts = json.loads(json.dumps(tables.counts))
     steps = counts["steps"]
     assert [s["step"] for s in steps] == ["read", "duplicates", "min_rating", "core"]
-    assert len(blocks.interactions) - sum(s["dropped"] for s in steps) == counts["interactions"] == steps[-1]["interactions"]
+    assert (
+        len(blocks.interactions) - sum(s["dropped"] for s in steps)
+        == counts["interactions"]
+        == steps[-1]["interactions"]
+    )
     assert counts["train"] + counts["valid"] + counts["test"] == counts["interactions"]
     assert counts["target"] == tables.train["target"].sum()
     assert counts["density"] == counts["interactions"] / counts["users"] / counts["items"]
@@ -243,7 +297,10 @@ def test_counts_tell_what_was_dropped(blocks):
 
 
 def test_degree_histogram_doubles():
-    assert [(b["from"], b["to"], b["count"]) for b in degrees(np.array([0, 1, 2, 3, 4, 7, 8]))["histogram"]] == [
+    assert [
+        (b["from"], b["to"], b["count"])
+        for b in degrees(np.array([0, 1, 2, 3, 4, 7, 8]))["histogram"]
+    ] == [
         (0, 0, 1),
         (1, 1, 1),
         (2, 3, 2),
@@ -256,14 +313,21 @@ def test_few_ratings_are_counted_one_by_one_and_many_in_bins():
     few = ratings(pl.Series([4.5, 1.0, None, 4.5]))["histogram"]
     assert few == [{"from": 1.0, "to": 1.0, "count": 1}, {"from": 4.5, "to": 4.5, "count": 2}]
     many = ratings(pl.Series([float(n) for n in range(101)]))["histogram"]
-    assert [(b["from"], b["to"], b["count"]) for b in many] == [(10.0 * n, 10.0 * n + 10, 10 + (n == 9)) for n in range(10)]
+    assert [(b["from"], b["to"], b["count"]) for b in many] == [
+        (10.0 * n, 10.0 * n + 10, 10 + (n == 9)) for n in range(10)
+    ]
     assert ratings(pl.Series([None, None], dtype=pl.Float64)) == {}
 
 
 def test_leakage_of_each_split(blocks):
-    shares = {kind: prepare(blocks, Prepare(split=kind), 0).counts["leakage"] for kind in KINDS}
+    shares = {
+        kind: prepare(blocks, PrepareSettings(split=kind), 0).counts["leakage"] for kind in KINDS
+    }
     assert all(found["pairs_in_two_parts"] == 0 for found in shares.values())
-    assert shares["global_time"]["test"] == {"older_than_training": 0.0, "older_than_own_training": 0.0}
+    assert shares["global_time"]["test"] == {
+        "older_than_training": 0.0,
+        "older_than_own_training": 0.0,
+    }
     assert shares["leave_last_out"]["test"]["older_than_own_training"] == 0.0
     assert shares["leave_last_out"]["test"]["older_than_training"] > 0.5
     assert shares["random"]["test"]["older_than_own_training"] > 0.5
@@ -273,7 +337,11 @@ def test_leakage_by_hand():
     def frame(*rows):
         return pl.DataFrame(rows, schema=["user", "item"], orient="row")
 
-    train, valid, test = frame((0, 0), (1, 1)), frame((0, 1), (0, 0)), frame((0, 2), (1, 2), (2, 2), (2, 3))
+    train, valid, test = (
+        frame((0, 0), (1, 1)),
+        frame((0, 1), (0, 0)),
+        frame((0, 2), (1, 2), (2, 2), (2, 3)),
+    )
     times = {(0, 0): 5, (1, 1): 9, (0, 1): 4, (0, 2): 6, (1, 2): 8, (2, 2): 7, (2, 3): 10}
     pairs = frame(*times).with_columns(pl.Series("timestamp", list(times.values())))
     assert leakage(pairs, train, valid, test) == {
@@ -288,22 +356,34 @@ def test_leakage_by_hand():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"min_rating": 6}, r"prepare\.min_rating = 6\.0: leaves nothing, ratings are 1\.0\.\.5\.0; lower it"),
-        ({"user_core": 50}, r"prepare\.user_core = 50, prepare\.item_core = 5: leave nothing of .* lower them"),
+        (
+            {"min_rating": 6},
+            r"prepare\.min_rating = 6\.0: leaves nothing, ratings are 1\.0\.\.5\.0; lower it",
+        ),
+        (
+            {"user_core": 50},
+            r"prepare\.user_core = 50, prepare\.item_core = 5: leave nothing of .* lower them",
+        ),
     ],
 )
 def test_nothing_left_names_the_parameter(blocks, change, message):
     with pytest.raises(ValueError, match=message):
-        prepare(blocks, Prepare(**change), 0)
+        prepare(blocks, PrepareSettings(**change), 0)
 
 
 def test_a_given_split_follows_the_source(blocks):
-    with pytest.raises(ValueError, match=r"prepare\.split = given: the source is not split; choose another split"):
-        prepare(blocks, Prepare(split="given"), 0)
+    with pytest.raises(
+        ValueError, match=r"prepare\.split = given: the source is not split; choose another split"
+    ):
+        prepare(blocks, PrepareSettings(split="given"), 0)
     part = np.arange(len(blocks.interactions)) % 4
     part = np.select([part == 1, part == 2], [splits.VALID, splits.TEST], splits.TRAIN)
-    raw = Raw(blocks.interactions.with_columns(pl.Series("part", part, pl.Int8)), blocks.items, blocks.counts)
-    tables = prepare(raw, Prepare(split="given", user_core=1, item_core=1), 0)
+    raw = Raw(
+        blocks.interactions.with_columns(pl.Series("part", part, pl.Int8)),
+        blocks.items,
+        blocks.counts,
+    )
+    tables = prepare(raw, PrepareSettings(split="given", user_core=1, item_core=1), 0)
     for name, kind in (("train", splits.TRAIN), ("valid", splits.VALID), ("test", splits.TEST)):
         pairs = getattr(tables, name).join(tables.users, on="user").join(tables.items, on="item")
         expected = raw.interactions.filter(part=kind).select("user_id", "item_id")
@@ -312,50 +392,69 @@ def test_a_given_split_follows_the_source(blocks):
 
 @pytest.mark.parametrize(("since", "until"), [(100, 500), (None, 500), (100, None)])
 def test_a_span_of_time_comes_before_the_duplicates(blocks, since, until):
-    counts = prepare(blocks, Prepare(since=since, until=until, user_core=1, item_core=1), 0).counts
+    counts = prepare(
+        blocks, PrepareSettings(since=since, until=until, user_core=1, item_core=1), 0
+    ).counts
     time = blocks.interactions["timestamp"].to_numpy()
     kept = (time >= (since or 0)) & (time <= (until or time.max()))
     assert [step["step"] for step in counts["steps"]] == ["read", "time", "duplicates", "core"]
     assert counts["interactions"] == kept.sum() < time.size
-    assert (counts["timestamp"]["min"], counts["timestamp"]["max"]) == (time[kept].min(), time[kept].max())
+    assert (counts["timestamp"]["min"], counts["timestamp"]["max"]) == (
+        time[kept].min(),
+        time[kept].max(),
+    )
 
 
 def test_a_span_of_time_that_leaves_nothing_names_what_there_is(blocks):
     with pytest.raises(
-        ValueError, match=r"prepare\.since = 9999, prepare\.until = None: leave nothing, times are 0\.\.\d+; change"
+        ValueError,
+        match=r"prepare\.since = 9999, prepare\.until = None: leave nothing, times are 0\.\.\d+; "
+        r"change",
     ):
-        prepare(blocks, Prepare(since=9999), 0)
+        prepare(blocks, PrepareSettings(since=9999), 0)
 
 
 def test_no_ratings_no_minimum():
-    with pytest.raises(ValueError, match=r"prepare\.min_rating = 3\.0: the dataset has no ratings; set it to null"):
-        prepare(raw_of([(0, 0)]), Prepare(min_rating=3), 0)
+    with pytest.raises(
+        ValueError, match=r"prepare\.min_rating = 3\.0: the dataset has no ratings; set it to null"
+    ):
+        prepare(raw_of([(0, 0)]), PrepareSettings(min_rating=3), 0)
 
 
 def test_time_splits_need_times():
     raw = raw_of([(u, i) for u in range(6) for i in range(6)])
     with pytest.raises(
-        ValueError, match=r"prepare\.split = leave_last_out: needs a timestamp .* 36 of 36 .*set prepare\.split: random"
+        ValueError,
+        match=r"prepare\.split = leave_last_out: needs a timestamp .* 36 of 36 .*set "
+        r"prepare\.split: random",
     ):
-        prepare(raw, Prepare(split="leave_last_out"), 0)
+        prepare(raw, PrepareSettings(split="leave_last_out"), 0)
 
 
 def test_empty_part_names_the_parameter():
     raw = raw_of([(u, i) for u in range(6) for i in range(5)])
     with pytest.raises(
-        ValueError, match=r"gives no valid item.*raise prepare\.user_core \(= 5\), or raise prepare\.valid_share"
+        ValueError,
+        match=r"gives no valid item.*raise prepare\.user_core \(= 5\), or raise "
+        r"prepare\.valid_share",
     ):
-        prepare(raw, Prepare(), 0)
+        prepare(raw, PrepareSettings(), 0)
 
 
 def test_new_items_are_for_test_alone(blocks):
-    params = Prepare(user_core=1, item_core=1, new_item_share=0.2)
-    found, plain = prepare(blocks, params, 3), prepare(blocks, params.model_copy(update={"new_item_share": 0.0}), 3)
+    params = PrepareSettings(user_core=1, item_core=1, new_item_share=0.2)
+    found, plain = (
+        prepare(blocks, params, 3),
+        prepare(blocks, params.model_copy(update={"new_item_share": 0.0}), 3),
+    )
     trained = set(found.train["item"]) | set(found.valid["item"])
     new = set(found.items["item"]) - trained
     assert len(new) == round(0.2 * found.items.height)
     assert not set(plain.items["item"]) - set(plain.train["item"])
-    everything = [pl.concat([t.train.select("user", "item"), t.valid, t.test]).sort("user", "item") for t in (found, plain)]
+    everything = [
+        pl.concat([t.train.select("user", "item"), t.valid, t.test]).sort("user", "item")
+        for t in (found, plain)
+    ]
     assert everything[0].equals(everything[1])
     assert found.train["user"].n_unique() == found.users.height
     assert found.counts["cold"]["items"] == len(new)
@@ -363,11 +462,15 @@ def test_new_items_are_for_test_alone(blocks):
 
 def test_what_happens_to_new_items_moves_nothing_else(blocks):
     """Half of their interactions taken away: the same training, validation and target pairs."""
-    params = Prepare(user_core=1, item_core=1, new_item_share=0.2)
+    params = PrepareSettings(user_core=1, item_core=1, new_item_share=0.2)
     first = prepare(blocks, params, 3)
-    new = first.items.filter(~pl.col("item").is_in(first.train["item"].implode()))["item_id"].implode()
+    new = first.items.filter(~pl.col("item").is_in(first.train["item"].implode()))[
+        "item_id"
+    ].implode()
     odd = pl.int_range(pl.len()) % 2 == 1
-    fewer = Raw(blocks.interactions.filter(~pl.col("item_id").is_in(new) | odd), blocks.items, blocks.counts)
+    fewer = Raw(
+        blocks.interactions.filter(~pl.col("item_id").is_in(new) | odd), blocks.items, blocks.counts
+    )
     second = prepare(fewer, params, 3)
     assert second.items.height == first.items.height
     assert second.test.height < first.test.height
@@ -376,7 +479,9 @@ def test_what_happens_to_new_items_moves_nothing_else(blocks):
 
 
 def test_nobody_is_left_without_a_known_item():
-    """The last one drawn of their items stays known: here each user has two, and nearly all items are wanted."""
+    """The last one drawn of their items stays known: here each user has two, and nearly all items
+    are wanted.
+    """
     user, item = np.repeat(np.arange(10), 2), np.arange(20)
     new = splits.choose_new_items(user, item, 0.95, np.random.default_rng(0))
     assert (~new[item]).reshape(10, 2).any(1).all()

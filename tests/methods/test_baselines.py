@@ -9,13 +9,14 @@ import polars as pl
 import pytest
 
 from glta.data.interactions import Interactions
-from glta.methods.lightgcn_text_knn import LightGCNTextKNN, standardized
-from glta.methods.popularity import Popularity
-from glta.methods.text_knn import TextKNN, text_vectors
-from glta.params import Fit, Params
-from glta.validation import validation_ndcg
-from pipeline import fit as fit_stage
-from pipeline import recommend as recommend_stage
+from glta.evaluation.validation import validation_ndcg
+from glta.methods.lightgcn_text_knn.model import LightGCNTextKNN
+from glta.methods.popularity.model import Popularity
+from glta.methods.shared.standardized import standardized
+from glta.methods.shared.text_space import TextScores, text_vectors
+from glta.params.model import FitSettings, Params
+from pipeline.stages import fit as fit_stage
+from pipeline.stages import recommend as recommend_stage
 from tests.contracts import MethodContract
 
 
@@ -27,7 +28,9 @@ class TestPopularity(MethodContract):
 
     def test_lower_item_first_among_equals(self):
         nothing = Interactions.of([], [], 1, 4)
-        items, _ = Popularity(np.array([1, 2, 2, 2], np.float32), 1).recommend(np.array([0]), 3, nothing, "first_logit")
+        items, _ = Popularity(np.array([1, 2, 2, 2], np.float32), 1).recommend(
+            np.array([0]), 3, nothing, "first_logit"
+        )
         assert items.tolist() == [[1, 2, 3]]
 
 
@@ -40,11 +43,13 @@ class TestTextKNN(MethodContract):
         centred = states - states[[0, 1, 2, 4]].mean(0)  # nobody has item 3
         mean = centred[[1, 4]].mean(0)
         expected = centred @ mean / np.linalg.norm(centred, axis=1) / np.linalg.norm(mean)
-        np.testing.assert_allclose(TextKNN(*vectors).score(np.array([0]))[0], expected, atol=1e-6)
+        np.testing.assert_allclose(
+            TextScores(*vectors).score(np.array([0]))[0], expected, atol=1e-6
+        )
 
     def test_equal_texts_score_zero(self):
         vectors = text_vectors(np.ones((4, 3), np.float32), Interactions.of([0], [2], 2, 4))
-        assert (TextKNN(*vectors).score(np.array([0, 1])) == 0).all()
+        assert (TextScores(*vectors).score(np.array([0, 1])) == 0).all()
 
     def test_states_of_another_catalogue_are_refused(self):
         with pytest.raises(ValueError, match="profile again"):
@@ -58,10 +63,14 @@ class TestLightGCN(MethodContract):
         assert model.trainable_parameters == (24 + 20) * 4
 
     def test_embeddings_of_other_data_are_refused(self, world):
-        from glta.methods.arrays import save_arrays
+        from glta.storage.arrays import save_arrays
 
         path = world.inputs.pretrained / "model.safetensors"
-        save_arrays(path, {"user": np.zeros((3, 4), np.float32), "item": np.zeros((20, 4), np.float32)}, {"num_layers": 2})
+        save_arrays(
+            path,
+            {"user": np.zeros((3, 4), np.float32), "item": np.zeros((20, 4), np.float32)},
+            {"num_layers": 2},
+        )
         with pytest.raises(ValueError, match="pretrain again"):
             self.fit(world)
 
@@ -70,12 +79,16 @@ class TestLightGCNTextKNN(MethodContract):
     name = "lightgcn-text-knn"
 
     def test_weight_is_the_best_of_the_curve(self, world, prepared):
-        model = LightGCNTextKNN.fit(world.inputs, Params(fit=Fit(weight_steps=5)), 0)
+        model = LightGCNTextKNN.fit(world.inputs, Params(fit=FitSettings(weight_steps=5)), 0)
         assert [point["weight"] for point in model.curve] == [0, 0.25, 0.5, 0.75, 1]
         best = max(point["valid"] for point in model.curve)
-        assert model.weight == next(point["weight"] for point in model.curve if point["valid"] == best)
+        assert model.weight == next(
+            point["weight"] for point in model.curve if point["valid"] == best
+        )
         assert validation_ndcg(prepared, model.score) == pytest.approx(best)
-        assert validation_ndcg(prepared, model.graph.score) == pytest.approx(model.curve[-1]["valid"])
+        assert validation_ndcg(prepared, model.graph.score) == pytest.approx(
+            model.curve[-1]["valid"]
+        )
         assert validation_ndcg(prepared, model.text.score) == pytest.approx(model.curve[0]["valid"])
 
     def test_constant_rows_become_zeros(self):
@@ -89,25 +102,39 @@ class TestLightGCNTextKNN(MethodContract):
 def test_methods_start_without_torch():
     code = (
         "import sys; from glta.methods.registry import METHODS, TRAINED_ELSEWHERE, method_class;"
-        "[method_class(name) for name in METHODS if name not in TRAINED_ELSEWHERE]; assert 'torch' not in sys.modules"
+        "[method_class(name) for name in METHODS if name not in TRAINED_ELSEWHERE]; assert "
+        "'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("method", Params().baselines)
 def test_stages_fit_and_recommend(world, prepared, monkeypatch, method):
-    monkeypatch.setattr("pipeline.stage.DATA", world.data)
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     fit_stage.main(Params(), "blocks", 0, method)
     recommend_stage.main(Params(), "blocks", 0, method)
     root = world.data / "blocks" / "0"
     assert json.loads((root / "models" / method / "model.json").read_text())["method"] == method
-    for name, wanted, masked in (("valid", prepared.valid, prepared.train), ("test", prepared.test, prepared.seen)):
+    for name, wanted, masked in (
+        ("valid", prepared.valid, prepared.train),
+        ("test", prepared.test, prepared.seen),
+    ):
         lists = pl.read_parquet(root / "recommend" / method / f"{name}.parquet")
-        assert dict(lists.schema) == {"user": pl.Int32, "rank": pl.Int16, "item": pl.Int32, "score": pl.Float32}
+        assert dict(lists.schema) == {
+            "user": pl.Int32,
+            "rank": pl.Int16,
+            "item": pl.Int32,
+            "score": pl.Float32,
+        }
         assert lists["user"].unique().sort().to_list() == np.unique(wanted.user).tolist()
-        assert not masked.contains(lists["user"].to_numpy().astype(np.int64), lists["item"].to_numpy().astype(np.int64)).any()
+        assert not masked.contains(
+            lists["user"].to_numpy().astype(np.int64), lists["item"].to_numpy().astype(np.int64)
+        ).any()
         assert lists.sort("user", "rank").equals(lists)
-        assert (lists.group_by("user").agg(pl.col("rank").max())["rank"] == lists.group_by("user").len()["len"]).all()
+        assert (
+            lists.group_by("user").agg(pl.col("rank").max())["rank"]
+            == lists.group_by("user").len()["len"]
+        ).all()
 
 
 def test_the_stage_refuses_an_unknown_method():

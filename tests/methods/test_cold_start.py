@@ -1,4 +1,6 @@
-"""People told by their items alone, and items told by their text alone: as if they had been there when the model was made."""
+"""People told by their items alone, and items told by their text alone: as if they had been there
+when the model was made.
+"""
 
 from dataclasses import replace
 
@@ -6,19 +8,19 @@ import numpy as np
 import polars as pl
 import pytest
 
+from glta.data.histories import fold_in, history_matrix
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.graph.lightgcn import LightGCN
-from glta.methods.arrays import load_arrays, save_arrays
+from glta.evaluation.validation import validation_ndcg
 from glta.methods.base import Inputs
-from glta.methods.ease import zero_diagonal_map
-from glta.methods.glta_plus import as_if_new, token_map
-from glta.methods.hccf import HCCF
-from glta.methods.histories import fold_in, history_matrix
+from glta.methods.glta.head_rows import distilled
+from glta.methods.glta_plus.model import as_if_new, token_map
+from glta.methods.hccf.model import HCCF
 from glta.methods.registry import method_class
-from glta.methods.text_rows import distilled
-from glta.params import Params
-from glta.validation import validation_ndcg
+from glta.methods.shared.closed_form import zero_diagonal_map
+from glta.nn.graph.node_embeddings import NodeEmbeddings
+from glta.params.model import Params
+from glta.storage.arrays import load_arrays, save_arrays
 from tests.conftest import NUM_ITEMS, NUM_USERS, World
 
 EVERYONE = np.arange(NUM_USERS)
@@ -37,7 +39,9 @@ def held_out(prepared: Prepared, test: Interactions) -> Prepared:
         keep = ~np.isin(pairs.item, NEW)
         return Interactions(pairs.user[keep], pairs.item[keep], NUM_USERS, NUM_ITEMS)
 
-    parts = {name: without(getattr(prepared, name)) for name in ("train", "valid", "graph", "target")}
+    parts = {
+        name: without(getattr(prepared, name)) for name in ("train", "valid", "graph", "target")
+    }
     return replace(prepared, **parts, test=test)
 
 
@@ -55,7 +59,9 @@ TEXT = np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
 def test_closed_forms_know_users_by_their_items_exactly(world, name):
     model = fit(world, name)
     np.testing.assert_allclose(
-        model.score_histories(history_matrix(world.inputs.prepared.train)), model.score(EVERYONE), atol=1e-5
+        model.score_histories(history_matrix(world.inputs.prepared.train)),
+        model.score(EVERYONE),
+        atol=1e-5,
     )
 
 
@@ -70,7 +76,9 @@ def test_users_are_nearly_as_well_served_by_their_items_alone(world, name):
 
 def test_received_messages_are_the_propagation_without_the_users_own_layer(prepared):
     rng = np.random.default_rng(0)
-    model = LightGCN(np.zeros((NUM_USERS, 4), np.float32), rng.normal(size=(NUM_ITEMS, 4)).astype(np.float32), 3)
+    model = NodeEmbeddings(
+        np.zeros((NUM_USERS, 4), np.float32), rng.normal(size=(NUM_ITEMS, 4)).astype(np.float32), 3
+    )
     received = fold_in(history_matrix(prepared.train), model.messages(prepared.train))
     np.testing.assert_allclose(received, model.propagated(prepared.train)[0], atol=1e-5)
 
@@ -79,7 +87,7 @@ def test_received_messages_make_up_for_the_users_own_layer(prepared):
     """What they miss of the users' embeddings is nothing that a linear map of them could add."""
     rng = np.random.default_rng(0)
     layers = (rng.normal(size=(size, 4)).astype(np.float32) for size in (NUM_USERS, NUM_ITEMS))
-    model, history = LightGCN(*layers, 3), history_matrix(prepared.train)
+    model, history = NodeEmbeddings(*layers, 3), history_matrix(prepared.train)
     received = fold_in(history, model.messages(prepared.train))
     missed = (model.propagated(prepared.train)[0] - received)[prepared.train.user_degree > 0]
     assert np.abs(missed).max() > 0.01
@@ -100,7 +108,9 @@ def test_histories_of_another_catalogue_are_refused(world):
 
 
 def test_the_column_of_one_new_item_is_that_of_the_joint_map():
-    """With the item among regressors and targets alike; several new ones are each told by the known items alone."""
+    """With the item among regressors and targets alike; several new ones are each told by the known
+    items alone.
+    """
     pairs, l2, weight = random_pairs(), 3.0, 2.0
     weights, diagonal = token_map(history_matrix(pairs), TEXT, l2, weight, 0.5)
     assert (diagonal[[0, 4]] == 0).all()
@@ -110,9 +120,13 @@ def test_the_column_of_one_new_item_is_that_of_the_joint_map():
         alone = history_matrix(pairs)[:, kept]
         count = np.maximum(history_matrix(pairs).sum(1), 1)
         scale = (count / count.mean()) ** -0.5
-        gram = (alone.T @ (alone * scale[:, None])).toarray() + weight * TEXT[kept].astype(np.float64) @ TEXT[kept].T
+        gram = (alone.T @ (alone * scale[:, None])).toarray() + weight * TEXT[kept].astype(
+            np.float64
+        ) @ TEXT[kept].T
         joint, _ = zero_diagonal_map(np.asfortranarray(gram), l2)
-        np.testing.assert_allclose(weights[kept, new], joint[:, kept.tolist().index(new)], atol=1e-5)
+        np.testing.assert_allclose(
+            weights[kept, new], joint[:, kept.tolist().index(new)], atol=1e-5
+        )
 
 
 def test_as_if_new_is_the_map_without_the_items_users():
@@ -124,15 +138,23 @@ def test_as_if_new_is_the_map_without_the_items_users():
         keep = pairs.item != item
         fewer = Interactions(pairs.user[keep], pairs.item[keep], 30, 12)
         np.testing.assert_allclose(
-            found[:, place], token_map(history_matrix(fewer), TEXT, l2, weight, 0.0)[0][:, item], atol=1e-5
+            found[:, place],
+            token_map(history_matrix(fewer), TEXT, l2, weight, 0.0)[0][:, item],
+            atol=1e-5,
         )
 
 
 @pytest.mark.parametrize("name", ["text-knn", "glta-plus"])
 def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name, tmp_path):
-    prepared, more = world.inputs.prepared, np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32)
+    prepared, more = (
+        world.inputs.prepared,
+        np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32),
+    )
     arrays, _ = load_arrays(world.inputs.profile / "states.safetensors")
-    save_arrays(tmp_path / "profile/states.safetensors", arrays | {"item": np.concatenate([arrays["item"], more])})
+    save_arrays(
+        tmp_path / "profile/states.safetensors",
+        arrays | {"item": np.concatenate([arrays["item"], more])},
+    )
     arrays, meta = load_arrays(world.inputs.pretrained / "model.safetensors")
     arrays["item"] = np.concatenate([arrays["item"], np.ones((3, 4), np.float32)])
     save_arrays(tmp_path / "pretrain/model.safetensors", arrays, meta)
@@ -140,17 +162,24 @@ def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name,
     def wider(pairs: Interactions) -> Interactions:
         return Interactions(pairs.user, pairs.item, NUM_USERS, NUM_ITEMS + 3)
 
-    parts = {part: wider(getattr(prepared, part)) for part in ("train", "valid", "test", "graph", "target")}
+    parts = {
+        part: wider(getattr(prepared, part))
+        for part in ("train", "valid", "test", "graph", "target")
+    }
     inputs = Inputs(replace(prepared, **parts), tmp_path / "profile", tmp_path / "pretrain")
     fitted, model = method_class(name).fit(inputs, Params(), 0), fit(world, name)
     if name == "glta-plus":
         fitted, model = (replace(m, mix=(0.4, 0.3, 0.3)) for m in (fitted, model))
     extended = model.extended(more)
     np.testing.assert_allclose(extended.score(EVERYONE), fitted.score(EVERYONE), atol=1e-4)
-    np.testing.assert_allclose(extended.score(EVERYONE)[:, :NUM_ITEMS], model.score(EVERYONE), atol=1e-5)
+    np.testing.assert_allclose(
+        extended.score(EVERYONE)[:, :NUM_ITEMS], model.score(EVERYONE), atol=1e-5
+    )
     history = wider(prepared.train)
     np.testing.assert_allclose(
-        extended.score_histories(history_matrix(history)), fitted.score_histories(history_matrix(history)), atol=1e-4
+        extended.score_histories(history_matrix(history)),
+        fitted.score_histories(history_matrix(history)),
+        atol=1e-4,
     )
 
 
@@ -163,7 +192,9 @@ def test_new_items_are_told_by_their_text(world, name):
         assert scores[fans, item].min() > scores[~fans, item].max()
 
 
-@pytest.mark.parametrize("name", ["popularity", "text-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"])
+@pytest.mark.parametrize(
+    "name", ["popularity", "text-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"]
+)
 def test_held_out_interactions_change_no_model(world, name, tmp_path):
     prepared = world.inputs.prepared
     tests = prepared.test, Interactions.of([3], [NEW[0]], NUM_USERS, NUM_ITEMS)
@@ -178,13 +209,17 @@ def test_rows_that_follow_from_texts_are_found():
     rng = np.random.default_rng(0)
     text, slope = rng.normal(size=(60, 6)), rng.normal(size=(6, 5))
     row = 2 + text @ slope
-    found = distilled(text[:50].astype(np.float32), row[:50, :4], row[:50, 4], rng.normal(size=(9, 4)))
+    found = distilled(
+        text[:50].astype(np.float32), row[:50, :4], row[:50, 4], rng.normal(size=(9, 4))
+    )
     weight, bias = found.rows(text[50:])
     np.testing.assert_allclose(np.column_stack([weight, bias]), row[50:], rtol=0.02, atol=0.02)
 
 
 def test_rows_without_a_link_to_texts_are_alike():
-    """The penalty is chosen by what is left out: noise gives flat rows, whose spread the gain then makes up for."""
+    """The penalty is chosen by what is left out: noise gives flat rows, whose spread the gain then
+    makes up for.
+    """
     rng = np.random.default_rng(0)
     text, row = rng.normal(size=(50, 40)), rng.normal(size=(50, 5))
     found = distilled(text.astype(np.float32), row[:, :4], row[:, 4], rng.normal(size=(9, 4)))
@@ -193,9 +228,9 @@ def test_rows_without_a_link_to_texts_are_alike():
 
 
 def test_lists_among_new_items_alone(world, monkeypatch):
-    from pipeline import evaluate as evaluate_stage
-    from pipeline import fit as fit_stage
-    from pipeline import recommend as recommend_stage
+    from pipeline.stages import evaluate as evaluate_stage
+    from pipeline.stages import fit as fit_stage
+    from pipeline.stages import recommend as recommend_stage
     from tests.conftest import write_prepared
 
     prepared = world.inputs.prepared
@@ -206,29 +241,37 @@ def test_lists_among_new_items_alone(world, monkeypatch):
     write_prepared(cold, root / "prepare")
     for stage in ("profile", "pretrain"):
         (root / stage).symlink_to(world.data / "blocks" / "0" / stage)
-    monkeypatch.setattr("pipeline.stage.DATA", world.data)
-    monkeypatch.setattr("pipeline.evaluate.DATA", world.data)
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     for method in ("glta-plus", "popularity"):
         for stage in (fit_stage, recommend_stage, evaluate_stage):
             stage.main(Params(), "cold", 0, method)
         lists = pl.read_parquet(root / "recommend" / method / "new.parquet")
         assert set(lists["item"]) == set(NEW)
         assert lists.height == 2 * (NUM_USERS - 1)
-    metrics, users = (world.data / "evaluate/cold/0/glta-plus" / name for name in ("metrics.json", "users.parquet"))
-    from glta.files import read_json
+    metrics, users = (
+        world.data / "evaluate/cold/0/glta-plus" / name
+        for name in ("metrics.json", "users.parquet")
+    )
+    from glta.storage.files import read_json
 
     found, frame = read_json(metrics), pl.read_parquet(users)
     assert found["among_new/ndcg@5"] == frame["among_new/ndcg@5"].mean() == 1
     assert frame["new_items/recall@20"].mean() == pytest.approx(found["new_items/recall@20"])
-    assert read_json(users.parent / "summary.json")["groups"]["new_items"] == {"items": 2, "pairs": own.sum()}
+    assert read_json(users.parent / "summary.json")["groups"]["new_items"] == {
+        "items": 2,
+        "pairs": own.sum(),
+    }
     assert read_json(world.data / "evaluate/cold/0/popularity/metrics.json")["among_new/ndcg@5"] < 1
 
 
 def test_profile_words_hold_no_states_of_new_items():
     """A user's words come of training items: those of an item in test alone are in nobody's."""
-    from glta.text.extractive import extract, item_terms
+    from glta.features.text.extractive import extract, item_terms
 
-    texts = pl.DataFrame({"item": [0, 1, 2], "text": ["roses garden", "robots space", "comets telescopes"]})
+    texts = pl.DataFrame(
+        {"item": [0, 1, 2], "text": ["roses garden", "robots space", "comets telescopes"]}
+    )
     found = extract(item_terms(texts), Interactions.of([0, 1], [0, 1], 2, 3), 6, 6)
     said = {word for column in ("tags", "interests") for words in found[column] for word in words}
     assert said == {"roses", "garden", "robots", "space"}

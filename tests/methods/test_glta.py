@@ -7,22 +7,24 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from glta.align.items import new_aligner, reorder_prompts
-from glta.align.newcomers import Newcomers
-from glta.align.nodes import load_messages
-from glta.align.prompts import ITEM, READ_OUT, Prompt, Templates
+from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
-from glta.methods.glta import GLTA, load_aligner, save_aligner
-from glta.methods.histories import history_matrix
-from glta.models import language
-from glta.params import Language, Params, Profile
-from glta.ranking import rank_all
-from glta.text.extractive import item_terms
-from glta.text.items import item_texts
-from glta.validation import validation_ndcg
-from tests.align.small import ITEMS, USERS, Small, write_pretrained
+from glta.evaluation.ranking import rank_all
+from glta.evaluation.validation import validation_ndcg
+from glta.features.settings import ProfileSettings
+from glta.features.text.extractive import item_terms
+from glta.features.text.item_texts import item_texts
+from glta.methods.glta.item_alignment import new_aligner, reorder_prompts
+from glta.methods.glta.model import GLTA, load_aligner, save_aligner
+from glta.methods.glta.newcomers import Newcomers
+from glta.methods.glta.nodes import load_messages
+from glta.methods.glta.prompts import ITEM, READ_OUT, Prompt, Templates
+from glta.nn.language import frozen
+from glta.nn.language.settings import LanguageSettings
+from glta.params.model import Params
 from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, block_states
 from tests.contracts import MethodContract
+from tests.methods.glta.small import ITEMS, USERS, Small, write_pretrained
 from tests.tiny import WRITERS
 
 ONE_EPOCH = {"epochs": 1}
@@ -41,10 +43,14 @@ def build(model, folder, prepared, **shared) -> GLTA:
     made = GLTA.of(states.numpy(), weight.numpy(), bias.numpy(), block_states(), run.known)
     made.folder = out
     made.save(out)
-    texts = item_texts(prepared.items, Profile())
+    texts = item_texts(prepared.items, ProfileSettings())
     messages = load_messages(folder / "pretrain", prepared, run.shared)
     Newcomers(messages, (item_terms(texts, prepared.items), prepared.train), 6, 6).save(out)
-    params = Params(language=Language(model=str(model), precision="float32"), align=run.shared, align_users=users)
+    params = Params(
+        language=LanguageSettings(model=str(model), precision="float32"),
+        align=run.shared,
+        align_users=users,
+    )
     save_aligner(out, aligner, run.prompts()[1], run.nodes.serving, params, {})
     return made
 
@@ -60,7 +66,10 @@ def made(request, tiny, tmp_path_factory, prepared) -> GLTA:
 
 
 class TestGLTA(MethodContract):
-    """The contract. GLTA is made by its stages, and model.json comes from save_aligner beside what `save` writes."""
+    """The contract.
+
+    GLTA is made by its stages, and model.json comes from save_aligner beside what `save` writes.
+    """
 
     name = "glta"
 
@@ -73,14 +82,20 @@ class TestGLTA(MethodContract):
         for folder in (first, second):
             folder.mkdir()
         models = [build(tiny["encoder"], folder, prepared) for folder in (first, second)]
-        np.testing.assert_array_equal(models[0].score(self.everyone), models[1].score(self.everyone))
+        np.testing.assert_array_equal(
+            models[0].score(self.everyone), models[1].score(self.everyone)
+        )
         for name in ("model.safetensors", "aligner.safetensors", "model.json"):
             assert (first / "model" / name).read_bytes() == (second / "model" / name).read_bytes()
 
     def test_save_and_load_is_equal_to_the_last_bit(self, model, tmp_path):
         model.save(tmp_path)
-        assert (tmp_path / "model.safetensors").read_bytes() == (model.folder / "model.safetensors").read_bytes()
-        np.testing.assert_array_equal(GLTA.load(tmp_path).score(self.everyone), model.score(self.everyone))
+        assert (tmp_path / "model.safetensors").read_bytes() == (
+            model.folder / "model.safetensors"
+        ).read_bytes()
+        np.testing.assert_array_equal(
+            GLTA.load(tmp_path).score(self.everyone), model.score(self.everyone)
+        )
 
     def test_fit_points_to_the_stages(self, world):
         with pytest.raises(ValueError, match="align_items and align_users"):
@@ -118,12 +133,17 @@ def test_one_per_position_is_greedy(made, prepared):
             state = made.states[user, t if t < USERS.read_outs else 0]
             best = max(left, key=lambda i: made.weight[i] @ state + made.bias[i])
             assert items[user, t] == best
-            assert scores[user, t] == pytest.approx(made.weight[best] @ state + made.bias[best], abs=1e-4)
+            assert scores[user, t] == pytest.approx(
+                made.weight[best] @ state + made.bias[best], abs=1e-4
+            )
             left.remove(best)
 
 
 def test_positions_matter(made, prepared):
-    first, greedy = (made.recommend(EVERYONE, 5, prepared.train, mode)[0] for mode in ("first_logit", "one_per_position"))
+    first, greedy = (
+        made.recommend(EVERYONE, 5, prepared.train, mode)[0]
+        for mode in ("first_logit", "one_per_position")
+    )
     assert (first[:, 0] == greedy[:, 0]).all()
     assert (first != greedy).any()
 
@@ -132,7 +152,9 @@ def test_one_per_position_without_an_exclusion_and_in_any_block(made):
     nothing = Interactions.of([], [], NUM_USERS, NUM_ITEMS)
     items, _ = made.recommend(EVERYONE, 4, nothing, "one_per_position")
     for user in (0, 9, LONER):
-        np.testing.assert_array_equal(made.recommend(np.array([user]), 4, nothing, "one_per_position")[0][0], items[user])
+        np.testing.assert_array_equal(
+            made.recommend(np.array([user]), 4, nothing, "one_per_position")[0][0], items[user]
+        )
 
 
 def oracle(made: GLTA, user: int, k: int, exclude: Interactions) -> list[int]:
@@ -162,20 +184,30 @@ def test_autoregressive_is_the_slow_way(made, prepared):
 
 def test_autoregressive_needs_room_in_the_prompt(made, prepared, monkeypatch):
     _, prompts, _ = load_aligner(made.folder)
-    needed = max(len(p) for p in prompts) - made.states.shape[1] + 6  # a read-out is left, and items but the last are fed back
-    monkeypatch.setattr(language.Language, "max_tokens", needed)
+    needed = (
+        max(len(p) for p in prompts) - made.states.shape[1] + 6
+    )  # a read-out is left, and items but the last are fed back
+    monkeypatch.setattr(frozen.Language, "max_tokens", needed)
     made.recommend(EVERYONE, 6, prepared.train, "autoregressive")
-    with pytest.raises(ValueError, match=f"lists of 7 items need prompts of {needed + 1} tokens, .* takes {needed}: lower"):
+    with pytest.raises(
+        ValueError,
+        match=f"lists of 7 items need prompts of {needed + 1} tokens, .* takes {needed}: lower",
+    ):
         made.recommend(EVERYONE, 7, prepared.train, "autoregressive")
 
 
 def test_autoregressive_feeds_items_back(made, prepared):
-    first, grown = (made.recommend(EVERYONE, NUM_ITEMS + 2, prepared.train, mode) for mode in ("first_logit", "autoregressive"))
+    first, grown = (
+        made.recommend(EVERYONE, NUM_ITEMS + 2, prepared.train, mode)
+        for mode in ("first_logit", "autoregressive")
+    )
     check_lists(prepared, *grown)
     assert (grown[1][:, 1:12] != first[1][:, 1:12]).any()
 
 
-@pytest.mark.parametrize("shared", [{"lora_rank": 2}, {"head": "tied", "head_rank": 4}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize(
+    "shared", [{"lora_rank": 2}, {"head": "tied", "head_rank": 4}, {"precision": "bfloat16"}]
+)
 def test_saved_aligner_reads_as_it_did(tiny, tmp_path, prepared, shared):
     """Projectors, head, adapters and prompts come back: the states that serve can be read again."""
     made = build(tiny["encoder"], tmp_path, prepared, **shared)
@@ -184,15 +216,22 @@ def test_saved_aligner_reads_as_it_did(tiny, tmp_path, prepared, shared):
         for user in (0, 7, LONER):
             states = aligner.states([prompts[user]], nodes)[0]
             np.testing.assert_allclose(states.numpy(), made.states[user], atol=1e-4)
-            np.testing.assert_allclose(aligner.logits(states, nodes)[0].numpy(), made.score(np.array([user]))[0], atol=1e-3)
+            np.testing.assert_allclose(
+                aligner.logits(states, nodes)[0].numpy(), made.score(np.array([user]))[0], atol=1e-3
+            )
 
 
 def test_model_json_counts_what_is_trained(made):
-    from glta.files import read_json
+    from glta.storage.files import read_json
 
     about = read_json(made.folder / "model.json")
     assert about["method"] == "glta"
-    assert set(about["trained"]) == {"user_projector.weight", "user_projector.bias", "head.weight", "head.bias"}
+    assert set(about["trained"]) == {
+        "user_projector.weight",
+        "user_projector.bias",
+        "head.weight",
+        "head.bias",
+    }
     width = made.weight.shape[1]
     assert about["trainable_parameters"] == 4 * width + width + NUM_ITEMS * width + NUM_ITEMS
 
@@ -206,16 +245,25 @@ def test_unknown_user_is_refused_in_every_mode(made, prepared, mode, user):
 
 
 def test_people_are_read_by_their_items(made, prepared):
-    """Users as lists of their items are served about as well as with their own node, and a person scores alike in any block."""
+    """Users as lists of their items are served about as well as with their own node, and a person
+    scores alike in any block.
+    """
     history = history_matrix(prepared.train)
-    stored, alone = (validation_ndcg(prepared, score) for score in (made.score, lambda u: made.score_histories(history[u])))
+    stored, alone = (
+        validation_ndcg(prepared, score)
+        for score in (made.score, lambda u: made.score_histories(history[u]))
+    )
     assert 0.85 * stored < alone < 1.15 * stored
-    np.testing.assert_allclose(made.score_histories(history[[5]])[0], made.score_histories(history[[0, 5]])[1], atol=1e-4)
+    np.testing.assert_allclose(
+        made.score_histories(history[[5]])[0], made.score_histories(history[[0, 5]])[1], atol=1e-4
+    )
     assert np.isfinite(made.score_histories(history[[LONER]])).all()
 
 
 def test_extended_scores_new_items_by_their_text(made, prepared):
-    """Texts of two known items, as if they were new; the others' scores stay, and new items are no part of prompts."""
+    """Texts of two known items, as if they were new; the others' scores stay, and new items are no
+    part of prompts.
+    """
     text = block_states()[:2]
     extended = GLTA.load(made.folder).extended(text)
     scores = extended.score(EVERYONE)
@@ -223,20 +271,30 @@ def test_extended_scores_new_items_by_their_text(made, prepared):
     fans = scores[: NUM_USERS - 1, NUM_ITEMS]
     assert fans[::2].mean() > fans[1::2].mean()
     history = history_matrix(prepared.train)
-    wider = csr_array((history.data, history.indices, history.indptr), shape=(NUM_USERS, NUM_ITEMS + 2))
-    np.testing.assert_array_equal(extended.score_histories(wider)[:, :NUM_ITEMS], made.score_histories(history))
+    wider = csr_array(
+        (history.data, history.indices, history.indptr), shape=(NUM_USERS, NUM_ITEMS + 2)
+    )
+    np.testing.assert_array_equal(
+        extended.score_histories(wider)[:, :NUM_ITEMS], made.score_histories(history)
+    )
     with pytest.raises(ValueError, match="new items have no token"):
-        extended.recommend(np.array([0]), 2, Interactions.of([], [], NUM_USERS, NUM_ITEMS + 2), "autoregressive")
+        extended.recommend(
+            np.array([0]), 2, Interactions.of([], [], NUM_USERS, NUM_ITEMS + 2), "autoregressive"
+        )
 
 
 def test_new_items_are_never_shown_or_aimed_at(tiny, tmp_path, prepared):
-    """Two items without training users: no prompt of stage 2 has them, and no loss moves their rows."""
+    """Two items without training users: no prompt of stage 2 has them, and no loss moves their
+    rows.
+    """
 
     def without(pairs: Interactions) -> Interactions:
         keep = pairs.item > 1
         return Interactions(pairs.user[keep], pairs.item[keep], NUM_USERS, NUM_ITEMS)
 
-    parts = {name: without(getattr(prepared, name)) for name in ("train", "valid", "graph", "target")}
+    parts = {
+        name: without(getattr(prepared, name)) for name in ("train", "valid", "graph", "target")
+    }
     run = Small.make(
         tiny["encoder"],
         write_pretrained(tmp_path / "pretrain"),
@@ -250,9 +308,13 @@ def test_new_items_are_never_shown_or_aimed_at(tiny, tmp_path, prepared):
     run.stage_3(aligner)
     assert torch.equal(aligner.head.weight[:2], start[:2])
     assert not torch.equal(aligner.head.weight[2:], start[2:])
-    assert (aligner.logits(torch.zeros(1, start.shape[1]), run.nodes.serving)[0, :2] == -torch.inf).all()
+    assert (
+        aligner.logits(torch.zeros(1, start.shape[1]), run.nodes.serving)[0, :2] == -torch.inf
+    ).all()
     texts = [[token] for token in range(NUM_ITEMS)]
-    dealt = reorder_prompts(Templates(run.language), np.flatnonzero(run.known), texts, 4, np.random.default_rng(0))
+    dealt = reorder_prompts(
+        Templates(run.language), np.flatnonzero(run.known), texts, 4, np.random.default_rng(0)
+    )
     assert {item for _, items in dealt for item in items} == set(range(2, NUM_ITEMS))
 
 
@@ -262,4 +324,6 @@ def test_test_pairs_change_no_model(tiny, tmp_path, prepared):
         (tmp_path / str(place)).mkdir()
         build(tiny["encoder"], tmp_path / str(place), replace(prepared, test=test))
     for name in ("model.safetensors", "aligner.safetensors", "newcomers.safetensors"):
-        assert (tmp_path / "0/model" / name).read_bytes() == (tmp_path / "1/model" / name).read_bytes()
+        assert (tmp_path / "0/model" / name).read_bytes() == (
+            tmp_path / "1/model" / name
+        ).read_bytes()

@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.methods.ease import item_weights
-from glta.methods.glta_plus import EVIDENCES, STRENGTHS, GLTAPlus, as_if_new, simplex, token_map
-from glta.methods.histories import history_matrix
-from glta.methods.lightgcn import LightGCNMethod
-from glta.methods.text_knn import TextKNN, text_vectors
-from glta.params import GLTAPlus as GLTAPlusParams
-from glta.params import Params, Settings
-from glta.validation import validation_ndcg
+from glta.evaluation.validation import validation_ndcg
+from glta.methods.ease.model import item_weights
+from glta.methods.glta_plus.model import (
+    EVIDENCES,
+    STRENGTHS,
+    GLTAPlus,
+    as_if_new,
+    simplex,
+    token_map,
+)
+from glta.methods.shared.graph_scores import GraphScores
+from glta.methods.shared.text_space import TextScores, text_vectors
+from glta.params.model import GLTAPlusSettings, MethodSettings, Params
 from tests.contracts import MethodContract
 
 
@@ -33,16 +39,25 @@ def text() -> np.ndarray:
 
 
 def at_random(prepared: Prepared) -> tuple[GLTAPlus, Prepared]:
-    """Make a model of 60 users and 40 items whose texts, graph and pairs tell a little of each other, and its data."""
+    """Make a model of 60 users and 40 items whose texts, graph and pairs tell a little of each
+    other, and its data.
+    """
     rng = np.random.default_rng(4)
     user, item = (rng.normal(size=(size, 4)).astype(np.float32) for size in (60, 40))
     liked = np.argsort(-(user @ item.T + 2 * rng.normal(size=(60, 40))), axis=1)[:, :12]
-    train, valid = (Interactions.of(np.repeat(np.arange(60), 6), part.ravel(), 60, 40) for part in (liked[:, :6], liked[:, 6:]))
-    states = np.concatenate([item + rng.normal(size=(40, 4)), rng.normal(size=(40, 4))], axis=1).astype(np.float32)
-    graph = LightGCNMethod(user + rng.normal(size=(60, 4)).astype(np.float32), item, item)
-    text, history = TextKNN(*text_vectors(states, train)), history_matrix(train)
+    train, valid = (
+        Interactions.of(np.repeat(np.arange(60), 6), part.ravel(), 60, 40)
+        for part in (liked[:, :6], liked[:, 6:])
+    )
+    states = np.concatenate(
+        [item + rng.normal(size=(40, 4)), rng.normal(size=(40, 4))], axis=1
+    ).astype(np.float32)
+    graph = GraphScores(user + rng.normal(size=(60, 4)).astype(np.float32), item, item)
+    text, history = TextScores(*text_vectors(states, train)), history_matrix(train)
     weights, diagonal = token_map(history, text.item, 5.0, 5.0, 0.4)
-    model = GLTAPlus(history, weights, diagonal, 5.0, (1.0, 1.0), graph, text, (0.6, 0.2, 0.2), (0.6, 0.2, 0.2))
+    model = GLTAPlus(
+        history, weights, diagonal, 5.0, (1.0, 1.0), graph, text, (0.6, 0.2, 0.2), (0.6, 0.2, 0.2)
+    )
     return model.calibrated(), replace(prepared, train=train, valid=valid)
 
 
@@ -50,7 +65,9 @@ class TestGLTAPlus(MethodContract):
     name = "glta-plus"
 
     def test_map_minimises_the_loss(self, pairs, text):
-        """The closed form is where a general optimiser ends that only knows the loss and the zero diagonal."""
+        """The closed form is where a general optimiser ends that only knows the loss and the zero
+        diagonal.
+        """
         x, l2, text_weight, power = history_matrix(pairs).toarray().astype(float), 3.0, 2.0, 0.5
         count = np.maximum(x.sum(1, keepdims=True), 1)
         scale = np.sqrt((count / count.mean()) ** -power)
@@ -65,7 +82,13 @@ class TestGLTAPlus(MethodContract):
             slope = 2 * (scale * x).T @ graph + 2 * text_weight * text @ language + 2 * l2 * weights
             return value, slope[free]
 
-        found = minimize(loss, np.zeros(free.sum()), jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
+        found = minimize(
+            loss,
+            np.zeros(free.sum()),
+            jac=True,
+            method="L-BFGS-B",
+            options={"ftol": 1e-15, "gtol": 1e-10},
+        )
         weights, _ = token_map(history_matrix(pairs), text, l2, text_weight, power)
         assert weights.dtype == np.float32
         assert (weights[~free] == 0).all()
@@ -83,7 +106,9 @@ class TestGLTAPlus(MethodContract):
 
     def test_mix_is_the_best_on_validation(self, model, world):
         def value(mix):
-            return round(validation_ndcg(world.inputs.prepared, replace(model, mix=tuple(mix)).score), 12)
+            return round(
+                validation_ndcg(world.inputs.prepared, replace(model, mix=tuple(mix)).score), 12
+            )
 
         tried = simplex(Params().settings.glta_plus.weight_steps)
         assert value(model.mix) == max(map(value, tried))
@@ -92,21 +117,38 @@ class TestGLTAPlus(MethodContract):
     @pytest.mark.parametrize("left_out", range(3))
     def test_what_is_left_out_has_no_weight(self, world, left_out):
         names = [name for name in EVIDENCES if name != EVIDENCES[left_out]]
-        model = GLTAPlus.fit(world.inputs, Params(settings=Settings(glta_plus=GLTAPlusParams(evidences=names))), 0)
+        model = GLTAPlus.fit(
+            world.inputs,
+            Params(settings=MethodSettings(glta_plus=GLTAPlusSettings(evidences=names))),
+            0,
+        )
         assert (model.mix[left_out], model.new_mix[left_out]) == (0, 0)
         assert sum(model.mix) == pytest.approx(1)
-        alone = GLTAPlus.fit(world.inputs, Params(settings=Settings(glta_plus=GLTAPlusParams(evidences=names[:1]))), 0)
+        alone = GLTAPlus.fit(
+            world.inputs,
+            Params(settings=MethodSettings(glta_plus=GLTAPlusSettings(evidences=names[:1]))),
+            0,
+        )
         assert alone.mix == tuple(float(name == names[0]) for name in EVIDENCES)
 
     def test_mix_of_new_items_is_the_best_on_validation_as_if_known_ones_were_new(self, world):
-        """Four items of 40 are shown, a tenth. Their lists choose the mix, lists of all items its strength."""
+        """Four items of 40 are shown, a tenth.
+
+        Their lists choose the mix, lists of all items its strength.
+        """
         model, prepared = at_random(world.inputs.prepared)
         mixes, shown, users = simplex(6), np.arange(0, 40, 10), np.arange(60)
         told = as_if_new(model.weights, model.diagonal, model.text.item, shown, model.text_weight)
-        weights, item, diagonal = model.weights.copy(), model.graph.item.copy(), model.diagonal.copy()
+        weights, item, diagonal = (
+            model.weights.copy(),
+            model.graph.item.copy(),
+            model.diagonal.copy(),
+        )
         weights[:, shown], diagonal[shown] = model.gains[0] * told, 0
         item[shown] = model.gains[1] * told.T @ model.graph.item
-        as_new = replace(model, weights=weights, diagonal=diagonal, graph=replace(model.graph, item=item))
+        as_new = replace(
+            model, weights=weights, diagonal=diagonal, graph=replace(model.graph, item=item)
+        )
         valid = prepared.valid
         kept = np.isin(valid.item, shown)
         of_shown = replace(prepared, valid=Interactions(valid.user[kept], valid.item[kept], 60, 40))
@@ -117,7 +159,9 @@ class TestGLTAPlus(MethodContract):
             return round(validation_ndcg(of_shown, lambda part: scores[part]), 12)
 
         def together(strength):
-            return round(validation_ndcg(prepared, replace(as_new, new_mix=tuple(strength * best)).score), 12)
+            return round(
+                validation_ndcg(prepared, replace(as_new, new_mix=tuple(strength * best)).score), 12
+            )
 
         best = max(mixes, key=alone)
         values = np.array([together(strength) for strength in STRENGTHS])
@@ -130,16 +174,27 @@ class TestGLTAPlus(MethodContract):
     def test_without_validation_pairs_new_items_are_mixed_as_known_ones(self, model, world):
         prepared = world.inputs.prepared
         kept = ~np.isin(prepared.valid.item, [0, 10])
-        valid = Interactions(prepared.valid.user[kept], prepared.valid.item[kept], prepared.valid.num_users, 20)
+        valid = Interactions(
+            prepared.valid.user[kept], prepared.valid.item[kept], prepared.valid.num_users, 20
+        )
         found = model.with_new_mix(replace(prepared, valid=valid), simplex(3))
         assert found.new_mix == model.mix
 
     def test_simplex(self):
         found = simplex(3)
         np.testing.assert_allclose(found.sum(1), 1)
-        assert {tuple(mix) for mix in found} == {(0, 0, 1), (0, 0.5, 0.5), (0, 1, 0), (0.5, 0, 0.5), (0.5, 0.5, 0), (1, 0, 0)}
+        assert {tuple(mix) for mix in found} == {
+            (0, 0, 1),
+            (0, 0.5, 0.5),
+            (0, 1, 0),
+            (0.5, 0, 0.5),
+            (0.5, 0.5, 0),
+            (1, 0, 0),
+        }
 
     def test_large_catalogue_is_refused(self, world):
-        params = Params(settings=Settings(glta_plus=GLTAPlusParams(max_items=19)))
-        with pytest.raises(ValueError, match=r"20 items need .* GB, more than settings\.glta-plus\.max_items = 19"):
+        params = Params(settings=MethodSettings(glta_plus=GLTAPlusSettings(max_items=19)))
+        with pytest.raises(
+            ValueError, match=r"20 items need .* GB, more than settings\.glta-plus\.max_items = 19"
+        ):
             GLTAPlus.fit(world.inputs, params, 0)

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
-from glta.methods import item_knn
-from glta.methods.ease import EASE, item_weights
-from glta.methods.histories import history_matrix
-from glta.methods.item_knn import ItemKNN, neighbours
-from glta.params import EASE as EASEParams
-from glta.params import Params, Settings
+from glta.methods.ease.model import EASE, item_weights
+from glta.methods.item_knn import model
+from glta.methods.item_knn.model import ItemKNN, neighbours
+from glta.params.model import EASESettings, MethodSettings, Params
 from tests.contracts import MethodContract
 
 
@@ -28,7 +27,7 @@ class TestItemKNN(MethodContract):
     @pytest.mark.parametrize("block", [1, 2**24])
     @pytest.mark.parametrize(("near", "shrinkage"), [(3, 0.0), (3, 5.0), (50, 5.0)])
     def test_neighbours_are_the_definition(self, pairs, monkeypatch, near, shrinkage, block):
-        monkeypatch.setattr(item_knn, "BLOCK_PRODUCTS", block)
+        monkeypatch.setattr(model, "BLOCK_PRODUCTS", block)
         users = [set(pairs.user[pairs.item == i].tolist()) for i in range(12)]
         expected = np.zeros((12, 12))
         for i in range(12):
@@ -39,7 +38,9 @@ class TestItemKNN(MethodContract):
             }
             for j in sorted(similar, key=lambda j: (-np.float32(similar[j]), j))[:near]:
                 expected[i, j] = similar[j]
-        np.testing.assert_allclose(neighbours(history_matrix(pairs), near, shrinkage).toarray(), expected, atol=1e-7)
+        np.testing.assert_allclose(
+            neighbours(history_matrix(pairs), near, shrinkage).toarray(), expected, atol=1e-7
+        )
 
     def test_score_sums_the_similarities_of_the_users_items(self, pairs):
         similar = neighbours(history_matrix(pairs), 4, 2.0)
@@ -53,7 +54,9 @@ class TestEASE(MethodContract):
     name = "ease"
 
     def test_weights_minimise_the_loss(self, pairs):
-        """The closed form is where a general optimiser ends that only knows the loss and the zero diagonal."""
+        """The closed form is where a general optimiser ends that only knows the loss and the zero
+        diagonal.
+        """
         x, l2 = history_matrix(pairs).toarray().astype(float), 3.0
         free = ~np.eye(12, dtype=bool)
 
@@ -61,9 +64,17 @@ class TestEASE(MethodContract):
             weights = np.zeros((12, 12))
             weights[free] = values
             error = x @ weights - x
-            return (error**2).sum() + l2 * (weights**2).sum(), (2 * x.T @ error + 2 * l2 * weights)[free]
+            return (error**2).sum() + l2 * (weights**2).sum(), (2 * x.T @ error + 2 * l2 * weights)[
+                free
+            ]
 
-        found = minimize(loss, np.zeros(free.sum()), jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
+        found = minimize(
+            loss,
+            np.zeros(free.sum()),
+            jac=True,
+            method="L-BFGS-B",
+            options={"ftol": 1e-15, "gtol": 1e-10},
+        )
         weights = item_weights(history_matrix(pairs), l2)
         assert weights.dtype == np.float32
         assert (np.diag(weights) == 0).all()
@@ -72,9 +83,13 @@ class TestEASE(MethodContract):
     def test_score_is_the_history_times_the_weights(self, pairs):
         weights = item_weights(history_matrix(pairs), 3.0)
         expected = history_matrix(pairs).toarray() @ weights
-        np.testing.assert_allclose(EASE(history_matrix(pairs), weights).score(np.arange(30)), expected, atol=1e-6)
+        np.testing.assert_allclose(
+            EASE(history_matrix(pairs), weights).score(np.arange(30)), expected, atol=1e-6
+        )
 
     def test_large_catalogue_is_refused(self, world):
-        params = Params(settings=Settings(ease=EASEParams(max_items=19)))
-        with pytest.raises(ValueError, match=r"20 items need .* GB, more than settings\.ease\.max_items = 19"):
+        params = Params(settings=MethodSettings(ease=EASESettings(max_items=19)))
+        with pytest.raises(
+            ValueError, match=r"20 items need .* GB, more than settings\.ease\.max_items = 19"
+        ):
             EASE.fit(world.inputs, params, 0)

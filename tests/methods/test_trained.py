@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from glta.graph.loop import train_ranker
-from glta.methods.arrays import save_arrays
+from glta.evaluation.validation import embeddings_ndcg, validation_ndcg
 from glta.methods.registry import method_class
-from glta.params import Params
-from glta.validation import embeddings_ndcg, validation_ndcg
-from pipeline import fit as fit_stage
+from glta.nn.graph.ranker import train_ranker
+from glta.params.model import Params
+from glta.storage.arrays import save_arrays
+from pipeline.stages import fit as fit_stage
 from tests.contracts import MethodContract
 
 TRAINED = ["lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"]
@@ -40,7 +40,11 @@ class TrainedContract(MethodContract):
     def test_what_is_loaded_is_what_was_saved(self, model, tmp_path):
         model.save(tmp_path)
         loaded = type(model).load(tmp_path)
-        assert (loaded.count, loaded.best_epoch, loaded.history) == (model.count, model.best_epoch, model.history)
+        assert (loaded.count, loaded.best_epoch, loaded.history) == (
+            model.count,
+            model.best_epoch,
+            model.history,
+        )
 
 
 class TestLightGCNPlus(TrainedContract):
@@ -83,7 +87,9 @@ def test_resumed_run_equals_the_uninterrupted_one(world, tmp_path, name):
 
     def run(checkpoint=None, on_epoch=lambda record: None):
         model = method_class(name).ranker(world.inputs, PARAMS, 0, "cpu")
-        return *train_ranker(model, train, 0, embeddings_ndcg(world.inputs.prepared), checkpoint, on_epoch), model.embeddings()
+        return *train_ranker(
+            model, train, 0, embeddings_ndcg(world.inputs.prepared), checkpoint, on_epoch
+        ), model.embeddings()
 
     def stop_in_epoch_5(record):
         if record["epoch"] == 5:
@@ -102,7 +108,7 @@ def test_resumed_run_equals_the_uninterrupted_one(world, tmp_path, name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_stage_resumes_and_reports_every_epoch(world, monkeypatch, tmp_path, name):
-    monkeypatch.setattr("pipeline.stage.DATA", world.data)
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     monkeypatch.setenv("GLTA_CHECKPOINT", str(tmp_path / "checkpoint"))
     monkeypatch.setenv("GLTA_RECORDS", str(tmp_path / "records"))
     out = world.data / "blocks" / "0" / "models" / name
@@ -115,7 +121,12 @@ def test_stage_resumes_and_reports_every_epoch(world, monkeypatch, tmp_path, nam
     history = json.loads(written[0]["history.json"])
     records = [json.loads(line) for line in (tmp_path / "records").read_text().splitlines()]
     assert [{"epoch": r.pop("step"), **r} for r in records] == history * 2
-    terms = {"hccf": {"contrast"}, "rlmrec-con": {"contrast"}, "rlmrec-gen": {"reconstruction"}, "lightgcn-plus": {"text"}}
+    terms = {
+        "hccf": {"contrast"},
+        "rlmrec-con": {"contrast"},
+        "rlmrec-gen": {"reconstruction"},
+        "lightgcn-plus": {"text"},
+    }
     assert set(history[0]) == {"epoch", "loss"} | terms.get(name, {"contrast", "text"})
 
 
@@ -130,12 +141,16 @@ def test_states_of_other_data_are_refused(world, name):
 @pytest.mark.parametrize("name", TRAINED)
 def test_divergence_names_the_parameter(world, name):
     params = Params.model_validate({"settings": {name: SMALL | {"init_std": 1e30}}})
-    with pytest.raises(ValueError, match=rf"diverged in epoch 0: lower settings\.{name}\.learning_rate"):
+    with pytest.raises(
+        ValueError, match=rf"diverged in epoch 0: lower settings\.{name}\.learning_rate"
+    ):
         method_class(name).fit(world.inputs, params, 0)
 
 
 def test_users_texts_are_contrasted_on_request(world):
-    params = Params.model_validate({"settings": {"lightgcn-plus": SMALL | {"epochs": 2, "text_users": True}}})
+    params = Params.model_validate(
+        {"settings": {"lightgcn-plus": SMALL | {"epochs": 2, "text_users": True}}}
+    )
     model = method_class("lightgcn-plus").fit(world.inputs, params, 0)
     without = method_class("lightgcn-plus").fit(world.inputs, PARAMS, 0)
     assert model.history[0]["text"] > 1.5 * without.history[0]["text"]
@@ -143,8 +158,12 @@ def test_users_texts_are_contrasted_on_request(world):
 
 @pytest.mark.parametrize("name", ["lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con"])
 def test_contrasts_see_so_many_triples_of_a_batch(world, name):
-    """With three they are those of a batch of these three; the ranking loss is of the whole batch all the same."""
-    batch = tuple(torch.tensor(ids) for ids in ([3, 5, 3, 7, 1, 2], [2, 4, 4, 1, 0, 9], [6, 6, 8, 3, 7, 5]))
+    """With three they are those of a batch of these three; the ranking loss is of the whole batch
+    all the same.
+    """
+    batch = tuple(
+        torch.tensor(ids) for ids in ([3, 5, 3, 7, 1, 2], [2, 4, 4, 1, 0, 9], [6, 6, 8, 3, 7, 5])
+    )
 
     def parts(contrast_batch, size):
         own = {"contrast_batch": contrast_batch} | ({} if name == "lightgcn-plus" else {"keep": 1})

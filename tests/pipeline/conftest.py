@@ -31,10 +31,14 @@ def built(tmp_path_factory) -> Toy:
 
 @pytest.fixture
 def cold(built) -> Iterator[Toy]:
-    """Give a copy of the finished toy, in memory where possible: its databases wait for the disk a thousand times."""
+    """Give a copy of the finished toy, in memory where possible: its databases wait for the disk a
+    thousand times.
+    """
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
-    with TemporaryDirectory(prefix="toy", dir=memory if roomy else None, ignore_cleanup_errors=True) as above:
+    with TemporaryDirectory(
+        prefix="toy", dir=memory if roomy else None, ignore_cleanup_errors=True
+    ) as above:
         folder = Path(above) / "toy"
         shutil.copytree(built.folder, folder, symlinks=True)
         (folder / "ran.log").unlink(missing_ok=True)
@@ -50,6 +54,8 @@ def commands(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def toy(cold, commands) -> Toy:
-    """Give the same with commands that start at once, and pass no signals on; `Toy.start` takes the real ones."""
+    """Give the same with commands that start at once, and pass no signals on; `Toy.start` takes the
+    real ones.
+    """
     cold.env["PATH"] = f"{commands}{os.pathsep}{cold.path}"
     return cold

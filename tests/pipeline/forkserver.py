@@ -1,7 +1,9 @@
-"""Commands without their start-up time: dvc, snakemake, glta and python -m as forks of a process that has imported much.
+"""Commands without their start-up time: dvc, snakemake, glta and python -m as forks of a process
+that has imported much.
 
-The entry points and the code that runs are the real ones; only the imports have happened before. `Warm` puts small clients
-with these names into a folder for the PATH. Signals are not passed on, so tests that kill use the real commands.
+The entry points and the code that runs are the real ones; only the imports have happened before.
+`Warm` puts small clients with these names into a folder for the PATH. Signals are not passed on, so
+tests that kill use the real commands.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ os._exit(status[0] if status else 70)
 
 
 class Warm:
-    """Start the server; `with Warm(folder) as bin` yields the folder to put in front of the PATH."""
+    """Start the server; `with Warm(folder) as bin` yields the folder to put in front of the
+    PATH.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -159,7 +163,7 @@ def run(argv: list[str], folder: str, env: dict[str, str]) -> int:
         main(argv[1:])
         return 0
     if command.name == "glta":
-        from glta.cli import main
+        from pipeline.cli.main import main
 
         main()
         return 0

@@ -1,4 +1,6 @@
-"""A stand-in for kubectl, as far as profiles/kubernetes needs it: a Job is a process that knows only what its manifest says."""
+"""A stand-in for kubectl, as far as profiles/kubernetes needs it: a Job is a process that knows
+only what its manifest says.
+"""
 
 import os
 import signal
@@ -17,11 +19,21 @@ if verb == "create":
     job = jobs / uuid.uuid4().hex
     job.mkdir(parents=True)
     (job / "manifest.yaml").write_text(manifest)
-    environment = {"PATH": os.defpath, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}  # of the image
+    environment = {
+        "PATH": os.defpath,
+        "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"],
+    }  # of the image
     environment |= {entry["name"]: entry["value"] for entry in container["env"]}
     with (job / "log").open("w") as log:
         process = subprocess.Popen(
-            ["sh", "-c", 'job=$1; shift; "$@"; echo $? > "$job/status"', "sh", job, *container["command"]],
+            [
+                "sh",
+                "-c",
+                'job=$1; shift; "$@"; echo $? > "$job/status"',
+                "sh",
+                job,
+                *container["command"],
+            ],
             cwd=container["workingDir"],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -39,6 +51,8 @@ elif verb == "get":
 elif verb == "logs":
     print((jobs / arguments[-1].removeprefix("job.batch/") / "log").read_text())
 elif verb == "delete":
-    for job in [jobs / each.removeprefix("job.batch/") for each in arguments if not each.startswith("--")]:
+    for job in [
+        jobs / each.removeprefix("job.batch/") for each in arguments if not each.startswith("--")
+    ]:
         if not (job / "status").exists():
             os.killpg(int((job / "pid").read_text()), signal.SIGKILL)

@@ -22,19 +22,35 @@ class Toy:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        unset = {"OMP_NUM_THREADS", "MLFLOW_TRACKING_URI", "PYTHONPATH", "GLTA_CHECKPOINT", "GLTA_RECORDS"}
+        unset = {
+            "OMP_NUM_THREADS",
+            "MLFLOW_TRACKING_URI",
+            "PYTHONPATH",
+            "GLTA_CHECKPOINT",
+            "GLTA_RECORDS",
+        }
         self.path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        own = {"PATH": self.path, "DVC_SITE_CACHE_DIR": str(folder / ".site"), "DVC_NO_ANALYTICS": "1"}
-        own |= {f"GIT_{who}_{what}": "toy@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        own = {
+            "PATH": self.path,
+            "DVC_SITE_CACHE_DIR": str(folder / ".site"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        own |= {
+            f"GIT_{who}_{what}": "toy@localhost"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
         self.env = {k: v for k, v in os.environ.items() if k not in unset} | own
 
     @classmethod
     def create(cls, folder: Path) -> Toy:
-        from glta.params import Params
-        from glta.params_file import render_params
+        from glta.params.file import render_params
+        from glta.params.model import Params
 
         shutil.copytree(REPOSITORY / "tests/pipeline/toy", folder / "toy")
-        (folder / "toy/stages.yaml").rename(folder / "dvc.yaml")  # DVC would read a dvc.yaml below tests/ as ours
+        (folder / "toy/stages.yaml").rename(
+            folder / "dvc.yaml"
+        )  # DVC would read a dvc.yaml below tests/ as ours
         shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
         for name in ("Snakefile", ".dvcignore"):
             shutil.copy(REPOSITORY / name, folder / name)
@@ -43,8 +59,24 @@ class Toy:
         two = {"methods": ["popularity", "text-knn"], "report": {"reference": "popularity"}}
         (folder / "params.yaml").write_text(render_params(Params.model_validate(two)))
         # not /data/*: DVC would take it for all of data/, and not see raw.txt.dvc in a clone
-        ignored = ["/glta", "/pipeline", "/data/prepare", "/data/models", "/data/evaluate", ".pipe/", ".snakemake/", ".site/"]
-        ignored += ["__pycache__/", "/mlflow.db*", "/mlartifacts/", "/*.log", "/hold", "/training@*"]
+        ignored = [
+            "/glta",
+            "/pipeline",
+            "/data/prepare",
+            "/data/models",
+            "/data/evaluate",
+            ".pipe/",
+            ".snakemake/",
+            ".site/",
+        ]
+        ignored += [
+            "__pycache__/",
+            "/mlflow.db*",
+            "/mlartifacts/",
+            "/*.log",
+            "/hold",
+            "/training@*",
+        ]
         (folder / ".gitignore").write_text("\n".join(ignored))
         toy = cls(folder)
         toy("git", "init", "-q")
@@ -72,7 +104,9 @@ class Toy:
         return self("dvc", "repro")
 
     def start(self, *cmd: str, env: dict[str, str] | None = None) -> subprocess.Popen:
-        """Start an engine in a process group of its own, with its output in a file; the real command, which takes signals."""
+        """Start an engine in a process group of its own, with its output in a file; the real
+        command, which takes signals.
+        """
         own = self.env | {"PATH": self.path} | (env or {})
         with (self.folder / "engine.log").open("w") as log:
             return subprocess.Popen(
@@ -92,7 +126,9 @@ class Toy:
             time.sleep(0.05)
 
     def alive(self, session: int) -> list[str]:
-        """Name the processes of a session, those too that nobody has waited for yet: DVC takes them for alive."""
+        """Name the processes of a session, those too that nobody has waited for yet: DVC takes them
+        for alive.
+        """
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -116,7 +152,13 @@ class Toy:
 
     def stale(self) -> set[str]:
         cmd = ["dvc", "status", "--json"]
-        return set(json.loads(subprocess.run(cmd, cwd=self.folder, env=self.env, capture_output=True, check=True).stdout))
+        return set(
+            json.loads(
+                subprocess.run(
+                    cmd, cwd=self.folder, env=self.env, capture_output=True, check=True
+                ).stdout
+            )
+        )
 
     def planned(self) -> set[str]:
         return set(re.findall(r"^(?:local)?rule (\S+):$", self.snakemake("-n"), re.M)) - {"all"}
@@ -153,7 +195,10 @@ class Toy:
         return [run for run in self.all_runs() if "stage" not in run.data.tags]
 
     def provenance(self) -> list[dict]:
-        ask = "import json; from pipeline.engine.results import costs, provenance; print(json.dumps([provenance(), costs()]))"
+        ask = (
+            "import json; from pipeline.lineage.results import costs, provenance; "
+            "print(json.dumps([provenance(), costs()]))"
+        )
         return json.loads(self(sys.executable, "-c", ask).splitlines()[-1])
 
     def hold(self) -> None:
@@ -168,7 +213,10 @@ class Toy:
     def wait_for_training(self, count: int = 1) -> list[int]:
         """Wait until so many trainings stand still in the middle; return their process ids."""
         deadline = time.monotonic() + 60
-        while len(found := [m.read_text() for m in self.folder.glob("training@*")]) < count or "" in found:
+        while (
+            len(found := [m.read_text() for m in self.folder.glob("training@*")]) < count
+            or "" in found
+        ):
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.1)
         return [int(pid) for pid in found]

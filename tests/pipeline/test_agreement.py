@@ -1,9 +1,11 @@
-"""Whatever happens to a checkout, Snakemake and DVC call the same stages stale, and either one puts everything right.
+"""Whatever happens to a checkout, Snakemake and DVC call the same stages stale, and either one puts
+everything right.
 
-Every step damages or changes something at random and lets a random engine run. Before and after, the stages that DVC
-names, and all downstream of them, must be the jobs that `snakemake -n` plans; after a full run there are none, and every
-result is what its parameters, data and code say. `make test-engines` runs the long form; GLTA_AGREEMENT=SEEDSxSTEPS any other.
-A failure prints its seed and steps, and `GLTA_AGREEMENT_SEED=N pytest tests/pipeline/test_agreement.py` repeats one seed.
+Every step damages or changes something at random and lets a random engine run. Before and after,
+the stages that DVC names, and all downstream of them, must be the jobs that `snakemake -n` plans;
+after a full run there are none, and every result is what its parameters, data and code say. `make
+test-engines` runs the long form; GLTA_AGREEMENT=SEEDSxSTEPS any other. A failure prints its seed
+and steps, and `GLTA_AGREEMENT_SEED=N pytest tests/pipeline/test_agreement.py` repeats one seed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ from pipeline.engine.oracle import overlap
 from tests.pipeline.repository import Toy
 
 NUM_SEEDS, NUM_STEPS = map(int, os.environ.get("GLTA_AGREEMENT", "2x6").split("x"))
-SEEDS = [int(os.environ["GLTA_AGREEMENT_SEED"])] if "GLTA_AGREEMENT_SEED" in os.environ else range(NUM_SEEDS)
+SEEDS = (
+    [int(os.environ["GLTA_AGREEMENT_SEED"])]
+    if "GLTA_AGREEMENT_SEED" in os.environ
+    else range(NUM_SEEDS)
+)
 OTHERS = ["text-knn", "lightgcn"]  # beside popularity, the report's reference
 
 
@@ -41,7 +47,10 @@ class World:
 
     def parameter(self) -> str:
         key, value = self.random.choice(
-            [("weight_steps", self.random.randint(21, 24)), ("user_core", self.random.randint(5, 7))]
+            [
+                ("weight_steps", self.random.randint(21, 24)),
+                ("user_core", self.random.randint(5, 7)),
+            ]
         )
         self.toy.edit("params.yaml", rf"^  {key}: \d+", f"  {key}: {value}")
         return f"{key} = {value}"
@@ -88,7 +97,12 @@ class World:
         return f"deleted {path.relative_to(self.folder)}"
 
     def corrupt(self) -> str:
-        files = [f for path in self._results() for f in ([path] if path.is_file() else sorted(path.glob("*"))) if f.is_file()]
+        files = [
+            f
+            for path in self._results()
+            for f in ([path] if path.is_file() else sorted(path.glob("*")))
+            if f.is_file()
+        ]
         path = self.random.choice(files)
         path.unlink()
         path.write_text("by hand")
@@ -101,7 +115,17 @@ class World:
         return f"checked out step{back}"
 
     def wipe(self) -> str:
-        target = self.random.choice([".snakemake", ".pipe", ".site", ".dvc/tmp", ".dvc/cache/runs", "mlflow.db", ".dvc/cache"])
+        target = self.random.choice(
+            [
+                ".snakemake",
+                ".pipe",
+                ".site",
+                ".dvc/tmp",
+                ".dvc/cache/runs",
+                "mlflow.db",
+                ".dvc/cache",
+            ]
+        )
         path = self.folder / target
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return f"wiped {target}"
@@ -119,7 +143,9 @@ class World:
             self.log[-1] += f"; {' '.join(engine)}"
             self.toy(*engine)
             self.agree()
-        engine = self.random.choice([["dvc", "repro"], ["snakemake", "--cores", "1"], ["snakemake", "--cores", "2"]])
+        engine = self.random.choice(
+            [["dvc", "repro"], ["snakemake", "--cores", "1"], ["snakemake", "--cores", "2"]]
+        )
         self.log[-1] += f"; {' '.join(engine)}"
         self.toy(*engine)
         self.toy.assert_clean()
@@ -132,13 +158,17 @@ class World:
         """Ask both engines. Returns the stages that are stale, and all downstream of them."""
         direct, planned = self.toy.stale() - {"data/raw.txt.dvc"}, self.toy.planned()
         expected = self._downstream(direct)
-        assert planned == expected, f"DVC: {sorted(expected)} (names {sorted(direct)}); Snakemake: {sorted(planned)}"
+        assert planned == expected, (
+            f"DVC: {sorted(expected)} (names {sorted(direct)}); Snakemake: {sorted(planned)}"
+        )
         return planned
 
     def assert_results(self) -> None:
         """Compute every result anew and compare."""
         params = YAML(typ="safe").load(self.folder / "params.yaml")
-        steps = params["overrides"]["sample"]["fit"].get("weight_steps", params["fit"]["weight_steps"])
+        steps = params["overrides"]["sample"]["fit"].get(
+            "weight_steps", params["fit"]["weight_steps"]
+        )
         version = (self.folder / "toy/prepare.py").read_text().split("VERSION = ")[1].split()[0]
         raw = (self.folder / "data/raw.txt").read_text()
         pairs = f"core {params['prepare']['user_core']} v{version} {raw}"
@@ -148,11 +178,18 @@ class World:
             model, folder = f"{method} {steps} {pairs}", self.folder / "data/models" / method
             assert sorted(p.name for p in folder.glob("[!.]*")) == ["model.txt", "threads.txt"]
             assert (
-                (folder / "model.txt").read_text() == (self.folder / f"data/evaluate/{method}/users.txt").read_text() == model
+                (folder / "model.txt").read_text()
+                == (self.folder / f"data/evaluate/{method}/users.txt").read_text()
+                == model
             )
-            scores[method] = {"ndcg@20": (steps - (method != "popularity")) / 100, "valid/ndcg@20": 1 / len(method)}
+            scores[method] = {
+                "ndcg@20": (steps - (method != "popularity")) / 100,
+                "valid/ndcg@20": 1 / len(method),
+            }
         assert json.loads((self.folder / "data/report/metrics.json").read_text()) == scores
-        assert (self.folder / "data/report/index.html").read_text() == str(dict(sorted(scores.items())))
+        assert (self.folder / "data/report/index.html").read_text() == str(
+            dict(sorted(scores.items()))
+        )
 
     def commit(self) -> None:
         self.commits += 1
@@ -166,16 +203,26 @@ class World:
     def _results(self) -> list[Path]:
         """List what stages have written, as far as it is there."""
         patterns = ("data/prepare", "data/models/*", "data/evaluate/*/*", "data/report/*")
-        return [p for pattern in patterns for p in sorted(self.folder.glob(pattern)) if not p.name.startswith(".")]
+        return [
+            p
+            for pattern in patterns
+            for p in sorted(self.folder.glob(pattern))
+            if not p.name.startswith(".")
+        ]
 
     def _downstream(self, names: set[str]) -> set[str]:
-        """Close a set of stages under "is read by", from the paths in dvc.yaml as DVC lists them."""
+        """Close a set of stages under "is read by", from the paths in dvc.yaml as DVC lists
+        them.
+        """
         listed = self._stages()
         found = set(names)
         while more := {
             stage
             for stage, (deps, _) in listed.items()
-            if stage not in found and any(overlap(dep, out) for dep in deps for other in found for out in listed[other][1])
+            if stage not in found
+            and any(
+                overlap(dep, out) for dep in deps for other in found for out in listed[other][1]
+            )
         }:
             found |= more
         return found
@@ -183,10 +230,16 @@ class World:
     def _stages(self) -> dict[str, tuple[list[str], list[str]]]:
         """Write the toy's graph down once more, so that the test does not ask what it tests."""
         methods = YAML(typ="safe").load(self.folder / "params.yaml")["methods"]
-        graph = {"prepare": ([], ["data/prepare"]), "report": (["data/evaluate"], ["data/report/index.html"])}
+        graph = {
+            "prepare": ([], ["data/prepare"]),
+            "report": (["data/evaluate"], ["data/report/index.html"]),
+        }
         for m in methods:
             graph[f"train@{m}"] = (["data/prepare"], [f"data/models/{m}"])
-            graph[f"evaluate@{m}"] = ([f"data/models/{m}", "data/prepare"], [f"data/evaluate/{m}/users.txt"])
+            graph[f"evaluate@{m}"] = (
+                [f"data/models/{m}", "data/prepare"],
+                [f"data/evaluate/{m}/users.txt"],
+            )
         return graph
 
 

@@ -1,4 +1,6 @@
-"""Stages as jobs on other machines: the profile for Kubernetes, with a stand-in for kubectl, and both profiles' options."""
+"""Stages as jobs on other machines: the profile for Kubernetes, with a stand-in for kubectl, and
+both profiles' options.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,25 @@ from tests.pipeline.repository import DOWNSTREAM, REPOSITORY, Toy
 
 pytestmark = pytest.mark.engines
 # options of snakemake-executor-plugin-slurm 2.8, which only a cluster's users install
-SLURM = {f"slurm-{name}" for name in ("init-seconds-before-status-checks", "logdir", "requeue", "qos", "partition-config")}
-SNAKEMAKE = ("snakemake", "--profile", "profiles/kubernetes", "--seconds-between-status-checks", "1", "--latency-wait", "5")
+SLURM = {
+    f"slurm-{name}"
+    for name in (
+        "init-seconds-before-status-checks",
+        "logdir",
+        "requeue",
+        "qos",
+        "partition-config",
+    )
+}
+SNAKEMAKE = (
+    "snakemake",
+    "--profile",
+    "profiles/kubernetes",
+    "--seconds-between-status-checks",
+    "1",
+    "--latency-wait",
+    "5",
+)
 
 
 @pytest.fixture
@@ -29,7 +48,10 @@ def cluster(cold) -> Toy:
     beside = cold.folder.parent
     kubectl = beside / "bin/kubectl"
     kubectl.parent.mkdir()
-    kubectl.write_text(f'#!/bin/sh\nexec {sys.executable} {REPOSITORY}/tests/pipeline/kubectl.py {beside}/jobs "$@"\n')
+    kubectl.write_text(
+        f"#!/bin/sh\nexec {sys.executable} {REPOSITORY}/tests/pipeline/kubectl.py {beside}/jobs "
+        '"$@"\n'
+    )
     kubectl.chmod(0o755)
     cold.env["PATH"] = f"{kubectl.parent}:{cold.env['PATH']}"
     return cold
@@ -40,7 +62,10 @@ def submit(cluster: Toy, *arguments: str, status: int = 0) -> str:
 
 
 def manifests(cluster: Toy) -> dict[str, dict]:
-    found = [yaml.safe_load(path.read_text()) for path in cluster.folder.parent.glob("jobs/*/manifest.yaml")]
+    found = [
+        yaml.safe_load(path.read_text())
+        for path in cluster.folder.parent.glob("jobs/*/manifest.yaml")
+    ]
     return {each["metadata"]["annotations"]["stage"]: each["spec"] for each in found}
 
 
@@ -53,9 +78,16 @@ def test_every_stage_is_a_job_of_one_pipeline_run(cluster):
     assert cluster.stale() == set()
     assert "didn't change" in cluster.repro() and cluster.executed() == []
     parent = cluster.pipeline_runs()[0]
-    assert parent.info.status == "FINISHED" and "--profile profiles/kubernetes" in parent.data.tags["cmd"]
-    children = [run for run in cluster.runs() if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
-    assert {run.data.tags["stage"] for run in children} == DOWNSTREAM and len(children) == len(DOWNSTREAM)
+    assert (
+        parent.info.status == "FINISHED"
+        and "--profile profiles/kubernetes" in parent.data.tags["cmd"]
+    )
+    children = [
+        run for run in cluster.runs() if run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    ]
+    assert {run.data.tags["stage"] for run in children} == DOWNSTREAM and len(children) == len(
+        DOWNSTREAM
+    )
 
     jobs = manifests(cluster)
     assert set(jobs) == DOWNSTREAM
@@ -64,12 +96,17 @@ def test_every_stage_is_a_job_of_one_pipeline_run(cluster):
         ("report", "4000M", {"memory": "4000M"}),
     ):
         (container,) = jobs[stage]["template"]["spec"]["containers"]
-        assert container["resources"] == {"requests": {"cpu": "1", "memory": memory}, "limits": limits}
+        assert container["resources"] == {
+            "requests": {"cpu": "1", "memory": memory},
+            "limits": limits,
+        }
         assert jobs[stage]["activeDeadlineSeconds"] == 720 * 60
 
 
 def test_a_failed_job_fails_the_run_with_its_error(cluster):
-    cluster.edit("toy/train.py", r"^out = ", "assert method != 'text-knn', 'no such neighbour'\nout = ")
+    cluster.edit(
+        "toy/train.py", r"^out = ", "assert method != 'text-knn', 'no such neighbour'\nout = "
+    )
     output = submit(cluster, status=1)
     assert "AssertionError: no such neighbour" in output
     assert re.search(r"Error in rule train@text-knn:(\n.*)*external_jobid: job.batch/", output)
@@ -102,17 +139,26 @@ def test_ctrl_c_cancels_the_jobs(cluster):
 
 
 def test_a_job_that_outlived_its_snakemake_is_left_alone(toy):
-    """On another machine its process number says nothing to DVC; the lock that it holds on a file does."""
+    """On another machine its process number says nothing to DVC; the lock that it holds on a file
+    does.
+    """
     claim = toy.folder / ".pipe/stages/train@popularity.json"
     claim.parent.mkdir(exist_ok=True)
-    who = {"command": "snakemake --profile profiles/slurm", "started": 0, "pid": 7, "user": "eve", "host": "node3"}
+    who = {
+        "command": "snakemake --profile profiles/slurm",
+        "started": 0,
+        "pid": 7,
+        "user": "eve",
+        "host": "node3",
+    }
     claim.write_text(json.dumps(who))
     toy.set_steps(31)
     with claim.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         output = toy("snakemake", "--cores", "1", "train@popularity", status=1)
     assert (
-        "`snakemake --profile profiles/slurm` of eve runs train@popularity since" in output and "process 7 on node3" in output
+        "`snakemake --profile profiles/slurm` of eve runs train@popularity since" in output
+        and "process 7 on node3" in output
     )
     assert toy.executed() == []
     toy.snakemake("train@popularity")
@@ -124,9 +170,15 @@ def test_profiles_have_only_options_that_exist(name, monkeypatch):
     from snakemake.cli import get_argument_parser
 
     profile = yaml.safe_load((REPOSITORY / f"profiles/{name}/config.yaml").read_text())
-    known = {option.removeprefix("--") for action in get_argument_parser()._actions for option in action.option_strings}
+    known = {
+        option.removeprefix("--")
+        for action in get_argument_parser()._actions
+        for option in action.option_strings
+    }
     assert profile["executor"] in (name, "cluster-generic")
-    assert set(profile) <= known | (set() if find_spec("snakemake_executor_plugin_slurm") else SLURM)
+    assert set(profile) <= known | (
+        set() if find_spec("snakemake_executor_plugin_slurm") else SLURM
+    )
     for command in (value.split() for key, value in profile.items() if key.endswith("-cmd")):
         script = next(REPOSITORY / word for word in command if word.startswith("profiles/"))
         assert shutil.which(script)

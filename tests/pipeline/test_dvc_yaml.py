@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-import pipeline.code
-import pipeline.stage
-from glta.files import read_json, sha256_of
+import glta.storage.cell
+import pipeline.stages.code
 from glta.methods.registry import METHODS, TRAINED_ELSEWHERE, method_class
-from glta.params import SECTIONS, Params, Settings
+from glta.params.model import SECTIONS, MethodSettings, Params
+from glta.storage.files import read_json, sha256_of
 from pipeline.engine.imports import UNTRACKED, modules_of
 
 STAGES = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -24,32 +24,48 @@ SECTION = re.compile(r"\bparams\.(\w+)")
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dependencies_are_the_imports(stage):
-    script = f"pipeline/{stage}.py"
+    script = f"pipeline/stages/{stage}.py"
     code = {dep for dep in STAGES[stage]["deps"] if not dep.startswith("data/")}
-    needed = {script, "pipeline/stage.py", *modules_of(script)}
+    needed = {script, "pipeline/stages/script.py", *modules_of(script)}
     if stage == "code":
         needed.add("pipeline/engine/imports.py")
-    assert code == needed, f"dvc.yaml {stage}: add {sorted(needed - code)}, remove {sorted(code - needed)}"
+    assert code == needed, (
+        f"dvc.yaml {stage}: add {sorted(needed - code)}, remove {sorted(code - needed)}"
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_command_passes_the_whole_matrix(stage):
     keys = list(STAGES[stage].get("matrix", {}))
     arguments = "".join(f" --{key} ${{item.{key}}}" for key in keys)
-    assert STAGES[stage]["cmd"] == f"python -m pipeline.engine.runner -- python -m pipeline.{stage}{arguments}"
+    assert (
+        STAGES[stage]["cmd"]
+        == f"python -m pipeline.tracking.runner -- python -m pipeline.{stage}{arguments}"
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_parameters_are_the_sections_read(stage):
-    """The script and the functions that are handed all parameters read no section that is not declared."""
+    """The script and the functions that are handed all parameters read no section that is not
+    declared.
+    """
     listed = {name.partition(".")[0] for name in STAGES[stage].get("params", [])}
-    script = f"pipeline/{stage}.py"
-    code = {*modules_of(script), *(modules_of("pipeline/code.py") if stage == "fit" else ())}
+    script = f"pipeline/stages/{stage}.py"
+    code = {*modules_of(script), *(modules_of("pipeline/stages/code.py") if stage == "fit" else ())}
     files = [script, *(f for f in code if f.endswith(".py"))]
-    whole = [f for f in files if re.search(r"params: Params\b", Path(f).read_text(encoding="utf-8"))]
-    if stage in {"recommend", "align_users", "ablate", "code"}:  # these load, save or hash a method; its `fit` is not called
+    whole = [
+        f for f in files if re.search(r"params: Params\b", Path(f).read_text(encoding="utf-8"))
+    ]
+    if stage in {
+        "recommend",
+        "align_users",
+        "ablate",
+        "code",
+    }:  # these load, save or hash a method; its `fit` is not called
         whole = [f for f in whole if not f.startswith("glta/methods/")]
-    read = {name for f in whole for name in SECTION.findall(Path(f).read_text(encoding="utf-8"))} & set(Params.model_fields)
+    read = {
+        name for f in whole for name in SECTION.findall(Path(f).read_text(encoding="utf-8"))
+    } & set(Params.model_fields)
     read -= {"mirror"}  # the checksum of a file is the same wherever it comes from
     if stage == "prepare":
         read |= {"tables"}
@@ -58,8 +74,10 @@ def test_parameters_are_the_sections_read(stage):
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - set(TRAINED_ELSEWHERE)))
 def test_methods_read_their_own_settings_alone(method):
-    """A stage `fit` depends on one entry of `settings` only, so a method's class must not read another's."""
-    assert method in Settings().model_dump()
+    """A stage `fit` depends on one entry of `settings` only, so a method's class must not read
+    another's.
+    """
+    assert method in MethodSettings().model_dump()
     code = inspect.getsource(method_class(method))
     assert set(re.findall(r"settings\.(\w+)", code)) <= {method.replace("-", "_")}
 
@@ -69,14 +87,18 @@ def test_overrides_go_with_their_section(stage):
     params = STAGES[stage].get("params", [])
     by_dataset = "dataset" in STAGES[stage].get("matrix", {})
     own = [name for name in params if by_dataset and name.partition(".")[0] in SECTIONS]
-    expected = {f"overrides.${{item.dataset}}.{name}" for name in own}  # one method's settings alone, where only those are read
+    expected = {
+        f"overrides.${{item.dataset}}.{name}" for name in own
+    }  # one method's settings alone, where only those are read
     assert {name for name in params if name.startswith("overrides.")} == expected
 
 
 def test_the_choice_of_methods_is_read_by_the_report_alone():
     """Another entry of a list makes new stages, and must not make the others stale."""
     chosen = {"datasets", "seeds", "methods", "baselines", "ablations"}
-    assert [stage for stage in STAGES if chosen & set(STAGES[stage].get("params", []))] == ["report"]
+    assert [stage for stage in STAGES if chosen & set(STAGES[stage].get("params", []))] == [
+        "report"
+    ]
 
 
 def test_baselines_do_not_depend_on_the_alignment():
@@ -86,13 +108,16 @@ def test_baselines_do_not_depend_on_the_alignment():
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - set(TRAINED_ELSEWHERE)))
 def test_the_code_of_a_method_is_all_that_it_imports(method, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.stage, "DATA", tmp_path)
-    pipeline.code.main(Params(), method)
+    monkeypatch.setattr(glta.storage.cell, "DATA", tmp_path)
+    pipeline.stages.code.main(Params(), method)
     found, module = read_json(tmp_path / "code" / f"{method}.json"), METHODS[method].module
     ask = (
-        "import importlib, sys; importlib.import_module(sys.argv[1]); print(*(m for m in sys.modules if m.startswith('glta.')))"
+        "import importlib, sys; importlib.import_module(sys.argv[1]); print(*(m for m in "
+        "sys.modules if m.startswith('glta.')))"
     )
-    loaded = subprocess.run([sys.executable, "-c", ask, module], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", ask, module], capture_output=True, text=True, check=True
+    ).stdout.split()
     files = {file for name in loaded if Path(file := f"{name.replace('.', '/')}.py").is_file()}
     assert found["class"] == METHODS[method].where
     assert files - UNTRACKED <= found["files"].keys() <= set(STAGES["code"]["deps"])
@@ -103,9 +128,12 @@ def test_a_method_leaves_the_code_of_others_alone():
     """Neither the list of methods nor what only others import is part of a method's code."""
     of = {name: set(modules_of(METHODS[name].file)) for name in ("ease", "hccf", "glta-plus")}
     assert all("glta/methods/registry.py" not in files for files in of.values())
-    assert "glta/methods/ease.py" in of["glta-plus"] and "glta/methods/glta_plus.py" not in of["ease"]
-    assert not {"glta/methods/ease.py", "glta/methods/glta_plus.py"} & of["hccf"]
-    assert "glta/graph/terms.py" in of["hccf"] - of["glta-plus"]
+    assert (
+        "glta/methods/ease/model.py" in of["glta-plus"]
+        and "glta/methods/glta_plus/model.py" not in of["ease"]
+    )
+    assert not {"glta/methods/ease/model.py", "glta/methods/glta_plus/model.py"} & of["hccf"]
+    assert "glta/nn/graph/terms.py" in of["hccf"] - of["glta-plus"]
 
 
 def test_folders_are_declared_as_folders():

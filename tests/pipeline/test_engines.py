@@ -1,4 +1,5 @@
-"""Snakemake and DVC on one toy repository with the real Snakefile, oracle and runner: they must never disagree.
+"""Snakemake and DVC on one toy repository with the real Snakefile, oracle and runner: they must
+never disagree.
 
 Every sequence ends clean: `dvc status` is empty and `snakemake -n` has nothing to do.
 """
@@ -13,7 +14,7 @@ import sys
 
 import pytest
 
-from glta.files import sha256_of, write_json
+from glta.storage.files import sha256_of, write_json
 from tests.pipeline.repository import DOWNSTREAM, EVALUATES, TRAINS
 
 pytestmark = pytest.mark.engines
@@ -35,7 +36,10 @@ def test_first_run_records_every_stage(built):
     assert len(train.data.tags["git.commit"]) == 40 and train.data.tags["git.dirty"] == "false"
     assert runs["evaluate@popularity"].data.metrics["ndcg_at_20"] == 0.21
     assert runs["report"].data.metrics["popularity/ndcg_at_20"] == 0.21
-    assert {p.name for p in (built.folder / "mlartifacts").rglob("*.*")} >= {"index.html", "metrics.json"}
+    assert {p.name for p in (built.folder / "mlartifacts").rglob("*.*")} >= {
+        "index.html",
+        "metrics.json",
+    }
     assert (built.folder / "data/models/popularity/threads.txt").read_text() == "1"
     assert list((built.folder / ".pipe/checkpoints").iterdir()) == []
     assert list((built.folder / ".pipe/runs").iterdir()) == []
@@ -47,8 +51,12 @@ def test_every_result_leads_to_the_run_that_made_it(built):
     assert all(p["run_id"] and p["commit"] for p in provenance)
     report = next(run for run in built.runs() if run.data.tags["stage"] == "report")
     for p in provenance:
-        if p["stage"] in EVALUATES:  # the report depends on the folder above, and names each result within
-            assert all(report.data.tags[f"dvc.in.{path}"] == digest for path, digest in p["outs"].items())
+        if (
+            p["stage"] in EVALUATES
+        ):  # the report depends on the folder above, and names each result within
+            assert all(
+                report.data.tags[f"dvc.in.{path}"] == digest for path, digest in p["outs"].items()
+            )
 
 
 def test_parameter_there_and_back(toy):
@@ -77,12 +85,19 @@ def test_parameter_there_and_back(toy):
 
 
 def test_snakemake_is_told_what_dvc_status_says(toy):
-    """The oracle asks about each file once, not through `dvc status`: every kind of change must come out the same."""
-    ask = "import json; from pipeline.engine.oracle import read_stages; print(json.dumps(read_stages(ask=True)[1]))"
+    """The oracle asks about each file once, not through `dvc status`: every kind of change must
+    come out the same.
+    """
+    ask = (
+        "import json; from pipeline.engine.oracle import read_stages; "
+        "print(json.dumps(read_stages(ask=True)[1]))"
+    )
     changes = {
         "nothing": lambda f: None,
         "parameter": lambda f: toy.set_steps(31),
-        "program": lambda f: (f / "toy/prepare.py").write_text((f / "toy/prepare.py").read_text() + "\n"),
+        "program": lambda f: (f / "toy/prepare.py").write_text(
+            (f / "toy/prepare.py").read_text() + "\n"
+        ),
         "source": lambda f: (f / "data/raw.txt").write_text("raw 2"),
         "command": lambda f: toy.edit("dvc.yaml", r"(cmd: .*toy.report)", r"\1 --again"),
         "output": lambda f: (f / "data/models/popularity/model.txt").write_text("by hand"),
@@ -94,8 +109,16 @@ def test_snakemake_is_told_what_dvc_status_says(toy):
     for what, change in changes.items():
         change(toy.folder)
         told = json.loads(toy(sys.executable, "-c", ask).splitlines()[-1])
-        said = subprocess.run(["dvc", "status", "--json"], cwd=toy.folder, env=toy.env, capture_output=True, check=True).stdout
-        assert told == {name: why for name, why in json.loads(said).items() if name != "data/raw.txt.dvc"}, what
+        said = subprocess.run(
+            ["dvc", "status", "--json"],
+            cwd=toy.folder,
+            env=toy.env,
+            capture_output=True,
+            check=True,
+        ).stdout
+        assert told == {
+            name: why for name, why in json.loads(said).items() if name != "data/raw.txt.dvc"
+        }, what
         assert told != before and (what == "nothing") == (told == {})
         before = told
 
@@ -132,7 +155,9 @@ def test_only_content_makes_stale(toy):
 
 
 def test_matrix_entries_come_and_go(toy):
-    """A removed entry leaves no trace in the folder that the report depends on; files put there by hand stay."""
+    """A removed entry leaves no trace in the folder that the report depends on; files put there by
+    hand stay.
+    """
     note = toy.folder / "data/evaluate/text-knn/note.txt"
     note.write_text("by hand")
     toy.edit("params.yaml", r"^methods: .*", "methods: [popularity]")
@@ -181,12 +206,17 @@ def test_an_edited_file_of_ones_own_stops_snakemake_until_it_is_stated(toy):
     own.write_text("user_id,item_id")
     toy.edit("params.yaml", r"^datasets: .*", "datasets: [sample, books]")
     toy.edit("params.yaml", r"^tables: .*", "tables: {books: {interactions: my.csv}}")
-    assert f'tables.books.interactions_sha256: null -> "{sha256_of(own)}"' in toy("glta", "params", "sync")
+    assert f'tables.books.interactions_sha256: null -> "{sha256_of(own)}"' in toy(
+        "glta", "params", "sync"
+    )
     write_json(read, {"files": {"my.csv": {"bytes": own.stat().st_size, "sha256": sha256_of(own)}}})
     toy.assert_clean()
     own.write_text("user_id,item_ID")
     output = toy("snakemake", "-n", status=1)
-    assert "books: my.csv has changed since it was read: `glta params sync`" in output and "Traceback" not in output
+    assert (
+        "books: my.csv has changed since it was read: `glta params sync`" in output
+        and "Traceback" not in output
+    )
     toy("glta", "params", "sync")
     toy.assert_clean()
 
@@ -215,13 +245,18 @@ def test_forced_stages_run_again(toy):
         known = {run.info.run_id for run in toy.runs()}
         toy.snakemake(*arguments)
         assert toy.executed() == expected
-        assert sorted(r.data.tags["stage"] for r in toy.runs() if r.info.run_id not in known) == expected
+        assert (
+            sorted(r.data.tags["stage"] for r in toy.runs() if r.info.run_id not in known)
+            == expected
+        )
         toy.assert_clean()
 
 
 @pytest.mark.slow
 def test_hard_links_to_the_cache(toy):
-    """With `cache.type hardlink` a result and DVC's copy are one file, which nothing may write to."""
+    """With `cache.type hardlink` a result and DVC's copy are one file, which nothing may write
+    to.
+    """
     toy("dvc", "config", "cache.type", "hardlink")
     shutil.rmtree(toy.folder / "data/models")
     toy.repro()

@@ -1,4 +1,6 @@
-"""Signals to an engine and to each process below it: no writer lives on, nothing half counts, the next run goes on."""
+"""Signals to an engine and to each process below it: no writer lives on, nothing half counts, the
+next run goes on.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
 
 
 def train(toy: Toy, engine: tuple[str, ...], steps: int) -> tuple[subprocess.Popen, list[int]]:
-    """Start an engine, and give its process and its scripts once they train and their runs are open."""
+    """Start an engine, and give its process and its scripts once they train and their runs are
+    open.
+    """
     toy.set_steps(steps)
     toy.hold()
     known = len(toy.runs())
@@ -42,7 +46,9 @@ def parent(pid: int) -> int:
 
 
 def last_training(toy: Toy) -> str:
-    return next(run.info.status for run in toy.runs() if run.data.tags["stage"].startswith("train@"))
+    return next(
+        run.info.status for run in toy.runs() if run.data.tags["stage"].startswith("train@")
+    )
 
 
 def assert_recovers(toy: Toy) -> None:
@@ -65,7 +71,9 @@ def test_the_whole_group(toy, engine, sig):
     assert started.wait(60) != 0
     toy.await_end(started.pid)
     assert_recovers(toy)
-    ends = {"KILLED"} if sig == signal.SIGKILL else {"FAILED", "KILLED"}  # stopped in the very moment of opening, it is left
+    ends = (
+        {"KILLED"} if sig == signal.SIGKILL else {"FAILED", "KILLED"}
+    )  # stopped in the very moment of opening, it is left
     assert ends & {run.info.status for run in toy.runs()}
 
 

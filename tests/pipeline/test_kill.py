@@ -1,6 +1,8 @@
-"""Killed at any moment, the pipeline loses nothing and takes nothing half: real stages, both engines, SIGTERM and SIGKILL.
+"""Killed at any moment, the pipeline loses nothing and takes nothing half: real stages, both
+engines, SIGTERM and SIGKILL.
 
-GLTA_KILL_TURNS=4 gives each moment the other engines and signals too, GLTA_KILL_SEED=N also kills at random.
+GLTA_KILL_TURNS=4 gives each moment the other engines and signals too, GLTA_KILL_SEED=N also kills
+at random.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ from ruamel.yaml import YAML
 
 from tests.pipeline.real import ABLATION, ENGINES, TRAINED, Moment, Real
 
-pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("kill")]
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("kill"),
+]
 
 TURNS = [(engine, sig) for sig in (signal.SIGKILL, signal.SIGTERM) for engine in ENGINES]
 
@@ -78,7 +85,9 @@ def lock(real: Real) -> dict:
 
 
 def assert_nothing_lost(real: Real, whole: Real) -> None:
-    """The results are those of the undisturbed run, and nothing else is left in the workspace, the cache or MLflow."""
+    """The results are those of the undisturbed run, and nothing else is left in the workspace, the
+    cache or MLflow.
+    """
     real.assert_clean()
     assert real.results() == whole.results()
     assert lock(real) == lock(whole)
@@ -89,9 +98,13 @@ def assert_nothing_lost(real: Real, whole: Real) -> None:
     runs, curves = real.runs(), real.curves()
     assert not [run for run in real.all_runs() if run.info.status == "RUNNING"]
     for stage, epochs in curves.items():
-        run = next(run for run in runs if run.data.tags["stage"] == stage and run.info.status == "FINISHED")  # the newest
+        run = next(
+            run for run in runs if run.data.tags["stage"] == stage and run.info.status == "FINISHED"
+        )  # the newest
         for name in ("loss", "valid"):
-            logged = [(m.step, m.value) for m in real.mlflow().get_metric_history(run.info.run_id, name)]
+            logged = [
+                (m.step, m.value) for m in real.mlflow().get_metric_history(run.info.run_id, name)
+            ]
             assert logged == [(e["epoch"], e[name]) for e in epochs if name in e], (stage, name)
 
 

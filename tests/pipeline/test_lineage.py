@@ -36,19 +36,30 @@ def test_trace_of_a_number_names_its_chain_alone(toy):
     assert set(steps["train@popularity"]["code"]) == {"toy/train.py"}
     content = (toy.folder / REPORT).read_bytes()
     assert steps["report"]["outputs"][REPORT] == hashlib.md5(content).hexdigest()
-    assert all(step["run_id"] and len(step["commit"]) == 40 and step["current"] for step in steps.values())
+    assert all(
+        step["run_id"] and len(step["commit"]) == 40 and step["current"] for step in steps.values()
+    )
     assert all(step["pipeline_run"].startswith("snakemake 20") for step in steps.values())
 
     text = toy("glta", "lineage", "trace", f"{REPORT}#popularity/ndcg@20")
-    assert "= 0.21" in text and steps["prepare"]["outputs"]["data/prepare"] in text and "see above" in text
+    assert (
+        "= 0.21" in text
+        and steps["prepare"]["outputs"]["data/prepare"] in text
+        and "see above" in text
+    )
     chart = toy("glta", "lineage", "trace", f"{REPORT}#popularity/ndcg@20", "--mermaid")
     assert chart.startswith("flowchart LR") and chart.count("-->") == 5
 
 
 def test_targets(toy):
-    """Whole files, files within folders, from a folder below, runs by the start of their id, and what is no target."""
+    """Whole files, files within folders, from a folder below, runs by the start of their id, and
+    what is no target.
+    """
     assert {s["stage"] for s in trace(toy, REPORT)["steps"]} == {*DOWNSTREAM, "prepare"}
-    assert [s["stage"] for s in trace(toy, "data/models/popularity/model.txt")["steps"]] == ["prepare", "train@popularity"]
+    assert [s["stage"] for s in trace(toy, "data/models/popularity/model.txt")["steps"]] == [
+        "prepare",
+        "train@popularity",
+    ]
     toy.folder /= "data"
     assert trace(toy, "prepare")["steps"][-1]["stage"] == "prepare"
     toy.folder = toy.folder.parent
@@ -91,7 +102,11 @@ def test_check_passes_and_finds_what_was_edited(toy):
     (toy.folder / "data/models/text-knn/model.txt").write_text("by hand")
     (toy.folder / "data/evaluate/popularity/users.txt").unlink()
     found = check(toy, status=1)
-    assert {REPORT, "data/models/text-knn/model.txt", "data/evaluate/popularity/users.txt"} <= where(found)
+    assert {
+        REPORT,
+        "data/models/text-knn/model.txt",
+        "data/evaluate/popularity/users.txt",
+    } <= where(found)
     output = toy("glta", "lineage", "trace", f"{REPORT}#popularity/ndcg@20", status=1)
     assert "is not what its stage wrote" in output and "0.99" not in output
     assert f"problem: {REPORT}: is not what its stage wrote; restore it: dvc checkout" in toy(
@@ -133,11 +148,23 @@ def test_archives_are_hashed_again(toy):
     """An archive that source.json names is compared with its sha256, and printed."""
     raw = b"user,item\n"
     source = {
-        "files": {"raw.csv": {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw), "address": "http://x/raw.csv"}}
+        "files": {
+            "raw.csv": {
+                "sha256": hashlib.sha256(raw).hexdigest(),
+                "bytes": len(raw),
+                "address": "http://x/raw.csv",
+            }
+        }
     }
     with (toy.folder / "toy/prepare.py").open("a") as f:
-        f.write(f"(out / 'raw.csv').write_bytes({raw!r})\n(out / 'source.json').write_text({json.dumps(source)!r})\n")
-        f.write('(out / \'model.json\').write_text(\'{"language": {"model": "m"}, "language_sha256": "53aa"}\')\n')
+        f.write(
+            f"(out / 'raw.csv').write_bytes({raw!r})\n(out / "
+            f"'source.json').write_text({json.dumps(source)!r})\n"
+        )
+        f.write(
+            '(out / \'model.json\').write_text(\'{"language": {"model": "m"}, "language_sha256": '
+            '"53aa"}\')\n'
+        )
     toy.repro()
     text = toy("glta", "lineage", "trace", f"{REPORT}#popularity/ndcg@20")
     assert f"raw.csv sha256 {hashlib.sha256(raw).hexdigest()}, 10 bytes, http://x/raw.csv" in text
@@ -149,21 +176,41 @@ def test_archives_are_hashed_again(toy):
     ("change", "stage", "words"),
     [
         (lambda t: None, "report", "report: up to date"),
-        (lambda t: t.set_steps(31), "train@popularity", "stale: params.yaml fit.weight_steps 21 -> 31"),
-        (lambda t: t.set_steps(31), "report", "waits for train@popularity and 1 more, which is stale: params.yaml fit.weight"),
+        (
+            lambda t: t.set_steps(31),
+            "train@popularity",
+            "stale: params.yaml fit.weight_steps 21 -> 31",
+        ),
+        (
+            lambda t: t.set_steps(31),
+            "report",
+            "waits for train@popularity and 1 more, which is stale: params.yaml fit.weight",
+        ),
         (
             lambda t: t.edit("toy/train.py", "import json", "import  json"),
             "train",
             "train@text-knn: stale: toy/train.py was edited",
         ),
-        (lambda t: (t.folder / REPORT).unlink(), "report", f"stale: its result {REPORT} is missing"),
-        (lambda t: (t.folder / REPORT).write_text("{}"), "report", f"stale: its result {REPORT} is not what it wrote"),
+        (
+            lambda t: (t.folder / REPORT).unlink(),
+            "report",
+            f"stale: its result {REPORT} is missing",
+        ),
+        (
+            lambda t: (t.folder / REPORT).write_text("{}"),
+            "report",
+            f"stale: its result {REPORT} is not what it wrote",
+        ),
         (
             lambda t: t.edit("params.yaml", "^methods: .*", "methods: [popularity, glta]"),
             "train@glta",
             "stale: it has never run",
         ),
-        (lambda t: t.edit("dvc.yaml", "-m toy.report", "-m  toy.report"), "report", "stale: its command in dvc.yaml changed"),
+        (
+            lambda t: t.edit("dvc.yaml", "-m toy.report", "-m  toy.report"),
+            "report",
+            "stale: its command in dvc.yaml changed",
+        ),
     ],
 )
 def test_why(toy, change, stage, words):

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from pipeline.engine import models
 from pipeline.engine.invocation import VARIABLE, Invocation
+from pipeline.tracking import models
 from tests.pipeline.repository import DOWNSTREAM, TRAINS
 
 pytestmark = pytest.mark.engines
@@ -40,10 +40,15 @@ def test_one_pipeline_run_for_each_call_of_an_engine(cold):
 
 def test_failed_stage_says_why_and_fails_its_pipeline_run(toy):
     with (toy.folder / "toy/train.py").open("a") as f:
-        f.write('from glta.progress import record_error\nrecord_error("no such thing")\nsys.exit(3)\n')
+        f.write(
+            'from glta.progress import record_error\nrecord_error("no such thing")\nsys.exit(3)\n'
+        )
     toy("dvc", "repro", status=255)
     failed = toy.runs()[0]
-    assert failed.info.status == "FAILED" and failed.data.tags["error"] == "exit status 3: no such thing"
+    assert (
+        failed.info.status == "FAILED"
+        and failed.data.tags["error"] == "exit status 3: no such thing"
+    )
     assert toy.pipeline_runs()[0].info.status == "FAILED"
     assert toy.pipeline_runs()[0].data.metrics["stages_failed"] == 1
 
@@ -57,14 +62,21 @@ def test_runs_link_to_those_before_and_after_them(toy):
     assert users >= set(TRAINS) and train.info.run_id in prepare.data.tags["mlflow.note.content"]
     made_from = {stage for _, stage in json.loads(report.data.tags["made_from"])}
     assert made_from == {"evaluate@popularity", "evaluate@text-knn"}
-    assert train.data.tags["dvc.out.data/models/popularity"][:12] in train.data.tags["mlflow.note.content"]
+    assert (
+        train.data.tags["dvc.out.data/models/popularity"][:12]
+        in train.data.tags["mlflow.note.content"]
+    )
 
 
 def test_models_have_inputs_metrics_and_versions(toy):
     client, runs = toy.mlflow(), by_stage(toy)
     train, evaluate = runs["train@popularity"], runs["evaluate@popularity"]
     model = client.get_logged_model(train.data.tags["model.id"])
-    assert model.name == "popularity" and model.status == "READY" and model.source_run_id == train.info.run_id
+    assert (
+        model.name == "popularity"
+        and model.status == "READY"
+        and model.source_run_id == train.info.run_id
+    )
     assert model.tags["dvc.md5"] == train.data.tags["dvc.out.data/models/popularity"]
     assert model.params == {"fit.weight_steps": "21"}
     inputs = client.get_run(evaluate.info.run_id).inputs  # a search leaves the models out
@@ -79,20 +91,27 @@ def test_models_have_inputs_metrics_and_versions(toy):
 
 
 def test_the_best_model_is_chosen_on_validation(toy):
-    """On test popularity is ahead, on validation text-knn; a method that is no longer run cannot stay the best."""
+    """On test popularity is ahead, on validation text-knn; a method that is no longer run cannot
+    stay the best.
+    """
     client, runs = toy.mlflow(), by_stage(toy)
-    test = {method: runs[f"evaluate@{method}"].data.metrics["ndcg_at_20"] for method in ("popularity", "text-knn")}
+    test = {
+        method: runs[f"evaluate@{method}"].data.metrics["ndcg_at_20"]
+        for method in ("popularity", "text-knn")
+    }
     assert test["popularity"] > test["text-knn"]
     assert client.get_model_version_by_alias("toy", "best").tags["method"] == "text-knn"
     toy.edit("params.yaml", r"^methods: .*", "methods: [popularity, lightgcn-text-knn]")
     toy.repro()
     best = client.get_model_version_by_alias("toy", "best")
     assert best.tags["method"] == "popularity"
-    assert best.tags["dvc.md5"] == runs["train@popularity"].data.tags["dvc.out.data/models/popularity"]
+    assert (
+        best.tags["dvc.md5"] == runs["train@popularity"].data.tags["dvc.out.data/models/popularity"]
+    )
 
     toy.edit("params.yaml", r"^methods: .*", "methods: [popularity, text-knn]")
     toy.repro()  # all from the cache: no run, so nobody noticed yet
-    toy(sys.executable, "-c", "from pipeline.engine.records import tidy; tidy()")
+    toy(sys.executable, "-c", "from pipeline.tracking.records import tidy; tidy()")
     assert client.get_model_version_by_alias("toy", "best").tags["method"] == "text-knn"
     assert len(client.search_model_versions("name='toy'")) == 3
 
@@ -105,7 +124,15 @@ def test_a_mean_over_seeds_decides(tmp_path, monkeypatch):
     experiment = client.create_experiment("glta", artifact_location=tmp_path.as_uri())
     values = {("a", 0): 0.9, ("a", 1): 0.1, ("b", 0): 0.6, ("b", 1): 0.6}
     judgements = [
-        models.Judgement("books", method, seed, "valid/ndcg@20", value, f"data/{method}/{seed}", f"{method}{seed}")
+        models.Judgement(
+            "books",
+            method,
+            seed,
+            "valid/ndcg@20",
+            value,
+            f"data/{method}/{seed}",
+            f"{method}{seed}",
+        )
         for (method, seed), value in values.items()
     ]
     for judged in judgements:

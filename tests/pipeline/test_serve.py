@@ -8,25 +8,27 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from glta.cli import app
-from glta.files import write_json
-from glta.methods.arrays import save_arrays
+from glta.features.text.item_texts import item_texts
 from glta.methods.registry import method_class
-from glta.models.language import load_language
-from glta.params import SECTIONS, Params, load_params
-from glta.params_file import render_params
-from glta.text.items import item_texts
-from pipeline import fit as fit_stage
-from pipeline.serve import recommend
+from glta.nn.language.frozen import load_language
+from glta.params.file import render_params
+from glta.params.model import SECTIONS, Params, load_params
+from glta.serving.recommend import recommend
+from glta.storage.arrays import save_arrays
+from glta.storage.files import write_json
+from pipeline.cli.main import app
+from pipeline.stages import fit as fit_stage
 from tests.conftest import NUM_USERS, block_states
 from tests.tiny import write_encoder
 
 
 @pytest.fixture
 def shop(world, monkeypatch, tmp_path):
-    """Two models on texts that a tiny language model has read; params.yaml lies in the working folder."""
+    """Two models on texts that a tiny language model has read; params.yaml lies in the working
+    folder.
+    """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipeline.stage.DATA", world.data)
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     params = Params(
         datasets=["blocks"],
         tables={"blocks": {"interactions": "none.csv"}},
@@ -36,9 +38,17 @@ def shop(world, monkeypatch, tmp_path):
     (tmp_path / "params.yaml").write_text(render_params(params))
     params = load_params().for_dataset("blocks")
     language = load_language(params.language)
-    states = language.encode(item_texts(world.inputs.prepared.items, params.profile)["text"].to_list())
-    save_arrays(world.inputs.profile / "states.safetensors", {"item": states, "user": block_states(NUM_USERS)})
-    write_json(world.inputs.profile / "profile.json", {"language": {"model": language.name, "sha256": language.sha256}})
+    states = language.encode(
+        item_texts(world.inputs.prepared.items, params.profile)["text"].to_list()
+    )
+    save_arrays(
+        world.inputs.profile / "states.safetensors",
+        {"item": states, "user": block_states(NUM_USERS)},
+    )
+    write_json(
+        world.inputs.profile / "profile.json",
+        {"language": {"model": language.name, "sha256": language.sha256}},
+    )
     for method in ("text-knn", "glta-plus", "popularity"):
         fit_stage.main(params, "blocks", 0, method)
     return world
@@ -48,7 +58,10 @@ def shop(world, monkeypatch, tmp_path):
 def novelties(tmp_path):
     file = tmp_path / "new.csv"
     text = "robot laser space number3,,Science fiction|Gadgets"
-    file.write_text(f"item_id,title,description,categories\nfresh,garden roses soil number4,,Outdoors\nother,{text}\n")
+    file.write_text(
+        "item_id,title,description,categories\nfresh,garden roses soil "
+        f"number4,,Outdoors\nother,{text}\n"
+    )
     return file
 
 
@@ -69,7 +82,9 @@ def test_somebody_by_their_items(shop, method):
 def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):
     prepared = shop.inputs.prepared
     model = method_class("glta-plus").load(shop.data / "blocks/0/models/glta-plus")
-    expected, _ = model.recommend(np.array([5]), 6, prepared.seen.union(prepared.test), "first_logit")
+    expected, _ = model.recommend(
+        np.array([5]), 6, prepared.seen.union(prepared.test), "first_logit"
+    )
     assert ids(recommend("blocks", "glta-plus", user="u5", k=6)) == [f"i{i}" for i in expected[0]]
     more = recommend("blocks", "glta-plus", ["i0", "i2", "i4"], user="u5", k=20)
     assert not {"i0", "i2", "i4"} & set(ids(more))
@@ -97,11 +112,17 @@ def test_an_ablation_is_served_by_the_class_that_its_folder_names(shop):
 
 def test_mistakes_are_one_line(shop, novelties):
     for arguments, message in (
-        ({"method": "glta-pls", "items": ["i0"]}, "glta-pls: unknown method; nearest are glta-plus"),
+        (
+            {"method": "glta-pls", "items": ["i0"]},
+            "glta-pls: unknown method; nearest are glta-plus",
+        ),
         ({"method": "text-knn", "items": ["i0", "j11"]}, "item j11: unknown id; nearest are i11"),
         ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest are"),
         ({"method": "text-knn"}, "whose list"),
-        ({"method": "popularity", "items": ["i0"], "new_items": novelties}, "cannot take new ones by their text"),
+        (
+            {"method": "popularity", "items": ["i0"], "new_items": novelties},
+            "cannot take new ones by their text",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             recommend("blocks", **arguments)
@@ -113,17 +134,23 @@ def test_mistakes_are_one_line(shop, novelties):
 
 
 def test_another_language_model_is_refused(shop, novelties):
-    write_json(shop.inputs.profile / "profile.json", {"language": {"model": "another", "sha256": "0"}})
+    write_json(
+        shop.inputs.profile / "profile.json", {"language": {"model": "another", "sha256": "0"}}
+    )
     with pytest.raises(ValueError, match="made with another"):
         recommend("blocks", "text-knn", ["i0"], new_items=novelties)
 
 
 def test_the_command_prints_a_table_or_json(shop):
-    run = CliRunner().invoke(app, ["recommend", "blocks", "text-knn", "--items", "i0, i2", "-k", "3"])
+    run = CliRunner().invoke(
+        app, ["recommend", "blocks", "text-knn", "--items", "i0, i2", "-k", "3"]
+    )
     lines = run.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert "garden roses soil" in lines[0]
-    run = CliRunner().invoke(app, ["recommend", "blocks", "text-knn", "--items", "i0,i2", "-k", "3", "--json"])
+    run = CliRunner().invoke(
+        app, ["recommend", "blocks", "text-knn", "--items", "i0,i2", "-k", "3", "--json"]
+    )
     found = json.loads(run.stdout)
     assert [row["item_id"] for row in found] == [line.split()[1] for line in lines]
     assert set(found[0]) == {"item_id", "title", "score", "new"}

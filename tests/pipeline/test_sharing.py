@@ -1,4 +1,6 @@
-"""`glta push` here, `git clone` and `glta pull` there: nothing that one has computed is computed by the other."""
+"""`glta push` here, `git clone` and `glta pull` there: nothing that one has computed is computed by
+the other.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +56,21 @@ def test_a_clone_has_nothing_to_do_whatever_the_times(shared):
 
 @pytest.mark.slow
 def test_a_clone_restores_what_others_have_computed(shared):
-    """Two parameter values computed here, and there: both engines restore either, the first one from the run cache alone."""
+    """Two parameter values computed here, and there: both engines restore either, the first one
+    from the run cache alone.
+    """
     shared.set_steps(31)
     shared.snakemake()
     shared.commit("results")
     shared("glta", "push")
     theirs = clone(shared)
     theirs("glta", "pull")
-    for steps, engine in ((21, theirs.snakemake), (31, theirs.repro), (21, theirs.repro), (31, theirs.snakemake)):
+    for steps, engine in (
+        (21, theirs.snakemake),
+        (31, theirs.repro),
+        (21, theirs.repro),
+        (31, theirs.snakemake),
+    ):
         theirs.set_steps(steps)
         assert theirs.stale()
         engine()
@@ -101,15 +110,23 @@ def test_mistakes_are_one_line(toy):
     toy("dvc", "remote", "modify", "far", "url", str(toy.folder.with_name("remote")))
     toy.commit("remote")
     theirs = clone(toy)
-    refused(theirs, "pull", "results of this commit (data/evaluate/popularity/metrics.json, ...); ask the colleague")
+    refused(
+        theirs,
+        "pull",
+        "results of this commit (data/evaluate/popularity/metrics.json, ...); ask the colleague",
+    )
     refused(theirs, "push", "that are not here either")
     toy("glta", "push")
     lost = next(
-        file for file in toy.folder.with_name("remote").glob("files/md5/*/*") if file.read_bytes().startswith(b"popularity 21")
+        file
+        for file in toy.folder.with_name("remote").glob("files/md5/*/*")
+        if file.read_bytes().startswith(b"popularity 21")
     )
     lost.unlink()
     refused(theirs, "pull", "ask the colleague who made them to run `make push`")
-    assert "1 files pushed" in toy("glta", "push")  # though DVC remembers that it has pushed this file
+    assert "1 files pushed" in toy(
+        "glta", "push"
+    )  # though DVC remembers that it has pushed this file
     theirs("glta", "pull")
     (theirs.folder / "data/prepare/pairs.txt").write_text("by hand")
     refused(theirs, "pull", "data/prepare/pairs.txt; move them away")

@@ -14,8 +14,19 @@ def test_a_model_that_a_stage_beside_replaces_is_left_out(tmp_path, gone):
     metrics.write_text('{"valid/ndcg@20": 0.5}')
 
     def stage(method: str, get_hash) -> SimpleNamespace:
-        judges = {"dataset_name": "d", "method": method, "seed": 0, "metric": "valid/ndcg@20", "model": method}
-        model = SimpleNamespace(def_path=method, exists=True, get_hash=get_hash, DoesNotExistError=DependencyDoesNotExistError)
+        judges = {
+            "dataset_name": "d",
+            "method": method,
+            "seed": 0,
+            "metric": "valid/ndcg@20",
+            "model": method,
+        }
+        model = SimpleNamespace(
+            def_path=method,
+            exists=True,
+            get_hash=get_hash,
+            DoesNotExistError=DependencyDoesNotExistError,
+        )
         measured = SimpleNamespace(metric=True, def_path=str(metrics))
         return SimpleNamespace(meta={"judges": judges}, deps=[model], outs=[measured])
 

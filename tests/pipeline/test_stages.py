@@ -1,4 +1,6 @@
-"""The real stages in their order on a small bookshop: what they write, and that they write it twice alike."""
+"""The real stages in their order on a small bookshop: what they write, and that they write it twice
+alike.
+"""
 
 import json
 import os
@@ -11,23 +13,48 @@ import numpy as np
 import polars as pl
 import pytest
 
-from glta.data import sample
-from glta.methods.arrays import load_arrays
-from glta.params import Params, check_params, whole_overrides
-from glta.params_file import render_params
-from pipeline import ablate, align_items, align_users, download, evaluate, fit, prepare, pretrain, profile, recommend, report
+from glta.datasets import sample
+from glta.params.file import render_params
+from glta.params.model import Params, check_params, whole_overrides
+from glta.storage.arrays import load_arrays
+from pipeline.stages import (
+    ablate,
+    align_items,
+    align_users,
+    download,
+    evaluate,
+    fit,
+    prepare,
+    pretrain,
+    profile,
+    recommend,
+    report,
+)
 from tests.tiny import WRITERS
 
 ROOT = Path(__file__).parents[2]
-ABLATED = ["glta-without-item-alignment", "glta-without-profile", "glta-tied-head", "glta-one-per-position"]
+ABLATED = [
+    "glta-without-item-alignment",
+    "glta-without-profile",
+    "glta-tied-head",
+    "glta-one-per-position",
+]
 METHODS = [*Params().methods, *ABLATED]
 SMALL = {
     "datasets": ["books"],
-    "tables": {"books": {"interactions": "interactions.csv", "items": "items.csv", "licence": "CC0 1.0"}},
+    "tables": {
+        "books": {"interactions": "interactions.csv", "items": "items.csv", "licence": "CC0 1.0"}
+    },
     "language": {"model": "tiny"},
     "pretrain": {"embedding_dim": 8, "epochs": 4},
     "align_items": {"epochs": 1, "items_per_prompt": 3, "description_tokens": 6},
-    "align_users": {"epochs": 1, "context_items": 4, "read_outs": 2, "tag_tokens": 4, "interest_tokens": 4},
+    "align_users": {
+        "epochs": 1,
+        "context_items": 4,
+        "read_outs": 2,
+        "tag_tokens": 4,
+        "interest_tokens": 4,
+    },
     "ablations": ABLATED,
     "methods": METHODS,
     "recommend": {"k": 20},
@@ -38,16 +65,26 @@ SMALL = {
 
 def small_params() -> Params:
     whole = Params().model_dump()
-    changed = {key: whole[key] | value if isinstance(value, dict) else value for key, value in SMALL.items()}
+    changed = {
+        key: whole[key] | value if isinstance(value, dict) else value
+        for key, value in SMALL.items()
+    }
     return check_params(whole | changed)
 
 
 def write_tables(folder: Path) -> None:
     """Keep 40 books and the 60 readers who read most of them, each at least six."""
     interactions, items = sample.make()
-    books = interactions["item_id"].value_counts().sort("count", "item_id", descending=True)["item_id"].head(40)
+    books = (
+        interactions["item_id"]
+        .value_counts()
+        .sort("count", "item_id", descending=True)["item_id"]
+        .head(40)
+    )
     kept = interactions.filter(pl.col("item_id").is_in(books.implode()))
-    readers = kept["user_id"].value_counts().sort("count", "user_id", descending=True)["user_id"].head(60)
+    readers = (
+        kept["user_id"].value_counts().sort("count", "user_id", descending=True)["user_id"].head(60)
+    )
     kept.filter(pl.col("user_id").is_in(readers.implode())).write_csv(folder / "interactions.csv")
     items.filter(pl.col("item_id").is_in(books.implode())).write_csv(folder / "items.csv")
 
@@ -73,12 +110,18 @@ def run_all(params: Params) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
-    """What two runs in two empty folders wrote below data/; the working directory is the second one's."""
+    """What two runs in two empty folders wrote below data/; the working directory is the second
+    one's.
+    """
     before, written = Path.cwd(), []
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GLTA_CHECKPOINT", "GLTA_RECORDS", "GLTA_MIRROR"):
@@ -102,23 +145,39 @@ def expected_files() -> set[str]:
     """The contract of docs/artefacts.md."""
     cell = {
         "prepare": [
-            *("train.parquet", "valid.parquet", "test.parquet", "users.parquet", "items.parquet", "counts.json", "card.json"),
+            *(
+                "train.parquet",
+                "valid.parquet",
+                "test.parquet",
+                "users.parquet",
+                "items.parquet",
+                "counts.json",
+                "card.json",
+            ),
         ],
         "profile": ["items.parquet", "users.parquet", "states.safetensors", "profile.json"],
         "pretrain/all": ["model.safetensors", "history.json"],
         "pretrain/graph": ["model.safetensors", "history.json"],
         "align_items": ["model.safetensors", "history.json"],
         "models/glta": [*GLTA_MODEL, "history.json"],
-        **{f"models/{method}": ["model.safetensors", "model.json"] for method in Params().baselines},
+        **{
+            f"models/{method}": ["model.safetensors", "model.json"] for method in Params().baselines
+        },
         **{f"models/{method}": [*GLTA_MODEL, "history.json"] for method in ABLATED},
         "models/glta-one-per-position": GLTA_MODEL,  # nothing was trained
         **{f"recommend/{method}": ["valid.parquet", "test.parquet"] for method in METHODS},
     }
     files = {f"books/0/{folder}/{name}" for folder, names in cell.items() for name in names}
     files |= {
-        f"evaluate/books/0/{method}/{name}" for method in METHODS for name in ("metrics.json", "users.parquet", "summary.json")
+        f"evaluate/books/0/{method}/{name}"
+        for method in METHODS
+        for name in ("metrics.json", "users.parquet", "summary.json")
     }
-    return files | {"books/download/interactions.csv", "books/download/items.csv", "books/download/source.json"}
+    return files | {
+        "books/download/interactions.csv",
+        "books/download/items.csv",
+        "books/download/source.json",
+    }
 
 
 def test_files_are_those_of_the_contract(runs):
@@ -129,7 +188,9 @@ def test_files_are_those_of_the_contract(runs):
 
 
 def test_equal_inputs_give_equal_bytes(runs):
-    first, second = ({name: data for name, data in run.items() if name != "report/index.html"} for run in runs)
+    first, second = (
+        {name: data for name, data in run.items() if name != "report/index.html"} for run in runs
+    )
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
 
@@ -142,8 +203,12 @@ def test_metrics_have_the_right_shape(runs):
     for method in METHODS:
         metrics = json.loads(runs[1][f"evaluate/books/0/{method}/metrics.json"])
         assert all(isinstance(value, int | float) for value in metrics.values())
-        assert {"ndcg@5", "ndcg@10", "ndcg@20", "recall@20", "coverage@20", "valid/ndcg@20"} <= set(metrics)
-        assert all(0 <= value <= 1 for name, value in metrics.items() if "ndcg" in name or "recall" in name)
+        assert {"ndcg@5", "ndcg@10", "ndcg@20", "recall@20", "coverage@20", "valid/ndcg@20"} <= set(
+            metrics
+        )
+        assert all(
+            0 <= value <= 1 for name, value in metrics.items() if "ndcg" in name or "recall" in name
+        )
         assert gathered["books"][method]["0"]["ndcg@20"] == metrics["ndcg@20"]
         names.add(frozenset(metrics))
     assert len(names) == 1  # every method is measured alike
@@ -151,13 +216,23 @@ def test_metrics_have_the_right_shape(runs):
 
 def test_lists_and_pairs_fit_together(runs):
     cell = Path("data/books/0")
-    train, valid, test = (pl.read_parquet(cell / "prepare" / f"{part}.parquet") for part in ("train", "valid", "test"))
+    train, valid, test = (
+        pl.read_parquet(cell / "prepare" / f"{part}.parquet") for part in ("train", "valid", "test")
+    )
     assert train.schema == {"user": pl.Int32, "item": pl.Int32, "target": pl.Boolean}
     assert 0.1 < train["target"].mean() < 0.4
-    for part, wanted, seen in (("valid", valid, train), ("test", test, pl.concat([train.drop("target"), valid]))):
+    for part, wanted, seen in (
+        ("valid", valid, train),
+        ("test", test, pl.concat([train.drop("target"), valid])),
+    ):
         for method in METHODS:
             lists = pl.read_parquet(cell / "recommend" / method / f"{part}.parquet")
-            assert lists.schema == {"user": pl.Int32, "rank": pl.Int16, "item": pl.Int32, "score": pl.Float32}
+            assert lists.schema == {
+                "user": pl.Int32,
+                "rank": pl.Int16,
+                "item": pl.Int32,
+                "score": pl.Float32,
+            }
             assert set(lists["user"]) == set(wanted["user"])
             assert lists.join(seen, on=["user", "item"], how="semi").is_empty()
             assert lists["rank"].max() <= 20
@@ -179,26 +254,44 @@ def test_glta_tells_what_it_is(runs):
     about = json.loads(runs[1]["books/0/models/glta/model.json"])
     assert about["method"] == "glta"
     assert about["trainable_parameters"] > 0
-    assert about["language_sha256"] == json.loads(runs[1]["books/0/profile/profile.json"])["language"]["sha256"]
+    assert (
+        about["language_sha256"]
+        == json.loads(runs[1]["books/0/profile/profile.json"])["language"]["sha256"]
+    )
     history = json.loads(runs[1]["books/0/models/glta/history.json"])
     assert [record["epoch"] for record in history["align_users"]] == [-1, 0]
 
 
 def test_an_ablation_redoes_what_its_change_reaches(runs):
     """The rest is what glta itself has."""
-    names = ["glta", "glta-without-profile", "glta-without-item-alignment", "glta-tied-head", "glta-one-per-position"]
+    names = [
+        "glta",
+        "glta-without-profile",
+        "glta-without-item-alignment",
+        "glta-tied-head",
+        "glta-one-per-position",
+    ]
     base, words, items, head, mode = folders = [Path("data/books/0/models", name) for name in names]
-    assert (mode / "aligner.safetensors").read_bytes() == (base / "aligner.safetensors").read_bytes()
+    assert (mode / "aligner.safetensors").read_bytes() == (
+        base / "aligner.safetensors"
+    ).read_bytes()
     tensors = {folder: load_arrays(folder / "aligner.safetensors")[0] for folder in folders}
     known = tensors[base]["item_projector.weight"]
     kept = [np.array_equal(tensors[folder]["item_projector.weight"], known) for folder in folders]
     assert kept == [True, True, False, False, True]
-    assert not np.array_equal(tensors[words]["user_projector.weight"], tensors[base]["user_projector.weight"])
+    assert not np.array_equal(
+        tensors[words]["user_projector.weight"], tensors[base]["user_projector.weight"]
+    )
     assert "head.token.weight" in tensors[head]
-    stage_2 = {folder: json.loads((folder / "history.json").read_text())["align_items"] for folder in folders[:4]}
+    stage_2 = {
+        folder: json.loads((folder / "history.json").read_text())["align_items"]
+        for folder in folders[:4]
+    }
     assert stage_2[words] == stage_2[base] != stage_2[head]
     assert stage_2[items] == []
-    assert json.loads((words / "model.json").read_text())["ablation"] == {"align_users.tag_tokens": 0}
+    assert json.loads((words / "model.json").read_text())["ablation"] == {
+        "align_users.tag_tokens": 0
+    }
 
 
 def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monkeypatch):
@@ -219,8 +312,13 @@ def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monke
 
 
 def test_a_mode_ablation_makes_other_lists_of_the_same_model(runs):
-    lists = {m: pl.read_parquet(f"data/books/0/recommend/{m}/test.parquet") for m in ("glta", "glta-one-per-position")}
-    first, second = (frame.filter(pl.col("rank") == 1)["item"].to_list() for frame in lists.values())
+    lists = {
+        m: pl.read_parquet(f"data/books/0/recommend/{m}/test.parquet")
+        for m in ("glta", "glta-one-per-position")
+    }
+    first, second = (
+        frame.filter(pl.col("rank") == 1)["item"].to_list() for frame in lists.values()
+    )
     assert first == second  # both read the first position first
     assert not lists["glta"]["item"].equals(lists["glta-one-per-position"]["item"])
 
@@ -233,20 +331,28 @@ def test_nothing_half_made_is_left(runs):
     ("arguments", "said"),
     [
         (
-            ["pipeline.recommend", "--dataset", "books", "--seed", "0", "--method", "svd"],
+            ["pipeline.stages.recommend", "--dataset", "books", "--seed", "0", "--method", "svd"],
             "svd/model.json: no such file; run the stage that makes it",
         ),
-        (["pipeline.prepare", "--dataset", "nothing", "--seed", "0"], "error: nothing: is no registered dataset"),
-        (["pipeline.prepare", "--dataset", "sample", "--seed", "0"], "no such file; run the stage that makes it"),
         (
-            ["pipeline.fit", "--dataset", "books", "--seed", "7", "--method", "popularity"],
+            ["pipeline.stages.prepare", "--dataset", "nothing", "--seed", "0"],
+            "error: nothing: is no registered dataset",
+        ),
+        (
+            ["pipeline.stages.prepare", "--dataset", "sample", "--seed", "0"],
+            "no such file; run the stage that makes it",
+        ),
+        (
+            ["pipeline.stages.fit", "--dataset", "books", "--seed", "7", "--method", "popularity"],
             "users.parquet: no such file; run the stage",
         ),
     ],
 )
 def test_mistake_ends_in_one_line(runs, arguments, said):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", *arguments], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], env=env, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr

@@ -23,13 +23,19 @@ def test_independent_stages_run_side_by_side(toy):
     toy.release()
     assert engine.wait(60) == 0, toy.output()
     for stage in TRAINS:
-        assert (toy.folder / "data/models" / stage.removeprefix("train@") / "threads.txt").read_text() == "1"
+        assert (
+            toy.folder / "data/models" / stage.removeprefix("train@") / "threads.txt"
+        ).read_text() == "1"
     toy.assert_clean()
 
 
-@pytest.mark.parametrize("arguments", [["--cores", "3"], ["--cores", "4", "--resources", "mem_mb=150"]])
+@pytest.mark.parametrize(
+    "arguments", [["--cores", "3"], ["--cores", "4", "--resources", "mem_mb=150"]]
+)
 def test_threads_and_memory_are_those_of_dvc_yaml(toy, arguments):
-    """Less memory than two trainings need, or too few cores for their threads: one after the other."""
+    """Less memory than two trainings need, or too few cores for their threads: one after the
+    other.
+    """
     toy.edit("dvc.yaml", r"threads: 1", "threads: 2")
     toy.set_steps(31)
     toy.hold()
@@ -45,9 +51,15 @@ def test_many_stages_at_once_without_a_database(toy):
     """24 stages, six at a time: each runs once, and MLflow's first use is a matter of one."""
     (toy.folder / "mlflow.db").unlink()
     text = (toy.folder / "dvc.yaml").read_text()
-    text = text.replace("method: ${methods}\n", "method: ${methods}\n      copy: [1, 2, 3, 4, 5, 6]\n")
-    text = re.sub(r"(data/(?:models|evaluate))/\$\{item.method\}", r"\1/${item.method}-${item.copy}", text)
-    text = re.sub(r"(toy\.(?:train|evaluate)) \$\{item.method\}", r"\1 ${item.method}-${item.copy}", text)
+    text = text.replace(
+        "method: ${methods}\n", "method: ${methods}\n      copy: [1, 2, 3, 4, 5, 6]\n"
+    )
+    text = re.sub(
+        r"(data/(?:models|evaluate))/\$\{item.method\}", r"\1/${item.method}-${item.copy}", text
+    )
+    text = re.sub(
+        r"(toy\.(?:train|evaluate)) \$\{item.method\}", r"\1 ${item.method}-${item.copy}", text
+    )
     (toy.folder / "dvc.yaml").write_text(text)
     toy("snakemake", "--cores", "6")
     stages = [f"{stage}-{copy}" for stage in TRAINS + EVALUATES for copy in range(1, 7)]
@@ -62,7 +74,10 @@ def test_many_stages_at_once_without_a_database(toy):
     ("first", "seconds"),
     [
         (("snakemake", "--cores", "2"), (("snakemake", "-n"), ("dvc", "repro"))),
-        (("dvc", "repro"), (("snakemake", "--cores", "2"), ("dvc", "repro", "-s", "train@text-knn"))),
+        (
+            ("dvc", "repro"),
+            (("snakemake", "--cores", "2"), ("dvc", "repro", "-s", "train@text-knn")),
+        ),
     ],
     ids=["snakemake", "dvc"],
 )
@@ -77,7 +92,9 @@ def test_two_people_at_once(toy, first, seconds):
         assert f"`{' '.join(first)}`" in output or "is busy" in output, output
         assert "Traceback" not in output
         if second[0] == "snakemake":
-            assert re.search(rf"`{' '.join(first)}` of \w+ has this checkout since .* \(process \d+ on ", output), output
+            assert re.search(
+                rf"`{' '.join(first)}` of \w+ has this checkout since .* \(process \d+ on ", output
+            ), output
     assert engine.poll() is None
     toy.release()
     assert engine.wait(60) == 0, toy.output()
@@ -86,13 +103,24 @@ def test_two_people_at_once(toy, first, seconds):
 
 
 def test_experiments(cold):
-    """In the workspace, and two from the queue: every run carries its experiment's name and has its own group."""
+    """In the workspace, and two from the queue: every run carries its experiment's name and has its
+    own group.
+    """
     cold.commit("before the experiments")
     known = {run.info.run_id for run in cold.all_runs()}
     cold("dvc", "exp", "run", "-n", "here", "-S", "fit.weight_steps=31")
     cold.assert_clean()
     for steps in (33, 34):
-        cold("dvc", "exp", "run", "-n", f"queued{steps}", "--queue", "-S", f"fit.weight_steps={steps}")
+        cold(
+            "dvc",
+            "exp",
+            "run",
+            "-n",
+            f"queued{steps}",
+            "--queue",
+            "-S",
+            f"fit.weight_steps={steps}",
+        )
     cold("dvc", "queue", "start", "-j", "2")
     deadline = time.monotonic() + 120
     while cold("dvc", "queue", "status").count("Success") < 2:
@@ -103,10 +131,14 @@ def test_experiments(cold):
     groups = {run.info.run_id: run for run in new if "stage" not in run.data.tags}
     assert len(groups) == len(names)
     for name, steps in names.items():
-        runs = [run for run in new if run.data.tags.get("dvc.exp") == name and "stage" in run.data.tags]
+        runs = [
+            run for run in new if run.data.tags.get("dvc.exp") == name and "stage" in run.data.tags
+        ]
         assert {run.data.tags["stage"] for run in runs} == DOWNSTREAM, name
         assert {run.info.status for run in runs} == {"FINISHED"}
-        assert {r.data.params["fit.weight_steps"] for r in runs if r.data.tags["stage"] in TRAINS} == {str(steps)}
+        assert {
+            r.data.params["fit.weight_steps"] for r in runs if r.data.tags["stage"] in TRAINS
+        } == {str(steps)}
         (group,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
         assert name in groups[group].info.run_name
     cold("dvc", "exp", "apply", "queued33")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from glta.params import Params, check_params, load_params, whole_overrides
-from glta.params_file import render_params
-from glta.tuning import Budget, Study, Trial, objective, present_values, space, tune
+from glta.params.file import render_params
+from glta.params.model import Params, check_params, load_params, whole_overrides
+from glta.tuning.study import Budget, Study, Trial, objective, present_values, space, tune
 from pipeline.tuning import command
 from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
 from tests.conftest import block_prepared, write_prepared
@@ -27,10 +27,11 @@ L2 = "settings.ease.l2"
 SEARCH = """
 import sys
 import time
-from glta.params import load_params
-from glta.tuning import Budget
+from glta.params.model import load_params
+from glta.tuning.study import Budget
 from pipeline.tuning import command
-command.search("ease", "blocks", load_params().for_dataset("blocks"), Budget(trials=int(sys.argv[1])), 0)
+params = load_params().for_dataset("blocks")
+command.search("ease", "blocks", params, Budget(trials=int(sys.argv[1])), 0)
 """
 
 
@@ -46,7 +47,9 @@ def own_params() -> Params:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder where `glta tune ease blocks` finds its code, its parameters and what `prepare` wrote."""
+    """Make a folder where `glta tune ease blocks` finds its code, its parameters and what `prepare`
+    wrote.
+    """
     write_prepared(block_prepared(), folder / "data" / "blocks" / "0" / "prepare")
     (folder / "params.yaml").write_text(render_params(own_params()), encoding="utf-8")
     for name in ("glta", "pipeline"):
@@ -55,9 +58,17 @@ def make_folder(folder: Path) -> Path:
 
 
 def start(folder: Path, trials: int) -> subprocess.Popen:
-    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"GLTA_PLAIN": "1", "PYTHONPATH": str(folder)}
+    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {
+        "GLTA_PLAIN": "1",
+        "PYTHONPATH": str(folder),
+    }
     return subprocess.Popen(
-        [sys.executable, "-c", SEARCH, str(trials)], cwd=folder, env=env, stderr=subprocess.PIPE, text=True, bufsize=1
+        [sys.executable, "-c", SEARCH, str(trials)],
+        cwd=folder,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
     )
 
 
@@ -67,7 +78,9 @@ def trials_in(folder: Path) -> list[tuple]:
 
     database = folder / ".pipe/tune/blocks-0-ease.db"
     (key,) = get_all_study_names(f"sqlite:///{database}")
-    return [(t.number, t.values, t.value) for t in Study(database, key, space("ease"), 0).finished()]
+    return [
+        (t.number, t.values, t.value) for t in Study(database, key, space("ease"), 0).finished()
+    ]
 
 
 @pytest.fixture
@@ -78,7 +91,9 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_kill_9_loses_no_finished_trial(tmp_path):
-    """Killed twice in the middle, the study ends with the trials of one that was left alone, and with its budget."""
+    """Killed twice in the middle, the study ends with the trials of one that was left alone, and
+    with its budget.
+    """
     from mlflow import MlflowClient
 
     killed, known = make_folder(tmp_path), []
@@ -101,7 +116,9 @@ def test_kill_9_loses_no_finished_trial(tmp_path):
     assert process.returncode == 0
     params = load_params(killed / "params.yaml").for_dataset("blocks")
     measure = objective("ease", killed / "data/blocks/0", params, 0)
-    left_alone = tune(Study(tmp_path / "alone.db", "key", space("ease"), 0), {L2: 7.0}, measure, Budget(trials=14))
+    left_alone = tune(
+        Study(tmp_path / "alone.db", "key", space("ease"), 0), {L2: 7.0}, measure, Budget(trials=14)
+    )
     assert trials_in(killed) == [(t.number, t.values, t.value) for t in left_alone]
     assert len(left_alone) == 14 and left_alone[0].values == {L2: 7.0}
 
@@ -148,7 +165,11 @@ def trial(number: int, l2: float, value: float | None) -> Trial:
 
 def test_the_best_is_written_and_nothing_else_changes(folder, capsys):
     path = Path("params.yaml")
-    before = path.read_text().replace("  ease:  #", "  # our own words\n  ease:  #").replace("seeds: [0]", "seeds: [0, 3]")
+    before = (
+        path.read_text()
+        .replace("  ease:  #", "  # our own words\n  ease:  #")
+        .replace("seeds: [0]", "seeds: [0, 3]")
+    )
     path.write_text(before)
     present = present_values("ease", load_params().for_dataset("blocks"))
     done = [trial(0, 7.0, 0.2), trial(1, 0.00123, 0.3), trial(2, 9.0, None)]
@@ -158,17 +179,29 @@ def test_the_best_is_written_and_nothing_else_changes(folder, capsys):
     command.finish("ease", "blocks", done, present, write=True)
     said = capsys.readouterr().out
     assert path.read_text() == before.replace("ease: {l2: 7.0}", "ease: {l2: 0.00123}")
-    assert re.search(r"^-    settings: \{.*ease: \{l2: 7\.0\},.*\n\+    settings: \{.*ease: \{l2: 0\.00123\},", said, re.M)
+    assert re.search(
+        r"^-    settings: \{.*ease: \{l2: 7\.0\},.*\n\+    settings: \{.*ease: \{l2: 0\.00123\},",
+        said,
+        re.M,
+    )
     assert load_params().for_dataset("blocks").settings.ease.l2 == 0.00123
     assert load_params().settings == Params().settings
 
 
 def test_present_parameters_stay_when_none_is_better(folder, capsys):
     before = Path("params.yaml").read_text()
-    command.finish("ease", "blocks", [trial(0, 7.0, 0.2), trial(1, 5.0, 0.2), trial(2, 3.0, 0.1)], {L2: 7.0}, write=True)
+    command.finish(
+        "ease",
+        "blocks",
+        [trial(0, 7.0, 0.2), trial(1, 5.0, 0.2), trial(2, 3.0, 0.1)],
+        {L2: 7.0},
+        write=True,
+    )
     assert Path("params.yaml").read_text() == before
     assert "none is better" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="every training of ease diverged, the last with: too large"):
+    with pytest.raises(
+        ValueError, match="every training of ease diverged, the last with: too large"
+    ):
         command.finish("ease", "blocks", [trial(0, 7.0, None)], {L2: 7.0}, write=True)
 
 
@@ -189,7 +222,9 @@ def test_a_mistake_is_one_line(folder, arguments, said):
 
 
 def test_parameters_of_other_datasets_are_tried_first(folder, monkeypatch):
-    params = own_params().model_dump() | {"tables": {name: {"interactions": "none.csv"} for name in ("blocks", "books")}}
+    params = own_params().model_dump() | {
+        "tables": {name: {"interactions": "none.csv"} for name in ("blocks", "books")}
+    }
     params["overrides"]["books"] = whole_overrides({"settings": {"ease": {"l2": 3.0}}})
     Path("params.yaml").write_text(render_params(check_params(params)), encoding="utf-8")
     monkeypatch.setattr(command, "make_sources", lambda *_: None)
@@ -197,7 +232,9 @@ def test_parameters_of_other_datasets_are_tried_first(folder, monkeypatch):
     command.main("ease", "blocks", Budget(trials=2), 0, write=False, like=["books"])
     assert [values for _, values, _ in trials_in(folder)] == [{L2: 7.0}, {L2: 3.0}]
     with pytest.raises(
-        ValueError, match=r"^--like book: params.yaml has no overrides of that dataset, only of .*blocks, books$"
+        ValueError,
+        match=r"^--like book: params.yaml has no overrides of that dataset, only of .*blocks, "
+        r"books$",
     ):
         command.main("ease", "blocks", Budget(trials=2), 0, write=False, like=["book"])
 
@@ -214,7 +251,11 @@ def test_time_left():
 def test_the_table_shows_the_best_and_the_running_trial():
     from rich.console import Console
 
-    done = [trial(0, 7.0, 0.2), *(trial(n, 10.0 + n, 0.01 * n) for n in range(1, 9)), trial(9, 4.0, None)]
+    done = [
+        trial(0, 7.0, 0.2),
+        *(trial(n, 10.0 + n, 0.01 * n) for n in range(1, 9)),
+        trial(9, 4.0, None),
+    ]
     assert short(["settings.ease.l2"]) == ["l2"]
     assert short(["a.rate", "b.rate", "b.decay"]) == ["a\nrate", "b\nrate", "decay"]
     board = LiveBoard("blocks-0-ease", Budget(trials=12), {L2: 7.0}, done)
@@ -222,23 +263,39 @@ def test_the_table_shows_the_best_and_the_running_trial():
     console = Console(file=io.StringIO(), width=100)
     console.print(board)
     lines = console.file.getvalue().splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["present", "trial", "trial", "trial", "trial", "running", "10"]
-    assert "0.2000" in lines[2] and "3.3" in lines[7] and "10 of 12 trials, about 4 s left" in lines[8]
+    assert [line.split()[0] for line in lines[2:]] == [
+        "present",
+        "trial",
+        "trial",
+        "trial",
+        "trial",
+        "running",
+        "10",
+    ]
+    assert (
+        "0.2000" in lines[2] and "3.3" in lines[7] and "10 of 12 trials, about 4 s left" in lines[8]
+    )
 
 
 @pytest.mark.slow
 def test_the_command_makes_what_it_needs(tmp_path):
-    """In a repository where nothing has run yet; the second call goes on and leaves the file valid."""
+    """In a repository where nothing has run yet; the second call goes on and leaves the file
+    valid.
+    """
     for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     for name in ("glta", "pipeline"):
         (tmp_path / name).symlink_to(ROOT / name)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = os.environ | {"PATH": path, "PYTHONPATH": str(tmp_path), "DVC_SITE_CACHE_DIR": str(tmp_path / ".site")}
+    env = os.environ | {
+        "PATH": path,
+        "PYTHONPATH": str(tmp_path),
+        "DVC_SITE_CACHE_DIR": str(tmp_path / ".site"),
+    }
     env = {k: v for k, v in env.items() if k != "MLFLOW_TRACKING_URI"}
 
     def glta(*arguments: str) -> subprocess.CompletedProcess:
-        code = [sys.executable, "-c", "from glta.cli import main; main()", *arguments]
+        code = [sys.executable, "-c", "from pipeline.cli.main import main; main()", *arguments]
         return subprocess.run(code, cwd=tmp_path, env=env, capture_output=True, text=True)
 
     for setup in (["git", "init", "-q"], ["dvc", "init", "-q"]):
@@ -250,7 +307,10 @@ def test_the_command_makes_what_it_needs(tmp_path):
     assert "params.yaml: written" in done.stdout
     assert done.stderr.count("sample-0-item-knn: ") == 11  # the first three were known
     assert "prepare" in done.stderr and not (tmp_path / "data/sample/0/profile").exists()
-    assert glta("params", "check").returncode == 0 and glta("params", "sync", "--check").returncode == 0
+    assert (
+        glta("params", "check").returncode == 0
+        and glta("params", "sync", "--check").returncode == 0
+    )
     found = load_params(tmp_path / "params.yaml").overrides["sample"]["settings"]
     assert set(found["item-knn"]) == {"neighbours", "shrinkage"}
 
@@ -268,18 +328,30 @@ def test_two_commands_make_what_they_build_on_one_after_the_other(folder, monkey
 
     monkeypatch.setattr(command.subprocess, "run", slow)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda method: command.make_sources(method, "blocks", 0), ["ease", "hccf", "item-knn"]))
+        list(
+            pool.map(
+                lambda method: command.make_sources(method, "blocks", 0),
+                ["ease", "hccf", "item-knn"],
+            )
+        )
     assert together == [1, 1, 1]
 
 
 def test_what_was_tuned_is_listed(folder):
     """The study that was begun last, not those of older code or data."""
-    with pytest.raises(ValueError, match=r"nothing was tuned here on blocks; see `glta tune --help`"):
+    with pytest.raises(
+        ValueError, match=r"nothing was tuned here on blocks; see `glta tune --help`"
+    ):
         command.overview("blocks")
     database = folder / ".pipe/tune/blocks-0-ease.db"
     for key, values in (("older", [0.5]), ("newer", [0.1, 0.3, 0.2])):
         left = iter(values)
-        tune(Study(database, key, space("ease"), 0), {L2: 7.0}, lambda _, left=left: next(left), Budget(trials=len(values)))
+        tune(
+            Study(database, key, space("ease"), 0),
+            {L2: 7.0},
+            lambda _, left=left: next(left),
+            Budget(trials=len(values)),
+        )
     assert command.overview("blocks") == command.overview()
     lines = command.overview().splitlines()
     assert len(lines) == 3

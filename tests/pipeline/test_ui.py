@@ -1,6 +1,7 @@
 """The MLflow UI in a real browser: what an auditor looks for can be read, and the links lead there.
 
-`python -m tests.pipeline.test_ui CHECKOUT FOLDER` takes the pictures of docs/ from a checkout that has run.
+`python -m tests.pipeline.test_ui CHECKOUT FOLDER` takes the pictures of docs/ from a checkout that
+has run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import pytest
 from tests.browser import CHROMIUM, Browser, wait_for
 from tests.pipeline.repository import Toy
 
-CLOSE_ASSISTANT = "document.querySelector('[data-component-id=\"mlflow.assistant.chat_panel.close\"]')?.click()"
+CLOSE_ASSISTANT = (
+    "document.querySelector('[data-component-id=\"mlflow.assistant.chat_panel.close\"]')?.click()"
+)
 EXPAND = "document.querySelectorAll('[role=gridcell] button').forEach(button => button.click())"
 
 
@@ -33,7 +36,9 @@ def ui(folder: Path, env: dict[str, str]) -> Iterator[str]:
         port = s.getsockname()[1]
     command = ["glta", "ui", "--port", str(port)]
     with (folder / "ui.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+        )
     try:
 
         def listens() -> bool:
@@ -52,7 +57,9 @@ def ui(folder: Path, env: dict[str, str]) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
 def test_the_audit_room(cold, tmp_path):
-    """Runs below their pipeline run, links, datasets, models, versions, the best one; a killed stage is not running."""
+    """Runs below their pipeline run, links, datasets, models, versions, the best one; a killed
+    stage is not running.
+    """
     cold.set_steps(31)
     cold.hold()
     engine = cold.start("dvc", "repro")
@@ -66,7 +73,9 @@ def test_the_audit_room(cold, tmp_path):
     experiment = f"/experiments/{train.info.experiment_id}"
     with ui(cold.folder, cold.env) as address, Browser(tmp_path) as browser:
         killed = cold.runs()[0]
-        page = browser.open(f"{address}{experiment}/runs/{killed.info.run_id}", killed.data.tags["stage"], "killed")
+        page = browser.open(
+            f"{address}{experiment}/runs/{killed.info.run_id}", killed.data.tags["stage"], "killed"
+        )
         assert "Killed" in page and "Running" not in page
         pipeline_runs = cold.pipeline_runs()
         browser.open(f"{address}{experiment}/runs", *(run.info.run_name for run in pipeline_runs))
@@ -88,7 +97,13 @@ def test_the_audit_room(cold, tmp_path):
         browser.click("prepare")
         browser.read("Used by", prepare.info.run_id)
 
-        browser.open(f"{address}{experiment}/runs/{evaluate.info.run_id}", "valid/ndcg_at_20", "0.125", "Input", "text-knn")
+        browser.open(
+            f"{address}{experiment}/runs/{evaluate.info.run_id}",
+            "valid/ndcg_at_20",
+            "0.125",
+            "Input",
+            "text-knn",
+        )
         browser.open(
             f"{address}{experiment}/models/{train.data.tags['model.id']}",
             "Ready",
@@ -97,19 +112,29 @@ def test_the_audit_room(cold, tmp_path):
             "data/prepare",
             "toy\nv",
         )
-        versions = browser.open(f"{address}/models/toy", "Version 1", "Version 2", "method", "best").split("Version ")
+        versions = browser.open(
+            f"{address}/models/toy", "Version 1", "Version 2", "method", "best"
+        ).split("Version ")
         assert [v for v in versions if "best" in v][-1].count("text-knn")
 
 
 def take_pictures(checkout: Path, folder: Path) -> None:
-    """Save the pages of docs/lineage.md: GLTA's own stage on the first dataset of a checkout that has run."""
+    """Save the pages of docs/lineage.md: GLTA's own stage on the first dataset of a checkout that
+    has run.
+    """
     toy = Toy(checkout)
-    runs = {run.data.tags["stage"]: run for run in reversed(toy.runs()) if run.info.status == "FINISHED"}
+    runs = {
+        run.data.tags["stage"]: run for run in reversed(toy.runs()) if run.info.status == "FINISHED"
+    }
     align = next(run for stage, run in runs.items() if stage.startswith("align_users@"))
     dataset = align.data.tags["stage"].removeprefix("align_users@").rpartition("-")[0]
     download = runs[f"download@{dataset}"]
     experiment = f"/experiments/{align.info.experiment_id}"
-    parent = next(run for run in toy.pipeline_runs() if run.info.run_id == align.data.tags["mlflow.parentRunId"])
+    parent = next(
+        run
+        for run in toy.pipeline_runs()
+        if run.info.run_id == align.data.tags["mlflow.parentRunId"]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with (
         ui(checkout, toy.env) as address,

@@ -1,4 +1,6 @@
-"""A made-up world of people and tastes, written the way the stages write it, for tests and for looking at the report."""
+"""A made-up world of people and tastes, written the way the stages write it, for tests and for
+looking at the report.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from ruamel.yaml import YAML
 
 from glta.data.interactions import Interactions
 from glta.data.statistics import statistics
-from glta.files import write_json
-from glta.params import Params
+from glta.params.model import Params
+from glta.storage.files import write_json
 
 DVC_YAML = Path(__file__).parents[2] / "dvc.yaml"
 
@@ -39,11 +41,14 @@ def write_world(
     num_items: int,
     num_new: int = 0,
 ) -> None:
-    """Write download, prepare, models and recommend of one split below data/. Synthetic when the name says sample.
+    """Write download, prepare, models and recommend of one split below data/. Synthetic when the
+    name says sample.
 
     num_new: the first items are new, all their pairs are for test.
     """
-    rng = np.random.default_rng([num_users, num_items])  # the same people for every seed, only the split differs
+    rng = np.random.default_rng(
+        [num_users, num_items]
+    )  # the same people for every seed, only the split differs
     taste = rng.normal(size=(num_users, 6)) @ rng.normal(size=(6, num_items)) / 1.6
     fame = 0.6 * np.sort(rng.exponential(size=num_items))[::-1]
     likes = (taste + fame + rng.gumbel(size=taste.shape)).argsort(1)[:, ::-1]
@@ -52,7 +57,11 @@ def write_world(
     parts: dict[str, list[tuple[int, int]]] = {"train": [], "valid": [], "test": []}
     for user, items in enumerate(history):
         for name, chosen in zip(
-            parts, np.split(split.permutation(items), [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]), strict=True
+            parts,
+            np.split(
+                split.permutation(items), [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]
+            ),
+            strict=True,
         ):
             for i in sorted(chosen):
                 parts["test" if i < num_new else name].append((user, int(i)))
@@ -60,11 +69,13 @@ def write_world(
     (cell / "prepare").mkdir(parents=True)
     for name, rows in parts.items():
         frame = pl.DataFrame(rows, schema={"user": pl.Int32, "item": pl.Int32}, orient="row")
-        frame = frame.with_columns(target=pl.int_range(pl.len()) % 5 == 0) if name == "train" else frame
+        frame = (
+            frame.with_columns(target=pl.int_range(pl.len()) % 5 == 0) if name == "train" else frame
+        )
         frame.write_parquet(cell / "prepare" / f"{name}.parquet")
-    pl.DataFrame({"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}).write_parquet(
-        cell / "prepare/users.parquet"
-    )
+    pl.DataFrame(
+        {"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}
+    ).write_parquet(cell / "prepare/users.parquet")
     items = pl.DataFrame(
         {
             "item": range(num_items),
@@ -79,15 +90,29 @@ def write_world(
     columns = ("step", "users", "items", "interactions", "dropped", "why")
     steps = [
         ("read", num_users + 31, num_items + 12, total + 419, 5, "rows that cannot be read"),
-        ("duplicates", num_users + 31, num_items + 12, total + 412, 7, "the last rating of a pair stays"),
+        (
+            "duplicates",
+            num_users + 31,
+            num_items + 12,
+            total + 412,
+            7,
+            "the last rating of a pair stays",
+        ),
         ("core", num_users, num_items, total, 412, "users and items with fewer than 5"),
     ]
-    rows = {"interaction_rows": total + 424, "bad_interaction_rows": 5, "item_rows": num_items + 18, "bad_item_rows": 1}
+    rows = {
+        "interaction_rows": total + 424,
+        "bad_interaction_rows": 5,
+        "item_rows": num_items + 18,
+        "bad_item_rows": 1,
+    }
     rows |= {"repeated_item_rows": 2, "items_without_text": 3, "items_without_interactions": 4}
     tables = [pl.read_parquet(cell / f"prepare/{name}.parquet") for name in parts]
     everything = pl.concat([t.select("user", "item") for t in tables]).sort("user", "item")
     when = rng.integers(828124615, 1537799250, total)
-    told = everything.with_columns(rating=pl.Series(rng.integers(1, 11, total) / 2), timestamp=pl.Series(when))
+    told = everything.with_columns(
+        rating=pl.Series(rng.integers(1, 11, total) / 2), timestamp=pl.Series(when)
+    )
     counts = {
         "seed": seed,
         "split": "random",
@@ -105,20 +130,36 @@ def write_world(
             "licence": "CC0 1.0: made by this program"
             if "sample" in dataset
             else "research use; see the README within the archive",
-            "citation": "A. Author. 2015. <The> Data & their history. https://doi.org/10.1145/2827872",
+            "citation": "A. Author. 2015. <The> Data & their history. "
+            "https://doi.org/10.1145/2827872",
             "homepage": "" if "sample" in dataset else "https://grouplens.org/datasets/movielens/",
-            "files": {"ratings.csv": {"sha256": "ab" * 32, "bytes": 978202, "address": "https://files.grouplens.org/x.zip"}},
+            "files": {
+                "ratings.csv": {
+                    "sha256": "ab" * 32,
+                    "bytes": 978202,
+                    "address": "https://files.grouplens.org/x.zip",
+                }
+            },
         },
     )
-    pairs = {name: Interactions.of(*np.array(rows).T, num_users, num_items) for name, rows in parts.items()}
+    pairs = {
+        name: Interactions.of(*np.array(rows).T, num_users, num_items)
+        for name, rows in parts.items()
+    }
     for place, (method, (skill, lean)) in enumerate(methods.items()):
         noise = np.random.default_rng([seed, place]).normal(size=taste.shape)
-        scores = skill * taste + (lean + 0.4 * skill) * fame + (0.0 if method == "popularity" else 0.8) * noise
+        scores = (
+            skill * taste
+            + (lean + 0.4 * skill) * fame
+            + (0.0 if method == "popularity" else 0.8) * noise
+        )
         write_lists(cell / "recommend" / method, scores, pairs)
         write_model(cell, method, np.random.default_rng([seed, place, 1]))
 
 
-def write_lists(folder: Path, scores: np.ndarray, pairs: dict[str, Interactions], k: int = 20) -> None:
+def write_lists(
+    folder: Path, scores: np.ndarray, pairs: dict[str, Interactions], k: int = 20
+) -> None:
     """Rank with the right masks, plainly."""
     folder.mkdir(parents=True)
     scores = scores.copy()
@@ -126,7 +167,10 @@ def write_lists(folder: Path, scores: np.ndarray, pairs: dict[str, Interactions]
     if np.isin(pairs["test"].item, new).any():
         users = np.unique(pairs["test"].user[np.isin(pairs["test"].item, new)])
         best = new[np.argsort(-scores[np.ix_(users, new)], kind="stable")[:, :k]]
-        columns = {"user": np.repeat(users, best.shape[1]), "rank": np.tile(np.arange(1, best.shape[1] + 1), users.size)}
+        columns = {
+            "user": np.repeat(users, best.shape[1]),
+            "rank": np.tile(np.arange(1, best.shape[1] + 1), users.size),
+        }
         pl.DataFrame(columns | {"item": best.ravel()}).write_parquet(folder / "new.parquet")
     for known, wanted in (("train", "valid"), ("valid", "test")):
         scores[pairs[known].user, pairs[known].item] = -np.inf
@@ -138,17 +182,21 @@ def write_lists(folder: Path, scores: np.ndarray, pairs: dict[str, Interactions]
             "item": items.ravel().astype(np.int32),
             "score": np.take_along_axis(scores[users], items, 1).ravel().astype(np.float32),
         }
-        pl.DataFrame(columns).filter(pl.col("score").is_finite()).write_parquet(folder / f"{wanted}.parquet")
+        pl.DataFrame(columns).filter(pl.col("score").is_finite()).write_parquet(
+            folder / f"{wanted}.parquet"
+        )
 
 
 def write_model(cell: Path, method: str, rng: np.random.Generator) -> None:
-    """Write learning curves of the shape that training gives: a list, or named lists with a record before any step."""
+    """Write learning curves of the shape that training gives: a list, or named lists with a record
+    before any step.
+    """
 
     def curve(epochs: int, start: float, valid: float, first: int = 0) -> list[dict]:
         at = np.arange(first, epochs)
-        values = valid * (1 - np.exp(-(at + 1.2) / (epochs / 4))) * (1 - 0.06 * (at / epochs) ** 3) + rng.normal(
-            0, 0.002, at.size
-        )
+        values = valid * (1 - np.exp(-(at + 1.2) / (epochs / 4))) * (
+            1 - 0.06 * (at / epochs) ** 3
+        ) + rng.normal(0, 0.002, at.size)
         loss = start * (0.25 + 0.75 * np.exp(-(at + 1) / (epochs / 4)))
         return [
             {"epoch": int(e), "valid": float(v)} | ({"loss": float(loss_)} if e >= 0 else {})
@@ -160,17 +208,30 @@ def write_model(cell: Path, method: str, rng: np.random.Generator) -> None:
         {"method": method, "trainable_parameters": 0 if method == "popularity" else 123456},
     )
     if method == "lightgcn":
-        write_json(cell / "pretrain/all/history.json", [r for r in curve(60, 0.69, 0.11) if r["epoch"] % 2 or r.pop("valid")])
+        write_json(
+            cell / "pretrain/all/history.json",
+            [r for r in curve(60, 0.69, 0.11) if r["epoch"] % 2 or r.pop("valid")],
+        )
     if method == "glta":
         items = [r | {"valid": r["valid"] - 4} for r in curve(6, 7.2, 2.5, -1)]
-        write_json(cell / "models/glta/history.json", {"align_items": items, "align_users": curve(10, 6.9, 0.13, -1)})
+        write_json(
+            cell / "models/glta/history.json",
+            {"align_items": items, "align_users": curve(10, 6.9, 0.13, -1)},
+        )
 
 
 def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
-    """Return costs and provenance as if every stage of dvc.yaml had run once: 2 s, an id of its own, one commit."""
+    """Return costs and provenance as if every stage of dvc.yaml had run once: 2 s, an id of its
+    own, one commit.
+    """
     costs, provenance = {}, []
-    for verb, stage in YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"].items():
-        matrix = {k: v if isinstance(v, list) else getattr(params, v[2:-1]) for k, v in stage.get("matrix", {}).items()}
+    for verb, stage in (
+        YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"].items()
+    ):
+        matrix = {
+            k: v if isinstance(v, list) else getattr(params, v[2:-1])
+            for k, v in stage.get("matrix", {}).items()
+        }
         for values in product(*matrix.values()):
             name = f"{verb}@{'-'.join(map(str, values))}" if values else verb
             item = dict(zip(matrix, values, strict=True))

@@ -1,4 +1,6 @@
-"""The data card: true to what the stage prepare counted, honest about what fails or was not checked, old results included."""
+"""The data card: true to what the stage prepare counted, honest about what fails or was not
+checked, old results included.
+"""
 
 import copy
 import re
@@ -8,24 +10,28 @@ from xml.etree import ElementTree
 
 import pytest
 
-import pipeline.evaluate
-import pipeline.report
-from glta.data import sample
-from glta.data.presets import PRESETS
-from glta.data.readers import read
+import pipeline.stages.evaluate
+import pipeline.stages.report
 from glta.data.statistics import QUANTILES
-from glta.files import read_json
-from glta.params import Params
+from glta.datasets import sample
+from glta.datasets.presets import PRESETS
+from glta.datasets.readers import read
+from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.card import LEAK_TEST, ROWS, SPLIT, card, checks, percent, span
-from glta.report.data import Cell, load_cells
+from glta.report.evaluated import Evaluated, load_cells
 from glta.report.render import render
+from glta.storage.files import read_json
 from tests.report.made_up import SKILL, write_world
 from tests.report.test_report import Page
 
 METHODS = ["popularity", "glta"]
 PARAMS = Params(
-    datasets=["sample"], seeds=[7, 0], methods=METHODS, baselines=["popularity"], report={"resamples": 100}
+    datasets=["sample"],
+    seeds=[7, 0],
+    methods=METHODS,
+    baselines=["popularity"],
+    report={"resamples": 100},
 )  # the first seed is not the lowest
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -36,9 +42,11 @@ def folder(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for seed in PARAMS.seeds:
-            write_world(Path("data"), "sample", seed, {m: SKILL[m] for m in METHODS}, 60, 40, num_new=2)
+            write_world(
+                Path("data"), "sample", seed, {m: SKILL[m] for m in METHODS}, 60, 40, num_new=2
+            )
             for method in METHODS:
-                pipeline.evaluate.main(PARAMS, "sample", seed, method)
+                pipeline.stages.evaluate.main(PARAMS, "sample", seed, method)
     return folder
 
 
@@ -81,11 +89,13 @@ def test_cards_json_holds_what_prepare_counted(folder, found, counts, monkeypatc
     other = read_json(folder / "data/sample/0/prepare/counts.json")
     assert found["counts"] == counts != other
     assert found["source"] == read_json(folder / "data/sample/download/source.json")
-    assert found["splits"] == {str(c["seed"]): {name: c[name] for name in SPLIT} for c in (counts, other)}
+    assert found["splits"] == {
+        str(c["seed"]): {name: c[name] for name in SPLIT} for c in (counts, other)
+    }
     assert found["published"] is None
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(pipeline.report, "records", lambda: (None, None))
-    pipeline.report.main(PARAMS)
+    monkeypatch.setattr(pipeline.stages.report, "records", lambda: (None, None))
+    pipeline.stages.report.main(PARAMS)
     assert read_json(folder / "data/report/cards.json") == {"sample": found}
     assert set(read_json(folder / "data/report/metrics.json")["sample"]) == set(METHODS)
 
@@ -99,15 +109,26 @@ def test_every_number_is_shown(cells, counts):
     assert f"ratings 0.5 to 5 mean {counts['rating']['mean']:.2f}" in said
     assert "that of seed 7, the first of 2." in said
     for step in counts["steps"]:
-        numbers = " ".join(f"{step[name]:,}" for name in ("interactions", "dropped", "users", "items"))
+        numbers = " ".join(
+            f"{step[name]:,}" for name in ("interactions", "dropped", "users", "items")
+        )
         assert f"{step['step']} {numbers} {step['why']}" in said
     for name, number in counts["source"].items():
         assert f"<strong>{number:,}</strong> {ROWS[name]}<" in html
-    for name, (side, kind) in {"items of a user": ("degree", "user"), "users of an item": ("degree", "item")}.items():
+    for name, (side, kind) in {
+        "items of a user": ("degree", "user"),
+        "users of an item": ("degree", "item"),
+    }.items():
         of = counts[side][kind]
-        assert f"{name} {of['mean']:.1f} {' '.join(str(q) for q in of['quantiles'].values())} " in f"{said} "
+        assert (
+            f"{name} {of['mean']:.1f} {' '.join(str(q) for q in of['quantiles'].values())} "
+            in f"{said} "
+        )
     for name, of in counts["text"].items():
-        numbers = f"{of['distinct']} {of['mean_words']:.1f} {' '.join(str(q) for q in of['words'].values())}"
+        numbers = (
+            f"{of['distinct']} {of['mean_words']:.1f} "
+            f"{' '.join(str(q) for q in of['words'].values())}"
+        )
         assert f"{name} {percent(of['share'])} {numbers} " in f"{said} "
     cold = counts["cold"]
     assert cold["items"] == 2 and cold["test"] > 0
@@ -121,7 +142,10 @@ def test_every_number_is_shown(cells, counts):
 def test_where_it_comes_from(cells):
     said = words(section(render(PARAMS, cells).html))
     assert "Licence CC0 1.0: made by this program" in said
-    assert "Citation A. Author. 2015. <The> Data & their history. https://doi.org/10.1145/2827872" in said
+    assert (
+        "Citation A. Author. 2015. <The> Data & their history. https://doi.org/10.1145/2827872"
+        in said
+    )
     assert f"ratings.csv 955 KiB, written by this program; sha256 {'ab' * 32}" in said
 
     def real(summary, _):
@@ -129,21 +153,37 @@ def test_where_it_comes_from(cells):
         summary["source"]["files"]["ratings.csv"]["expected"] = "first download"
 
     html = section(render(PARAMS, changed(cells, real)).html)
-    assert 'from <a href="https://files.grouplens.org/x.zip">https://files.grouplens.org/x.zip</a>; sha256' in html
+    assert (
+        'from <a href="https://files.grouplens.org/x.zip">https://files.grouplens.org/x.zip</a>; '
+        "sha256" in html
+    )
     assert "javascript" not in html
     assert f"{'ab' * 32} , as at its first download: its owner publishes none" in words(html)
 
     def local(summary, _):
-        summary["source"] = summary["source"] | {"synthetic": False, "citation": "", "licence": "", "homepage": ""}
-        summary["source"]["files"] = {"mine.csv": {"sha256": "cd" * 32, "bytes": 10, "address": "folder/mine.csv"}}
+        summary["source"] = summary["source"] | {
+            "synthetic": False,
+            "citation": "",
+            "licence": "",
+            "homepage": "",
+        }
+        summary["source"]["files"] = {
+            "mine.csv": {"sha256": "cd" * 32, "bytes": 10, "address": "folder/mine.csv"}
+        }
 
     said = words(section(render(PARAMS, changed(cells, local)).html))
-    assert f"Licence not stated Citation not stated mine.csv 10 B, from folder/mine.csv ; sha256 {'cd' * 32}" in said
+    assert (
+        "Licence not stated Citation not stated mine.csv 10 B, from folder/mine.csv ; sha256 "
+        f"{'cd' * 32}" in said
+    )
 
 
 def test_bars_are_as_long_as_their_numbers(cells, counts):
     made = render(PARAMS, cells)
-    bars = [float(width) for width in re.findall(r'class="bar" style="width:([\d.]+)%"', section(made.html))]
+    bars = [
+        float(width)
+        for width in re.findall(r'class="bar" style="width:([\d.]+)%"', section(made.html))
+    ]
     read_rows = counts["source"]["interaction_rows"]
     steps = [100 * step["interactions"] / read_rows for step in counts["steps"]]
     texts = [100 * of["share"] for of in counts["text"].values() if of["share"]]
@@ -152,9 +192,13 @@ def test_bars_are_as_long_as_their_numbers(cells, counts):
         root = ElementTree.fromstring(made.figures[f"sample-degrees-{side}.svg"])
         drawn = {r.find(f"{SVG}title").text: float(r.get("width")) for r in root.iter(f"{SVG}rect")}
         histogram = [b for b in counts["degree"][side]["histogram"] if b["count"]]
-        assert [int(tip.split(": ")[1].split()[0].replace(",", "")) for tip in drawn] == [b["count"] for b in histogram]
+        assert [int(tip.split(": ")[1].split()[0].replace(",", "")) for tip in drawn] == [
+            b["count"] for b in histogram
+        ]
         top = max(b["count"] for b in histogram)
-        assert list(drawn.values()) == pytest.approx([max(1, 200 * b["count"] / top) for b in histogram], abs=0.01)
+        assert list(drawn.values()) == pytest.approx(
+            [max(1, 200 * b["count"] / top) for b in histogram], abs=0.01
+        )
     root = ElementTree.fromstring(made.figures["sample-ratings.svg"])
     drawn = [r.find(f"{SVG}title").text for r in root.iter(f"{SVG}rect")]
     ratings = counts["rating"]["histogram"]
@@ -162,7 +206,11 @@ def test_bars_are_as_long_as_their_numbers(cells, counts):
     assert [b["from"] for b in ratings] == [n / 2 for n in range(1, 11)]
     assert sum(b["count"] for b in ratings) == counts["interactions"]
     root = ElementTree.fromstring(made.figures["sample-parts.svg"])
-    widths = [float(r.get("width")) + 2 for r in root.iter(f"{SVG}rect") if r.find(f"{SVG}title") is not None]
+    widths = [
+        float(r.get("width")) + 2
+        for r in root.iter(f"{SVG}rect")
+        if r.find(f"{SVG}title") is not None
+    ]
     sizes = [counts["train"] - counts["target"], counts["target"], counts["valid"], counts["test"]]
     wanted = [max(348 * n / counts["interactions"], 2) for n in sizes]
     assert widths == pytest.approx(wanted, abs=0.02)
@@ -191,7 +239,10 @@ def test_a_pair_in_two_parts_of_any_seed_is_seen(cells):
 
     html = section(render(PARAMS, changed(cells, leak)).html)
     assert '<span class="state bad">does not hold</span>' in html
-    assert "No pair of user and item is in two parts : 0 in the split of seed 7; 3 in the split of seed 0." in words(html)
+    assert (
+        "No pair of user and item is in two parts : 0 in the split of seed 7; 3 in the split of "
+        "seed 0." in words(html)
+    )
 
 
 def test_a_lost_interaction_of_any_seed_is_seen(cells, counts):
@@ -201,7 +252,10 @@ def test_a_lost_interaction_of_any_seed_is_seen(cells, counts):
     html = section(render(PARAMS, changed(cells, lose)).html)
     assert html.count("does not hold") == 1
     n = counts["interactions"]
-    assert f"the filters left {n:,} interactions; the parts together have {n:,}, {n - 1:,}." in words(html)
+    assert (
+        f"the filters left {n:,} interactions; the parts together have {n:,}, {n - 1:,}."
+        in words(html)
+    )
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
@@ -217,8 +271,8 @@ def test_published_counts_stand_beside_those_found(cells, wrong):
     n = preset.published["users"]
     said = words(section(made.html, name))
     assert (
-        f"{'does not hold' if wrong else 'holds'} The counts are the published ones : users {n:,} published, {n + wrong:,}"
-        in said
+        f"{'does not hold' if wrong else 'holds'} The counts are the published ones : users {n:,} "
+        f"published, {n + wrong:,}" in said
     )
     assert preset.table in said
 
@@ -233,7 +287,13 @@ def test_published_counts_stand_beside_those_found(cells, wrong):
             "note",
             "over 99.9% of the test interactions are older than the newest training interaction",
         ),
-        ("random", 1.0, 0.9, "note", "A random split draws training and test from one span of time"),
+        (
+            "random",
+            1.0,
+            0.9,
+            "note",
+            "A random split draws training and test from one span of time",
+        ),
         ("given", 0.5, 0.5, "note", "they fill gaps in a history"),
         ("leave_last_out", 0.9, 0.0, "note", "What others did later may"),
         ("global_time", 0.0, 0.0, "ok", "nothing of the future is known"),
@@ -241,9 +301,17 @@ def test_published_counts_stand_beside_those_found(cells, wrong):
     ],
 )
 def test_what_came_later_is_explained(found, split, older, own, kind, said):
-    leak = {"pairs_in_two_parts": 0, "test": {"older_than_training": older, "older_than_own_training": own}}
-    changed = found | {"counts": found["counts"] | {"split": split}, "splits": {"7": {"leakage": leak}}}
-    check = next(check for check in checks(changed) if check.name == "What is tested, and what came later")
+    leak = {
+        "pairs_in_two_parts": 0,
+        "test": {"older_than_training": older, "older_than_own_training": own},
+    }
+    changed = found | {
+        "counts": found["counts"] | {"split": split},
+        "splits": {"7": {"leakage": leak}},
+    }
+    check = next(
+        check for check in checks(changed) if check.name == "What is tested, and what came later"
+    )
     assert check.kind == kind
     assert said in f"{check.found}. {check.text}"
     assert ("random split" in check.text) == (split == "random" and older is not None)
@@ -258,7 +326,7 @@ def test_the_test_that_is_named_exists():
 
 def test_all_counts_of_a_reader_have_words(tmp_path):
     sample.write(tmp_path)
-    assert set(read("sample", Params(), tmp_path).counts) == set(ROWS)
+    assert set(read("sample", Params().tables, tmp_path).counts) == set(ROWS)
 
 
 def test_ids_for_titles_are_told(cells):
@@ -266,14 +334,31 @@ def test_ids_for_titles_are_told(cells):
 
     def untitled(summary, _):
         summary["counts"]["titles_that_are_ids"] = 12
-        summary["counts"]["source"] = {"interaction_rows": 5, "bad_interaction_rows": 0, "items_without_table": True}
+        summary["counts"]["source"] = {
+            "interaction_rows": 5,
+            "bad_interaction_rows": 0,
+            "items_without_table": True,
+        }
 
     said = words(section(render(PARAMS, changed(cells, untitled)).html))
     assert "12 items have no title in the source" in said
     assert "no table of items: ids are their titles" in said
 
 
-PARTS = ("split", "steps", "source", "cold", "degree", "text", "rating", "timestamp", "leakage", "target", "density", "train")
+PARTS = (
+    "split",
+    "steps",
+    "source",
+    "cold",
+    "degree",
+    "text",
+    "rating",
+    "timestamp",
+    "leakage",
+    "target",
+    "density",
+    "train",
+)
 
 
 @pytest.mark.parametrize("lost", [*((name,) for name in PARTS), PARTS, "counts", "source", "words"])
@@ -282,7 +367,9 @@ def test_old_results_are_shown_without_what_they_lack(cells, lost):
         if lost in ("counts", "source"):
             summary[lost] = None
         elif lost == "words":
-            summary["counts"]["text"] = {n: {"share": 1.0, "mean_words": 2.5} for n in summary["counts"]["text"]}
+            summary["counts"]["text"] = {
+                n: {"share": 1.0, "mean_words": 2.5} for n in summary["counts"]["text"]
+            }
         else:
             for name in lost:
                 del summary["counts"][name]
@@ -291,9 +378,15 @@ def test_old_results_are_shown_without_what_they_lack(cells, lost):
     said = words(section(made.html))
     assert ("Counts: not recorded" in said) == (lost == "counts")
     assert ("Licence, citation and files: not recorded" in said) == (lost == "source")
-    assert ("Steps of the preparation: not recorded" in said) == (lost == "counts" or "steps" in lost)
-    assert ("Sizes of the parts: not recorded" in said) == (lost == "counts" or "train" in lost or "target" in lost)
-    assert ("No pair of user and item is in two parts" in said) == (lost != "counts" and "leakage" not in lost)
+    assert ("Steps of the preparation: not recorded" in said) == (
+        lost == "counts" or "steps" in lost
+    )
+    assert ("Sizes of the parts: not recorded" in said) == (
+        lost == "counts" or "train" in lost or "target" in lost
+    )
+    assert ("No pair of user and item is in two parts" in said) == (
+        lost != "counts" and "leakage" not in lost
+    )
     assert "undefined" not in said.lower() and "None" not in said
     assert made.metrics == render(PARAMS, cells).metrics
 
@@ -306,10 +399,12 @@ def test_a_dataset_without_results_has_an_empty_card():
 
 
 def test_the_first_seed_is_described_whichever_method_has_it():
-    def cell(said: str) -> Cell:
-        return Cell({}, None, {"counts": {"seed": said}})
+    def cell(said: str) -> Evaluated:
+        return Evaluated({}, None, {"counts": {"seed": said}})
 
-    a = Analysis("sample", PARAMS, {"popularity": {0: cell("p0")}, "glta": {7: cell("g7"), 0: cell("g0")}})
+    a = Analysis(
+        "sample", PARAMS, {"popularity": {0: cell("p0")}, "glta": {7: cell("g7"), 0: cell("g0")}}
+    )
     assert [c.summary["counts"]["seed"] for c in a.splits.values()] == ["g7", "p0"]
     assert list(card(a)["splits"]) == ["7", "0"]
 
@@ -318,7 +413,12 @@ def test_the_first_seed_is_described_whichever_method_has_it():
     ("low", "high", "ends", "note"),
     [
         (828124615, 1537799250, ["1996-03-29", "2018-09-24"], "read as seconds since 1970"),
-        (1577843905000, 1672443756123, ["2020-01-01", "2022-12-30"], "read as milliseconds since 1970"),
+        (
+            1577843905000,
+            1672443756123,
+            ["2020-01-01", "2022-12-30"],
+            "read as milliseconds since 1970",
+        ),
         (0, 203, ["0", "203"], "in a unit of the source's own"),
         (20150101, 20231231, ["20,150,101", "20,231,231"], "in a unit of the source's own"),
         (-5, 1537799250, ["-5", "1,537,799,250"], "in a unit of the source's own"),
@@ -336,4 +436,10 @@ def test_nothing_is_a_time_too():
 
 
 def test_shares():
-    assert [percent(s) for s in (0, 1.0, 0.5, 0.99996, 0.0001)] == ["0%", "100%", "50.0%", "over 99.9%", "under 0.1%"]
+    assert [percent(s) for s in (0, 1.0, 0.5, 0.99996, 0.0001)] == [
+        "0%",
+        "100%",
+        "50.0%",
+        "over 99.9%",
+        "under 0.1%",
+    ]

@@ -1,4 +1,6 @@
-"""The picture of the lineage: every box and arrow that was recorded and no other, hashes in full, and a command that works."""
+"""The picture of the lineage: every box and arrow that was recorded and no other, hashes in full,
+and a command that works.
+"""
 
 import copy
 import re
@@ -8,13 +10,23 @@ from xml.etree import ElementTree
 
 import pytest
 
-from glta.params import Params
+from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.flow import Box, direct, draw
 from glta.report.lineage import lineage_view
 from tests.report.made_up import fake_hash, records
 
-METHODS = ["popularity", "text-knn", "lightgcn", "lightgcn-text-knn", "m5", "m6", "m7", "m8", "glta"]
+METHODS = [
+    "popularity",
+    "text-knn",
+    "lightgcn",
+    "lightgcn-text-knn",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "glta",
+]
 PARAMS = Params(datasets=["ml", "ml-1m"], seeds=[0, 1, 7], methods=METHODS, baselines=METHODS[:-1])
 ARROWS = {
     ("raw data", "prepare"),
@@ -43,7 +55,9 @@ def analysis(dataset: str, params: Params = PARAMS) -> Analysis:
 
 
 class Picture:
-    """boxes: {heading: (left, top, right, bottom)}; texts and tips by heading; arrows: pairs of headings, by where they end."""
+    """boxes: {heading: (left, top, right, bottom)}; texts and tips by heading; arrows: pairs of
+    headings, by where they end.
+    """
 
     def __init__(self, svg: str):
         root = ElementTree.fromstring(svg)
@@ -52,15 +66,23 @@ class Picture:
         self.boxes, self.texts, self.tips = {}, {}, {}
         for group in root.iter("g"):
             heading, *texts = [text.text for text in group.iter("text")]
-            x, y, width, height = (float(group.find("rect").get(name)) for name in ("x", "y", "width", "height"))
+            x, y, width, height = (
+                float(group.find("rect").get(name)) for name in ("x", "y", "width", "height")
+            )
             assert heading not in self.boxes
             self.boxes[heading] = (x, y, x + width, y + height)
             self.texts[heading], self.tips[heading] = texts, group.find("title").text
-        self.paths = [[float(v) for v in re.findall(r"-?[\d.]+", path.get("d"))] for path in root.iter("path")]
+        self.paths = [
+            [float(v) for v in re.findall(r"-?[\d.]+", path.get("d"))] for path in root.iter("path")
+        ]
         self.arrows = {(self._at(2, *p[:2]), self._at(0, p[-1], p[-2])) for p in self.paths}
 
     def _at(self, side: int, x: float, y: float) -> str:
-        found = [h for h, box in self.boxes.items() if abs(box[side] - x) < 0.1 and abs((box[1] + box[3]) / 2 - y) < 0.1]
+        found = [
+            h
+            for h, box in self.boxes.items()
+            if abs(box[side] - x) < 0.1 and abs((box[1] + box[3]) / 2 - y) < 0.1
+        ]
         assert len(found) == 1, f"an arrow ends at no box: {x}, {y}"
         return found[0]
 
@@ -70,7 +92,9 @@ def recorded():
     return records(PARAMS)
 
 
-def view(recorded, dataset: str = "ml", change=lambda provenance: None, params: Params = PARAMS) -> dict:
+def view(
+    recorded, dataset: str = "ml", change=lambda provenance: None, params: Params = PARAMS
+) -> dict:
     costs, provenance = copy.deepcopy(recorded)
     change({p["stage"]: p for p in provenance})
     return lineage_view(analysis(dataset, params), provenance, costs)
@@ -80,7 +104,10 @@ def test_every_box_and_arrow_and_no_other(recorded):
     picture = Picture(view(recorded)["svg"])
     assert picture.arrows == ARROWS and len(picture.paths) == len(ARROWS)
     assert set(picture.boxes) == {heading for arrow in ARROWS for heading in arrow}
-    assert "align_users, made from prepare and profile and pretrain and align_items and language model" in picture.said
+    assert (
+        "align_users, made from prepare and profile and pretrain and align_items and language model"
+        in picture.said
+    )
 
 
 def test_nothing_overlaps_and_all_is_inside(recorded):
@@ -96,7 +123,9 @@ def test_nothing_overlaps_and_all_is_inside(recorded):
                 assert not (left < x < right and top < y < bottom), "an arrow runs through a box"
     for heading, lines in picture.texts.items():
         left, _, right, _ = picture.boxes[heading]
-        assert max(6.6 * len(line) for line in lines) <= right - left - 8, lines  # 6.6: of the widest common fonts
+        assert max(6.6 * len(line) for line in lines) <= right - left - 8, (
+            lines
+        )  # 6.6: of the widest common fonts
 
 
 def test_sources_by_their_hash(recorded):
@@ -106,24 +135,35 @@ def test_sources_by_their_hash(recorded):
     assert f"ratings.csv: sha256 {sha256}" in picture.tips["raw data"]
     assert picture.texts["language model"] == ["mini-model", f"sha256 {weights[:12]}"]
     assert picture.tips["language model"] == f"org/mini-model: weights sha256 {weights}"
-    assert found["archives"] == {"ratings.csv": sha256} and found["models"] == [("org/mini-model", weights)]
+    assert found["archives"] == {"ratings.csv": sha256} and found["models"] == [
+        ("org/mini-model", weights)
+    ]
 
 
 def test_folding(recorded):
     """One box names its run; a folded one counts methods, seeds and runs, and adds up the time."""
     picture = Picture(view(recorded)["svg"])
-    assert picture.texts["evaluate"] == ["9 methods", "× 3 seeds", "54.0 s", "27 runs", "git ccccccc"]  # noqa: RUF001
+    assert picture.texts["evaluate"] == [
+        "9 methods",
+        "× 3 seeds",  # noqa: RUF001
+        "54.0 s",
+        "27 runs",
+        "git ccccccc",
+    ]
     assert picture.texts["fit"][0] == "8 methods"
     assert picture.texts["pretrain"][:2] == ["all, graph", "× 3 seeds"]  # noqa: RUF001
     assert picture.texts["prepare"] == ["3 seeds", "6.0 s", "3 runs", "git ccccccc"]
     run = fake_hash("run of download@ml")
     assert picture.texts["raw data"][2:] == ["2.0 s", f"run {run[:7]}", "git ccccccc"]
     assert (
-        f"evaluate@ml-7-lightgcn-text-knn: run {fake_hash('run of evaluate@ml-7-lightgcn-text-knn')}"
-        in picture.tips["evaluate"]
+        "evaluate@ml-7-lightgcn-text-knn: run "
+        f"{fake_hash('run of evaluate@ml-7-lightgcn-text-knn')}" in picture.tips["evaluate"]
     )
     one = Params(datasets=["ml-latest-small"], seeds=[7])
-    assert Picture(view(records(one), "ml-latest-small", params=one)["svg"]).texts["prepare"][0] == "2.0 s"
+    assert (
+        Picture(view(records(one), "ml-latest-small", params=one)["svg"]).texts["prepare"][0]
+        == "2.0 s"
+    )
 
 
 def test_what_is_not_known_is_said(recorded):
@@ -137,14 +177,19 @@ def test_what_is_not_known_is_said(recorded):
     assert picture.texts["evaluate"][-2:] == ["26 of 27 runs", "git ccccccc"]
     assert picture.texts["raw data"][-1] == "run not known"
     assert picture.texts["profile"][-1] == "2 commits*" and found["dirty"]
-    assert Picture(lineage_view(analysis("ml"), recorded[1], {})["svg"]).texts["prepare"][0] == "3 seeds"
+    assert (
+        Picture(lineage_view(analysis("ml"), recorded[1], {})["svg"]).texts["prepare"][0]
+        == "3 seeds"
+    )
     assert lineage_view(analysis("ml"), [], {}) is None
 
 
 def test_many_files_with_long_names(recorded):
     def add(stages):
         names = ["ratings.csv", "users-and-all-that-is-known.dat", "x.dat", "y.dat", "z.dat"]
-        stages["download@ml"]["archives"] = {name: {"sha256": fake_hash(name) * 2} for name in names}
+        stages["download@ml"]["archives"] = {
+            name: {"sha256": fake_hash(name) * 2} for name in names
+        }
 
     found = view(recorded, change=add)
     texts = Picture(found["svg"]).texts["raw data"]
@@ -170,7 +215,9 @@ def test_arrows_need_equal_bytes(recorded):
 def test_datasets_whose_names_begin_alike_stay_apart(recorded):
     assert "ml-1m" not in view(recorded)["svg"]
     other = view(recorded, "ml-1m")
-    assert "@ml-0" not in other["svg"] and other["archives"] == {"ratings.csv": fake_hash("download@ml-1m") * 2}
+    assert "@ml-0" not in other["svg"] and other["archives"] == {
+        "ratings.csv": fake_hash("download@ml-1m") * 2
+    }
 
 
 def test_the_number_is_the_one_that_the_command_traces(recorded):
@@ -182,6 +229,14 @@ def test_the_number_is_the_one_that_the_command_traces(recorded):
 
 
 def test_a_source_behind_a_source_needs_no_arrow():
-    boxes = [Box(n, n, "ink", [], n, sources) for n, sources in {"a": "", "b": "a", "c": "ab", "d": "ac", "e": "ad"}.items()]
+    boxes = [
+        Box(n, n, "ink", [], n, sources)
+        for n, sources in {"a": "", "b": "a", "c": "ab", "d": "ac", "e": "ad"}.items()
+    ]
     assert direct(boxes) == {"a": [], "b": ["a"], "c": ["b"], "d": ["c"], "e": ["d"]}
-    assert Picture(draw("t", boxes).svg()).arrows == {("a", "b"), ("b", "c"), ("c", "d"), ("d", "e")}
+    assert Picture(draw("t", boxes).svg()).arrows == {
+        ("a", "b"),
+        ("b", "c"),
+        ("c", "d"),
+        ("d", "e"),
+    }

@@ -1,4 +1,6 @@
-"""The report of a made-up world: complete, true to its numbers, offline, and the same to the last byte."""
+"""The report of a made-up world: complete, true to its numbers, offline, and the same to the last
+byte.
+"""
 
 import json
 import re
@@ -8,15 +10,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-import pipeline.evaluate
-import pipeline.report
-from glta.files import read_json
-from glta.params import Params
+import pipeline.stages.evaluate
+import pipeline.stages.report
+from glta.params.model import Params
 from glta.report.analysis import Analysis, p_text, signed, title
-from glta.report.data import load_cells
+from glta.report.evaluated import load_cells
 from glta.report.render import render, safe_link
 from glta.report.svg import nice_ticks
 from glta.report.view import seconds, size
+from glta.storage.files import read_json
 from tests.report.made_up import SKILL, fake_hash, records, write_world
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -35,7 +37,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
         self.addresses += [
-            (tag, name, v) for name, v in attributes if name in ("src", "href", "xlink:href", "action", "srcset")
+            (tag, name, v)
+            for name, v in attributes
+            if name in ("src", "href", "xlink:href", "action", "srcset")
         ]
         self.ids += [v for name, v in attributes if name == "id"]
         if re.fullmatch("h[1-6]", tag):
@@ -53,14 +57,16 @@ class Page(HTMLParser):
         self.open.pop()
 
 
-def make(folder: Path, monkeypatch, params: Params, methods: dict, users: int = 150, items: int = 90) -> Path:
+def make(
+    folder: Path, monkeypatch, params: Params, methods: dict, users: int = 150, items: int = 90
+) -> Path:
     """Write and evaluate a world below folder/data, and make that the working directory."""
     monkeypatch.chdir(folder)
     for dataset in params.datasets:
         for seed in params.seeds:
             write_world(Path("data"), dataset, seed, methods, users, items)
             for method in methods:
-                pipeline.evaluate.main(params.for_dataset(dataset), dataset, seed, method)
+                pipeline.stages.evaluate.main(params.for_dataset(dataset), dataset, seed, method)
     return folder / "data"
 
 
@@ -88,7 +94,11 @@ def test_valid_and_offline(report):
     assert len(page.ids) == len(set(page.ids))
     for tag, name, address in page.addresses:
         local = address.startswith("#") and address[1:] in page.ids
-        assert local or address == "data:," or (tag == "a" and name == "href" and address.startswith("https://")), (
+        assert (
+            local
+            or address == "data:,"
+            or (tag == "a" and name == "href" and address.startswith("https://"))
+        ), (
             tag,
             address,
         )
@@ -99,19 +109,26 @@ def test_new_items_have_a_section_where_there_are_any(tmp_path, report):
     """Its numbers are the means, and what differs from the reference in every user is marked."""
     assert "New items" not in report.html
     methods = {name: SKILL[name] for name in ("popularity", "glta")}
-    params = Params(datasets=["sample"], methods=list(methods), baselines=["popularity"], report={"resamples": 200})
+    params = Params(
+        datasets=["sample"],
+        methods=list(methods),
+        baselines=["popularity"],
+        report={"resamples": 200},
+    )
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path)
         write_world(Path("data"), "sample", 0, methods, 60, 50, num_new=8)
         for method in methods:
-            pipeline.evaluate.main(params.for_dataset("sample"), "sample", 0, method)
+            pipeline.stages.evaluate.main(params.for_dataset("sample"), "sample", 0, method)
         cells = load_cells(Path("data/evaluate"), params)
     found = Analysis("sample", params.for_dataset("sample"), cells["sample"])
     assert set(found.new_tests["popularity"]) == set(found.new_columns)
     test = found.new_tests["popularity"]["among_new/ndcg@20"].values
     mean = {method: found.mean(method, "among_new/ndcg@20") for method in methods}
     assert test.difference == pytest.approx(mean["glta"] - mean["popularity"])
-    section = render(params, cells, None, []).html.partition("<h3>New items</h3>")[2].partition("<h3>")[0]
+    section = (
+        render(params, cells, None, []).html.partition("<h3>New items</h3>")[2].partition("<h3>")[0]
+    )
     assert "8 items have no training user" in section
     for method in methods:
         assert all(f"{found.mean(method, column):.4f}" in section for column in found.new_columns)
@@ -148,19 +165,31 @@ def test_the_overview_shows_every_method_on_every_dataset_as_a_share_of_the_best
         for method in a.methods:
             value = a.mean(method, "ndcg@20")
             assert f"{title(method)}, {dataset}: {value:.4f}" in tips
-            assert re.search(rf"(^|; ){re.escape(title(method))} [^;]*{value / best:.0%} on {dataset}(,|;|$)", said)
+            assert re.search(
+                rf"(^|; ){re.escape(title(method))} [^;]*{value / best:.0%} on {dataset}(,|;|$)",
+                said,
+            )
         assert f">{dataset}: 1 is {best:.4f}, {title(a.best('ndcg@20'))}</text>" in report.html
     rows = report.html.partition('aria-label="Overview"')[2].partition("</table>")[0]
-    assert f'<td class="best">{best:.4f}<small>±'.replace("0.", ".") in rows and rows.count("<tr>") == 1 + len(a.methods)
+    assert f'<td class="best">{best:.4f}<small>±'.replace("0.", ".") in rows and rows.count(
+        "<tr>"
+    ) == 1 + len(a.methods)
     only = render(params.model_copy(update={"datasets": ["sample"]}), cells)
-    assert "overview.svg" not in only.figures and "on all datasets" in report.html and "on all datasets" not in only.html
+    assert (
+        "overview.svg" not in only.figures
+        and "on all datasets" in report.html
+        and "on all datasets" not in only.html
+    )
 
 
 def test_numbers_are_those_of_the_metrics(report, world):
     params, _, data = world
     for dataset in params.datasets:
         for method in params.methods:
-            runs = [read_json(data / "evaluate" / dataset / str(seed) / method / "metrics.json") for seed in params.seeds]
+            runs = [
+                read_json(data / "evaluate" / dataset / str(seed) / method / "metrics.json")
+                for seed in params.seeds
+            ]
             for metric in ("precision@5", "ndcg@20", "hit_rate@10"):
                 mean = sum(run[metric] for run in runs) / len(runs)
                 assert f">{mean:.4f}<" in report.html
@@ -188,26 +217,34 @@ def test_equal_inputs_give_equal_bytes(report, world):
 def test_stage_writes_everything(world, monkeypatch):
     params, _, data = world
     monkeypatch.chdir(data.parent)
-    monkeypatch.setattr(pipeline.report, "records", lambda: (None, None))
-    pipeline.report.main(params)
+    monkeypatch.setattr(pipeline.stages.report, "records", lambda: (None, None))
+    pipeline.stages.report.main(params)
     first = {p: p.read_bytes() for p in (data / "report").rglob("*") if p.is_file()}
-    pipeline.report.main(params)
+    pipeline.stages.report.main(params)
     assert first == {p: p.read_bytes() for p in (data / "report").rglob("*") if p.is_file()}
     assert {"index.html", "metrics.json"} <= {p.name for p in first}
     assert b"Not recorded" in first[data / "report/index.html"]
 
 
 def test_costs_and_provenance(report):
-    assert "2 min 42 s" in report.html  # two long runs for one split of one dataset, and 2 s for each of the others
+    assert (
+        "2 min 42 s" in report.html
+    )  # two long runs for one split of one dataset, and 2 s for each of the others
     assert "3.00 GiB" in report.html
     assert "<code>cccccccccccc</code>" in report.html
 
 
 def test_lineage_of_every_dataset(report, world):
-    """A picture for each, the command that audits its number, and the hashes of its sources in full."""
+    """A picture for each, the command that audits its number, and the hashes of its sources in
+    full.
+    """
     params, _, _ = world
     page = Page(report.html)
-    pictures = [a["aria-label"] for tag, a in page.tags if tag == "svg" and "come from" in a.get("aria-label", "")]
+    pictures = [
+        a["aria-label"]
+        for tag, a in page.tags
+        if tag == "svg" and "come from" in a.get("aria-label", "")
+    ]
     assert len(pictures) == 2 and all("evaluate, made from" in said for said in pictures)
     for dataset, picture in zip(params.datasets, pictures, strict=True):
         assert picture.startswith(f"Where the numbers of {dataset} come from.")
@@ -217,8 +254,14 @@ def test_lineage_of_every_dataset(report, world):
         for key in command.partition("#")[2].split("/"):
             value = value[key]
         assert f'font-weight="600" fill="currentColor">{value:.4f}</text>' in report.html
-        assert f"<dt>ratings.csv</dt><dd>sha256 <code>{fake_hash(f'download@{dataset}') * 2}</code></dd>" in report.html
-    assert f"<dt>org/mini-model</dt><dd>weights, sha256 <code>{fake_hash('weights') * 2}</code></dd>" in report.html
+        assert (
+            "<dt>ratings.csv</dt><dd>sha256 "
+            f"<code>{fake_hash(f'download@{dataset}') * 2}</code></dd>" in report.html
+        )
+    assert (
+        f"<dt>org/mini-model</dt><dd>weights, sha256 <code>{fake_hash('weights') * 2}</code></dd>"
+        in report.html
+    )
     assert "Where the numbers of" not in "".join(report.figures.values())
 
 
@@ -228,7 +271,9 @@ def test_text_from_data_is_escaped(report):
 
 
 def test_one_dataset_one_seed_one_method_and_missing_ones(tmp_path, monkeypatch):
-    params = Params(datasets=["sample"], seeds=[0], report={"resamples": 100}, evaluate={"cutoffs": [20]})
+    params = Params(
+        datasets=["sample"], seeds=[0], report={"resamples": 100}, evaluate={"cutoffs": [20]}
+    )
     data = make(tmp_path, monkeypatch, params, {"popularity": SKILL["popularity"]}, 30, 25)
     page = render(params, load_cells(data / "evaluate", params)).html
     Page(page)
@@ -256,14 +301,26 @@ def test_ablations_have_a_table_of_their_own(world, report):
     assert ">Ablations<" not in report.html
     params, cells, _ = world
     of = cells["sample"]
-    cells = {"ease": of["ease"], "glta": of["glta"], "glta-tied-head": of["glta"], "glta-without-profile": of["text-knn"]}
+    cells = {
+        "ease": of["ease"],
+        "glta": of["glta"],
+        "glta-tied-head": of["glta"],
+        "glta-without-profile": of["text-knn"],
+    }
     options = params.report.model_copy(update={"reference": "ease"})
-    changed = {"datasets": ["sample"], "methods": list(cells), "ablations": list(cells)[2:], "report": options}
+    changed = {
+        "datasets": ["sample"],
+        "methods": list(cells),
+        "ablations": list(cells)[2:],
+        "report": options,
+    }
     params = params.model_copy(update=changed)
     a = Analysis("sample", params, cells)
     same, worse = a.ablation_tests.values()
     assert (same.values.difference, same.corrected_p) == (0, 1)
-    assert worse.values.difference == pytest.approx(a.mean("glta", "ndcg@20") - a.mean("glta-without-profile", "ndcg@20"))
+    assert worse.values.difference == pytest.approx(
+        a.mean("glta", "ndcg@20") - a.mean("glta-without-profile", "ndcg@20")
+    )
     assert worse.values.p <= worse.corrected_p == 2 * worse.values.p < 0.05
     made = render(params, {"sample": cells})
     Page(made.html)
@@ -287,11 +344,15 @@ def test_ablations_have_a_table_of_their_own(world, report):
 )
 def test_verdicts_in_plain_words(world, reference, kind, words):
     params, cells, _ = world
-    cells = {m: cells["sample"][m] for m in ("popularity", "text-knn", "lightgcn")} | {"twin": cells["sample"]["lightgcn"]}
+    cells = {m: cells["sample"][m] for m in ("popularity", "text-knn", "lightgcn")} | {
+        "twin": cells["sample"]["lightgcn"]
+    }
     if reference != "twin":
         cells.pop("twin")
     options = params.report.model_copy(update={"reference": reference})
-    a = Analysis("sample", params.model_copy(update={"report": options, "methods": list(cells)}), cells)
+    a = Analysis(
+        "sample", params.model_copy(update={"report": options, "methods": list(cells)}), cells
+    )
     assert a.verdict.kind == kind
     assert a.verdict.headline.startswith(words)
     if kind == "loss":
@@ -302,6 +363,18 @@ def test_verdicts_in_plain_words(world, reference, kind, words):
 def test_number_formats():
     assert [signed(0.00001), signed(-0.12), signed(0.5)] == ["0.0000", "−0.1200", "+0.5000"]  # noqa: RUF001
     assert [p_text(0.0004), p_text(0.0312), p_text(1.0)] == ["p < 0.001", "p = 0.031", "p = 1"]
-    assert [seconds(4.21), seconds(59.99), seconds(200), seconds(7500)] == ["4.2 s", "60.0 s", "3 min 20 s", "2 h 05 min"]
-    assert [size(None), size(512), size(3 * 2**20), size(2.5 * 2**30)] == ["–", "512 B", "3 MiB", "2.50 GiB"]  # noqa: RUF001
-    assert nice_ticks(0, 0.13, 5) == [0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12] or nice_ticks(0, 0.13, 5) == [0, 0.05, 0.1]
+    assert [seconds(4.21), seconds(59.99), seconds(200), seconds(7500)] == [
+        "4.2 s",
+        "60.0 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+    assert [size(None), size(512), size(3 * 2**20), size(2.5 * 2**30)] == [
+        "–",  # noqa: RUF001
+        "512 B",
+        "3 MiB",
+        "2.50 GiB",
+    ]
+    assert nice_ticks(0, 0.13, 5) == [0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12] or nice_ticks(
+        0, 0.13, 5
+    ) == [0, 0.05, 0.1]

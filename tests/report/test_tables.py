@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from glta.params import Params
+from glta.params.model import Params
 from glta.report.analysis import Analysis, title
-from glta.report.data import load_cells
+from glta.report.evaluated import load_cells
 from glta.report.tables import Table, cost, decimal, overview, tables, training_stages
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
@@ -20,7 +20,9 @@ def analysis(tmp_path_factory) -> Analysis:
     params = Params(datasets=["sample"], seeds=SEEDS, report={"resamples": 200})
     with pytest.MonkeyPatch.context() as monkeypatch:
         data = make(tmp_path_factory.mktemp("tables"), monkeypatch, params, SKILL)
-        return Analysis("sample", params.for_dataset("sample"), load_cells(data / "evaluate", params)["sample"])
+        return Analysis(
+            "sample", params.for_dataset("sample"), load_cells(data / "evaluate", params)["sample"]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,21 @@ def made(analysis) -> list[Table]:
 def test_accuracy_is_the_mean_over_seeds_and_its_spread(analysis, made):
     row = dict(zip(made[0].headings, next(r for r in made[0].rows if r[0] == "EASE"), strict=True))
     values = [analysis.cells["ease"][seed].metrics["ndcg@20"] for seed in SEEDS]
-    assert row["N@20"] == f"{sum(values) / 2:.4f} ±{abs(values[0] - values[1]) / 2**0.5:.4f}".replace("0.", ".")
+    assert row[
+        "N@20"
+    ] == f"{sum(values) / 2:.4f} ±{abs(values[0] - values[1]) / 2**0.5:.4f}".replace("0.", ".")
     assert len(made[0].headings) == 10
     assert [r[0] for r in made[0].rows] == [
-        *("Popularity", "Text-kNN", "Item-kNN", "EASE", "LightGCN", "LightGCN + text-kNN", "GLTA+", "GLTA"),
+        *(
+            "Popularity",
+            "Text-kNN",
+            "Item-kNN",
+            "EASE",
+            "LightGCN",
+            "LightGCN + text-kNN",
+            "GLTA+",
+            "GLTA",
+        ),
     ]
 
 
@@ -47,14 +60,26 @@ def test_the_best_of_each_column_is_bold(made):
 
 
 def test_overview_has_a_column_a_dataset_and_a_row_a_method(analysis):
-    fewer = replace(analysis, dataset="books", cells={m: c for m, c in analysis.cells.items() if m != "glta-plus"})
+    fewer = replace(
+        analysis,
+        dataset="books",
+        cells={m: c for m, c in analysis.cells.items() if m != "glta-plus"},
+    )
     (table,) = overview([analysis, replace(analysis, dataset="none", cells={}), fewer])
-    assert table.headings == ["method", "sample", "books"] and [row[0] for row in table.rows][-2:] == ["GLTA+", "GLTA"]
+    assert table.headings == ["method", "sample", "books"] and [row[0] for row in table.rows][
+        -2:
+    ] == ["GLTA+", "GLTA"]
     row = next(row for row in table.rows if row[0] == "EASE")
-    assert row[1] == row[2] == decimal(analysis.mean("ease", "ndcg@20"), analysis.spread("ease", "ndcg@20"))
+    assert (
+        row[1]
+        == row[2]
+        == decimal(analysis.mean("ease", "ndcg@20"), analysis.spread("ease", "ndcg@20"))
+    )
     assert table.rows[-2][1] != table.rows[-2][2] == "–"  # noqa: RUF001
     for column, a in ((1, analysis), (2, fewer)):
-        assert [table.rows[r][0] for r, n in table.best if n == column] == [title(a.best("ndcg@20"))]
+        assert [table.rows[r][0] for r, n in table.best if n == column] == [
+            title(a.best("ndcg@20"))
+        ]
     assert overview([analysis]) == []
 
 
@@ -68,10 +93,14 @@ def test_comparisons_are_those_of_the_report(analysis, made):
 
 
 def test_groups_are_told_apart(analysis, made):
-    row = dict(zip(made[2].headings, next(r for r in made[2].rows if r[0] == "LightGCN"), strict=True))
+    row = dict(
+        zip(made[2].headings, next(r for r in made[2].rows if r[0] == "LightGCN"), strict=True)
+    )
     assert {"cold users", "warm users"} <= set(row)
     for group in made[2].headings[1:]:
-        assert row[group] == decimal(analysis.mean("lightgcn", f"{group.replace(' ', '_')}/ndcg@20"))
+        assert row[group] == decimal(
+            analysis.mean("lightgcn", f"{group.replace(' ', '_')}/ndcg@20")
+        )
 
 
 def test_cost_adds_up_the_stages_of_a_method(made):
@@ -93,10 +122,20 @@ def test_cost_adds_up_the_stages_of_a_method(made):
 
 def test_cost_names_what_all_stages_of_the_dataset_took(analysis):
     own = ["download@sample", "prepare@sample-0", "fit@sample-0-ease", "fit@sample-3-lightgcn-plus"]
-    others = ["report", "code@ease", "prepare@sample-1", "download@sample-2", "prepare@sample-b-0", "prepare@a-sample-0"]
+    others = [
+        "report",
+        "code@ease",
+        "prepare@sample-1",
+        "download@sample-2",
+        "prepare@sample-b-0",
+        "prepare@a-sample-0",
+    ]
     costs = {stage: {"seconds": 45.0, "peak_memory_bytes": 2**30} for stage in own}
     costs |= {stage: {"seconds": 9e9, "peak_memory_bytes": 2**40} for stage in others}
-    assert "All stages of the dataset, one after the other: 3 min; the largest took 1.00 GiB" in cost(analysis, costs).caption
+    assert (
+        "All stages of the dataset, one after the other: 3 min; the largest took 1.00 GiB"
+        in cost(analysis, costs).caption
+    )
 
 
 def test_the_stages_of_a_method_are_stages_of_dvc_yaml(analysis):
@@ -136,11 +175,17 @@ def test_latex_has_no_stray_marks(made):
 
 
 def test_the_command_prints_one_dataset_and_refuses_unknown_names(analysis, monkeypatch, tmp_path):
-    import pipeline.report
+    import pipeline.stages.report
 
-    monkeypatch.setattr("glta.params.load_params", lambda: analysis.params)
-    monkeypatch.setattr("glta.report.data.load_cells", lambda folder, params: {"sample": analysis.cells})
-    monkeypatch.setattr(pipeline.report, "records", lambda: (None, None))
-    assert pipeline.report.tables("sample", "markdown").startswith("sample: test, mean ± standard deviation")
-    with pytest.raises(ValueError, match=r"books: params\.yaml names no such dataset; it has sample"):
-        pipeline.report.tables("books", "markdown")
+    monkeypatch.setattr("glta.params.model.load_params", lambda: analysis.params)
+    monkeypatch.setattr(
+        "glta.report.evaluated.load_cells", lambda folder, params: {"sample": analysis.cells}
+    )
+    monkeypatch.setattr(pipeline.stages.report, "records", lambda: (None, None))
+    assert pipeline.stages.report.tables("sample", "markdown").startswith(
+        "sample: test, mean ± standard deviation"
+    )
+    with pytest.raises(
+        ValueError, match=r"books: params\.yaml names no such dataset; it has sample"
+    ):
+        pipeline.stages.report.tables("books", "markdown")

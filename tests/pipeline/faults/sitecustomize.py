@@ -1,4 +1,7 @@
-"""Stand still at a chosen moment, so that a test can kill there. Python imports this file by its name from PYTHONPATH."""
+"""Stand still at a chosen moment, so that a test can kill there.
+
+Python imports this file by its name from PYTHONPATH.
+"""
 
 import os
 import re
@@ -7,14 +10,22 @@ import time
 
 
 def watch(process: str, event: str, path: str, count: str) -> None:
-    """In processes whose command line matches `process`: stop at the count-th audit event about a matching path."""
+    """In processes whose command line matches `process`: stop at the count-th audit event about a
+    matching path.
+    """
     if not re.search(process, " ".join(sys.orig_argv)):
         return
     left = int(count)
 
     def hook(name: str, arguments: tuple) -> None:
         nonlocal left
-        if name == event and left and any(isinstance(a, str | os.PathLike) and re.search(path, str(a)) for a in arguments[:2]):
+        if (
+            name == event
+            and left
+            and any(
+                isinstance(a, str | os.PathLike) and re.search(path, str(a)) for a in arguments[:2]
+            )
+        ):
             left -= 1
             if not left:
                 with open("reached", "w") as file:

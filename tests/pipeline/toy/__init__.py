@@ -1,4 +1,6 @@
-"""Four tiny stages with the shape of the real ones: a fan-out over methods, and a folder above its results."""
+"""Four tiny stages with the shape of the real ones: a fan-out over methods, and a folder above its
+results.
+"""
 
 from pathlib import Path
 

@@ -1,0 +1,34 @@
+"""Parameters of top-K lists and of how they are measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from glta.config import Positive, Section, Share
+
+
+class RecommendSettings(Section):
+    """Write top-K lists."""
+
+    k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
+    mode: Literal["first_logit", "one_per_position", "autoregressive"] = Field(
+        "first_logit",
+        description="how GLTA's positions become a list; other methods rank by their scores",
+    )
+
+
+class EvaluateSettings(Section):
+    """Measure the lists."""
+
+    cutoffs: list[Positive] = Field([5, 10, 20], min_length=1, description="list lengths K")
+    cold_user_items: int = Field(
+        7, ge=1, description="users with at most so many training items count as cold"
+    )
+    cold_item_users: int = Field(
+        5, ge=1, description="items with at most so many training users count as cold"
+    )
+    popular_share: Share = Field(
+        0.1, description="the most popular share of items, for the popularity share of lists"
+    )

@@ -1,1 +1,0 @@
-"""LightGCN on the user-item graph: adjacency, propagation, sampling, training."""

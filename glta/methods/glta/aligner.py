@@ -1,0 +1,130 @@
+"""The trained parts of GLTA around the frozen language model: projectors and the logits-matching
+head.
+"""
+
+# B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from glta.methods.glta.heads import Head
+from glta.methods.glta.prompts import ITEM, READ_OUT, USER, WORD, Prompt
+from glta.nn.language.frozen import Language
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Hold the frozen, propagated node embeddings: user (U, D), item (I, D)."""
+
+    user: torch.Tensor
+    item: torch.Tensor
+
+    def to(self, device: torch.device) -> Nodes:
+        return Nodes(self.user.to(device), self.item.to(device))
+
+
+def projector(nodes_ND: torch.Tensor, language: Language, generator: torch.Generator) -> nn.Linear:
+    """Make the linear map V = W h + b from node embeddings to input embeddings (GLTA, item and user
+    projector).
+
+    Start: W random, b such that the tokens are centred on the mean word embedding with the spread
+    of words. A default start would drown in the position embeddings: LightGCN's embeddings are
+    short, and nearly parallel.
+    """
+    table = language.model.get_input_embeddings().weight.detach().float()
+    centre_H, spread = table.mean(0), table.std(0).norm()
+    mean_D = nodes_ND.mean(0)
+    length = (nodes_ND - mean_D).norm(dim=1).mean().clamp_min(1e-12)
+    linear = nn.Linear(nodes_ND.shape[1], language.width)
+    with torch.no_grad():
+        weight = torch.randn(linear.weight.shape, generator=generator).to(table.device)
+        linear.weight.copy_(weight * spread / (length * language.width**0.5))
+        linear.bias.copy_(centre_H.cpu() - linear.weight @ mean_D.cpu())
+    return linear
+
+
+class Aligner(nn.Module):
+    """Read the catalogue's logits off a frozen language model that sees nodes as tokens.
+
+    Its parameters are what is saved: item_projector, user_projector (None without a user token),
+    head and, with LoRA, the adapters; the language model itself is no part of it.
+    """
+
+    def __init__(
+        self,
+        language: Language,
+        item_projector: nn.Linear,
+        user_projector: nn.Linear | None,
+        head: Head,
+    ):
+        super().__init__()
+        self.item_projector, self.user_projector, self.head = item_projector, user_projector, head
+        self.known: torch.Tensor | None = (
+            None  # (I,) bool where some items have no training users: they are no targets
+        )
+        self._language = [
+            language
+        ]  # in a list: nn.Module would take the model's weights for its own
+
+    @property
+    def language(self) -> Language:
+        return self._language[0]
+
+    def states(self, prompts: Sequence[Prompt], nodes: Nodes) -> torch.Tensor:
+        """Compute the read-out states (B, K, H) of prompts of equal length and equally many
+        read-outs.
+        """
+        device = self.language.device
+        kind_BT = torch.from_numpy(np.stack([p.kind for p in prompts])).to(device)
+        value_BT = torch.from_numpy(np.stack([p.value for p in prompts])).to(device)
+        is_word = (kind_BT == WORD) | (kind_BT == READ_OUT)
+        embeds_BTH = self.language.embed(value_BT.masked_fill(~is_word, 0)).float()
+        for which, project, table in (
+            (ITEM, self.item_projector, nodes.item),
+            (USER, self.user_projector, nodes.user),
+        ):
+            at = (kind_BT == which).nonzero(as_tuple=True)
+            if at[0].numel():
+                embeds_BTH = embeds_BTH.index_put(at, project(table[value_BT[at]]))
+        hidden_BTH = self.language.hidden(embeds_BTH.to(self.language.model.dtype))
+        return hidden_BTH[kind_BT == READ_OUT].view(len(prompts), -1, self.language.width)
+
+    def logits(self, states: torch.Tensor, nodes: Nodes) -> torch.Tensor:
+        """Map states (..., H) to item logits (..., I), -inf for items without training users."""
+        logits = self.head(states, self.item_projector(nodes.item))
+        return logits if self.known is None else logits.masked_fill(~self.known, -torch.inf)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that the optimiser moves, by name, adapters included."""
+        own = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        return own | {f"language.{n}": p for n, p in self.language.adapters().items()}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All weights to save, trained or frozen, adapters included; the frozen language model is
+        not among them.
+        """
+        return self.state_dict() | {
+            f"language.{n}": p.detach() for n, p in self.language.adapters().items()
+        }
+
+    def load(self, tensors: dict[str, torch.Tensor], prefix: str = "") -> None:
+        """Put back what `tensors` gave. Raises ValueError when names or shapes differ."""
+        mine = (
+            dict(self.named_parameters())
+            | dict(self.named_buffers())
+            | {f"language.{n}": p for n, p in self.language.adapters().items()}
+        )
+        with torch.no_grad():
+            for name, parameter in mine.items():
+                found = tensors.get(prefix + name)
+                if found is None or found.shape != parameter.shape:
+                    raise ValueError(
+                        f"saved weights do not fit: {name} is "
+                        f"{None if found is None else tuple(found.shape)}"
+                    )
+                parameter.copy_(found)

@@ -1,0 +1,59 @@
+"""GLTA's head for items that came after training: rows told by an item's text."""
+
+# J new items, K known items, N read-out states, W width of a text state, H language width
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+PENALTIES = 10.0 ** np.arange(-3, 4)  # of the ridge, on text states of length 1
+
+
+class TextRows(NamedTuple):
+    """A linear map from text states to rows of the head: row = centre + (text - mean) @ slope. Rows
+    end with the bias.
+
+    mean (W,), slope (W, H+1), centre (H+1,): float32.
+    """
+
+    mean: np.ndarray
+    slope: np.ndarray
+    centre: np.ndarray
+
+    def rows(self, text_JW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Make the head's weight (J, H) and bias (J,) of new items."""
+        found = self.centre + (text_JW - self.mean) @ self.slope
+        return found[:, :-1], found[:, -1]
+
+
+def distilled(
+    text_KW: np.ndarray, weight_KH: np.ndarray, bias_K: np.ndarray, states_NH: np.ndarray
+) -> TextRows:
+    """Fit `TextRows` to the head's rows of items with users, by ridge regression.
+
+    The penalty has the lowest squared error when each item is left out in turn (in closed form). A
+    ridge shrinks what it predicts, so new items would never be high in a list: the slope is times
+    the ratio of the spread over items, in the mean of states_NH's logits, of the rows themselves
+    and of those predicted from the other items.
+    """
+    row = np.column_stack([weight_KH, bias_K]).astype(np.float64)
+    mean, centre = text_KW.mean(0, dtype=np.float64), row.mean(0)
+    left, size, right = np.linalg.svd(text_KW - mean, full_matrices=False)
+    inner = left.T @ (row - centre)
+
+    def left_out(penalty: float) -> np.ndarray:
+        shrink = size**2 / (size**2 + penalty)
+        own = ((left**2) @ shrink + 1 / len(row))[:, None].clip(
+            max=0.999
+        )  # the mean is a regressor too
+        return row - (row - centre - left @ (shrink[:, None] * inner)) / (1 - own)
+
+    penalty = min(PENALTIES, key=lambda p: float(((row - left_out(p)) ** 2).sum()))
+
+    def spread(rows: np.ndarray) -> float:
+        return float((states_NH @ rows[:, :-1].T + rows[:, -1]).std(1).mean())
+
+    gain = spread(row) / max(spread(left_out(penalty)), 1e-12)
+    slope = gain * right.T @ ((size / (size**2 + penalty))[:, None] * inner)
+    return TextRows(*(array.astype(np.float32) for array in (mean, slope, centre)))

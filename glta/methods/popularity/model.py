@@ -1,0 +1,50 @@
+"""Popularity: the same list for everyone, the items with most training users first."""
+
+# U users, I items, B users of a block
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from glta.data.histories import checked, known_users
+from glta.methods.base import Inputs, Method
+from glta.params.model import Params
+from glta.storage.arrays import load_arrays, save_arrays
+from glta.storage.files import write_json
+
+
+@dataclass(frozen=True)
+class Popularity(Method):
+    """Score an item by its training degree; the ranking puts the lower id first among equals.
+
+    degree: (I,) float32.
+    """
+
+    degree: np.ndarray
+    num_users: int
+
+    @classmethod
+    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
+        train = inputs.prepared.train
+        return cls(train.item_degree.astype(np.float32), train.num_users)
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        return np.tile(self.degree, (known_users(users, self.num_users).size, 1))
+
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        return np.tile(self.degree, (checked(history_BI, self.degree.size).shape[0], 1))
+
+    def save(self, folder: Path) -> None:
+        save_arrays(
+            folder / "model.safetensors", {"degree": self.degree}, {"num_users": self.num_users}
+        )
+        write_json(folder / "model.json", {"method": "popularity", "trainable_parameters": 0})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        arrays, meta = load_arrays(folder / "model.safetensors")
+        return cls(arrays["degree"], meta["num_users"])

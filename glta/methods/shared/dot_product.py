@@ -1,0 +1,54 @@
+"""What the methods share that score by the dot product of a user's and an item's embedding."""
+
+# U users, I items, D embedding width, B users of a block
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from glta.data.histories import known_users
+from glta.methods.base import Method
+from glta.storage.arrays import load_arrays, save_arrays
+from glta.storage.files import write_json
+
+
+@dataclass(frozen=True)
+class DotProduct(Method):
+    """Score by dot products.
+
+    name: of the method in the registry. user (U, D), item (I, D): float32.
+    """
+
+    name: ClassVar[str]
+    user: np.ndarray
+    item: np.ndarray
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        from glta.evaluation.ranking import dot_products
+
+        return dot_products(self.user[known_users(users, len(self.user))], self.item)
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many numbers were fitted."""
+        return self.user.size + self.item.size
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, enough to make the method again."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def save(self, folder: Path) -> None:
+        save_arrays(folder / "model.safetensors", self.arrays)
+        write_json(
+            folder / "model.json",
+            {"method": self.name, "trainable_parameters": self.trainable_parameters},
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls(**load_arrays(folder / "model.safetensors")[0])

@@ -1,0 +1,31 @@
+"""Parameters of the language model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from glta.config import Section, Sha256
+
+
+class LanguageSettings(Section):
+    """Choose the frozen language model."""
+
+    model: str = Field(
+        "all-MiniLM-L6-v2",
+        description="all-MiniLM-L6-v2 (packaged), or a hub id or folder with safetensors",
+    )
+    sha256: Sha256 | None = Field(
+        None, description="of the weights; refuse others. null: check the packaged model only"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 on CUDA, float32 on CPU"
+    )
+    batch_tokens: int = Field(
+        8192, ge=64, description="tokens of one forward pass when encoding texts"
+    )
+
+    def at(self, precision: str | None) -> LanguageSettings:
+        """The same model in another precision; None: in its own."""
+        return self if precision is None else self.model_copy(update={"precision": precision})

@@ -1,0 +1,388 @@
+"""The command `glta`: parameters and datasets at a glance. Stages are run by snakemake or dvc."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Graph-language token alignment for recommendation.",
+)
+params_app = typer.Typer(no_args_is_help=True, help="Check and regenerate params.yaml.")
+app.add_typer(params_app, name="params")
+lineage_app = typer.Typer(no_args_is_help=True, help="Follow results back to their sources.")
+app.add_typer(lineage_app, name="lineage")
+
+File = Annotated[Path, typer.Option(help="parameter file")]
+
+
+@params_app.command("check")
+def check(file: File = Path("params.yaml")) -> None:
+    """Say what is wrong with the parameters, or that nothing is."""
+    from glta.params.model import load_params
+
+    params = load_params(file)
+    typer.echo(
+        f"{file}: valid; datasets {', '.join(params.datasets)}; methods {', '.join(params.methods)}"
+    )
+
+
+@params_app.command("sync")
+def sync(
+    file: File = Path("params.yaml"),
+    check: Annotated[
+        bool, typer.Option("--check", help="write nothing, fail when the file would change")
+    ] = False,
+) -> None:
+    """Rewrite params.yaml with its values, today's comments, every key that is missing, and
+    checksums of your own files.
+    """
+    import difflib
+
+    from ruamel.yaml import YAML, YAMLError
+
+    from glta.params.file import changes, render_params
+    from glta.params.model import Params, check_params, load_params, whole_overrides
+    from glta.params.own_files import with_checksums
+    from glta.storage.files import write_whole
+
+    old = file.read_text(encoding="utf-8") if file.exists() else ""
+    try:
+        data = YAML(typ="safe").load(old) or Params().model_dump()
+        overrides = dict(data.get("overrides") or {})
+        for dataset in (
+            data.get("datasets") or []
+        ):  # what a stage depends on must be there, also when it is empty
+            overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
+        data |= {"overrides": overrides}
+    except (
+        YAMLError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ):  # not of this form: let the check say how
+        load_params(file)
+        raise
+    params = check_params(data, str(file))
+    current = with_checksums(params)
+    new = render_params(current)
+    if check and new != old:
+        diff = difflib.unified_diff(
+            old.splitlines(), new.splitlines(), str(file), "generated", lineterm=""
+        )
+        typer.echo("\n".join(diff))
+        raise ValueError(
+            f"{file} is not what glta/params/model.py generates; run `glta params sync`"
+        )
+    if new != old:
+        write_whole(file, new)
+        typer.echo(
+            "\n".join([f"{file}: written", *changes(params.model_dump(), current.model_dump())])
+        )
+
+
+@params_app.command("use")
+def use(
+    experiment: Annotated[
+        Path, typer.Argument(help="a file of some parameters, as in experiments/")
+    ],
+    file: File = Path("params.yaml"),
+) -> None:
+    """Put an experiment's values into params.yaml; all else stays, what was tuned too."""
+    from ruamel.yaml import YAML
+
+    from glta.params import file as params_file
+    from glta.params.model import load_params, read_mapping
+    from glta.storage.files import write_whole
+
+    values = read_mapping(experiment, "experiments/ has some")
+    with params_file.locked_params():
+        load_params(file)
+        old = file.read_text(encoding="utf-8")
+        new = params_file.use(old, values, str(experiment))
+        if new != old:
+            write_whole(file, new)
+    plain = YAML(typ="safe")
+    changes = params_file.changes(plain.load(old), plain.load(new))
+    typer.echo("\n".join(changes) or f"{file}: has all of this already")
+
+
+@app.command()
+def datasets(
+    part: Annotated[str, typer.Argument(help="only names that contain this")] = "",
+) -> None:
+    """List the registered datasets, the presets of papers among them, and those of params.yaml's
+    `tables`.
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from glta.datasets.catalogue import REGISTRY
+    from glta.params.model import load_params
+
+    table = Table(Column("name", no_wrap=True), "what", "licence", title=None, box=None)
+    for name, entry in REGISTRY.items():
+        if part in name:
+            table.add_row(name, entry.about, entry.licence)
+    if Path("params.yaml").exists():
+        for name, entry in load_params().tables.items():
+            if part in name:
+                table.add_row(name, entry.interactions, entry.licence)
+    Console().print(table)
+
+
+@app.command()
+def methods() -> None:
+    """List the registered methods."""
+    from glta.methods.registry import METHODS
+
+    for name, entry in METHODS.items():
+        typer.echo(f"{name:20} {entry.title}")
+
+
+@app.command()
+def ablations() -> None:
+    """List the ablations of GLTA, and what each of them changes."""
+    from glta.ablations import ABLATIONS, ablation_text
+
+    for name in ABLATIONS:
+        typer.echo(f"{name:36} {ablation_text(name)}")
+
+
+@app.command()
+def table(
+    dataset: Annotated[
+        str, typer.Argument(help="one of datasets in params.yaml; all without one")
+    ] = "",
+    latex: Annotated[
+        bool, typer.Option("--latex", help="for the package booktabs, instead of Markdown")
+    ] = False,
+) -> None:
+    """Print the tables of a paper from what was evaluated: accuracy, tests, groups, ablations,
+    cost.
+    """
+    from pipeline.stages.report import tables
+
+    typer.echo(tables(dataset, "latex" if latex else "markdown"), nl=False)
+
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+
+
+@lineage_app.command("trace")
+def trace(
+    target: Annotated[str, typer.Argument(help="a result, FILE#METRIC, or the id of a run")],
+    as_json: Json = False,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="print a flowchart for Markdown")
+    ] = False,
+) -> None:
+    """Show the stages, runs, parameters, code and hashes behind a result, back to the raw
+    archive.
+    """
+    from rich.console import Console
+
+    from pipeline.lineage import trace
+
+    found = trace.trace(target)
+    if as_json or mermaid:
+        typer.echo(found.to_json() if as_json else trace.mermaid(found))
+    else:
+        # hashes must stay whole where no terminal limits the width
+        Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(
+            trace.tree(found)
+        )
+
+
+@lineage_app.command("check")
+def check_lineage(
+    as_json: Json = False,
+    strict: Annotated[bool, typer.Option("--strict", help="warnings fail too")] = False,
+) -> None:
+    """Fail when a result was edited, has no run, or does not follow from its inputs as they are
+    now.
+    """
+    import json
+
+    from pipeline.lineage import trace
+
+    found = trace.check()
+    bad = found["problems"] + (found["warnings"] if strict else [])
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        for kind in ("problems", "warnings"):
+            for entry in found[kind]:
+                typer.echo(f"{kind[:-1]}: {entry['where']}: {entry['what']}; {entry['fix']}")
+        archives = "".join(
+            f"; {name} sha256 {digest}" for name, digest in found["archives"].items()
+        )
+        summary = f"{found['results']} results, {found['runs']} with their run{archives}"
+        typer.echo(f"{len(bad)} problems in {summary}" if bad else f"all is as recorded: {summary}")
+    raise typer.Exit(code=bool(bad))
+
+
+@app.command("why")
+def why_stale(
+    stage: Annotated[
+        str, typer.Argument(help="a stage of `dvc stage list`, or its name before the @")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say in one line why a stage would run again."""
+    import json
+
+    from pipeline.lineage.why import why
+
+    found = why(stage)
+    typer.echo(
+        json.dumps(found, indent=1)
+        if as_json
+        else "\n".join(f"{name}: {line}" for name, line in found.items())
+    )
+
+
+def _show_ranges(wanted: bool) -> None:
+    if wanted:
+        from glta.tuning.study import space_table
+
+        typer.echo(space_table())
+        raise typer.Exit
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Argument(help="one of `glta methods`")],
+    dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="budget of all runs together; 30 without any limit")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="no trial starts after so many minutes of trials")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of split and training")] = 0,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="another dataset, whose parameters are tried before others; may be repeated"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="leave params.yaml alone")] = False,
+    ranges: Annotated[
+        bool,
+        typer.Option(
+            "--ranges",
+            is_eager=True,
+            callback=_show_ranges,
+            help="print what is searched, as Markdown",
+        ),
+    ] = False,
+) -> None:
+    """Look for the parameters that are best on validation, and write them into params.yaml.
+
+    Goes on after an interruption.
+    """
+    from glta.tuning.study import Budget
+    from pipeline.tuning.command import main
+
+    budget = Budget(30 if trials is None and minutes is None else trials, minutes)
+    main(method, dataset, budget, seed, not dry_run, like or [])
+
+
+@app.command()
+def tuned(
+    dataset: Annotated[
+        str, typer.Argument(help="one of datasets in params.yaml; all without one")
+    ] = "",
+) -> None:
+    """List what was tuned here: trials, minutes, validation before and after, as Markdown."""
+    from pipeline.tuning.command import overview
+
+    typer.echo(overview(dataset))
+
+
+@app.command()
+def recommend(
+    dataset: Annotated[
+        str, typer.Argument(help="one of datasets in params.yaml, after its stages have run")
+    ],
+    method: Annotated[str, typer.Argument(help="one of `glta methods`, e.g. glta-plus")],
+    items: Annotated[
+        str, typer.Option(help="ids of what somebody has, as in your files: ID,ID,...")
+    ] = "",
+    user: Annotated[
+        str | None, typer.Option(help="a user of the dataset; --items then come on top of theirs")
+    ] = None,
+    new_items: Annotated[
+        Path | None,
+        typer.Option(
+            help="file of further items, CSV, JSON lines or Parquet: item_id, title, description, "
+            "categories"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of split and training")] = 0,
+    k: Annotated[int, typer.Option("-k", min=1, help="length of the list")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Recommend to a user, or to anybody by a list of items, from a trained model; also items that
+    came after training.
+    """
+    import json
+
+    from glta.serving.recommend import recommend as make
+
+    found = make(
+        dataset,
+        method,
+        [item.strip() for item in items.split(",") if item.strip()],
+        user,
+        new_items,
+        seed,
+        k,
+    )
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    width = max((len(row["item_id"]) for row in found), default=0)
+    for rank, row in enumerate(found, 1):
+        typer.echo(
+            f"{rank:3}  {row['item_id']:{width}}  {row['score']:8.3f}  "
+            f"{row['title']}{'  (new)' if row['new'] else ''}"
+        )
+
+
+@app.command()
+def push() -> None:
+    """Send every result, record and paid answer to DVC's remote."""
+    from pipeline.engine import share
+
+    typer.echo(share.push())
+
+
+@app.command()
+def pull() -> None:
+    """Fetch what others have pushed, and put the results of this commit in place."""
+    from pipeline.engine import share
+
+    typer.echo(share.pull())
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
+    """Open MLflow on the runs of this folder; runs of killed stages are closed first."""
+    from pipeline.tracking.records import serve_ui
+
+    serve_ui(port)
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends in one line and status 1."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

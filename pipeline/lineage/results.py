@@ -1,0 +1,281 @@
+"""Results and the runs that made them, found by hash: a result that DVC restored from its cache has
+made no run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine.oracle import dvc_stages, overlap
+from pipeline.engine.snapshot import effective
+
+COSTS = ("seconds", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one execution of a stage wrote. outs, deps: {path: md5}; deps name code and data. run:
+    MLflow's, or None.
+
+    params: with the dataset's overrides merged in. current: dvc.lock holds this result.
+    """
+
+    stage: str
+    outs: dict[str, str]
+    deps: dict[str, str]
+    params: dict[str, Any]
+    run: Any
+    current: bool
+
+    @property
+    def commit(self) -> str | None:
+        return self.run.data.tags.get("git.commit") or None if self.run else None
+
+    @property
+    def dirty(self) -> bool | None:
+        """Tell whether files were changed since that commit."""
+        return self.run.data.tags.get("git.dirty") == "true" if self.run else None
+
+
+class Results:
+    """The results of dvc.lock, those of all finished runs, and DVC's cache."""
+
+    def __init__(self) -> None:
+        from dvc.dependency import ParamsDependency
+        from dvc.utils.flatten import flatten
+
+        with dvc_stages() as (repo, stages):
+            self._cache = repo.cache.local
+            lock = {}
+            for s in stages:
+                if not all(o.hash_info for o in s.outs):
+                    continue
+                data = {
+                    d.def_path: d.hash_info.value
+                    for d in s.deps
+                    if not isinstance(d, ParamsDependency)
+                }
+                within = [
+                    o
+                    for other in stages
+                    for o in other.outs
+                    if any(o.def_path.startswith(f"{d}/") for d in data)
+                ]
+                params = [
+                    d.hash_info.value or {} for d in s.deps if isinstance(d, ParamsDependency)
+                ]
+                lock[s.name] = (
+                    {o.def_path: o.hash_info.value for o in s.outs},
+                    data | {o.def_path: o.hash_info.value for o in within if o.hash_info},
+                    effective({k: v for p in params for k, v in flatten(p).items()}),
+                )
+        self.stages = [s.name for s in stages]
+        self.current: dict[str, Result] = {}
+        for stage, (outs, deps, params) in lock.items():
+            made = [
+                run for run in self._runs.get(stage, []) if _hashes(run, "dvc.out.", outs) == outs
+            ]
+            exact = [
+                run for run in made if _hashes(run, "dvc.in.", deps) == deps
+            ]  # equal results may have other inputs
+            self.current[stage] = Result(
+                stage, outs, deps, params, next(iter(exact + made), None), True
+            )
+
+    @cached_property
+    def _runs(self) -> dict[str, list]:
+        """Hold the finished runs of every stage, newest first."""
+        from pipeline.tracking.records import DATABASE, EXPERIMENT, open_client, search
+
+        if not os.environ.get("MLFLOW_TRACKING_URI") and not DATABASE.exists():
+            return {}
+        client, found = open_client(), {}
+        if experiment := client.get_experiment_by_name(EXPERIMENT):
+            for run in search(client, experiment.experiment_id, "attributes.status = 'FINISHED'"):
+                found.setdefault(run.data.tags.get("stage"), []).append(run)
+        self._pipelines = {run.info.run_id: run.info.run_name for run in found.pop(None, [])}
+        return found
+
+    def pipeline_of(self, result: Result) -> str | None:
+        """Return the name of the pipeline run that a result's run belongs to."""
+        return (
+            self._pipelines.get(result.run.data.tags.get("mlflow.parentRunId"))
+            if result.run
+            else None
+        )
+
+    def of_run(self, prefix: str) -> Result:
+        """Find a stage's run by the start of its id.
+
+        Raises ValueError unless there is exactly one.
+        """
+        found = [
+            run
+            for runs in self._runs.values()
+            for run in runs
+            if run.info.run_id.startswith(prefix)
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"{prefix}: {len(found) or 'no'} finished runs of stages have an id that starts so"
+            )
+        return self._of(found[0])
+
+    def of_path(self, path: str) -> Result:
+        """Find the current result that a file or folder belongs to. Raises ValueError."""
+        for result in self.current.values():
+            if any(path == out or path.startswith(f"{out}/") for out in result.outs):
+                return result
+        inside = [
+            out for result in self.current.values() for out in result.outs if overlap(path, out)
+        ]
+        hint = (
+            f"; it holds the results {', '.join(sorted(inside)[:5])}"
+            if inside
+            else "; `dvc stage list` names the stages"
+        )
+        raise ValueError(f"{path}: no result of a stage{hint}")
+
+    def maker(self, path: str, digest: str) -> Result | None:
+        """Find who wrote these bytes: the current result, else the newest run."""
+        return self._makers.get((path, digest))
+
+    @cached_property
+    def _makers(self) -> dict[tuple[str, str], Result]:
+        found: dict[tuple[str, str], Result] = {}
+        older = (self._of(run) for runs in self._runs.values() for run in runs)
+        for result in (*self.current.values(), *older):
+            for path, digest in result.outs.items():
+                found.setdefault((path, digest), result)
+        return found
+
+    def _of(self, run) -> Result:
+        stage, tags = run.data.tags["stage"], run.data.tags
+        outs, deps = (
+            {k[len(p) :]: v for k, v in tags.items() if k.startswith(p)}
+            for p in ("dvc.out.", "dvc.in.")
+        )
+        now = self.current.get(stage)
+        if now and now.run and now.run.info.run_id == run.info.run_id:
+            return now
+        return Result(stage, outs, deps, dict(run.data.params), run, False)
+
+    def sources(self, result: Result) -> list[Result]:
+        """Find the results that a result was made from, each once."""
+        found = {
+            id(m): m for path, digest in result.deps.items() if (m := self.maker(path, digest))
+        }
+        return list(found.values())
+
+    def files(self, digest: str) -> dict[str, str] | None:
+        """List the files of a folder by its md5: {relative path: md5}; None where DVC's cache has
+        forgotten it.
+        """
+        listing = self.content(digest)
+        return (
+            {entry["relpath"]: entry["md5"] for entry in json.loads(listing)}
+            if listing is not None
+            else None
+        )
+
+    def content(self, digest: str) -> bytes | None:
+        """Read the bytes with this md5 from DVC's cache."""
+        path = Path(self._cache.oid_to_path(digest))
+        return path.read_bytes() if path.is_file() else None
+
+    def read(self, result: Result, name: str) -> Any:
+        """Read a JSON file among a result's outputs by hash, never what the folder may hold by now;
+        None without one.
+        """
+        for path, digest in result.outs.items():
+            own = (
+                digest
+                if Path(path).name == name
+                else (self.files(digest) or {}).get(name)
+                if digest.endswith(".dir")
+                else None
+            )
+            if own and (text := self.content(own)):
+                return json.loads(text)
+        return None
+
+    def archives(self, result: Result) -> dict[str, dict[str, Any]]:
+        """List the raw files that a result holds: {name: {sha256, bytes, address}}."""
+        return (self.read(result, "source.json") or {}).get("files", {})
+
+    def language_model(self, result: Result) -> dict[str, str] | None:
+        """Name the language model that a result says it was made with: {model, sha256}."""
+        for name in ("profile.json", "model.json"):
+            about = self.read(result, name) or {}
+            language = about.get("language") if isinstance(about.get("language"), dict) else {}
+            sha256 = about.get("language_sha256") or language.get("sha256")
+            if language and sha256:
+                return {"model": language["model"], "sha256": sha256}
+        return None
+
+
+def costs() -> dict[str, dict[str, float]]:
+    """Return {stage: {seconds, peak_memory_bytes}} of the current results; a stage without a known
+    run is left out.
+    """
+    return {
+        name: {k: r.run.data.metrics[k] for k in COSTS}
+        for name, r in Results().current.items()
+        if r.run
+    }
+
+
+def provenance() -> list[dict[str, Any]]:
+    """Return for each current result {stage, run_id, commit, dirty, outs, deps, archives,
+    language_model}.
+
+    outs and deps are {path: hash}, archives and language_model as in `Results`. run_id, commit and
+    dirty are None where no run is known.
+    """
+    results = Results()
+    return [
+        {
+            "stage": r.stage,
+            "run_id": r.run.info.run_id if r.run else None,
+            "commit": r.commit,
+            "dirty": r.dirty,
+            "outs": r.outs,
+            "deps": r.deps,
+            "archives": results.archives(r),
+            "language_model": results.language_model(r),
+        }
+        for r in results.current.values()
+    ]
+
+
+def _hashes(run, prefix: str, paths: dict[str, str]) -> dict[str, str | None]:
+    return {path: run.data.tags.get(prefix + path) for path in paths}
+
+
+def in_order(
+    results: Results, top: Result, keep: Iterator[str] | None = None
+) -> list[tuple[Result, list[Result]]]:
+    """List a result and all it was made from, sources first, each with its direct sources.
+
+    keep: of the top's own direct sources only these stages.
+    """
+    found: dict[int, tuple[Result, list[Result]]] = {}
+
+    def visit(result: Result) -> None:
+        if id(result) in found:
+            return
+        sources = results.sources(result)
+        if result is top and keep is not None:
+            sources = [s for s in sources if s.stage in keep]
+        for source in sources:
+            visit(source)
+        found[id(result)] = (result, sources)
+
+    visit(top)
+    return list(found.values())

@@ -1,0 +1,67 @@
+"""Draw the report of everything that was evaluated."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from glta.params.model import Params
+from glta.storage.cell import folder
+from pipeline.stages.script import run
+
+
+def main(params: Params) -> None:
+    """Write data/report: index.html, figures/, metrics.json and cards.json."""
+    from glta.report.evaluated import load_cells
+    from glta.report.render import render
+    from glta.storage.files import whole_folder, write_json, write_whole
+
+    report = render(params, load_cells(folder("evaluate"), params), *records())
+    out = folder("report")
+    with whole_folder(out / "figures") as figures:
+        for name, svg in report.figures.items():
+            write_whole(figures / name, svg)
+    write_json(out / "metrics.json", report.metrics)
+    write_json(out / "cards.json", report.cards)
+    write_whole(out / "index.html", report.html)
+
+
+def tables(dataset: str, form: str) -> str:
+    """Write the tables of one dataset; for "" of all, with an overview. form: markdown or latex.
+
+    Raises ValueError for an unknown name.
+    """
+    from glta.params.model import load_params
+    from glta.report.analysis import Analysis
+    from glta.report.evaluated import load_cells
+    from glta.report.tables import overview, tables, written
+
+    params = load_params()
+    if dataset not in ("", *params.datasets):
+        raise ValueError(
+            f"{dataset}: params.yaml names no such dataset; it has {', '.join(params.datasets)}"
+        )
+    cells, (costs, _) = load_cells(folder("evaluate"), params), records()
+    wanted = [name for name in params.datasets if dataset in ("", name)]
+    found = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in wanted]
+    return written([*overview(found), *(table for a in found for table in tables(a, costs))], form)
+
+
+def records() -> tuple[Any, Any]:
+    """Return costs and provenance as the runner recorded them, None where it did not."""
+    try:
+        from pipeline.lineage.results import costs, provenance
+
+        return costs(), provenance()
+    except (
+        Exception
+    ) as error:  # whatever the databases of the runs have: the results can be shown without them
+        print(
+            f"report: costs and hashes are not recorded here ({type(error).__name__}: {error})",
+            file=sys.stderr,
+        )
+        return None, None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,129 @@
+"""Trained models in MLflow: a LoggedModel each, one registered model a dataset, the best by
+validation under an alias.
+
+The files stay with DVC; MLflow gets hashes, parameters, metrics, and the command that brings the
+files back.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+BEST = "best"
+
+
+class Judgement(NamedTuple):
+    """How good a current model is on validation: meta.judges of dvc.yaml, with the value from the
+    stage's metric file.
+    """
+
+    registered: str  # name of the registered model: the dataset
+    method: str
+    seed: int
+    metric: str
+    value: float
+    path: str  # of the model
+    digest: str
+
+
+def log_model(
+    client: MlflowClient,
+    experiment: str,
+    run_id: str,
+    path: str,
+    digest: str,
+    params: dict[str, Any],
+    tags: dict[str, str],
+) -> str:
+    """Make the LoggedModel of a stage's output and link it to the run. Returns its id."""
+    where = {"dvc.path": path, "dvc.md5": digest}
+    values = {k: str(v) for k, v in params.items()}
+    model = client.create_logged_model(experiment, Path(path).name, run_id, where | tags, values)
+    with tempfile.TemporaryDirectory() as folder:
+        note = Path(folder) / "README.md"
+        commit = tags.get("git.commit", "")
+        note.write_text(
+            f"DVC keeps the files of this model: `{path}`, md5 {digest}, made at commit "
+            f"{commit}.\n\n"
+            f"`dvc checkout {path}` brings back the current one, `dvc get . {path} --rev COMMIT` "
+            "the one of a commit whose\n"
+            "dvc.lock holds it; `dvc pull --run-cache` first, where the cache is remote.\n"
+        )
+        client.log_model_artifact(model.model_id, str(note))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    return model.model_id
+
+
+def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str) -> None:
+    """Give a judged model its version, once per content. model_id, run_id: of the model's maker."""
+    version = _versions(client, judged.registered).get((judged.path, judged.digest))
+    if version is None:
+        try:
+            client.create_registered_model(
+                judged.registered, description=f"Models for the dataset {judged.registered}."
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        tags = {
+            "method": judged.method,
+            "seed": str(judged.seed),
+            "dvc.path": judged.path,
+            "dvc.md5": judged.digest,
+        }
+        mlflow.set_tracking_uri(client.tracking_uri)  # where the registry looks up models:/
+        version = client.create_model_version(
+            judged.registered, f"models:/{model_id}", run_id, tags, model_id=model_id
+        )
+        shown = json.dumps([{"name": judged.registered, "version": version.version}])
+        client.set_logged_model_tags(
+            model_id, {"mlflow.modelVersions": shown}
+        )  # the UI's link from model to version
+    client.set_model_version_tag(
+        judged.registered,
+        version.version,
+        judged.metric.replace("@", "_at_"),
+        f"{judged.value:.6f}",
+    )
+
+
+def crown(client: MlflowClient, judgements: Iterable[Judgement]) -> None:
+    """Point the alias `best` of each registered model to the method that is best on validation,
+    test metrics unseen.
+
+    judgements: of all current results. A method counts by its mean over seeds; the version is that
+    of its lowest seed.
+    """
+    by_name: dict[str, list[Judgement]] = defaultdict(list)
+    for judged in judgements:
+        by_name[judged.registered].append(judged)
+    for name, group in by_name.items():
+        values: dict[str, list[float]] = defaultdict(list)
+        for judged in group:
+            values[judged.method].append(judged.value)
+        best = max(values, key=lambda method: sum(values[method]) / len(values[method]))
+        winner = min(
+            (judged for judged in group if judged.method == best), key=lambda judged: judged.seed
+        )
+        version = _versions(client, name).get((winner.path, winner.digest))
+        if version is not None and BEST not in version.aliases:
+            client.set_registered_model_alias(name, BEST, version.version)
+
+
+def _versions(client: MlflowClient, name: str) -> dict[tuple[str, str], ModelVersion]:
+    """Return the versions of a registered model by path and hash; none where it does not exist."""
+    quoted = name.replace("'", "''")
+    found = client.search_model_versions(f"name='{quoted}'")
+    return {(v.tags.get("dvc.path"), v.tags.get("dvc.md5")): v for v in found}

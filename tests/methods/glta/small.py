@@ -1,0 +1,162 @@
+"""Both alignment stages on the checkerboard with a tiny language model: a second each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
+from glta.features.settings import ProfileSettings
+from glta.features.text.item_texts import item_texts
+from glta.features.text.user_words import user_words
+from glta.methods.glta.aligner import Aligner
+from glta.methods.glta.item_alignment import align_items
+from glta.methods.glta.nodes import GraphNodes, load_nodes
+from glta.methods.glta.prompts import Prompt
+from glta.methods.glta.user_alignment import UserPrompts, align_users
+from glta.nn.language.frozen import Language, load_language
+from glta.nn.language.settings import LanguageSettings
+from glta.params.model import AlignItemsSettings, AlignSettings, AlignUsersSettings
+from glta.storage.arrays import save_arrays
+from tests.conftest import block_embeddings, block_states
+
+BATCH_TOKENS = 2048
+ITEMS = AlignItemsSettings(
+    items_per_prompt=4, description_tokens=4, batch_size=2, epochs=2, learning_rate=1e-3
+)
+USERS = AlignUsersSettings(
+    context_items=3,
+    read_outs=3,
+    tag_tokens=3,
+    interest_tokens=2,
+    batch_size=8,
+    epochs=2,
+    learning_rate=1e-3,
+)
+
+
+def write_pretrained(folder: Path) -> Path:
+    """Write the folder of the stage `pretrain`: those of all edges are three times as long, to be
+    told apart.
+    """
+    for edges, scale in (("all", 3), ("graph", 1)):
+        arrays = {name: scale * array for name, array in block_embeddings().items()}
+        save_arrays(
+            folder / edges / "model.safetensors", arrays, {"num_layers": 2, "best_epoch": 0}
+        )
+    return folder
+
+
+@dataclass
+class Small:
+    """Hold what both stages take. language: loaded afresh, as the stages may add adapters to it."""
+
+    folder: Path
+    prepared: Prepared
+    language: Language
+    nodes: GraphNodes
+    shared: AlignSettings
+    items: AlignItemsSettings
+    users: AlignUsersSettings
+
+    @classmethod
+    def make(
+        cls,
+        model: Path,
+        pretrained: Path,
+        prepared: Prepared,
+        items: AlignItemsSettings = ITEMS,
+        users: AlignUsersSettings = USERS,
+        **shared,
+    ) -> Small:
+        shared = AlignSettings(**shared)
+        language = load_language(LanguageSettings(model=str(model)).at(shared.precision), "cpu")
+        return cls(
+            model,
+            prepared,
+            language,
+            load_nodes(pretrained, prepared, shared),
+            shared,
+            items,
+            users,
+        )
+
+    @property
+    def known(self) -> np.ndarray:
+        return self.prepared.train.item_degree > 0
+
+    def words(self, graph: Interactions) -> tuple[list[str], list[str]]:
+        """Tags and interests of all users, as the stage `profile` writes them."""
+        found, _ = user_words(
+            self.prepared.items,
+            item_texts(self.prepared.items, ProfileSettings()),
+            graph,
+            ProfileSettings(),
+        )
+        return tuple([", ".join(words) for words in found[name]] for name in ("tags", "interests"))
+
+    def prompts(self) -> tuple[UserPrompts, list[Prompt]]:
+        """Prompts for training, and those that serve."""
+        ids = self.prepared.users["user_id"].to_list()
+        graph = self.prepared.graph if self.shared.targets == "held_out" else self.prepared.train
+        training, serving = (
+            UserPrompts.of(self.language, ids, *self.words(pairs), self.users)
+            for pairs in (graph, self.prepared.train)
+        )
+        return training, serving.serving(self.prepared.train, 0)
+
+    def stage_2(
+        self, checkpoint: Path | None = None, on_epoch=lambda record: None
+    ) -> tuple[Aligner, list[dict]]:
+        return align_items(
+            self.language,
+            self.nodes.training,
+            item_texts(self.prepared.items, ProfileSettings())["text"].to_list(),
+            block_states(),
+            self.known,
+            self.items,
+            self.shared,
+            0,
+            BATCH_TOKENS,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+        )
+
+    def stage_3(
+        self, aligner: Aligner, checkpoint: Path | None = None, on_epoch=lambda record: None
+    ) -> tuple[torch.Tensor, list[dict]]:
+        training, serving = self.prompts()
+        return align_users(
+            aligner,
+            self.prepared,
+            self.nodes,
+            training,
+            serving,
+            self.shared,
+            block_states(),
+            train_item_projector=not self.items.enabled,
+            seed=0,
+            batch_tokens=BATCH_TOKENS,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+        )
+
+
+def copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """Names of the tensors that are new or differ in any bit."""
+    return {n for n, t in after.items() if n not in before or not torch.equal(before[n], t)}
+
+
+def bits(tensors: dict[str, torch.Tensor]) -> dict[str, bytes]:
+    return {
+        name: np.ascontiguousarray(tensor.detach().numpy()).tobytes()
+        for name, tensor in tensors.items()
+    }

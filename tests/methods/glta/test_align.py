@@ -1,0 +1,563 @@
+"""Both alignment stages: what moves, what may not leak, and that an interruption leaves no
+trace.
+"""
+
+import importlib
+import re
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from glta.data.interactions import Interactions
+from glta.evaluation.validation import validation_ndcg
+from glta.methods.glta.aligner import Nodes, projector
+from glta.methods.glta.item_alignment import new_aligner, reorder_prompts
+from glta.methods.glta.loop import accumulated, fit, read_states
+from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Templates
+from glta.methods.glta.user_alignment import IGNORE, training_examples
+from glta.nn.language.settings import LanguageSettings
+from glta.params.model import AlignSettings, Params
+from glta.training.checkpoint import Checkpoint
+from glta.training.seeds import epoch_rng
+from tests.conftest import LONER, NUM_ITEMS, NUM_USERS
+from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, copies, moved
+
+OFF = ITEMS.model_copy(update={"enabled": False})
+VARIANTS = {
+    "default": {},
+    "leaky": {"targets": "all"},
+    "without item alignment": {"items": OFF},
+    "without user alignment": {"users": USERS.model_copy(update={"user_token": False})},
+    "without words": {"users": USERS.model_copy(update={"tag_tokens": 0, "interest_tokens": 0})},
+    "without context": {"users": USERS.model_copy(update={"context_items": 0})},
+    "tied": {"head": "tied", "head_rank": 4},
+    "random start": {"head_init": "random"},
+    "lora": {"lora_rank": 2},
+    "bfloat16": {"precision": "bfloat16"},
+    "little memory": {"micro_batch": 3, "checkpoint_layers": True},
+    "little memory, lora": {"micro_batch": 3, "checkpoint_layers": True, "lora_rank": 2},
+    "little memory, bfloat16": {
+        "micro_batch": 3,
+        "checkpoint_layers": True,
+        "precision": "bfloat16",
+    },
+}
+
+
+class Interrupted(Exception):
+    """Stands for a killed process."""
+
+
+def weights_of(language) -> list[bytes]:
+    """The language model's own weights, in order, without adapters."""
+    return [
+        p.detach().numpy().tobytes()
+        for n, p in language.model.named_parameters()
+        if "lora_" not in n
+    ]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_only_what_is_meant_to_moves(small, tmp_path, kind, variant):
+    run = small(kind, **variant)
+    frozen = weights_of(run.language)
+    untrained, _ = small(kind, **variant | {"items": OFF}).stage_2()
+    head = (
+        {"head.state.weight", "head.token.weight", "head.bias"}
+        if "head" in variant
+        else {"head.weight", "head.bias"}
+    )
+    project = {"item_projector.weight", "item_projector.bias"}
+
+    aligner, history = run.stage_2(checkpoint=tmp_path)
+    adapters = {f"language.{name}" for name in run.language.adapters()}
+    assert bool(adapters) == ("lora_rank" in variant)
+    if run.items.enabled:
+        assert [record["epoch"] for record in history] == [-1, 0, 1]
+        now = {
+            n.removeprefix("now."): t
+            for n, t in Checkpoint(tmp_path).load()[0].items()
+            if n.startswith("now.")
+        }
+        assert moved(untrained.tensors(), now) == head | project | adapters
+    else:
+        assert history == []
+        assert moved(untrained.tensors(), aligner.tensors()) == set()
+
+    seen = []
+    states, history = run.stage_3(
+        aligner, on_epoch=lambda record: seen.append(copies(aligner.tensors()))
+    )
+    expected = head | adapters | (project if not run.items.enabled else set())
+    if run.users.user_token:
+        expected |= {"user_projector.weight", "user_projector.bias"}
+    assert moved(seen[0], seen[-1]) == expected == set(aligner.trained())
+    assert [record["epoch"] for record in history] == [-1, 0, 1]
+    assert states.shape == (NUM_USERS, run.users.read_outs, run.language.width)
+    assert torch.isfinite(states).all()
+    assert weights_of(run.language) == frozen
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_learns_the_two_blocks(small, prepared, kind):
+    run = small(kind)
+    aligner, _ = run.stage_2()
+    states, users = run.stage_3(aligner)
+    assert (
+        np.log(10) - 0.1 < users[-1]["loss"] < np.log(10) + 0.1
+    )  # which of the ten items of a block are targets is chance
+    with torch.inference_mode():
+        weight, bias = aligner.head.factors(aligner.item_projector(run.nodes.serving.item))
+    found = validation_ndcg(prepared, lambda who: states[who, 0] @ weight.T + bias)
+    assert found == pytest.approx(max(record["valid"] for record in users), abs=1e-6)
+    assert (
+        0.63 < found < 0.95
+        # each user's one item is first or second once the blocks are known; which of the two is
+        # chance
+    )
+
+
+def test_validates_by_the_first_read_out(small, prepared):
+    run = small(head_init="random")
+    aligner, _ = run.stage_2()
+    states, history = run.stage_3(aligner)
+    with torch.inference_mode():
+        weight, bias = aligner.head.factors(aligner.item_projector(run.nodes.serving.item))
+    found = [
+        validation_ndcg(prepared, lambda who, k=k: states[who, k] @ weight.T + bias)
+        for k in range(USERS.read_outs)
+    ]
+    best = max(record["valid"] for record in history)
+    assert found[0] == pytest.approx(best, abs=1e-6)
+    assert all(other != pytest.approx(best, abs=1e-3) for other in found[1:])
+
+
+def test_learns_to_reorder(small):
+    """Which item belongs at which place can be read from the prompt; knowing nothing costs log(20)
+    = 3.0 nats.
+    """
+    longer = {"epochs": 12, "patience": 12, "batch_size": 5, "head_learning_rate": 1e-2}
+    _, history = small("causal", items=ITEMS.model_copy(update=longer)).stage_2()
+    assert -3.2 < history[0]["valid"] < -2.8
+    assert -2.75 < history[-1]["valid"] < -1.4
+
+
+def test_fits_the_same_weights_twice(small):
+    aligners = []
+    for _ in range(2):
+        run = small()
+        aligner, _ = run.stage_2()
+        run.stage_3(aligner)
+        aligners.append(aligner.tensors())
+    assert not moved(*aligners)
+
+
+def test_test_pairs_change_nothing(small, prepared):
+    """Test pairs are not looked at, not even to choose an epoch."""
+    other = Interactions.of(
+        prepared.test.user, (prepared.test.item + 1) % NUM_ITEMS, NUM_USERS, NUM_ITEMS
+    )
+    found = []
+    for data in (prepared, replace(prepared, test=other)):
+        run = small(data=data)
+        aligner, items = run.stage_2()
+        states, users = run.stage_3(aligner)
+        found.append((items, users, aligner.tensors() | {"states": states}))
+    assert found[0][:2] == found[1][:2]
+    assert not moved(found[0][2], found[1][2])
+
+
+def test_validation_pairs_only_choose(small, prepared):
+    """Every step of training is the same whatever the validation pairs: they pick among starts and
+    epochs alone.
+    """
+    found = []
+    for data in (prepared, replace(prepared, valid=prepared.test)):
+        run, seen = small(data=data, head_init="random"), []
+        aligner, items = run.stage_2()
+        _, users = run.stage_3(
+            aligner, on_epoch=lambda record, a=aligner, s=seen: s.append(copies(a.tensors()))
+        )
+        found.append(
+            (
+                items,
+                [record.get("loss") for record in users],
+                [record["valid"] for record in users],
+                seen,
+            )
+        )
+    assert found[0][:2] == found[1][:2]
+    assert found[0][2] != found[1][2]
+    for mine, other in zip(found[0][3], found[1][3], strict=True):
+        assert not moved(mine, other)
+
+
+@pytest.mark.parametrize("targets", ["held_out", "all"])
+def test_no_target_is_in_the_prompt(small, prepared, targets):
+    run = small(targets=targets)
+    prompts, _ = run.prompts()
+    seen = set()
+    for epoch in range(4):
+        examples = training_examples(prompts, prepared, targets, epoch_rng(0, epoch))
+        assert [e.user for e in examples] == [user for user in range(NUM_USERS) if user != LONER]
+        for user, prompt, target in examples:
+            context, wanted = prompt.value[prompt.kind == ITEM], target[target != IGNORE]
+            assert (target[wanted.size :] == IGNORE).all()
+            assert not set(context) & set(wanted)
+            assert context.size == np.unique(context).size == USERS.context_items
+            assert prompt.value[prompt.kind == USER].tolist() == [user]
+            assert (prompt.kind == READ_OUT).sum() == USERS.read_outs
+            seen |= {(user, int(item)) for item in wanted}
+            allowed = (
+                (prepared.graph, prepared.target)
+                if targets == "held_out"
+                else (prepared.train, prepared.train)
+            )
+            for items, pairs in zip((context, wanted), allowed, strict=True):
+                assert pairs.contains(np.full(items.size, user), items).all()
+            if targets == "held_out":
+                assert not prepared.graph.contains(np.full(wanted.size, user), wanted).any()
+            assert (
+                wanted.size
+                == np.unique(wanted).size
+                == (2 if targets == "held_out" else USERS.read_outs)
+            )
+    if targets == "held_out":
+        assert seen == set(
+            zip(prepared.target.user.tolist(), prepared.target.item.tolist(), strict=True)
+        )
+    else:
+        assert len(seen) > len(prepared.target) * 2  # drawn anew every epoch
+
+
+def test_words_of_training_prompts_do_not_tell_the_targets(small, prepared):
+    """With other targets, the same graph gives the same words; the words that serve do change."""
+    other = replace(
+        prepared,
+        train=prepared.graph.union(prepared.test),
+        target=prepared.test,
+        test=prepared.target,
+    )
+    (mine, serving), (theirs, other_serving) = (
+        small(data=data).prompts() for data in (prepared, other)
+    )
+    assert (mine.tags, mine.interests) == (theirs.tags, theirs.interests)
+    assert any(mine.tags)
+    assert [p.value.tolist() for p in serving] != [p.value.tolist() for p in other_serving]
+    assert small().words(prepared.train) != small().words(prepared.graph)
+
+
+def test_node_embeddings_have_not_seen_the_targets(small, prepared):
+    other = replace(
+        prepared,
+        train=prepared.graph.union(prepared.test),
+        target=prepared.test,
+        test=prepared.target,
+    )
+    mine, theirs, leaky = small().nodes, small(data=other).nodes, small(targets="all").nodes
+    assert torch.equal(mine.training.user, theirs.training.user)
+    assert torch.equal(mine.training.item, theirs.training.item)
+    assert not torch.equal(mine.serving.user, theirs.serving.user)
+    torch.testing.assert_close(
+        leaky.training.user, 3 * mine.serving.user
+    )  # from the embeddings of all edges
+    assert leaky.training is leaky.serving
+
+
+def test_training_does_not_read_the_serving_graph(small):
+    """The serving embeddings have taken messages over the target edges: they may serve, but not
+    teach.
+    """
+    found = []
+    for factor in (1, -3):
+        run, seen = small(head_init="random"), []
+        run.nodes = run.nodes._replace(
+            serving=Nodes(*(factor * t for t in (run.nodes.serving.user, run.nodes.serving.item)))
+        )
+        aligner, _ = run.stage_2()
+        _, history = run.stage_3(
+            aligner, on_epoch=lambda record, a=aligner, s=seen: s.append(copies(a.tensors()))
+        )
+        found.append(([record.get("loss") for record in history], seen))
+    assert found[0][0] == found[1][0]
+    for mine, other in zip(found[0][1], found[1][1], strict=True):
+        assert not moved(mine, other)
+
+
+def test_serving_prompts_show_training_items_once(small, prepared):
+    _, serving = small().prompts()
+    assert [p.value.tolist() for p in small().prompts()[1]] == [p.value.tolist() for p in serving]
+    for user, prompt in enumerate(serving):
+        context = prompt.value[prompt.kind == ITEM]
+        assert context.size == (0 if user == LONER else USERS.context_items)
+        assert prepared.train.contains(np.full(context.size, user), context).all()
+
+
+def test_no_target_at_all_names_what_to_raise(small, prepared):
+    prompts, _ = small().prompts()
+    nothing = Interactions.of([], [], NUM_USERS, NUM_ITEMS)
+    with pytest.raises(ValueError, match=r"raise prepare\.target_share"):
+        training_examples(prompts, replace(prepared, target=nothing), "held_out", epoch_rng(0, 0))
+
+
+def test_reorder_prompts_deal_every_item(small):
+    run = small()
+    texts = [[i] for i in range(10)]
+    dealt = reorder_prompts(
+        Templates(run.language), np.arange(len(texts)), texts, 4, epoch_rng(0, 0)
+    )
+    assert len(dealt) == 3
+    assert set(np.concatenate([items for _, items in dealt]).tolist()) == set(range(10))
+    for prompt, items in dealt:
+        assert prompt.value[prompt.kind == ITEM].tolist() == items.tolist()
+        assert np.unique(items).size == (prompt.kind == READ_OUT).sum() == 4
+    assert (
+        len(
+            reorder_prompts(Templates(run.language), np.arange(3), texts[:3], 4, epoch_rng(0, 0))[
+                0
+            ][1]
+        )
+        == 3
+    )
+
+
+@pytest.mark.parametrize("variant", ["default", "tied", "lora", "without item alignment"])
+@pytest.mark.parametrize("stage", [2, 3])
+def test_interruption_leaves_no_trace(small, tmp_path, variant, stage):
+    longer = {"epochs": 4, "patience": 9}
+    parameters = {"items": ITEMS, "users": USERS} | VARIANTS[variant]
+    if stage == 2 and not parameters["items"].enabled:
+        pytest.skip("this variant has no stage 2")
+    changed = ("items", "users")[stage - 2]
+    parameters[changed] = parameters[changed].model_copy(update=longer)
+    if stage == 3:
+        parameters["items"] = parameters["items"].model_copy(update={"epochs": 1})
+
+    def train(checkpoint=None, on_epoch=lambda record: None):
+        run = small(**parameters)
+        if stage == 2:
+            return run.stage_2(checkpoint, on_epoch)
+        aligner, _ = run.stage_2()
+        states, history = run.stage_3(aligner, checkpoint, on_epoch)
+        aligner.register_buffer("served", states)
+        return aligner, history
+
+    def interrupt(record):
+        if record["epoch"] == 1:
+            raise Interrupted
+
+    whole, history = train()
+    with pytest.raises(Interrupted):
+        train(tmp_path, interrupt)
+    assert [record["epoch"] for record in Checkpoint(tmp_path).load()[1]["history"]] == [-1, 0]
+    told = []
+    resumed, history_again = train(tmp_path, told.append)
+    assert history_again == told == history
+    assert [record["epoch"] for record in history] == [-1, 0, 1, 2, 3]
+    assert not moved(whole.tensors(), resumed.tensors())
+
+
+def fitted(small, values: list[float], patience: int):
+    """Fit with a made-up validation: (history, weights after each epoch, weights in the end)."""
+    run = small(items=OFF)
+    aligner, _ = run.stage_2()
+    settings = USERS.model_copy(update={"epochs": len(values) - 1, "patience": patience})
+    left, seen = iter(values), []
+
+    def loss(batch: list[float]) -> torch.Tensor:
+        return ((aligner.head.weight - batch[0]) ** 2).mean() + (
+            aligner.item_projector.bias**2
+        ).mean()
+
+    history = fit(
+        aligner,
+        lambda epoch: [[epoch_rng(0, epoch).normal()]] * 2,
+        accumulated(loss, lambda batch: 1, 0),
+        lambda epoch: next(left),
+        settings,
+        "align_users",
+        on_epoch=lambda record: seen.append(copies(aligner.tensors())),
+    )
+    return history, seen, aligner.tensors()
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [([0.1, 0.5, 0.2, 0.3], 1), ([0.9, 0.5, 0.2, 0.3], 0), ([0.1, 0.2, 0.3, 0.4], 3)],
+)
+def test_the_best_epoch_is_kept(small, values, best):
+    history, seen, end = fitted(small, values, 9)
+    assert [record["valid"] for record in history] == values
+    assert not moved(seen[best], end)
+    assert all(moved(other, end) for place, other in enumerate(seen) if place != best)
+
+
+def test_training_stops_when_nothing_improves(small):
+    history, seen, end = fitted(small, [0.1, 0.5, 0.2, 0.3, 0.9], 2)
+    assert [record["epoch"] for record in history] == [-1, 0, 1, 2]
+    assert not moved(seen[1], end)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_divergence_names_the_learning_rate(small, stage):
+    wild = {"learning_rate": 1e30, "head_learning_rate": 1e30, "epochs": 3}
+    parameters = (
+        {"items": ITEMS.model_copy(update=wild)}
+        if stage == 2
+        else {"users": USERS.model_copy(update=wild)}
+    )
+    run, name = small(**parameters), ("align_items", "align_users")[stage - 2]
+    with pytest.raises(
+        ValueError, match=rf"{name} diverged in epoch \d: lower {name}\.learning_rate = 1e\+30"
+    ):
+        run.stage_3(run.stage_2()[0])
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_states_do_not_depend_on_the_batch(small, kind):
+    run = small(kind, items=OFF)
+    aligner, _ = run.stage_2()
+    run.stage_3(aligner)
+    _, serving = run.prompts()
+    alone = torch.cat([aligner.states([prompt], run.nodes.serving).detach() for prompt in serving])
+    for batch_tokens in (1, 100, BATCH_TOKENS):
+        together = read_states(aligner, serving, run.nodes.serving, batch_tokens, "users read")
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_each_node_is_read(small, kind):
+    """The state depends on the user token and on every context item."""
+    run = small(kind, items=OFF)
+    aligner, _ = run.stage_2()
+    run.stage_3(aligner)
+    prompt = run.prompts()[1][0]
+    with torch.inference_mode():
+        before = aligner.states([prompt], run.nodes.serving)
+        for place in np.flatnonzero((prompt.kind == ITEM) | (prompt.kind == USER)):
+            value = prompt.value.copy()
+            value[place] += 1  # a node of the other block
+            assert not torch.allclose(
+                aligner.states([replace(prompt, value=value)], run.nodes.serving), before, atol=1e-4
+            )
+
+
+def test_projected_nodes_start_among_the_words(small):
+    run = small()
+    nodes = run.nodes.training.item
+    words = run.language.model.get_input_embeddings().weight.detach()
+    with torch.no_grad():
+        tokens = projector(nodes, run.language, torch.Generator().manual_seed(0))(nodes)
+    torch.testing.assert_close(tokens.mean(0), words.mean(0), atol=1e-4, rtol=1e-4)
+    spread = (tokens - tokens.mean(0)).norm(dim=1).mean() / words.std(0).norm()
+    assert 0.5 < spread < 2
+
+
+def test_saved_weights_of_another_shape_are_refused(small):
+    aligner, _ = small(items=OFF).stage_2()
+    tensors = copies(aligner.tensors())
+    with pytest.raises(ValueError, match=r"saved weights do not fit: head\.bias is \(3,\)"):
+        aligner.load(tensors | {"head.bias": torch.zeros(3)})
+    del tensors["head.bias"]
+    with pytest.raises(ValueError, match=r"head\.bias is None"):
+        aligner.load(tensors)
+
+
+def test_new_aligner_depends_on_the_seed_alone(small):
+    run = small()
+    made = [
+        new_aligner(run.language, run.nodes.training, run.shared, seed, run.known).tensors()
+        for seed in (0, 0, 1)
+    ]
+    assert not moved(made[0], made[1])
+    assert {"head.weight", "item_projector.weight"} <= moved(made[0], made[2])
+
+
+@pytest.mark.parametrize("stage", ["item_stage", "user_stage"])
+def test_both_stages_load_the_model_in_the_precision_of_align(
+    stage, tmp_path, prepared, monkeypatch
+):
+    """align.precision goes before language.precision, and leaves it to the texts."""
+    loaded = []
+
+    def load_language(language):
+        loaded.append(language.precision)
+        raise Interrupted
+
+    module = importlib.import_module(f"glta.methods.glta.{stage}")
+    monkeypatch.setattr(module, "load_language", load_language)
+    for name in ("load_nodes", "load_arrays"):
+        monkeypatch.setattr(module, name, lambda *_: ({"item": None},))
+    run = (
+        module.run_item_stage
+        if stage == "item_stage"
+        else partial(module.run_user_stage, items=None)
+    )
+    for precision in (None, "bfloat16"):
+        params = Params(
+            language=LanguageSettings(precision="float32"), align=AlignSettings(precision=precision)
+        )
+        with pytest.raises(Interrupted):
+            run(tmp_path, prepared, params, 0)
+    assert loaded == ["float32", "bfloat16"]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+@pytest.mark.parametrize("adapters", [{}, {"lora_rank": 2, "lora_dropout": 0.0}])
+def test_little_memory_changes_no_result(small, kind, adapters):
+    """Parts of a batch, and layers computed twice, give the gradients of whole batches and of
+    activations that were kept.
+    """
+    results, calls = [], []
+    for shared in ({}, {"micro_batch": 3}, {"checkpoint_layers": True}):
+        run, prompts = small(kind, **shared, **adapters), []
+        first = next(
+            m
+            for n, m in run.language.model.named_modules()
+            if re.search(r"layers?\.0\..*", n) and is_linear(m)
+        )
+        first.register_forward_hook(
+            lambda _, given, out, to=prompts: (
+                to.append(len(given[0])) if torch.is_grad_enabled() else None
+            )
+        )
+        aligner, items = run.stage_2()
+        states, users = run.stage_3(aligner)
+        results.append(([*items, *users], {"states": states} | copies(aligner.tensors())))
+        calls.append(prompts)
+    (history, tensors), *others = results
+    for other, found in others:
+        assert other == [pytest.approx(record, rel=2e-4) for record in history]
+        for name, tensor in found.items():
+            torch.testing.assert_close(tensor, tensors[name], atol=2e-3, rtol=2e-3)
+    whole, parts, twice = calls
+    assert max(whole) > 3 == max(parts)
+    assert sum(parts) == sum(whole)
+    assert sum(twice) == 2 * sum(whole)
+
+
+def is_linear(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Linear)
+
+
+def test_accumulated_gradients_are_those_of_the_whole():
+    weight, batch = torch.tensor([2.0, -1.0], requires_grad=True), [1.0, 2.0, 3.0, 4.0, 10.0]
+    seen = []
+
+    def nats(part):
+        seen.append(len(part))
+        return sum((weight * x).square().sum() for x in part)
+
+    found = []
+    for size in (0, 1, 2, 5, 9):
+        weight.grad = None
+        loss = accumulated(nats, lambda part: 2 * len(part), size)(batch)
+        found.append((loss, weight.grad.tolist()))
+    for loss, gradient in found:
+        assert loss == pytest.approx(5 * 130 / 10)
+        assert gradient == pytest.approx([2 * 2 * 13, 2 * -1 * 13])
+    assert seen == [5, *[1] * 5, 2, 2, 1, 5, 5]

@@ -1,0 +1,43 @@
+"""The stage `pretrain`."""
+
+import json
+
+import numpy as np
+import pytest
+
+from glta.params.model import LightGCNSettings, Params
+from glta.storage.arrays import load_arrays
+from pipeline.stages import pretrain
+
+
+@pytest.mark.parametrize("edges", ["all", "graph"])
+def test_writes_the_same_bytes_twice(world, monkeypatch, tmp_path, edges):
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
+    monkeypatch.setenv("GLTA_RECORDS", str(tmp_path / "records"))
+    params = Params(pretrain=LightGCNSettings(embedding_dim=8, epochs=3))
+    out = world.data / "blocks" / "0" / "pretrain" / edges
+    written = []
+    for _ in range(2):
+        pretrain.main(params, "blocks", 0, edges)
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert written[0] == written[1]
+    arrays, meta = load_arrays(out / "model.safetensors")
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "user": (24, 8),
+        "item": (20, 8),
+    }
+    assert arrays["user"].dtype == np.float32
+    assert meta["num_layers"] == 3
+    history = json.loads((out / "history.json").read_text())
+    assert [record["epoch"] for record in history] == [0, 1, 2]
+    assert (
+        meta["best_epoch"]
+        == max((r for r in history if "valid" in r), key=lambda r: r["valid"])["epoch"]
+    )
+    records = [json.loads(line) for line in (tmp_path / "records").read_text().splitlines()]
+    assert [record["step"] for record in records] == [0, 1, 2, 0, 1, 2]
+
+
+def test_refuses_unknown_edges():
+    with pytest.raises(ValueError, match="--edges some"):
+        pretrain.main(Params(), "blocks", 0, "some")

@@ -1,0 +1,241 @@
+"""params.yaml is what the code generates; tuning and experiments change what they name, and no
+more.
+"""
+
+import difflib
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from glta.params.file import changes, override, render_params, use
+from glta.params.model import (
+    SECTIONS,
+    MethodSettings,
+    Params,
+    ParamsError,
+    check_params,
+    load_params,
+    read_mapping,
+    whole_overrides,
+)
+
+COMMITTED = Path(__file__).parents[2] / "params.yaml"
+EXPERIMENTS = sorted(COMMITTED.parent.glob("experiments/*.yaml"))
+
+
+TEXTS = [
+    "",
+    "no",
+    "on",
+    "null",
+    "1e3",
+    "12",
+    "a: b",
+    "#",
+    "a#b",
+    '"',
+    "\\",
+    "ü",
+    " x ",
+    "~",
+    "x\ny",
+    "2024-01-01",
+    "-",
+    "|",
+    "nan",
+]
+
+
+def test_what_is_rendered_loads_as_the_same(tmp_path):
+    tables = {
+        f"t{i}": {"interactions": text, "title": text, "rating": None}
+        for i, text in enumerate(TEXTS)
+    }
+    own = {
+        "pretrain": {"learning_rate": 1e-7},
+        "settings": {"rlmrec-con": {"l2": 1e-9}},
+        "language": {"model": "a/b-c.d"},
+        "profile": {"text": ["title"]},
+    }
+    values = {
+        "prepare.min_rating": 3.5,
+        "prepare.max_bad_share": 1e-05,
+        "pretrain.l2": 1e-12,
+        "pretrain.init_std": 1e16,
+    }
+    whole = Params().with_values(values).model_dump()
+    params = check_params(
+        whole | {"tables": tables, "seeds": [3, 1], "overrides": {"sample": whole_overrides(own)}}
+    )
+    path = tmp_path / "params.yaml"
+    path.write_text(render_params(params), encoding="utf-8")
+    loaded = load_params(path)
+    assert loaded.model_dump(exclude={"overrides"}) == params.model_dump(exclude={"overrides"})
+    assert loaded.for_dataset("sample") == params.for_dataset("sample").model_copy(
+        update={"overrides": loaded.overrides}
+    )
+    assert render_params(loaded) == render_params(params)
+
+
+def test_every_key_is_rendered_with_its_comment():
+    lines = render_params(Params()).splitlines()
+    for section in (*SECTIONS, "report"):
+        start = lines.index(f"{section}:")
+        keys = list(getattr(Params(), section).model_dump())
+        entries = [
+            line for line in lines[start + 1 :] if not line.startswith("    ")
+        ]  # less those of nested sections
+        for key, line in zip(keys, entries, strict=False):
+            assert line.startswith(f"  {key}:")
+            assert "  # " in line
+
+
+def test_committed_file_is_what_the_code_generates():
+    found, expected = COMMITTED.read_text(encoding="utf-8"), render_params(load_params(COMMITTED))
+    diff = difflib.unified_diff(
+        found.splitlines(), expected.splitlines(), "params.yaml", "generated", lineterm=""
+    )
+    assert found == expected, "run `glta params sync`:\n" + "\n".join(diff)
+
+
+def test_override_changes_one_line_and_keeps_what_people_wrote():
+    text = COMMITTED.read_text(encoding="utf-8")
+    assert override(text, "sample", {}) == text
+    values = {"settings.ease.l2": 1.5e-7, "settings.item-knn.neighbours": 7, "pretrain.l2": 0.00123}
+    own = text.replace("seeds: [0]", "# our seeds\nseeds: [0]   # one is enough")
+    changed = override(own, "sample", values)
+    lost = [
+        old for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new
+    ]
+    assert [line.partition(":")[0] for line in lost] == ["    pretrain", "    settings"]
+    assert "# our seeds\nseeds: [0]   # one is enough" in changed
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 1.5e-7}, glta-plus: {}, " in changed
+    again = override(changed, "sample", {"settings.ease.l2": 3.0})
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 3.0}, glta-plus: {}, " in again
+
+
+def test_override_completes_the_settings_of_a_dataset():
+    """Of one that is not named under `datasets`, which check_params leaves alone."""
+    text = COMMITTED.read_text(encoding="utf-8") + "  ml-1m: {settings: {ease: {l2: 2.0}}}\n"
+    changed = override(text, "ml-1m", {"settings.ease.max_items": 5})
+    found = YAML(typ="safe").load(changed)["overrides"]["ml-1m"]["settings"]
+    assert list(found) == list(MethodSettings().model_dump())
+    assert found["ease"] == {"l2": 2.0, "max_items": 5}
+
+
+def test_override_writes_what_sync_would(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        override(
+            COMMITTED.read_text(encoding="utf-8"), "sample", {"align_users.learning_rate": 2e-5}
+        )
+    )
+    assert render_params(load_params(path)) == path.read_text()
+    assert (
+        load_params(path).for_dataset("sample").align_users.epochs
+        == load_params(COMMITTED).for_dataset("sample").align_users.epochs
+    )
+
+
+def test_override_refuses_what_the_file_may_not_hold():
+    with pytest.raises(ParamsError, match=r"overrides\.sample\.settings\.ease\.l2 = -1"):
+        override(COMMITTED.read_text(encoding="utf-8"), "sample", {"settings.ease.l2": -1})
+
+
+def used(text: str, **experiment) -> str:
+    return use(text, experiment, "some.yaml")
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_an_experiment_is_valid_and_leaves_the_form_of_the_file(path, tmp_path):
+    text, experiment = COMMITTED.read_text(encoding="utf-8"), read_mapping(path, "")
+    changed = used(text, **experiment)
+    (tmp_path / "params.yaml").write_text(changed)
+    params = load_params(tmp_path / "params.yaml")
+    assert render_params(params) == changed
+    assert used(changed, **experiment) == changed
+    for key in ("datasets", "seeds", "methods", "baselines", "ablations"):
+        assert getattr(params, key) == experiment[key]
+    assert params.tables.keys() >= experiment.get("tables", {}).keys()
+
+
+@pytest.mark.parametrize("name", ["ablations", "cold-start", "goodbooks"])
+def test_tuned_values_are_those_of_the_table(name):
+    table, found = (
+        read_mapping(COMMITTED.parent / f"experiments/{each}.yaml", "")["overrides"]
+        for each in ("table", name)
+    )
+    assert found
+    for dataset, sections in found.items():
+        for section, values in sections.items():
+            for key, value in values.items():
+                assert value == table[dataset][section][key], f"{dataset}.{section}.{key}"
+
+
+def test_quickstart_is_what_the_file_has_by_default():
+    text = COMMITTED.read_text(encoding="utf-8")
+    assert used(text, **read_mapping(COMMITTED.parent / "experiments/quickstart.yaml", "")) == text
+
+
+def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
+    tuned = override(
+        COMMITTED.read_text(encoding="utf-8"),
+        "sample",
+        {"settings.ease.l2": 7.0, "settings.ease.max_items": 9},
+    )
+    own = tuned.replace("seeds: [0]", "# our seeds\nseeds: [0]")
+    changed = used(
+        own,
+        seeds=[4, 5],
+        overrides={"sample": {"settings": {"ease": {"max_items": 8}}}},
+        pretrain={"l2": 0.5},
+    )
+    assert ", ease: {l2: 7.0, max_items: 8}, " in changed
+    assert "# our seeds\nseeds: [4, 5]  # one split and one training each\n" in changed
+    different = [
+        new for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new
+    ]
+    assert [line.partition(":")[0] for line in different] == ["seeds", "  l2", "    settings"]
+    assert changes(YAML(typ="safe").load(own), YAML(typ="safe").load(changed)) == [
+        "seeds: [0] -> [4, 5]",
+        "pretrain.l2: 0.001 -> 0.5",
+        "overrides.sample.settings.ease.max_items: 9 -> 8",
+    ]
+
+
+def test_an_experiment_adds_tables_and_keeps_others():
+    text = used(COMMITTED.read_text(encoding="utf-8"), tables={"mine": {"interactions": "a.csv"}})
+    changed = used(
+        text,
+        tables={"ours": {"interactions": "b.csv"}, "mine": {"items": "c.csv"}},
+        datasets=["ours"],
+    )
+    found = YAML(typ="safe").load(changed)
+    assert found["tables"] == {
+        "mine": {"interactions": "a.csv", "items": "c.csv"},
+        "ours": {"interactions": "b.csv"},
+    }
+    assert found["overrides"]["ours"] == whole_overrides({})
+    assert "\n\n# Clean, filter, split.\nprepare:\n" in changed
+
+
+@pytest.mark.parametrize(
+    ("experiment", "said"),
+    [
+        ({"dataset": ["sample"]}, r"some.yaml dataset = .*unknown key; nearest is datasets"),
+        (
+            {"overrides": {"sample": {"setings": {}}}},
+            r"some.yaml overrides\.sample\.setings: unknown key; nearest is settings",
+        ),
+        ({"datasets": 3}, r"some.yaml datasets = 3"),
+        ({"overrides": 3}, r"some.yaml overrides = 3"),
+        (
+            {"ablations": [], "methods": ["glta-tied-head"]},
+            r"some.yaml methods: glta-tied-head is not made",
+        ),
+    ],
+)
+def test_a_wrong_experiment_is_refused(experiment, said):
+    with pytest.raises(ParamsError, match=said):
+        used(COMMITTED.read_text(encoding="utf-8"), **experiment)

@@ -1,0 +1,280 @@
+"""Parameters: every mistake is named with its file, key, value and fix, and params.yaml is what the
+code generates.
+"""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from glta.ablations import ABLATIONS, ablated
+from glta.params.file import changes, render_params
+from glta.params.model import Params, ParamsError, check_params, load_params, whole_overrides
+
+COMMITTED = Path(__file__).parents[2] / "params.yaml"
+EXPERIMENTS = sorted(COMMITTED.parent.glob("experiments/*.yaml"))
+
+
+def defaults(**changes) -> dict:
+    """A whole, valid mapping, with some sections or entries changed."""
+    whole = Params().model_dump() | {"overrides": {"sample": whole_overrides({})}}
+    for key, value in changes.items():
+        whole[key] = whole[key] | value if isinstance(whole[key], dict) else value
+    return whole
+
+
+def overridden(**sections) -> dict:
+    return {"overrides": {"sample": whole_overrides(sections)}}
+
+
+def mistake(**changes) -> str:
+    with pytest.raises(ParamsError) as caught:
+        check_params(defaults(**changes), "some.yaml")
+    return str(caught.value)
+
+
+def test_defaults_are_valid():
+    assert check_params(defaults()).datasets == ["sample"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "nearest"),
+    [
+        ({"pretrain": {"learning_rat": 0.1}}, "pretrain.learning_rat = 0.1", "learning_rate"),
+        ({"align_users": {"readouts": 3}}, "align_users.readouts = 3", "read_outs"),
+        (
+            {"tables": {"mine": {"interactions": "a.csv", "titel": "t"}}},
+            "tables.mine.titel = 't'",
+            "title",
+        ),
+        ({"settings": {"hccf-puls": {}}}, "settings.hccf-puls = {}", "hccf-plus"),
+        ({"settings": {"hccf": {"hyperedge": 3}}}, "settings.hccf.hyperedge = 3", "hyperedges"),
+        (
+            overridden(settings={"item-knn": {"neighbors": 3}}),
+            "overrides.sample.settings.item-knn.neighbors = 3",
+            "neighbours",
+        ),
+        (overridden(pretrain={"epoch": 3}), "overrides.sample.pretrain.epoch = 3", "epochs"),
+        (overridden(pretrian={}), "overrides.sample.pretrian", "pretrain"),
+        ({"datasets": ["sampel"]}, "datasets: unknown dataset sampel", "sample"),
+        (
+            {"methods": ["lightgcn", "glta", "lihgtgcn"]},
+            "methods: unknown method lihgtgcn",
+            "lightgcn",
+        ),
+        ({"baselines": ["text-kn", "popularity"]}, "baselines: unknown method text-kn", "text-knn"),
+        (
+            {"ablations": ["glta-without-profiles"]},
+            "ablations: unknown ablation glta-without-profiles",
+            "glta-without-profile",
+        ),
+        (
+            {"methods": ["glta", "glta-tied-haed"]},
+            "methods: unknown method glta-tied-haed",
+            "glta-tied-head",
+        ),
+        ({"report": {"metric": "ncdg@20"}}, "report.metric = ncdg@20", "ndcg@20"),
+    ],
+)
+def test_unknown_name_is_told_with_the_nearest(changes, where, nearest):
+    said = mistake(**changes)
+    assert said.startswith("some.yaml ")
+    assert where in said
+    assert f"nearest is {nearest}" in said
+
+
+@pytest.mark.parametrize("digest", ["ab" * 31, "xy" * 32, "md5:" + "ab" * 32])
+def test_a_checksum_that_is_none_is_refused(digest):
+    assert f"tables.mine.items_sha256 = '{digest}'" in mistake(
+        tables={"mine": {"interactions": "a.csv", "items_sha256": digest}}
+    )
+    assert f"language.sha256 = '{digest}'" in mistake(language={"sha256": digest})
+
+
+def test_a_checksum_may_be_written_as_others_write_it():
+    written = {"interactions": "a.csv", "items": "b.csv", "items_sha256": "SHA256:" + "AB" * 32}
+    assert check_params(defaults(tables={"mine": written})).tables["mine"].items_sha256 == "ab" * 32
+
+
+def test_unknown_section_is_told_with_the_nearest():
+    with pytest.raises(
+        ParamsError, match=r"some.yaml pretrian = .*unknown key; nearest is pretrain"
+    ):
+        check_params(defaults() | {"pretrian": {"epochs": 3}}, "some.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "must"),
+    [
+        ({"pretrain": {"learning_rate": -1}}, "pretrain.learning_rate = -1", "> 0"),
+        ({"pretrain": {"learning_rate": 1.5}}, "pretrain.learning_rate = 1.5", "<= 1"),
+        ({"prepare": {"test_share": 1.0}}, "prepare.test_share = 1.0", "< 1"),
+        ({"prepare": {"user_core": 0}}, "prepare.user_core = 0", ">= 1"),
+        ({"pretrain": {"epochs": "many"}}, "pretrain.epochs = 'many'", "integer"),
+        ({"pretrain": {"epochs": 2.5}}, "pretrain.epochs = 2.5", "integer"),
+        (
+            {"prepare": {"split": "randon"}},
+            "prepare.split = 'randon'",
+            "'random', 'leave_last_out', 'global_time' or 'given'",
+        ),
+        ({"seeds": [0, -3]}, "seeds.1 = -3", ">= 0"),
+        ({"datasets": []}, "datasets = []", "at least 1"),
+        (overridden(pretrain={"epochs": 0}), "overrides.sample.pretrain.epochs = 0", ">= 1"),
+        (
+            overridden(settings={"hccf": {"keep": 1.1}}),
+            "overrides.sample.settings.hccf.keep = 1.1",
+            "<= 1",
+        ),
+        ({"tables": {"mine": {"interactions": 7}}}, "tables.mine.interactions = 7", "string"),
+        ({"tables": {"mine": {"items": "a.csv"}}}, "tables.mine.interactions", "is required"),
+        (
+            {"prepare": {"valid_share": 0.5, "test_share": 0.5}},
+            "prepare.valid_share + prepare.test_share = 1.0",
+            "< 1",
+        ),
+        ({"recommend": {"k": 10}}, "recommend.k = 10", ">= the largest of evaluate.cutoffs, 20"),
+        (
+            overridden(recommend={"k": 10}),
+            "recommend.k = 10 (dataset sample)",
+            ">= the largest of evaluate.cutoffs, 20",
+        ),
+        (
+            {"profile": {"provider": "language_model"}},
+            "profile.generator",
+            "needs a hub id or folder",
+        ),
+        (
+            {"profile": {"provider": "endpoint"}},
+            "profile.endpoint",
+            "needs endpoint and endpoint_model",
+        ),
+        ({"report": {"reference": "svd"}}, "report.reference = svd", "must be one of methods"),
+        ({"tables": {"ml-1m": {"interactions": "a.csv"}}}, "tables.ml-1m", "choose another"),
+        (
+            {"baselines": ["text-knn", "lightgcn", "lightgcn-text-knn"]},
+            "methods: popularity",
+            "add it to baselines",
+        ),
+        ({"methods": ["glta", "glta-tied-head"]}, "methods: glta-tied-head", "add it to ablations"),
+        (
+            {"ablations": ["glta-leaky-targets"], **overridden(align={"targets": "all"})},
+            "ablations: glta-leaky-targets (dataset sample)",
+            "would be glta itself, which has align.targets = all already",
+        ),
+    ],
+)
+def test_wrong_value_is_told_with_its_range(changes, where, must):
+    said = mistake(**changes)
+    assert where in said.splitlines()[0]
+    assert must in said.splitlines()[0]
+
+
+def test_wrong_override_is_named_once_and_within_its_dataset():
+    assert mistake(**overridden(pretrain={"epochs": 0, "batch_size": 0})).count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["datasets", "seeds", "methods", "baselines", "ablations"])
+def test_duplicate_entries_are_refused(key):
+    twice = (defaults()[key] or ["glta-tied-head"]) * 2
+    assert mistake(**{key: twice}) == f"some.yaml {key} = {twice}: names an entry twice"
+
+
+def test_missing_override_entry_names_the_command_that_adds_it():
+    whole = defaults()
+    del whole["overrides"]["sample"]["settings"]["hccf"]
+    with pytest.raises(
+        ParamsError, match=r"overrides\.sample\.settings: has no hccf; .*glta params sync"
+    ):
+        check_params(whole)
+    del whole["overrides"]["sample"]["fit"]
+    with pytest.raises(ParamsError, match=r"overrides\.sample: has no fit; .*glta params sync"):
+        check_params(whole)
+    with pytest.raises(
+        ParamsError, match=r"overrides\.ml-1m: has no prepare, profile, language and 8 more; "
+    ):
+        check_params(defaults() | {"datasets": ["ml-1m"]})
+
+
+def test_overrides_hold_for_one_dataset_only():
+    params = check_params(defaults(**overridden(pretrain={"epochs": 3})))
+    assert params.for_dataset("sample").pretrain.epochs == 3
+    assert params.for_dataset("sample").pretrain.batch_size == Params().pretrain.batch_size
+    assert params.for_dataset("ml-1m") == params
+    assert params.pretrain.epochs == Params().pretrain.epochs != 3
+
+
+def test_an_override_of_one_setting_keeps_the_others():
+    whole = defaults(
+        settings={"hccf": {"keep": 0.7}},
+        **overridden(settings={"hccf": {"epochs": 3}, "ease": {"l2": 7}}),
+    )
+    found = check_params(whole).for_dataset("sample").settings
+    assert (found.hccf.epochs, found.hccf.keep, found.ease.l2) == (3, 0.7, 7)
+    assert found.rlmrec_gen == Params().settings.rlmrec_gen
+
+
+def test_search_spaces_lie_within_the_ranges_and_hold_the_defaults():
+    sections = [section for _, section in Params().settings if section.search_space()]
+    assert {type(section).__name__ for section in sections} >= {
+        "ItemKNNSettings",
+        "EASESettings",
+        "HCCFPlusSettings",
+        "RLMRecGenSettings",
+    }
+    for section in (Params().pretrain, *sections):
+        for key, search in section.search_space().items():
+            assert search.low <= getattr(section, key) <= search.high, (
+                f"{type(section).__name__}.{key}"
+            )
+            for value in (search.low, search.high):
+                type(section).model_validate(
+                    section.changed({key: int(value) if key == "num_layers" else value})
+                )
+
+
+def test_never_changes():
+    with pytest.raises(ValidationError):
+        Params().pretrain.epochs = 3
+    with pytest.raises(ValidationError):
+        Params().seeds = [3]
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(render_params(Params()).replace("learning_rate: 0.005", "learning_rate: 1e-3"))
+    assert load_params(path).pretrain.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\t- x", "a: 1\na: 2"])
+def test_unreadable_file_is_named(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match=r"broken\.yaml: not readable as YAML"):
+        load_params(path)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "word"])
+def test_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "other.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match=r"other\.yaml: must be a mapping.*glta params sync"):
+        load_params(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ParamsError, match=r"binary\.yaml: not readable"):
+        load_params(path)
+
+
+def test_missing_file_names_the_command_that_writes_it(tmp_path):
+    with pytest.raises(ParamsError, match=r"absent\.yaml: no such file; `glta params sync`"):
+        load_params(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_changes_just_what_it_says(name):
+    found = changes(Params().model_dump(), ablated(Params(), name).model_dump())
+    assert [line.partition(":")[0] for line in found] == list(ABLATIONS[name])
+    assert check_params(defaults() | {"methods": ["glta", name], "ablations": [name]})

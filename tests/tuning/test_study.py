@@ -1,0 +1,313 @@
+"""Tuning: spaces, proposals, budgets, and that nothing of it can see a test pair."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
+from glta.features.text.item_texts import item_texts
+from glta.features.text.user_words import user_words
+from glta.methods.base import Method
+from glta.methods.registry import METHODS, Entry
+from glta.params.model import Params
+from glta.training.stopping import Diverged
+from glta.tuning.study import (
+    Budget,
+    Study,
+    best_of,
+    objective,
+    present_values,
+    recipe,
+    space,
+    space_table,
+    study_key,
+    tune,
+    without_test,
+)
+from tests.conftest import write_prepared
+from tests.methods.glta.small import write_pretrained
+from tests.tiny import WRITERS
+
+TUNABLE = [method for method in METHODS if space(method)]
+L2 = "settings.ease.l2"
+KNN = ("settings.item-knn.neighbours", "settings.item-knn.shrinkage")
+PRESENT = dict(zip(KNN, (100, 10.0), strict=True))
+QUICK = {"embedding_dim": 8, "epochs": 2, "batch_size": 64}
+SMALL = Params.model_validate(
+    {
+        "pretrain": QUICK,
+        "settings": dict.fromkeys(
+            ("lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"), QUICK
+        ),
+        "align_items": {"epochs": 1, "items_per_prompt": 4},
+        "align_users": {"epochs": 1, "read_outs": 2},
+    }
+)
+CODE = ["glta/methods/ease/model.py"]
+
+
+def bowl(values: dict) -> float:
+    """Be best at 40 neighbours and shrinkage 3."""
+    return 1 / (
+        1 + sum(np.log(values[key] / top) ** 2 for key, top in zip(KNN, (40, 3), strict=True))
+    )
+
+
+@pytest.fixture
+def study(tmp_path):
+    return lambda name="study", method="item-knn", seed=0: Study(
+        tmp_path / f"{name}.db", "key", space(method), seed
+    )
+
+
+@pytest.fixture
+def cell(world, prepared, tmp_path) -> Path:
+    """Everything below data/blocks/0 that any method builds on."""
+    folder = world.data / "blocks" / "0"
+    texts = item_texts(prepared.items, Params().profile)
+    texts.write_parquet(folder / "profile" / "items.parquet")
+    words, _ = user_words(prepared.items, texts, prepared.train, Params().profile)
+    graph_words, _ = user_words(prepared.items, texts, prepared.graph, Params().profile)
+    words = words.with_columns(
+        graph_words.select(pl.col("tags", "interests").name.prefix("graph_"))
+    )
+    words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(
+        folder / "profile" / "users.parquet"
+    )
+    write_pretrained(folder / "pretrain")
+    return folder
+
+
+def swap_test(folder: Path, prepared: Prepared) -> None:
+    """Give every user other test items: some that nobody was tested on, in other numbers."""
+    everything = prepared.seen.union(prepared.test)
+    taken = set(zip(everything.user.tolist(), everything.item.tolist(), strict=True))
+    free = [
+        (u, i)
+        for u in range(everything.num_users)
+        for i in range(everything.num_items)
+        if (u, i) not in taken
+    ]
+    users, items = zip(*free[::3], strict=True)
+    other = replace(
+        prepared, test=Interactions.of(users, items, everything.num_users, everything.num_items)
+    )
+    shutil.rmtree(folder / "prepare")
+    write_prepared(other, folder / "prepare")
+
+
+@pytest.mark.parametrize("method", TUNABLE)
+def test_spaces_lie_within_the_limits_and_hold_the_defaults(method):
+    present = present_values(method, Params())
+    for key, found in space(method).items():
+        assert found.low <= present[key] <= found.high, key
+        for value in (found.low, found.high):
+            assert value == float(f"{value:.3g}"), "rounding must not leave the range"
+            assert present_values(method, Params().with_values({key: value}))[key] == value
+
+
+def test_methods_without_ranges_have_nothing_to_tune():
+    assert set(METHODS) - set(TUNABLE) == {"popularity", "text-knn", "lightgcn-text-knn"}
+    with pytest.raises(ValueError, match=r"eese: unknown method; valid are .*ease"):
+        space("eese")
+
+
+def test_documented_ranges_are_those_of_the_code():
+    assert space_table() in Path("docs/tuning.md").read_text(encoding="utf-8"), (
+        "paste what `glta tune --ranges` prints"
+    )
+
+
+def test_present_parameters_come_first_and_cannot_be_lost(study):
+    present = dict(zip(KNN, (41, 3.21), strict=True))  # better than most proposals
+    done = tune(study(), present, bowl, Budget(trials=6))
+    assert done[0].values == present
+    assert best_of(done).value >= done[0].value
+    other = dict(zip(KNN, (7, 9.0), strict=True))  # edited by hand, after the budget was spent
+    done = tune(study(), other, bowl, Budget(trials=6))
+    assert [trial.values for trial in done[6:]] == [other]
+
+
+def test_what_others_found_comes_next_and_is_part_of_the_budget(study):
+    better, worse = (
+        dict(zip(KNN, (41, 3.21), strict=True)),
+        dict(zip(KNN, (5000, 9.0), strict=True)),
+    )
+    done = tune(study(), PRESENT, bowl, Budget(trials=4), others=[better, PRESENT, better, worse])
+    assert [trial.values for trial in done[:3]] == [PRESENT, better, worse] and len(done) == 4
+    assert done[3].values not in (PRESENT, better, worse)
+    assert len(tune(study("short"), PRESENT, bowl, Budget(trials=2), others=[better, worse])) == 2
+    alone = tune(study("alone"), PRESENT, bowl, Budget(trials=4))
+    late = tune(study("alone"), PRESENT, bowl, Budget(trials=5), others=[better])
+    assert late[:4] == alone and late[4].values == better
+
+
+def test_present_parameters_may_lie_outside_of_the_ranges(study):
+    present = dict(zip(KNN, (5000, 3.0), strict=True))
+    done = tune(study(), present, bowl, Budget(trials=14))
+    assert done[0].values == present and done[0].value == bowl(present)
+    assert all(trial.values[KNN[0]] <= 1000 for trial in done[1:])
+
+
+def test_what_is_measured_is_what_is_kept_of_three_digits(study):
+    asked = []
+    done = tune(study(), PRESENT, lambda v: asked.append(dict(v)) or bowl(v), Budget(trials=16))
+    assert [trial.values for trial in done] == asked
+    for values in asked:
+        assert values[KNN[1]] == float(f"{values[KNN[1]]:.3g}")
+        assert type(values[KNN[0]]) is int and type(values[KNN[1]]) is float
+
+
+def test_nothing_is_measured_twice(study):
+    """Proposals soon gather at a round top."""
+    done = tune(
+        study(method="ease"),
+        {L2: 1.0},
+        lambda v: 1 / (1 + np.log(v[L2] / 100) ** 2),
+        Budget(trials=24),
+    )
+    assert len({trial.values[L2] for trial in done}) == 24
+
+
+def test_proposals_are_better_than_chance(study):
+    done = tune(study(), dict(zip(KNN, (900, 500.0), strict=True)), bowl, Budget(trials=30))
+    drawn, proposed = (np.mean([trial.value for trial in part]) for part in (done[1:11], done[11:]))
+    assert best_of(done).value > 0.98 and proposed > 1.5 * drawn
+
+
+def test_an_interrupted_study_goes_on_like_an_uninterrupted_one(study):
+    whole = tune(study("whole"), PRESENT, bowl, Budget(trials=15))
+
+    class Killed(BaseException):
+        pass
+
+    for count in (0, 1, 4, 7):
+        left = iter(range(count))
+
+        def dies(values, left=left):
+            if next(left, None) is None:
+                raise Killed
+            return bowl(values)
+
+        with pytest.raises(Killed):
+            tune(study("other"), PRESENT, dies, Budget(trials=15))
+    resumed = tune(study("other"), PRESENT, bowl, Budget(trials=15))
+    assert [(t.number, t.values, t.value) for t in resumed] == [
+        (t.number, t.values, t.value) for t in whole
+    ]
+    assert [t.values for t in tune(study("seed", seed=1), PRESENT, bowl, Budget(trials=3))][1:] != [
+        t.values for t in whole[1:3]
+    ]
+
+
+def test_minutes_are_those_of_all_runs(study):
+    done = tune(study(), PRESENT, bowl, Budget(trials=3))
+    spent = [trial._replace(seconds=25.0) for trial in done]
+    assert Budget(minutes=1.3).left(spent) and not Budget(minutes=1.25).left(spent)
+    assert Budget(trials=4, minutes=2).left(spent) and not Budget(trials=3, minutes=2).left(spent)
+
+
+def test_a_training_that_diverges_counts_and_never_wins(study):
+    def risky(values):
+        if values[KNN[1]] > 5:
+            raise Diverged("too much")
+        return bowl(values)
+
+    done = tune(study(), PRESENT, risky, Budget(trials=20))
+    assert sum(trial.value is None for trial in done[11:]) < 4, "proposals keep away from there"
+    assert len(done) == 20 and done[0].value is None and done[0].error == "too much"
+    assert best_of(done).values[KNN[1]] <= 5
+    assert best_of(done[:1]) is None
+
+
+def test_a_method_that_diverges_says_so(world):
+    params = SMALL.with_values({"pretrain.init_std": 1e30})
+    with pytest.raises(Diverged):
+        objective("lightgcn", world.data / "blocks" / "0", params, 0)({})
+
+
+def test_data_without_test_pairs(prepared):
+    found = without_test(prepared)
+    assert len(prepared.test) and not len(found.test)
+    assert found.valid is prepared.valid and len(found.seen) == len(prepared.seen)
+
+
+class Peeks(Method):
+    """A method that would rank by the test pairs if it could."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    @classmethod
+    def fit(cls, inputs, params, seed):
+        return cls(inputs.prepared.test)
+
+    def score(self, users):
+        assert not len(self.seen), "saw test pairs"
+        return np.zeros((len(users), self.seen.num_items), np.float32)
+
+    save = load = None
+
+
+def test_a_method_that_peeks_sees_nothing(world, monkeypatch):
+    monkeypatch.setitem(METHODS, "ease", Entry("Peeks", "tests.tuning.test_study:Peeks"))
+    assert objective("ease", world.data / "blocks" / "0", Params(), 0)({L2: 1.0}) >= 0
+
+
+@pytest.mark.parametrize("method", TUNABLE)
+def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
+    """Every method runs on what it is said to need, and other test pairs give the same value and
+    the same study.
+    """
+    params = SMALL.model_copy(
+        update={"language": Params().language.model_copy(update={"model": str(tmp_path / "tiny")})}
+    )
+    WRITERS["encoder"](tmp_path / "tiny")
+    for name in ("profile", "pretrain/all", "pretrain/graph"):
+        if name not in recipe(method).needs:
+            shutil.rmtree(cell / name)
+    values = present_values(method, params)
+    found = []
+    for _ in range(2):
+        found.append(
+            (objective(method, cell, params, 0)(values), study_key(method, cell, params, 0, CODE))
+        )
+        swap_test(cell, prepared)
+    assert found[0] == found[1]
+    assert 0 < found[0][0] <= 1
+
+
+def test_values_reach_the_method(cell):
+    measure = objective("ease", cell, Params(), 0)
+    assert measure({L2: 1.0}) != measure({L2: 1e4})
+
+
+def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
+    def key(method="ease", params=Params(), seed=0, code=CODE):  # noqa: B008 - frozen
+        return study_key(method, cell, params, seed, code)
+
+    before, text_before = key(), key("lightgcn-plus")
+    assert key(params=Params().with_values({L2: 3.0})) == before, (
+        "values that are searched are part of the trials"
+    )
+    changes = [
+        key(seed=1),
+        key(code=["glta/methods/item_knn/model.py"]),
+        key("item-knn"),
+        text_before,
+    ]
+    changes.append(key(params=Params().with_values({"settings.ease.max_items": 50})))
+    assert key(params=Params().with_values({"settings.hccf.epochs": 3})) == before
+    with (cell / "profile" / "states.safetensors").open("ab") as f:
+        f.write(b" ")
+    assert key() == before
+    changes.append(key("lightgcn-plus"))
+    train = cell / "prepare" / "train.parquet"
+    pl.read_parquet(train).head(-1).write_parquet(train)
+    changes.append(key())
+    assert len({before, *changes}) == len(changes) + 1
