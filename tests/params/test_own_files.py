@@ -25,7 +25,7 @@ def read(tmp_path, monkeypatch) -> Params:
     params = Params(
         datasets=["mine"], tables={"mine": TableSettings(interactions=str(LOG), items=str(ITEMS))}
     )
-    download("mine", params, Path("data/mine/download"))
+    download("mine", params.tables, Path("data/mine/download"))
     return params
 
 
@@ -41,7 +41,7 @@ def test_a_change_is_noticed_until_it_is_stated(read, path, edit):
     stated = with_checksums(read)
     assert stated.tables != read.tables
     refuse_changed(stated, Path("data"))
-    download("mine", stated, Path("data/mine/download"))
+    download("mine", stated.tables, Path("data/mine/download"))
     assert Path("data/mine/download", path.name).read_bytes() == path.read_bytes()
     refuse_changed(stated, Path("data"))
 
@@ -53,7 +53,7 @@ def test_a_stated_checksum_refuses_the_next_change(read):
     with pytest.raises(ValueError, match=r"my/log\.csv has changed"):
         refuse_changed(stated, Path("data"))
     with pytest.raises(ValueError, match=r"log\.csv: wrong sha256: .*`glta params sync`"):
-        download("mine", stated, Path("data/mine/download"))
+        download("mine", stated.tables, Path("data/mine/download"))
 
 
 def test_equal_content_and_other_datasets_are_no_change(read):
