@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from glta.datasets import sample
+from glta.params.check import check_params, whole_overrides
 from glta.params.file import render_params
-from glta.params.model import Params, check_params, whole_overrides
+from glta.params.model import Params
 from glta.storage.arrays import load_arrays
 from pipeline.stages import (
     ablate,

@@ -17,8 +17,8 @@ from glta.methods.glta.aligner import Aligner, Nodes, projector
 from glta.methods.glta.heads import FreeHead, Space, TiedHead, matched
 from glta.methods.glta.loop import accumulated, fit, read_states
 from glta.methods.glta.prompts import Templates, equal_length_batches
+from glta.methods.glta.settings import AlignItemsSettings, AlignSettings
 from glta.nn.language.frozen import Language
-from glta.params.model import AlignItemsSettings, AlignSettings
 from glta.storage.files import read_json, write_json
 from glta.storage.tensors import load_tensors, save_tensors
 from glta.training.seeds import epoch_rng

@@ -94,7 +94,7 @@ class GLTA(Method):
         from glta.methods.glta.aligner import Nodes
         from glta.methods.glta.loop import read_states
         from glta.methods.glta.newcomers import Newcomers
-        from glta.params.model import AlignUsersSettings
+        from glta.methods.glta.settings import AlignUsersSettings
 
         params = AlignUsersSettings.model_validate(
             read_json(self.folder / "model.json")["align_users"]
@@ -274,9 +274,9 @@ def load_aligner(folder: Path) -> tuple[Aligner, list[Prompt], Nodes]:
     from glta.methods.glta.aligner import Aligner, Nodes
     from glta.methods.glta.heads import FreeHead, TiedHead
     from glta.methods.glta.prompts import Prompt
+    from glta.methods.glta.settings import AlignSettings
     from glta.nn.language.frozen import load_language
     from glta.nn.language.settings import LanguageSettings
-    from glta.params.model import AlignSettings
     from glta.storage.tensors import load_tensors
 
     tensors, _ = load_tensors(Path(folder) / "aligner.safetensors")

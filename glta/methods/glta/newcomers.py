@@ -13,9 +13,9 @@ from scipy.sparse import csr_array
 from glta.data.interactions import Interactions
 from glta.features.text.extractive import Terms, extract
 from glta.methods.glta.prompts import Prompt
+from glta.methods.glta.settings import AlignUsersSettings
 from glta.methods.glta.user_alignment import UserPrompts
 from glta.nn.language.frozen import Language
-from glta.params.model import AlignUsersSettings
 from glta.storage.arrays import (
     joined,
     load_arrays,

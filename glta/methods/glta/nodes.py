@@ -10,8 +10,8 @@ import torch
 
 from glta.data.prepared import Prepared
 from glta.methods.glta.aligner import Nodes
+from glta.methods.glta.settings import AlignSettings
 from glta.nn.graph.node_embeddings import NodeEmbeddings
-from glta.params.model import AlignSettings
 
 
 class GraphNodes(NamedTuple):

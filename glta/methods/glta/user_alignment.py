@@ -22,9 +22,9 @@ from glta.methods.glta.heads import Space, matched
 from glta.methods.glta.loop import accumulated, fit, read_states
 from glta.methods.glta.nodes import GraphNodes
 from glta.methods.glta.prompts import Prompt, Templates, equal_length_batches
+from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.methods.shared.text_space import text_vectors
 from glta.nn.language.frozen import Language
-from glta.params.model import AlignSettings, AlignUsersSettings
 from glta.training.seeds import epoch_rng
 
 SERVING = 2**31 - 1  # the "epoch" whose draw of context items serves, for validation and test alike

@@ -14,10 +14,10 @@ import torch
 
 from glta.data.histories import fold_in, history_matrix
 from glta.data.interactions import Interactions
+from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.encoders import LightGCNEncoder
 from glta.nn.graph.propagation import normalized_adjacency, propagate
 from glta.nn.graph.ranker import Evaluate, Ranker, train_ranker
-from glta.params.model import LightGCNSettings
 from glta.storage.arrays import load_arrays
 
 

@@ -17,10 +17,10 @@ from glta.methods.glta.aligner import Aligner
 from glta.methods.glta.item_alignment import align_items
 from glta.methods.glta.nodes import GraphNodes, load_nodes
 from glta.methods.glta.prompts import Prompt
+from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
 from glta.methods.glta.user_alignment import UserPrompts, align_users
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignItemsSettings, AlignSettings, AlignUsersSettings
 from glta.storage.arrays import save_arrays
 from tests.conftest import block_embeddings, block_states
 

@@ -17,9 +17,10 @@ from glta.methods.glta.aligner import Nodes, projector
 from glta.methods.glta.item_alignment import new_aligner, reorder_prompts
 from glta.methods.glta.loop import accumulated, fit, read_states
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Templates
+from glta.methods.glta.settings import AlignSettings
 from glta.methods.glta.user_alignment import IGNORE, training_examples
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignSettings, Params
+from glta.params.model import Params
 from glta.training.checkpoint import Checkpoint
 from glta.training.seeds import epoch_rng
 from tests.conftest import LONER, NUM_ITEMS, NUM_USERS

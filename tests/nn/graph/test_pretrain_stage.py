@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from glta.params.model import LightGCNSettings, Params
+from glta.methods.lightgcn.spec import LightGCNSettings
+from glta.params.model import Params
 from glta.storage.arrays import load_arrays
 from pipeline.stages import pretrain
 

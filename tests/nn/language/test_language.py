@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from glta.methods.glta.settings import AlignSettings
 from glta.nn.language.frozen import PACKAGED_SHA256, load_language, model_folder, weights_sha256
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignSettings
 from glta.storage.files import sha256_of
 from tests.tiny import LONGEST, WIDTH, WORDS
 
