@@ -199,9 +199,8 @@ def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
 
 def _column(values: list[torch.Tensor | float]) -> torch.Tensor:
     """Put one value a batch into a vector; plain numbers in double precision."""
-    if torch.is_tensor(values[0]):
-        return torch.stack(values).detach()
-    return torch.tensor(values, dtype=torch.float64)
+    tensors = [value.detach() for value in values if isinstance(value, torch.Tensor)]
+    return torch.stack(tensors) if tensors else torch.tensor(values, dtype=torch.float64)
 
 
 def _read(saved: Checkpoint, devices: Devices) -> tuple[dict[str, torch.Tensor], dict] | None:
