@@ -86,7 +86,7 @@ def recipe(method: str) -> Recipe:
     if method == "lightgcn":
         return Recipe(("pretrain",), (), (), ("glta/nn/graph/node_embeddings.py",), _fit_lightgcn)
     if method == "glta":
-        code = ("glta/methods/glta/item_stage.py", "glta/methods/glta/user_stage.py")
+        code = ("glta/methods/glta/steps.py",)
         needs = ("profile", "pretrain/all", "pretrain/graph")
         return Recipe(("align_items", "align_users"), ("align", "language"), needs, code, _fit_glta)
     code = (METHODS[method].file,)
@@ -130,11 +130,14 @@ def _fit_lightgcn(cell: Path, prepared: Prepared, params: Params, seed: int) -> 
 
 
 def _fit_glta(cell: Path, prepared: Prepared, params: Params, seed: int) -> Score:
-    from glta.methods.glta.item_stage import run_item_stage
-    from glta.methods.glta.user_stage import run_user_stage
+    from glta.methods.glta.settings import ServeSettings
+    from glta.methods.glta.steps import AlignInputs, align_items, align_users, serve
 
-    items = run_item_stage(cell, prepared, params, seed)
-    return run_user_stage(cell, prepared, params, seed, items).model.score
+    embeddings = cell / "pretrain" / params.align.edges
+    inputs = AlignInputs(prepared, cell / "profile", embeddings, params.language, params.align)
+    items = align_items(inputs, params.align_items, seed)
+    aligned = align_users(inputs, items, params.align_users, params.profile, seed)
+    return serve(aligned, prepared, inputs.profile, ServeSettings()).score
 
 
 def space(method: str) -> dict[str, BaseDistribution]:

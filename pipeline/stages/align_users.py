@@ -1,22 +1,32 @@
 """Stage 3 of GLTA: align users with items through the language model, and keep what serves."""
 
-from glta.data.prepared import Prepared
-from glta.methods.glta.item_alignment import ItemStage
-from glta.methods.glta.user_stage import run_user_stage
+from glta.methods.glta.artefacts import AlignedItems
+from glta.methods.glta.settings import ServeSettings
+from glta.methods.glta.steps import align_users, serve
 from glta.params.model import Params
 from glta.progress import record_epoch
 from glta.storage.cell import folder
 from glta.storage.files import whole_folder
+from pipeline.stages.align_items import inputs_of
 from pipeline.stages.script import checkpoint_folder, run
 
 
 def main(params: Params, dataset: str, seed: int) -> None:
     """Write data/DATASET/SEED/models/glta."""
-    source = folder(dataset, seed)
-    prepared, items = Prepared.load(source / "prepare"), ItemStage.load(source / "align_items")
-    users = run_user_stage(source, prepared, params, seed, items, checkpoint_folder(), record_epoch)
-    with whole_folder(source / "models" / "glta") as out:
-        users.save(out, params)
+    inputs = inputs_of(params, dataset, seed)
+    aligned = align_users(
+        inputs,
+        AlignedItems.load(folder(dataset, seed, "align_items")),
+        params.align_users,
+        params.profile,
+        seed,
+        checkpoint_folder(),
+        record_epoch,
+    )
+    settings = ServeSettings(mode=params.recommend.mode)
+    model = serve(aligned, inputs.prepared, inputs.profile, settings)
+    with whole_folder(folder(dataset, seed, "models", "glta")) as out:
+        model.save(out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""What both alignments share as tasks of the trainer: weights, optimizer, and gradients in parts."""
+"""What both alignments share as tasks of the trainer: weights, optimizer, gradients in parts."""
 
-# I items
 from __future__ import annotations
 
 from abc import abstractmethod

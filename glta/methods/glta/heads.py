@@ -72,6 +72,10 @@ class FreeHead(Head):
     def linear(self, tokens_IH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.weight, self.bias
 
+    def linear_copy(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copy the map, so that `set` can put it back."""
+        return self.weight.detach().clone(), self.bias.detach().clone()
+
     @torch.no_grad()
     def set(self, weight_IH: torch.Tensor, bias_I: torch.Tensor) -> None:
         """Replace the map on standardised states."""

@@ -1,11 +1,11 @@
-"""Prompts of people who came after training, made of their items alone."""
+"""Prompts of new users, who came after training, from their items alone."""
 
-# I items, B people, D graph width
+# I items, B users, D graph width
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -13,25 +13,18 @@ from scipy.sparse import csr_array
 from glta.data.interactions import Interactions
 from glta.features.text.extractive import Terms, extract
 from glta.methods.glta.prompts import Prompt
-from glta.methods.glta.user_alignment import UserPrompts
+from glta.methods.glta.settings import AlignUsersSettings
+from glta.methods.glta.user_prompts import UserPrompts
 from glta.nn.language.frozen import Language
-from glta.params.model import AlignUsersSettings
-from glta.storage.arrays import (
-    joined,
-    load_arrays,
-    part_of,
-    save_arrays,
-    sparse_arrays,
-    sparse_from,
-)
+from glta.storage.arrays import joined, part_of, sparse_arrays, sparse_from
 
 
 @dataclass(frozen=True)
-class Newcomers:
-    """Build the prompts of people without a node. message (I, D): see `fold_in`.
+class NewUsers:
+    """Build the prompts of users without a node. message (I, D): see `fold_in`.
 
-    terms, train: what tags and interests are extracted with, of the items and of the training
-    users; None where a provider wrote them, who is not asked again: prompts then go without.
+    words: the terms of the items and the training pairs, from which tags and interests are
+    extracted; None where a provider wrote them, which is not asked again: prompts then go without.
     """
 
     message: np.ndarray
@@ -42,28 +35,27 @@ class Newcomers:
     def prompts(
         self, language: Language, history_BI: csr_array, params: AlignUsersSettings
     ) -> list[Prompt]:
-        """Build one prompt a person; their context items, if there are more than fit, are drawn by
-        the items themselves.
+        """Build one prompt a user. Where more items than fit are in a history, those that are shown
+        depend on the history alone.
         """
-        people, item = history_BI.nonzero()
-        pairs = Interactions.of(people, item, *history_BI.shape)
+        users, item = history_BI.nonzero()
+        pairs = Interactions.of(users, item, *history_BI.shape)
         tags = interests = [""] * pairs.num_users
         if self.words:
             found = extract(*self.words, self.num_tags, self.num_interests, of=pairs)
             tags, interests = (
                 found[name].list.join(", ").to_list() for name in ("tags", "interests")
             )
-        build = UserPrompts.of(
-            language, tags, tags, interests, params
-        )  # with a user token, the ids are not read
-        histories = [pairs.items_of(person) for person in range(pairs.num_users)]
+        # with a user token, the ids are not read
+        build = UserPrompts.of(language, tags, tags, interests, params)
+        histories = [pairs.items_of(user) for user in range(pairs.num_users)]
         return [
-            build.one(p, np.random.default_rng(items).permutation(items))
-            for p, items in enumerate(histories)
+            build.one(user, np.random.default_rng(items).permutation(items))
+            for user, items in enumerate(histories)
         ]
 
-    def save(self, folder: Path) -> None:
-        """Write newcomers.safetensors."""
+    def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Take apart: arrays to be saved, and the rest as JSON."""
         arrays, names = {"message": self.message}, None
         if self.words:
             terms, train = self.words
@@ -74,16 +66,15 @@ class Newcomers:
             }
             arrays |= joined({"train": pairs}) | sparse_arrays("terms", terms.item)
             names = terms.names.tolist()
-        meta = {"names": names, "num_tags": self.num_tags, "num_interests": self.num_interests}
-        save_arrays(folder / "newcomers.safetensors", arrays, meta)
+        about = {"names": names, "num_tags": self.num_tags, "num_interests": self.num_interests}
+        return arrays, about
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        arrays, meta = load_arrays(folder / "newcomers.safetensors")
+    def of_arrays(cls, arrays: dict[str, np.ndarray], about: Mapping[str, Any]) -> Self:
+        """Put together what `arrays` took apart."""
         words = None
-        if meta["names"] is not None:
+        if about["names"] is not None:
             train = part_of(arrays, "train")
             pairs = Interactions(train["user"], train["item"], *train["shape"].tolist())
-            words = Terms(np.array(meta["names"], object), sparse_from("terms", arrays)), pairs
-        return cls(arrays["message"], words, meta["num_tags"], meta["num_interests"])
+            words = Terms(np.array(about["names"], object), sparse_from("terms", arrays)), pairs
+        return cls(arrays["message"], words, about["num_tags"], about["num_interests"])

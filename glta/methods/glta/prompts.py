@@ -29,7 +29,6 @@ class Prompt:
     def __len__(self) -> int:
         return self.kind.size
 
-
     def followed_by(self, items: np.ndarray) -> Prompt:
         """Show more items after all else, and keep the first read-out alone."""
         first = int(np.flatnonzero(self.kind == READ_OUT)[0])
@@ -106,7 +105,8 @@ class Templates:
     def reorder(
         self, items: Sequence[int], descriptions: Sequence[list[int]], shuffle: Sequence[int]
     ) -> Prompt:
-        """Item alignment: shuffled descriptions, item tokens in true order; read-out t is to yield item t.
+        """Item alignment: shuffled descriptions, then item tokens in their true order. Read-out t
+        should predict item t.
 
         descriptions: token ids of each item's text, in the order of items; shuffle: a permutation
         of their positions.
@@ -125,8 +125,8 @@ class Templates:
         interests: list[int],
         read_outs: int,
     ) -> Prompt:
-        """User alignment: the user (a node, or the words of an id), context items, profile and prediction
-        tokens.
+        """User alignment: the user (a node, or the words of an id), context items, tags and
+        interests. Each read-out should predict an item of the user.
         """
         who = words(user) if isinstance(user, list) else nodes(USER, [user])
         body = [*self._label[CHOOSE], *self._label["user:"], *who]
