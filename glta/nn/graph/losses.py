@@ -127,7 +127,7 @@ def batch_loss(
     if params.loss == "bpr":
         nodes.append(negative + num_users)
         scores = pair_scores(hidden_ND, torch.cat([user, user]), torch.cat(nodes[1:]))
-        rank_loss = bpr_loss(*scores.split(user.numel()), of=size)
+        rank_loss = bpr_loss(*scores.view(2, user.numel()), of=size)
     else:
         logits = F.embedding(user, hidden_ND) @ hidden_ND[num_users:].T
         reduction = "mean" if user.numel() else "sum"  # the mean of nothing is not a number
@@ -143,22 +143,24 @@ def info_nce(
     temperature: float,
     anchor_count_B: torch.Tensor | None = None,
     candidate_count_M: torch.Tensor | None = None,
-    of: int | None = None,
+    share: Share = everything,
 ) -> torch.Tensor:
     """Average -log( exp(cos(a, p) / t) / sum_m exp(cos(a, c_m) / t) ) over the anchors (InfoNCE,
     van den Oord et al. 2018).
 
     candidate_MD: what the positive is told from; it should hold the positives themselves. Counts
     say how often a row stands for itself, so that what occurs again and again in a batch is
-    computed once. of: the number of all anchors, counts included, where these are a part of them.
+    computed once. share: of the anchors; each of them is told from all candidates.
     """
     anchor, positive, candidate = (
         F.normalize(x, dim=1) for x in (anchor_BD, positive_BD, candidate_MD)
     )
+    mine = share(len(anchor))
+    anchor, positive = anchor[mine], positive[mine]
     logits_BM = anchor @ candidate.T / temperature
     if candidate_count_M is not None:
         logits_BM = logits_BM + candidate_count_M.log()
     loss_B = logits_BM.logsumexp(1) - (anchor * positive).sum(1) / temperature
     if anchor_count_B is None:
-        return share_of_mean(loss_B, of or loss_B.numel())
-    return (loss_B * anchor_count_B).sum() / (of or anchor_count_B.sum())
+        return share_of_mean(loss_B, len(anchor_BD))
+    return (loss_B * anchor_count_B[mine]).sum() / anchor_count_B.sum()

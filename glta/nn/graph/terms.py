@@ -63,14 +63,9 @@ class LocalGlobal(nn.Module):
         total = encoded.hidden.new_zeros(())
         for local, wide in encoded.views:
             for nodes in sides:
-                mine = share(len(nodes))
                 seen = F.embedding(nodes, wide)
                 total = total + info_nce(
-                    F.embedding(nodes[mine], local.detach()),
-                    seen[mine],
-                    seen,
-                    self.temperature,
-                    of=len(nodes),
+                    F.embedding(nodes, local.detach()), seen, seen, self.temperature, share=share
                 )
         return total
 
@@ -104,14 +99,13 @@ class TextContrast(nn.Module):
             sides.append((batch[0].unique(), self.user, 0))
         total = encoded.hidden.new_zeros(())
         for ids, states, offset in sides:
-            mine = share(len(ids))
             mapped = self.map(states[ids])
             total = total + info_nce(
-                F.embedding(ids[mine] + offset, encoded.hidden),
-                mapped[mine],
+                F.embedding(ids + offset, encoded.hidden),
+                mapped,
                 mapped,
                 self.temperature,
-                of=len(ids),
+                share=share,
             )
         return total
 
@@ -139,21 +133,20 @@ class ProfileContrast(nn.Module):
     def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
         everyone = self.map(self.states[: self.num_users])
         user, count = batch[0].unique(return_counts=True)
-        mine, of = share(len(user)), batch[0].numel()
-        anchors, own = (F.embedding(user[mine], rows) for rows in (encoded.hidden, everyone))
-        total = info_nce(anchors, own, everyone, self.temperature, count[mine], of=of)
+        anchors, own = F.embedding(user, encoded.hidden), F.embedding(user, everyone)
+        total = info_nce(anchors, own, everyone, self.temperature, count, share=share)
         for ids in batch[1:]:
             item, count = ids.unique(return_counts=True)
-            mine, nodes = share(len(item)), item + self.num_users
+            nodes = item + self.num_users
             mapped = self.map(self.states[nodes])
             total = total + info_nce(
-                F.embedding(nodes[mine], encoded.hidden),
-                mapped[mine],
+                F.embedding(nodes, encoded.hidden),
+                mapped,
                 mapped,
                 self.temperature,
-                count[mine],
                 count,
-                of,
+                count,
+                share=share,
             )
         return total
 
@@ -170,11 +163,11 @@ class Reconstruction(nn.Module):
         self.map = two_layers(embedding_dim, states_NW.shape[1], seed)
 
     def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
-        states, mine = self.states[encoded.masked], share(len(encoded.masked))
+        states = self.states[encoded.masked]
         return info_nce(
-            self.map(F.embedding(encoded.masked[mine], encoded.hidden)),
-            states[mine],
+            self.map(F.embedding(encoded.masked, encoded.hidden)),
+            states,
             states,
             self.temperature,
-            of=len(encoded.masked),
+            share=share,
         )
