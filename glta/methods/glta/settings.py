@@ -8,6 +8,8 @@ from pydantic import Field
 
 from glta.config import Positive, Search, Section
 
+Mode = Literal["first_logit", "one_per_position", "autoregressive"]
+
 
 class AlignSettings(Section):
     """Set what both alignment stages share."""
@@ -51,6 +53,11 @@ class AlignSettings(Section):
     )
     lora_alpha: float = Field(16.0, gt=0, description="LoRA scale")
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="LoRA dropout")
+
+    @property
+    def edges(self) -> Literal["graph", "all"]:
+        """The training edges that the node embeddings must have been trained on."""
+        return "graph" if self.targets == "held_out" else "all"
 
 
 ProjectorRate = Annotated[float, Search(2e-5, 5e-3, log=True)]
@@ -111,3 +118,9 @@ class AlignUsersSettings(Section):
     patience: Positive = Field(
         2, description="epochs without a better validation NDCG@20 before stopping"
     )
+
+
+class ServeSettings(Section):
+    """Make the model that recommends."""
+
+    mode: Mode = Field("first_logit", description="how the read-outs of a prompt become a list")

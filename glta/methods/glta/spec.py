@@ -1,20 +1,13 @@
 """GLTA: graph nodes become tokens of a language model, whose states become item logits."""
 
-from typing import Literal
-
-from pydantic import Field
-
 from glta.config import Section
-from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
+from glta.methods.glta.settings import (
+    AlignItemsSettings,
+    AlignSettings,
+    AlignUsersSettings,
+    ServeSettings,
+)
 from glta.methods.spec import Ablation, MethodSpec, StepSpec
-
-
-class ListSettings(Section):
-    """Make the lists."""
-
-    mode: Literal["first_logit", "one_per_position", "autoregressive"] = Field(
-        "first_logit", description="how the read-out positions become a list"
-    )
 
 
 class GLTASettings(Section):
@@ -23,7 +16,7 @@ class GLTASettings(Section):
     align: AlignSettings = AlignSettings()
     align_items: AlignItemsSettings = AlignItemsSettings()
     align_users: AlignUsersSettings = AlignUsersSettings()
-    lists: ListSettings = ListSettings()
+    serve: ServeSettings = ServeSettings()
 
 
 FROM_RANDOM = {"align_items.head_learning_rate": 1e-3, "align_users.head_learning_rate": 1e-3}
@@ -56,9 +49,9 @@ SPEC = MethodSpec(
         ),
         StepSpec(
             "glta",
-            "glta.methods.glta.steps:MakeLists",
+            "glta.methods.glta.steps:MakeRecommender",
             reads=("prepare", "profile", "align_users"),
-            settings=("lists",),
+            settings=("serve",),
         ),
     ),
     ablations={
@@ -70,8 +63,8 @@ SPEC = MethodSpec(
         "without-profile-and-prediction": Ablation(
             {"align_users.tag_tokens": 0, "align_users.interest_tokens": 0}
         ),
-        "one-per-position": Ablation({"lists.mode": "one_per_position"}),
-        "autoregressive": Ablation({"lists.mode": "autoregressive"}),
+        "one-per-position": Ablation({"serve.mode": "one_per_position"}),
+        "autoregressive": Ablation({"serve.mode": "autoregressive"}),
         # of our own decisions (docs/method.md)
         "tied-head": Ablation({"align.head": "tied"} | FROM_RANDOM),
         "random-head": Ablation({"align.head_init": "random"} | FROM_RANDOM),
