@@ -19,6 +19,7 @@ from glta.evaluation.settings import EvaluateSettings, RecommendSettings
 from glta.features.settings import ProfileSettings
 from glta.nn.graph.settings import (
     ContrastSettings,
+    EncoderSettings,
     GraphTraining,
     Keep,
     Temperature,
@@ -43,7 +44,7 @@ SECTIONS = (
 """The sections that a dataset may override."""
 
 
-class LightGCNSettings(GraphTraining):
+class LightGCNSettings(EncoderSettings):
     """Train LightGCN."""
 
 

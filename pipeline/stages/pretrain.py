@@ -1,4 +1,4 @@
-"""Train LightGCN on all training edges, or on the alignment's part of them."""
+"""Train the graph encoder on all training edges, or on the alignment's part of them."""
 
 import torch
 
@@ -7,9 +7,8 @@ from glta.evaluation.validation import embeddings_ndcg
 from glta.nn.graph.node_embeddings import train
 from glta.params.model import Params
 from glta.progress import epochs
-from glta.storage.arrays import save_arrays
 from glta.storage.cell import folder
-from glta.storage.files import whole_folder, write_json
+from glta.storage.files import whole_folder
 from pipeline.stages.script import checkpoint_folder, run
 
 
@@ -33,9 +32,7 @@ def main(params: Params, dataset: str, seed: int, edges: str) -> None:
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
     with whole_folder(folder(dataset, seed, "pretrain", edges)) as out:
-        meta = {"num_layers": model.num_layers, "best_epoch": model.best_epoch}
-        save_arrays(out / "model.safetensors", {"user": model.user, "item": model.item}, meta)
-        write_json(out / "history.json", model.history)
+        model.save(out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from glta.data.histories import checked, fold_in
 from glta.methods.base import Inputs
 from glta.methods.shared.dot_product import DotProduct
 from glta.params.model import Params
-from glta.storage.arrays import load_arrays
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,12 @@ class GraphScores(DotProduct):
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
         from glta.nn.graph.node_embeddings import NodeEmbeddings
 
-        path, train = inputs.pretrained / "model.safetensors", inputs.prepared.train
-        arrays, meta = load_arrays(path)
-        if (len(arrays["user"]), len(arrays["item"])) != (train.num_users, train.num_items):
+        model, train = NodeEmbeddings.load(inputs.pretrained), inputs.prepared.train
+        if (len(model.user), len(model.item)) != (train.num_users, train.num_items):
             raise ValueError(
-                f"{path}: made for other users or items than the prepared data; run the stage "
-                "pretrain again"
+                f"{inputs.pretrained / 'model.safetensors'}: made for other users or "
+                "items than the prepared data; run the stage pretrain again"
             )
-        model = NodeEmbeddings(arrays["user"], arrays["item"], meta["num_layers"])
         return cls(*model.propagated(train), model.messages(train))
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
