@@ -1,10 +1,10 @@
 """LightGCN: a linear graph convolution. Its node embeddings are what GLTA and others build on."""
 
 from glta.methods.spec import MethodSpec, StepSpec
-from glta.nn.graph.settings import GraphTraining
+from glta.nn.graph.settings import EncoderSettings
 
 
-class LightGCNSettings(GraphTraining):
+class LightGCNSettings(EncoderSettings):
     """LightGCN, and the node embeddings that other methods build on."""
 
 

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from glta.methods.glta.settings import AlignSettings
 from glta.nn.language.settings import LanguageSettings
 from glta.progress import bar
 from glta.storage.files import sha256_of, sha256_of_all

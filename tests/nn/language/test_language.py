@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from glta.methods.glta.settings import AlignSettings
 from glta.nn.language.frozen import PACKAGED_SHA256, load_language, model_folder, weights_sha256
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.files import sha256_of
