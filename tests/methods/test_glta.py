@@ -29,8 +29,8 @@ from glta.nn.language import frozen
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import save_arrays
 from glta.storage.files import read_json
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, block_states
-from tests.contracts import MethodContract
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, block_states
+from glta.testing.contract import MethodContract
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, Small, write_pretrained
 from tests.tiny import WRITERS
 
