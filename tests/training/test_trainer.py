@@ -141,6 +141,23 @@ def test_stops_early_and_leaves_the_best_weights():
         assert torch.equal(task.trained()[name], parameter)
 
 
+def test_the_best_weights_outlive_an_interruption(tmp_path):
+    values = {1: 0.3}
+    whole, resumed = (Regression(lambda epoch: values.get(epoch, 0.1)) for _ in range(2))
+    expected = train(whole, epochs=6, patience=9)
+    with pytest.raises(Stopped):
+        train(
+            Regression(whole.values),
+            epochs=6,
+            patience=9,
+            checkpoint=tmp_path,
+            on_epoch=stop_in(4),
+        )
+    assert train(resumed, epochs=6, patience=9, checkpoint=tmp_path) == expected
+    assert expected.best_epoch == 1
+    assert torch.equal(resumed.model.weight, whole.model.weight)
+
+
 def test_the_start_may_be_the_best():
     task = Regression(lambda epoch: -float(epoch))
     found = train(task, epochs=50, patience=3)

@@ -40,13 +40,13 @@ class TrainedMethod(DotProduct):
 
     @classmethod
     def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        import torch  # loading and scoring start without it
-
+        # loading and scoring start without torch
         from glta.evaluation.validation import embeddings_ndcg
         from glta.nn.graph.ranker import train_ranker
         from glta.progress import epochs
+        from glta.training.devices import find_devices
 
-        model = cls.ranker(inputs, params, seed, "cuda" if torch.cuda.is_available() else "cpu")
+        model = cls.ranker(inputs, params, seed, str(find_devices().device))
         with epochs(model.params.epochs, cls.name) as on_epoch:
             evaluate = embeddings_ndcg(inputs.prepared)
             section = f"settings.{cls.name}"
