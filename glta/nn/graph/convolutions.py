@@ -14,7 +14,7 @@ from torch import nn
 from torch_geometric.nn import GATv2Conv, GraphConv, LGConv, SAGEConv
 
 from glta.data.interactions import Interactions
-from glta.nn.graph.encoders import Encoded, initial_embedding
+from glta.nn.graph.encoders import Encoded, Encoder, initial_embedding
 from glta.nn.graph.settings import EncoderSettings
 
 
@@ -115,7 +115,7 @@ def mean(layers: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(layers).mean(0)
 
 
-class ConvolutionEncoder(nn.Module):
+class ConvolutionEncoder(Encoder):
     """Average the layers of a stack of convolutions, of the kind that params.encoder names.
 
     graph: the edges of training. serve: those of evaluation, default graph. keep: share of
