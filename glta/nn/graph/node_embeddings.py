@@ -17,7 +17,7 @@ from glta.data.interactions import Interactions
 from glta.nn.graph.encoders import make_encoder
 from glta.nn.graph.propagation import normalized_adjacency, propagate
 from glta.nn.graph.ranker import Evaluate, Ranker, train_ranker
-from glta.params.model import LightGCNSettings
+from glta.nn.graph.settings import EncoderSettings
 from glta.storage.arrays import load_arrays, save_arrays
 from glta.storage.files import write_json
 
@@ -121,7 +121,7 @@ class NodeEmbeddings:
 
 def train(
     graph: Interactions,
-    params: LightGCNSettings,
+    params: EncoderSettings,
     seed: int,
     evaluate: Evaluate | None = None,
     serve: Interactions | None = None,
