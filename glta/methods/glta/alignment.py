@@ -39,6 +39,7 @@ class Alignment(Task, Generic[Example]):
     aligner: Aligner
     shared: AlignSettings
     seed: int
+    shows_batches: ClassVar[bool] = True
 
     @property
     @abstractmethod
