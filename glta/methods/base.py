@@ -81,7 +81,7 @@ class Method(ABC):
         """
         from glta.evaluation.ranking import rank_all
 
-        return rank_all(self.score, users, k, exclude)
+        return rank_all(self.score, users, k=k, exclude=exclude)
 
     @abstractmethod
     def save(self, folder: Path) -> None:

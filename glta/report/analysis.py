@@ -15,7 +15,7 @@ from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY, NEW_GROUPS
 from glta.evaluation.significance import (
     Comparison,
     bootstrap,
-    compare,
+    compare_paired,
     enough_resamples,
     holm,
     interval,
@@ -138,7 +138,7 @@ class Analysis:
     def _intervals(self, values: np.ndarray) -> dict[str, tuple[float, float]]:
         if len(values) < 2:
             return {}
-        samples = bootstrap(values, self.params.report.resamples, RESAMPLING_SEED)
+        samples = bootstrap(values, resamples=self.params.report.resamples, seed=RESAMPLING_SEED)
         low, high = interval(samples, self.params.report.confidence)
         return {
             name: (float(a), float(b)) for name, a, b in zip(self.columns, low, high, strict=True)
@@ -200,7 +200,9 @@ class Analysis:
         if reference not in self.cells:
             return {}
         flips = enough_resamples(
-            max(len(others), 1) * len(columns), report.confidence, report.resamples
+            max(len(others), 1) * len(columns),
+            confidence=report.confidence,
+            at_least=report.resamples,
         )
         found = {}
         for method in others:
@@ -222,8 +224,13 @@ class Analysis:
                 continue
             values = both.drop("user").to_numpy()
             left, right = values[:, : len(columns)], values[:, len(columns) :]
-            found[method] = compare(
-                left, right, report.confidence, report.resamples, RESAMPLING_SEED, flips
+            found[method] = compare_paired(
+                left,
+                right,
+                confidence=report.confidence,
+                resamples=report.resamples,
+                seed=RESAMPLING_SEED,
+                flips=flips,
             )
         corrected = holm(np.array([[c.p for c in found[m]] for m in found]))
         return {

@@ -82,7 +82,7 @@ def recommend(
         )
 
     mask = Interactions(np.zeros_like(has), has, 1, catalogue.height)
-    found, scores = rank_all(score, np.array([0]), k, mask)
+    found, scores = rank_all(score, np.array([0]), k=k, exclude=mask)
     rows = zip(found[0].tolist(), scores[0].tolist(), strict=True)
     shown = [(catalogue.row(item, named=True), item, value) for item, value in rows if item >= 0]
     return [row | {"score": value, "new": item >= num_known} for row, item, value in shown]

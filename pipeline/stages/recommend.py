@@ -36,7 +36,11 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         if (relevant := restrict(prepared.test, new)).item.size:
             users = np.flatnonzero(relevant.user_degree)
             lists = rank_among(
-                model.score, users, params.recommend.k, prepared.seen, np.flatnonzero(new)
+                model.score,
+                users,
+                k=params.recommend.k,
+                exclude=prepared.seen,
+                items=np.flatnonzero(new),
             )
             list_table(users, *lists).write_parquet(out / "new.parquet")
 
