@@ -30,7 +30,7 @@ class Definition(NamedTuple):
 ACCURACY = {
     "precision": Definition(
         "Precision",
-        "Hits / K. K also counts when the list is shorter. 0 to 1.",
+        "Hits / K, also when the list has fewer than K items. 0 to 1.",
         "higher",
     ),
     "recall": Definition("Recall", "Hits / number of relevant items. 0 to 1.", "higher"),

@@ -1,6 +1,4 @@
-"""A made-up world of people and tastes, written the way the stages write it, for tests and for
-looking at the report.
-"""
+"""Write a made-up dataset as the stages write it, for tests and for looking at the report."""
 
 from __future__ import annotations
 
@@ -19,7 +17,6 @@ from glta.storage.files import write_json
 
 DVC_YAML = Path(__file__).parents[2] / "dvc.yaml"
 
-# how much of the truth a method sees, and how much it leans on popularity
 SKILL = {
     "popularity": (0.0, 1.0),
     "text-knn": (0.5, 0.0),
@@ -30,6 +27,7 @@ SKILL = {
     "lightgcn-text-knn": (1.15, 0.3),
     "glta": (1.3, 0.2),
 }
+"""By method: the weight of users' true tastes in its scores, and the weight of popularity."""
 
 
 def write_world(
@@ -41,14 +39,13 @@ def write_world(
     num_items: int,
     num_new: int = 0,
 ) -> None:
-    """Write download, prepare, models and recommend of one split below data/. Synthetic when the
-    name says sample.
+    """Write what the stages download, prepare, train and recommend leave of one split.
 
-    num_new: the first items are new, all their pairs are for test.
+    data: the folder data/. The dataset counts as synthetic when its name contains "sample".
+    num_new: number of new items. They are the first items, and all their pairs are for test.
     """
-    rng = np.random.default_rng(
-        [num_users, num_items]
-    )  # the same people for every seed, only the split differs
+    # the same users for every seed; only the split differs
+    rng = np.random.default_rng([num_users, num_items])
     taste = rng.normal(size=(num_users, 6)) @ rng.normal(size=(6, num_items)) / 1.6
     fame = 0.6 * np.sort(rng.exponential(size=num_items))[::-1]
     likes = (taste + fame + rng.gumbel(size=taste.shape)).argsort(1)[:, ::-1]
@@ -56,22 +53,18 @@ def write_world(
     split = np.random.default_rng([seed, num_users])
     parts: dict[str, list[tuple[int, int]]] = {"train": [], "valid": [], "test": []}
     for user, items in enumerate(history):
-        for name, chosen in zip(
-            parts,
-            np.split(
-                split.permutation(items), [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]
-            ),
-            strict=True,
-        ):
+        # 70 % for training and 10 % for validation, rounded up
+        limits = [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]
+        chosen_by_part = np.split(split.permutation(items), limits)
+        for name, chosen in zip(parts, chosen_by_part, strict=True):
             for i in sorted(chosen):
                 parts["test" if i < num_new else name].append((user, int(i)))
     cell = data / dataset / str(seed)
     (cell / "prepare").mkdir(parents=True)
     for name, rows in parts.items():
         frame = pl.DataFrame(rows, schema={"user": pl.Int32, "item": pl.Int32}, orient="row")
-        frame = (
-            frame.with_columns(target=pl.int_range(pl.len()) % 5 == 0) if name == "train" else frame
-        )
+        if name == "train":
+            frame = frame.with_columns(target=pl.int_range(pl.len()) % 5 == 0)
         frame.write_parquet(cell / "prepare" / f"{name}.parquet")
     pl.DataFrame(
         {"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}
@@ -160,7 +153,7 @@ def write_world(
 def write_lists(
     folder: Path, scores: np.ndarray, pairs: dict[str, Interactions], k: int = 20
 ) -> None:
-    """Rank with the right masks, plainly."""
+    """Rank all items by sorting, with the masks of the stage recommend."""
     folder.mkdir(parents=True)
     scores = scores.copy()
     new = np.flatnonzero(pairs["train"].item_degree == 0)
@@ -188,8 +181,10 @@ def write_lists(
 
 
 def write_model(cell: Path, method: str, rng: np.random.Generator) -> None:
-    """Write learning curves of the shape that training gives: a list, or named lists with a record
-    before any step.
+    """Write model.json, and for some methods the history of training.
+
+    A history is a list of epochs, or a list for each training stage. It may begin with a record
+    before the first epoch, which has no loss.
     """
 
     def curve(epochs: int, start: float, valid: float, first: int = 0) -> list[dict]:
@@ -221,13 +216,14 @@ def write_model(cell: Path, method: str, rng: np.random.Generator) -> None:
 
 
 def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
-    """Return costs and provenance as if every stage of dvc.yaml had run once: 2 s, an id of its
-    own, one commit.
+    """Return costs and provenance as if every stage of dvc.yaml had run once.
+
+    Each run took 2 s and has an id of its own. All have the same commit.
     """
-    costs, provenance = {}, []
-    for verb, stage in (
-        YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"].items()
-    ):
+    costs: dict[str, dict[str, float]] = {}
+    provenance: list[dict] = []
+    stages = YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"]
+    for verb, stage in stages.items():
         matrix = {
             k: v if isinstance(v, list) else getattr(params, v[2:-1])
             for k, v in stage.get("matrix", {}).items()
@@ -254,7 +250,7 @@ def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
 
 
 def fake_hashes(entries: list, item: dict) -> dict[str, str]:
-    """Name the paths of a list of dvc.yaml for one entry of the matrix, each with a hash."""
+    """Fill in the paths of a list in dvc.yaml for one entry of the matrix, each with a hash."""
     paths = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
     for key, value in item.items():
         paths = [path.replace(f"${{item.{key}}}", str(value)) for path in paths]

@@ -186,7 +186,7 @@ def _published(published: dict[str, Any], counts: dict[str, Any]) -> Check:
 def _pairs(shared: Mapping[str, int]) -> Check:
     """Check that the parts are disjoint. shared: the number of pairs in two parts, by seed."""
     name = "No pair of user and item is in two parts"
-    text = "Such a pair in training and test would show methods its answer."
+    text = "With such a pair, a method would be tested on what it was trained on."
     if any(shared.values()):
         found = "; ".join(f"{n:,} in the split of seed {seed}" for seed, n in shared.items())
         return Check("bad", name, found, text)

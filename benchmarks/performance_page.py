@@ -1,4 +1,4 @@
-"""The table and the figure of docs/performance.md, from what the benchmarks wrote."""
+"""Write the table and the figure of docs/performance.md from the records of the benchmarks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read(out: Path) -> dict[str, tuple[dict, list[Row]]]:
     return found
 
 
-def render(out: Path, docs: Path) -> None:
+def write_page(out: Path, docs: Path) -> None:
     """Rewrite the part of performance.md between its marks, and images/performance.svg."""
     records = read(out)
     lines = []
