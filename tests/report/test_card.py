@@ -46,7 +46,13 @@ def folder(tmp_path_factory) -> Path:
         patch.chdir(folder)
         for seed in PARAMS.seeds:
             write_world(
-                Path("data"), "sample", seed, {m: SKILL[m] for m in METHODS}, 60, 40, num_new=2
+                Path("data"),
+                "sample",
+                seed=seed,
+                methods={method: SKILL[method] for method in METHODS},
+                num_users=60,
+                num_items=40,
+                num_new=2,
             )
             for method in METHODS:
                 pipeline.stages.evaluate.main(PARAMS, "sample", seed, method)

@@ -20,7 +20,7 @@ SEEDS = [0, 3]
 def analysis(tmp_path_factory) -> Analysis:
     params = Params(datasets=["sample"], seeds=SEEDS, report={"resamples": 200})
     with pytest.MonkeyPatch.context() as monkeypatch:
-        data = make(tmp_path_factory.mktemp("tables"), monkeypatch, params, SKILL)
+        data = make(tmp_path_factory.mktemp("tables"), monkeypatch, params=params, methods=SKILL)
         return Analysis(
             "sample", params.for_dataset("sample"), load_cells(data / "evaluate", params)["sample"]
         )

@@ -16,6 +16,7 @@ from glta.report.draw.axes import nice_ticks
 from glta.report.evaluated import load_cells
 from glta.report.known import title
 from glta.report.page.render import render, safe_link
+from glta.report.paper_tables import ablation_table
 from glta.report.verdict import verdict
 from glta.report.wording import p_text, seconds, signed, size
 from glta.storage.files import read_json
@@ -62,13 +63,21 @@ class Page(HTMLParser):
 
 
 def make(
-    folder: Path, monkeypatch, params: Params, methods: dict, users: int = 150, items: int = 90
+    folder: Path,
+    monkeypatch,
+    *,
+    params: Params,
+    methods: dict,
+    users: int = 150,
+    items: int = 90,
 ) -> Path:
-    """Write and evaluate a world below folder/data, and make that the working directory."""
+    """Write and evaluate a world below folder/data, make folder the working directory."""
     monkeypatch.chdir(folder)
     for dataset in params.datasets:
         for seed in params.seeds:
-            write_world(Path("data"), dataset, seed, methods, users, items)
+            write_world(
+                Path("data"), dataset, seed=seed, methods=methods, num_users=users, num_items=items
+            )
             for method in methods:
                 pipeline.stages.evaluate.main(params.for_dataset(dataset), dataset, seed, method)
     return folder / "data"
@@ -79,7 +88,7 @@ def world(tmp_path_factory):
     """Two datasets, two seeds, all methods; few resamples, to be quick."""
     params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 3], report={"resamples": 200})
     with pytest.MonkeyPatch.context() as monkeypatch:
-        data = make(tmp_path_factory.mktemp("world"), monkeypatch, params, SKILL)
+        data = make(tmp_path_factory.mktemp("world"), monkeypatch, params=params, methods=SKILL)
     return params, load_cells(data / "evaluate", params), data
 
 
@@ -116,7 +125,15 @@ def test_new_items_have_a_section_where_there_are_any(tmp_path, report):
     )
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(tmp_path)
-        write_world(Path("data"), "sample", 0, methods, 60, 50, num_new=8)
+        write_world(
+            Path("data"),
+            "sample",
+            seed=0,
+            methods=methods,
+            num_users=60,
+            num_items=50,
+            num_new=8,
+        )
         for method in methods:
             pipeline.stages.evaluate.main(params.for_dataset("sample"), "sample", 0, method)
         cells = load_cells(Path("data/evaluate"), params)
@@ -266,7 +283,14 @@ def test_one_dataset_one_seed_one_method_and_missing_ones(tmp_path, monkeypatch)
     params = Params(
         datasets=["sample"], seeds=[0], report={"resamples": 100}, evaluate={"cutoffs": [20]}
     )
-    data = make(tmp_path, monkeypatch, params, {"popularity": SKILL["popularity"]}, 30, 25)
+    data = make(
+        tmp_path,
+        monkeypatch,
+        params=params,
+        methods={"popularity": SKILL["popularity"]},
+        users=30,
+        items=25,
+    )
     page = render(params, load_cells(data / "evaluate", params)).html
     Page(page)
     assert "Only Popularity was run" in page
@@ -324,6 +348,41 @@ def test_ablations_have_a_table_of_their_own(world, report):
     assert shown == of["text-knn"][0].metrics["ndcg@20"]
     without_base = render(params, {"sample": {m: s for m, s in cells.items() if m != "glta"}})
     assert ">Ablations<" not in without_base.html
+
+
+def test_an_ablation_is_compared_with_the_method_that_it_changes(world, monkeypatch):
+    """Two methods with ablations: each ablation has its own base, in the test and the tables."""
+    base_of = {"glta-tied-head": "ease", "glta-without-profile": "glta"}
+    for module in ("analysis", "page.view", "paper_tables"):
+        monkeypatch.setattr(f"glta.report.{module}.base_of", base_of.__getitem__)
+    params, cells, _ = world
+    of = cells["sample"]
+    cells = {
+        "ease": of["ease"],
+        "glta": of["glta"],
+        "glta-tied-head": of["popularity"],
+        "glta-without-profile": of["text-knn"],
+    }
+    changed = {"datasets": ["sample"], "methods": list(cells), "ablations": list(base_of)}
+    params = params.model_copy(update=changed)
+    a = Analysis("sample", params, cells)
+    for ablation, base in base_of.items():
+        difference = a.known_mean(base, "ndcg@20") - a.known_mean(ablation, "ndcg@20")
+        assert a.ablation_tests[ablation].values.difference == pytest.approx(difference)
+    assert [row[0] for row in ablation_table(a).rows] == [
+        "EASE",
+        "GLTA tied head",
+        "GLTA",
+        "GLTA without profile",
+    ]
+    assert '<td class="left">EASE</td>' in render(params, {"sample": cells}).html
+
+
+def test_a_metric_that_was_not_measured_is_named(world):
+    params, cells, _ = world
+    a = Analysis("sample", params, cells["sample"])
+    with pytest.raises(ValueError, match="sample, ease: warm/ndcg@20 was not measured"):
+        a.known_mean("ease", "warm/ndcg@20")
 
 
 @pytest.mark.parametrize(
