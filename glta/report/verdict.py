@@ -38,6 +38,7 @@ def verdict(a: Analysis) -> Verdict:
 
 
 def _against_best_other(a: Analysis) -> Verdict:
+    """Write the verdict when the reference was tested against at least one other method."""
     label = metric_title(a.metric)
     rival = max(a.tests, key=lambda method: a.known_mean(method, a.metric))
     ours = a.known_mean(a.reference, a.metric)
