@@ -103,7 +103,9 @@ def _of_items(
     ones = np.ones(history.size, np.float32)
     rows = csr_array((ones, history, [0, history.size]), shape=(1, num_items))
     exclude = Interactions.of(np.zeros_like(has), has, 1, num_items)
-    items, scores = rank_all(lambda _: model.score_histories(rows), np.array([0]), k, exclude)
+    items, scores = rank_all(
+        lambda _: model.score_histories(rows), np.array([0]), k=k, exclude=exclude
+    )
     return items[0], scores[0]
 
 
