@@ -1,6 +1,4 @@
-"""The ground floor of all parameters: closed, frozen sections, ranges for tuning, and value
-types.
-"""
+"""Base classes and value types of all settings: closed sections, search ranges, checked values."""
 
 from __future__ import annotations
 
@@ -8,29 +6,26 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+
+def _bare_digest(value: Any) -> Any:
+    """Put a digest into lower case and drop the prefix `sha256:`; leave other values alone."""
+    return value.lower().removeprefix("sha256:") if isinstance(value, str) else value
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]  # neither nothing nor all
 Positive = Annotated[int, Field(ge=1)]
-
-
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-
-
-Sha256 = Annotated[
-    str,
-    BeforeValidator(
-        lambda digest: digest.lower().removeprefix("sha256:") if isinstance(digest, str) else digest
-    ),
-    Field(pattern=r"^[0-9a-f]{64}$"),
-]
+Sha256 = Annotated[str, BeforeValidator(_bare_digest), Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
 class Search:
-    """Say where tuning looks for a value: from low to high, evenly or by factors (log); an integer
-    key in whole numbers.
+    """Give the range in which tuning looks for a value.
+
+    low, high: the ends of the range, both included. log: try values evenly on a logarithmic scale
+    instead of a linear one. A field of type int takes whole numbers only.
     """
 
     low: float
@@ -39,32 +34,40 @@ class Search:
 
 
 class Section(BaseModel):
-    """Refuse unknown keys, and never change."""
+    """Hold one section of params.yaml: unknown keys are refused, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def search_space(cls) -> dict[str, Search]:
-        """Return the keys that tuning may vary, as their annotations declare them."""
-        found = {
-            key: [m for m in field.metadata if isinstance(m, Search)]
-            for key, field in cls.model_fields.items()
-        }
-        return {key: searches[0] for key, searches in found.items() if searches}
+        """Return the range of each key that tuning may vary, from the field's annotation."""
+        space = {}
+        for key, field in cls.model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, Search):
+                    space[key] = mark
+        return space
 
     def changed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return all values with some replaced, within nested sections too."""
-        whole = self.model_dump()
-        nested = {
-            k for k, v in values.items() if isinstance(whole.get(k), dict) and isinstance(v, dict)
-        }
-        return whole | {k: whole[k] | v if k in nested else v for k, v in values.items()}
+        """Return all values as a dict, with the given ones replaced.
+
+        Where both the old and the new value are mappings, only the given keys of the old one are
+        replaced. This goes one level deep. The result is not checked.
+        """
+        result = self.model_dump()
+        for key, value in values.items():
+            old = result.get(key)
+            if isinstance(old, dict) and isinstance(value, dict):
+                result[key] = old | value
+            else:
+                result[key] = value
+        return result
 
 
 class NoSettings(Section):
     """Nothing to set."""
 
 
-def file_fields(model: type[BaseModel]) -> dict:
-    """Return the fields by the names that they have in the file."""
+def file_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a section by the names that they have in params.yaml."""
     return {field.alias or key: field for key, field in model.model_fields.items()}

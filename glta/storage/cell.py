@@ -1,4 +1,4 @@
-"""Where the results of one dataset and seed lie."""
+"""The folders in which the results of a dataset and a seed lie."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ DATA = Path("data")
 
 
 def folder(dataset: str, *parts: str | int) -> Path:
-    """Return data/<dataset>/<part>/..."""
+    """Return the path DATA/dataset/part/..., such as data/ml-1m/0/prepare."""
     return DATA.joinpath(dataset, *map(str, parts))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 Files = dict[str, bytes]
 
 
-class Sample(NamedTuple):
+class TinyDataset(NamedTuple):
     """texts: what the files hold, by the name that errors give them. log, catalogue: which of them
     are what.
 
@@ -95,18 +95,18 @@ MOVIES_CSV = b'movieId,title,genres\r\n10,"American President, The (1995)",Comed
 
 def movielens(
     name: str, root: str, log: str, ratings: bytes, catalogue: str, movies: bytes, first: tuple
-) -> Sample:
+) -> TinyDataset:
     texts = {
         f"{root}/{log}": ratings,
         f"{root}/{catalogue}": movies,
         f"{root}/tags.csv": b"userId,tag\n1,secret\n",
     }
-    return Sample(
+    return TinyDataset(
         name, texts, zipped(f"{name}.zip"), f"{root}/{log}", f"{root}/{catalogue}", first, FILMS
     )
 
 
-def movielens_csv(name: str) -> Sample:
+def movielens_csv(name: str) -> TinyDataset:
     return movielens(
         name,
         name,
@@ -120,9 +120,11 @@ def movielens_csv(name: str) -> Sample:
 
 def amazon(
     name: str, log: str, reviews: bytes, catalogue: str, products: bytes, first: tuple
-) -> Sample:
+) -> TinyDataset:
     items = [("B01", "Tea & Cups", "Green tea. Loose.", ["Grocery", "Tea"]), ("B02", "B02", "", [])]
-    return Sample(name, {log: reviews, catalogue: products}, packed, log, catalogue, first, items)
+    return TinyDataset(
+        name, {log: reviews, catalogue: products}, packed, log, catalogue, first, items
+    )
 
 
 def review_2018(user: str, item: str, stars: float, time: int) -> dict:
@@ -231,7 +233,9 @@ def book(number: str, title: str, description: str) -> dict:
     }
 
 
-def goodbooks(name: str, number: str, goodreads: str, pack: Callable, ratings: bytes) -> Sample:
+def goodbooks(
+    name: str, number: str, goodreads: str, pack: Callable, ratings: bytes
+) -> TinyDataset:
     texts = {
         "ratings.csv": ratings,
         "books.csv": f'{number},{goodreads},authors,title\n1,901,Suzanne Collins,"Games, '
@@ -240,7 +244,7 @@ def goodbooks(name: str, number: str, goodreads: str, pack: Callable, ratings: b
         "tags.csv": b"tag_id,tag_name\n7,war\n8,to-read\n9,fantasy\n",
     }
     items = [("1", "Games, The", "Suzanne Collins", ["fantasy", "war"]), ("2", "Emma", "Jane", [])]
-    return Sample(name, texts, pack, "ratings.csv", "books.csv", ("1", "1", 5.0, None), items)
+    return TinyDataset(name, texts, pack, "ratings.csv", "books.csv", ("1", "1", 5.0, None), items)
 
 
 def yelp_review(user: str, business: str, stars: float) -> dict:
@@ -257,7 +261,7 @@ def yelp_review(user: str, business: str, stars: float) -> dict:
 
 def rlmrec(
     name: str, field: str, catalogue: str, items: bytes, pack: Callable, expected: list[tuple]
-) -> Sample:
+) -> TinyDataset:
     """Lists and map as they are, the catalogue packed as its owner does."""
     mapper = f"{name}_item.json"
     texts = {"train.txt": b"0 0\n1\n", "valid.txt": b"1 0\n", "test.txt": b"1 1\n"}
@@ -270,7 +274,7 @@ def rlmrec(
         plain(folder, {file: content for file, content in files.items() if file != catalogue})
         pack(folder, {catalogue: files[catalogue]})
 
-    return Sample(
+    return TinyDataset(
         f"split-rlmrec-{name}",
         texts,
         write,
@@ -281,7 +285,7 @@ def rlmrec(
     )
 
 
-SAMPLES = [
+TINY_DATASETS = [
     *map(movielens_csv, ("ml-latest-small", "ml-20m", "ml-25m", "ml-32m")),
     movielens(
         "ml-1m",
@@ -359,7 +363,7 @@ SAMPLES = [
         ),
         ("U1", "B01", 5.0, 1588687728923),
     ),
-    Sample(
+    TinyDataset(
         "goodreads-poetry",
         {
             "goodreads_interactions_poetry.json.gz": json_lines(
@@ -393,7 +397,7 @@ SAMPLES = [
         plain,
         b"user_id,book_id,rating\n1,1,5\n2,1,3\n2,2,4\n",
     ),
-    Sample(
+    TinyDataset(
         "steam",
         {
             "steam_reviews.json.gz": literal_lines(
@@ -431,7 +435,7 @@ SAMPLES = [
         ("Zoë", "10", None, 1513468800),
         [("10", "Bravium", "", ["Indie", "RPG"]), ("20", "Kitty 😀", "", [])],
     ),
-    Sample(
+    TinyDataset(
         "yelp",
         {
             "yelp_academic_dataset_business.json": json_lines(
@@ -463,7 +467,7 @@ SAMPLES = [
         ("u1", "b1", 5.0, 1531001351),
         [("b1", "Cafe", "", ["Coffee & Tea", "Food"]), ("b2", "Bar", "", [])],
     ),
-    Sample(
+    TinyDataset(
         "split-gowalla",
         {"train.txt": b"0 0\n1 0\n2\n", "test.txt": b"0 \n1 1\n"},
         plain,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from glta.datasets import download as module
+from glta.datasets import fetch as module
 from glta.datasets.catalogue import REGISTRY
-from glta.datasets.download import describe
-from glta.datasets.download import download as download_files
+from glta.datasets.fetch import describe
+from glta.datasets.fetch import download as download_files
 from glta.params.model import Params
 from glta.storage.files import sha256_of
 
@@ -429,10 +429,10 @@ def test_a_failed_first_download_records_nothing(server, place):
 def test_what_came_before_a_failure_has_not_to_come_again(server, place, monkeypatch):
     fetch = module.fetch
 
-    def second_fails(source, *args):
+    def second_fails(source, *args, **given):
         if source.endswith("test.txt"):
             server.status, server.failures = 404, 1
-        return fetch(source, *args)
+        return fetch(source, *args, **given)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "fetch", second_fails)

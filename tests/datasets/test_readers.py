@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glta.datasets.catalogue import table_files
-from glta.datasets.readers import read
-from glta.io import cells, streams
-from glta.io.cells import LINE, PROBLEM, read_csv
+from glta.datasets.readers import read_dataset
+from glta.io import sheets, streams
+from glta.io.sheets import LINE, PROBLEM, read_csv
 from glta.io.streams import blocks
 from glta.params.model import Params
-from tests.datasets.formats import SAMPLES
+from tests.datasets.formats import TINY_DATASETS
 
-ML_1M = next(sample for sample in SAMPLES if sample.dataset == "ml-1m")
+ML_1M = next(tiny for tiny in TINY_DATASETS if tiny.dataset == "ml-1m")
 INTERACTIONS = "user_id,item_id,rating,timestamp\n1,a,5,100\n1,b,3.5,101\n2,a,,\n"
 ITEMS = "item_id,title,description,categories\na,Alpha,About a,X|Y\nb,Beta,,\nc,Gamma,,\n"
 
@@ -45,7 +45,7 @@ def tables(folder, interactions=INTERACTIONS, items=ITEMS, share=0.0, **table):
         "items": "things.csv" if items is not None else None,
         **table,
     }
-    return read(
+    return read_dataset(
         "mine",
         Params.model_validate({"tables": {"mine": entry}}).tables,
         folder,
@@ -92,7 +92,7 @@ def test_tables_gzip_byte_order_mark_windows_lines_and_blank_end(tmp_path):
     params = Params.model_validate(
         {"tables": {"mine": {"interactions": "d/log.csv.gz", "items": "things.csv"}}}
     )
-    raw = read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+    raw = read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
     assert raw.interactions.height == 3
     assert raw.interactions["user_id"].to_list() == ["1", "1", "2"]
 
@@ -119,7 +119,7 @@ def test_tables_as_parquet(tmp_path):
     params = Params.model_validate(
         {"tables": {"mine": {"interactions": "log.parquet", "items": "things.parquet"}}}
     )
-    raw = read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+    raw = read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
     assert raw.interactions.rows() == [
         ("1", "10", 1.0, 1577836800000),
         ("2", "20", 2.0, 1577923200000),
@@ -141,7 +141,7 @@ def test_tables_as_json_lines(tmp_path):
     params = Params.model_validate(
         {"tables": {"mine": {"interactions": "log.jsonl.gz", "items": "things.json"}}}
     )
-    raw = read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+    raw = read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
     assert raw.interactions.rows() == [("7", "a", 4.5, 100), ("8", "b", None, None)]
     assert raw.items.rows() == [("a", "A", "", ["X", "Y"]), ("b", "B", "one two", ["Z"])]
 
@@ -180,7 +180,7 @@ def test_json_lines_lack_a_column(tmp_path):
         match=r"log\.ndjson: has no column rating; nearest is .*stars.*set tables\.mine\.rating "
         r"\(null",
     ):
-        read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+        read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
 
 
 @pytest.mark.parametrize("size", [1, 5, 40, 1000])
@@ -199,14 +199,14 @@ def test_small_blocks_and_sheets_change_nothing(size, tmp_path, monkeypatch):
 def test_parquet_is_read_in_pieces(tmp_path, monkeypatch):
     frame = pl.DataFrame({"user_id": [1.0, 2.0, None, 4.0], "item_id": ["a", "b", "c", "d"]})
     frame.write_parquet(tmp_path / "log.parquet")
-    monkeypatch.setattr(cells, "PARQUET_ROWS", 3)
+    monkeypatch.setattr(sheets, "PARQUET_ROWS", 3)
     given = {"interactions": "log.parquet", "rating": None, "timestamp": None}
     params = Params.model_validate({"tables": {"mine": given}, "prepare": {"max_bad_share": 0.25}})
-    assert read(
+    assert read_dataset(
         "mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share
     ).interactions["user_id"].to_list() == ["1", "2", "4"]
     with pytest.raises(ValueError, match=r"log\.parquet row 3, column user_id: is empty"):
-        read("mine", Params.model_validate({"tables": {"mine": given}}).tables, tmp_path)
+        read_dataset("mine", Params.model_validate({"tables": {"mine": given}}).tables, tmp_path)
 
 
 def test_parquet_names_the_row(tmp_path):
@@ -217,7 +217,7 @@ def test_parquet_names_the_row(tmp_path):
         {"tables": {"mine": {"interactions": "log.parquet", "rating": None, "timestamp": None}}}
     )
     with pytest.raises(ValueError, match=r"log\.parquet row 2, column user_id: is empty"):
-        read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+        read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
 
 
 def test_without_items_the_id_is_the_title(tmp_path):
@@ -383,7 +383,7 @@ def test_damaged_tables(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     params = Params.model_validate({"tables": {"mine": {"interactions": name}}})
     with pytest.raises(ValueError, match=message):
-        read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+        read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
 
 
 def test_damaged_archives(tmp_path):
@@ -397,7 +397,7 @@ def test_damaged_archives(tmp_path):
         with pytest.raises(
             ValueError, match=r"ml-1m\.zip: is damaged .*delete it and run the stage download again"
         ):
-            read("ml-1m", {}, folder)
+            read_dataset("ml-1m", {}, folder)
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "a/../../evil", "..\\evil"])
@@ -415,7 +415,7 @@ def test_missing_member_names_the_nearest(tmp_path):
         ValueError,
         match=r"ml-1m\.zip: has no file ml-1m/ratings\.dat; nearest is ml-1m/rating\.dat",
     ):
-        read("ml-1m", {}, folder)
+        read_dataset("ml-1m", {}, folder)
 
 
 def test_bad_line_of_an_official_file(tmp_path):
@@ -423,12 +423,12 @@ def test_bad_line_of_an_official_file(tmp_path):
     with pytest.raises(
         ValueError, match=r"ml-1m/ratings\.dat line 4, column rating = x: must be a number"
     ):
-        read("ml-1m", {}, folder)
+        read_dataset("ml-1m", {}, folder)
 
 
 def test_unknown_dataset():
     with pytest.raises(ValueError, match=r"nothing: is no registered dataset.*`glta datasets`"):
-        read("nothing", {}, None)
+        read_dataset("nothing", {}, None)
 
 
 def test_fast_and_slow_reading_agree():

@@ -10,8 +10,8 @@ import pytest
 
 from glta.data.prepare import prepare
 from glta.datasets import sample
-from glta.datasets.download import download
-from glta.datasets.readers import read
+from glta.datasets.fetch import download
+from glta.datasets.readers import read_dataset
 from glta.datasets.sample_words import THEMES
 from glta.params.model import Params
 from glta.storage.files import sha256_of
@@ -82,7 +82,9 @@ def test_every_theme_has_its_words():
 def test_the_stages_take_it(tmp_path):
     params = Params()
     download("sample", params, tmp_path / "download")
-    tables = prepare(read("sample", params.tables, tmp_path / "download"), params.prepare, 0)
+    tables = prepare(
+        read_dataset("sample", params.tables, tmp_path / "download"), params.prepare, 0
+    )
     assert tables.counts["users"] == 800
     assert tables.counts["items"] >= 595
     assert tables.counts["cold"] == {"users": 0, "items": 0, "valid": 0, "test": 0}
