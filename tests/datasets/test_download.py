@@ -462,6 +462,12 @@ def test_what_is_not_for_programs_says_where_to_get_it(place):
     (place / "mirror/yelp").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"by hand .* set `mirror`"):
         download("yelp", Params(mirror="mirror"), place / "a")
+    # three datasets of RLMRec have a train.txt, so one that lies here may be of any of them
+    (place / "train.txt").write_bytes(b"0 1\n")
+    with pytest.raises(
+        ValueError, match=r"split-rlmrec-yelp: train\.txt is not for download .* by hand"
+    ):
+        download("split-rlmrec-yelp", Params(), place / "a")
     (place / "mirror/yelp/Yelp-JSON.zip").write_bytes(b"zip")
     assert list(download("yelp", Params(mirror="mirror"), place / "a")["files"]) == [
         "Yelp-JSON.zip"

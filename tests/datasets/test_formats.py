@@ -258,6 +258,12 @@ def test_odd_literals_are_bad_lines(line, tmp_path):
         raw_of(BY_NAME["steam"], tmp_path, **changed_line(BY_NAME["steam"], "log", 2, line + b"\n"))
 
 
+def test_the_lists_of_rlmrec_have_an_items_table(tmp_path):
+    counts = raw_of(BY_NAME["split-rlmrec-amazon"], tmp_path).counts
+    assert "items_without_table" not in counts
+    assert counts["items_missing_from_their_table"] == 1
+
+
 def test_items_of_no_interaction_are_counted_and_left_out(tmp_path):
     counts = raw_of(BY_NAME["amazon-2018-grocery-and-gourmet-food"], tmp_path).counts
     assert (

@@ -4,6 +4,7 @@ test_formats.py.
 
 import gzip
 import zipfile
+from datetime import time, timedelta
 
 import polars as pl
 import pytest
@@ -218,6 +219,45 @@ def test_parquet_names_the_row(tmp_path):
     )
     with pytest.raises(ValueError, match=r"log\.parquet row 2, column user_id: is empty"):
         read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300])
+@pytest.mark.parametrize("column", ["rating", "timestamp"])
+def test_a_parquet_number_that_fits_no_integer_is_not_lost(tmp_path, column, value):
+    """The other numbers of the column are whole, so that it is read as integers."""
+    log = {"user_id": [1, 2], "item_id": ["a", "b"], "rating": [1.0, 2.0], "timestamp": [1.0, 2.0]}
+    pl.DataFrame(log | {column: [1.0, value]}).write_parquet(tmp_path / "log.parquet")
+    params = Params.model_validate({"tables": {"mine": {"interactions": "log.parquet"}}})
+    with pytest.raises(
+        ValueError, match=rf"log\.parquet row 2, column {column} = .*: must be a num"
+    ):
+        read_dataset("mine", params.tables, tmp_path)
+
+
+OTHER_TYPES = {
+    "time": pl.Series([time(1), time(2)]),
+    "duration": pl.Series([timedelta(1), timedelta(2)]),
+    "bytes": pl.Series([b"\xff", b"x"]),
+    "struct": pl.Series([{"a": 1}, {"a": 2}]),
+    "array": pl.Series([[1.0], [2.0]], dtype=pl.Array(pl.Float64, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_TYPES)
+def test_a_parquet_column_of_another_type_matters_only_if_it_is_read(tmp_path, kind):
+    frame = pl.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"], "more": OTHER_TYPES[kind]})
+    frame.write_parquet(tmp_path / "log.parquet")
+
+    def read(**columns):
+        given = {"interactions": "log.parquet", "rating": None, "timestamp": None, **columns}
+        params = Params.model_validate({"tables": {"mine": given}})
+        return read_dataset("mine", params.tables, tmp_path)
+
+    assert read().interactions["user_id"].to_list() == ["1", "2"]
+    with pytest.raises(
+        ValueError, match=r"log\.parquet: column more is of type .*; save it as text"
+    ):
+        read(rating="more")
 
 
 def test_without_items_the_id_is_the_title(tmp_path):
