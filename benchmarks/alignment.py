@@ -12,16 +12,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from glta.methods.glta.loop import read_states
 
 from benchmarks.measure import Row, in_turns
 from glta.methods.glta.aligner import Aligner, Nodes, projector
 from glta.methods.glta.item_alignment import new_aligner
-from glta.methods.glta.loop import read_states
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
+from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.nn.language.frozen import Language as Frozen
 from glta.nn.language.frozen import load_language
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignSettings, AlignUsersSettings
 
 BATCH_TOKENS = 8192
 WORDS = [

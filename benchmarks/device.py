@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from glta.methods.glta.loop import accumulated
 
 from benchmarks.alignment import made_up
 from benchmarks.graph import GOWALLA, REFERENCE, Contestant, power_law_graph
 from benchmarks.measure import Row, child, in_turns, peak_bytes, report
-from glta.methods.glta.loop import accumulated
+from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.nn.language.frozen import Language
-from glta.params.model import AlignSettings, AlignUsersSettings
 from glta.training.devices import keep_freed_memory
 
 

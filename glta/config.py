@@ -40,9 +40,16 @@ class Section(BaseModel):
 
     @classmethod
     def search_space(cls) -> dict[str, Search]:
-        """Return the range of each key that tuning may vary, from the field's annotation."""
-        space = {}
+        """Return the range of each key that tuning may vary, from the field's annotation.
+
+        A key of a section within this one has a dot: align_items.learning_rate.
+        """
+        space: dict[str, Search] = {}
         for key, field in cls.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, Section):
+                inner = kind.search_space()
+                space |= {f"{key}.{name}": search for name, search in inner.items()}
             for mark in field.metadata:
                 if isinstance(mark, Search):
                     space[key] = mark
@@ -51,14 +58,14 @@ class Section(BaseModel):
     def changed(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return all values as a dict, with the given ones replaced.
 
-        Where both the old and the new value are mappings, only the given keys of the old one are
-        replaced. This goes one level deep. The result is not checked.
+        A mapping for a section within this one replaces its given keys alone. The result is not
+        checked.
         """
         result = self.model_dump()
         for key, value in values.items():
-            old = result.get(key)
-            if isinstance(old, dict) and isinstance(value, dict):
-                result[key] = old | value
+            inner = getattr(self, key.replace("-", "_"), None)
+            if isinstance(inner, Section) and isinstance(value, dict):
+                result[key] = inner.changed(value)
             else:
                 result[key] = value
         return result

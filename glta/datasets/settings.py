@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
 
 from glta.config import Section, Sha256
+
+ITEM_COLUMNS = ("item", "item_id", "title", "description", "categories")
+"""The columns that every prepared items table has."""
 
 
 class TableSettings(Section):
@@ -43,6 +48,11 @@ class TableSettings(Section):
     category_separator: str = Field(
         default="|", min_length=1, description="text between the categories in a cell"
     )
+    features: list[str] = Field(
+        default=[],
+        description="further columns of items to keep, such as price or brand, for methods that "
+        "use them",
+    )
     interactions_sha256: Sha256 | None = Field(
         default=None, description="checksum that the file must have; null checks nothing"
     )
@@ -50,3 +60,28 @@ class TableSettings(Section):
         default=None, description="checksum that the file must have; null checks nothing"
     )
     licence: str = Field(default="not stated", description="licence to show in the report")
+
+    @field_validator("features")
+    @classmethod
+    def _refuse_our_names(cls, features: list[str]) -> list[str]:
+        for name in features:
+            if name in ITEM_COLUMNS:
+                raise ValueError(
+                    f"{name} is the name of a column that every items table has "
+                    f"({', '.join(ITEM_COLUMNS)}); rename the column in the file"
+                )
+            if features.count(name) > 1:
+                raise ValueError(f"{name} is named twice; name it once")
+        return features
+
+    @model_validator(mode="after")
+    def _features_are_of_items(self) -> Self:
+        if self.features and self.items is None:
+            raise ValueError("features are columns of items; set items, or leave features out")
+        for role in ("item", "title", "description", "categories"):
+            column = getattr(self, role)
+            if column in self.features:
+                raise ValueError(
+                    f"features has {column}, which is read as {role}; leave it out of one of them"
+                )
+        return self

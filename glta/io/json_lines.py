@@ -49,6 +49,7 @@ def read_records(
     ids: Sequence[str] = (),
     texts: Sequence[str] = (),
     lists: Sequence[str] = (),
+    kept: Sequence[str] = (),
     fixes: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[pl.DataFrame]:
     """Read the lines of a file as sheets that have the given fields as columns.
@@ -58,17 +59,23 @@ def read_records(
     ids: fields that every record must have, text or whole numbers, of one type in the whole file.
     texts: fields to read as text, numbers too; the parts of a list are joined by spaces.
     lists: fields to read as lists of text; nested lists are made flat, an object gives its keys.
+    kept: fields of any type, to read as their JSON text; `decoded` turns that into values.
     fixes: by field, what to do when no record has it.
 
     A bad line is marked in PROBLEM. Raises ValueError for a field that none of the records of the
     first sheet has, and for a file without records.
     """
-    check = _RecordCheck(parse, ids=ids, texts=texts, lists=lists)
-    readers = dict.fromkeys((*ids, *texts), _text) | dict.fromkeys(lists, _list)
+    check = _RecordCheck(parse, ids=ids, singles=(*ids, *texts, *kept), lists=lists)
+    readers: dict[str, Callable[[Any], Any]] = {
+        **dict.fromkeys((*ids, *texts), _text),
+        **dict.fromkeys(lists, _list),
+        **dict.fromkeys(kept, _json),
+    }
     columns: dict[str, list] = {column: [] for column in (*readers, LINE, PROBLEM)}
     schema = (
         dict.fromkeys((*ids, *texts), pl.String())
         | dict.fromkeys(lists, pl.List(pl.String))
+        | dict.fromkeys(kept, pl.String())
         | {LINE: pl.Int64(), PROBLEM: pl.String()}
     )
     seen: set[str] = set()  # names of all fields in the records of the first sheet
@@ -107,16 +114,20 @@ def read_records(
 
 
 class _RecordCheck:
-    """Parse the lines of one file, and find what is wrong with them."""
+    """Parse the lines of one file, and find what is wrong with them.
+
+    ids: fields that every record must have. singles: fields that must not occur twice, ids too.
+    lists: further fields. Twice is noticed of those too, where a single one seems to occur twice.
+    """
 
     def __init__(
-        self, parse: Parse, *, ids: Sequence[str], texts: Sequence[str], lists: Sequence[str]
+        self, parse: Parse, *, ids: Sequence[str], singles: Sequence[str], lists: Sequence[str]
     ):
         self.parse = parse
         self.ids = ids
-        self.wanted = {*ids, *texts, *lists}
+        self.wanted = {*singles, *lists}
         self.quoted = [
-            quote + field.encode() + quote for field in (*ids, *texts) for quote in QUOTES[parse]
+            quote + field.encode() + quote for field in singles for quote in QUOTES[parse]
         ]
         self.id_types: list[type] = []  # as the first good line has them
         self.first_good = 0  # number of that line
@@ -176,6 +187,31 @@ def _text(value: Any) -> str | None:
     if isinstance(value, list | tuple):
         return " ".join(filter(None, map(_text, value)))
     return str(value)
+
+
+def _json(value: Any) -> str | None:
+    """Return a value as JSON text."""
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def decoded(items: pl.DataFrame, name: str, kept: Sequence[str], *, fix: str) -> pl.DataFrame:
+    """Turn the JSON text of kept fields into values, of one type for each field.
+
+    The type is the one that holds the values of all records; text beside numbers makes text. name:
+    of the file, and fix: what to do, for errors. Raises ValueError that names the file and the
+    field when no type holds all values, such as an object beside a number.
+    """
+    for field in kept:
+        try:
+            values = items[field].str.json_decode(infer_schema_length=None)
+        except pl.exceptions.PolarsError:
+            raise ValueError(
+                f"{name}: column {field} has values of types that cannot be one column; {fix}"
+            ) from None
+        if values.dtype == pl.Null:
+            values = values.cast(pl.String)
+        items = items.with_columns(values.alias(field))
+    return items
 
 
 def _list(value: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -24,8 +24,9 @@ class Raw:
     interactions: columns user_id and item_id (text), rating (float or null), timestamp (integer or
     null), in the order of the file. Where the source is split already there is a column part, with
     the numbers of `glta.io.parts`.
-    items: columns item_id, title and description (text, never null), categories (list of text); one
-    row an item, each with a title.
+    items: columns item_id, title and description (text, never null), categories (list of text),
+    then the further columns that were asked for (null where an item has no value); one row an item,
+    each with a title.
     counts: rows that were read, mended and dropped.
     """
 
@@ -125,12 +126,14 @@ def check_items(
     parameter: str = "",
     separator: str = "|",
     only: pl.DataFrame | None = None,
+    features: Sequence[str] = (),
 ) -> CheckedTable:
     """Turn the sheets of one file into checked items.
 
     name, max_bad_share, parameter: as for `check_interactions`. columns: the roles item, title,
     description, categories. separator: between the categories of a cell. only: a column item_id
-    with the items to keep, for catalogues much larger than the items with interactions.
+    with the items to keep, for catalogues much larger than the items with interactions. features:
+    further columns to keep, with the type that the sheets give them.
 
     A row is bad without an id. A second row of the same item is bad too; with `only` it is dropped
     and counted. An item without any text gets its id as title, and is counted. Raises ValueError
@@ -142,7 +145,14 @@ def check_items(
     num_rows = 0
     example = None  # any id of the file, for an error
     for sheet in sheets:
-        part = _items(sheet, name, columns=columns, parameter=parameter, separator=separator)
+        part = _items(
+            sheet,
+            name,
+            columns=columns,
+            parameter=parameter,
+            separator=separator,
+            features=features,
+        )
         num_rows += part.height
         example = example or part["item_id"].drop_nulls().first()
         if only is not None:
@@ -180,10 +190,18 @@ def check_items(
 
 
 def _items(
-    sheet: pl.DataFrame, name: str, *, columns: Columns, parameter: str, separator: str
+    sheet: pl.DataFrame,
+    name: str,
+    *,
+    columns: Columns,
+    parameter: str,
+    separator: str,
+    features: Sequence[str],
 ) -> pl.DataFrame:
     """Return a sheet with the columns of `Raw.items`, its bad rows marked."""
     _need_columns(sheet, name, columns=columns, parameter=parameter, required=("item",))
+    for feature in features:
+        need_column(sheet, name, feature, column_fix(parameter, "features"))
     item = _required(columns, "item")
     sheet = mark(sheet, is_blank(item), pl.lit(f"column {item}: is empty; every row needs an item"))
     return sheet.select(
@@ -191,6 +209,7 @@ def _items(
         _text(columns["title"]).alias("title"),
         _text(columns["description"]).alias("description"),
         _categories(sheet, columns["categories"], separator).alias("categories"),
+        *features,
         LINE,
         PROBLEM,
     )
@@ -309,7 +328,7 @@ def join_items(
     num_known = counts["item_rows"] - counts["bad_item_rows"] - counts["repeated_item_rows"]
     num_used = used.height - absent.height
     counts["items_without_interactions"] = num_known - num_used
-    return Raw(interactions.rows, pl.concat([known, blank]), counts)
+    return Raw(interactions.rows, pl.concat([known, blank], how="diagonal"), counts)
 
 
 def _other_ids(name: str, parameter: str, *, here: object, there: object) -> ValueError:

@@ -102,12 +102,14 @@ def need_column(sheet: pl.DataFrame, name: str, column: str, fix: str) -> None:
     )
 
 
-def read_parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[pl.DataFrame]:
+def read_parquet(
+    path: Path, columns: Collection[str] | None = None, *, kept: Collection[str] = ()
+) -> Iterator[pl.DataFrame]:
     """Read a Parquet file as sheets.
 
     Numbers become text (1.0 becomes 1 where the whole column holds whole numbers), times become
-    milliseconds since 1970, lists stay lists. columns: those to read, None for all; the others are
-    in the sheets, but empty.
+    milliseconds since 1970, lists stay lists. columns: those to read as text, None for all; the
+    others are in the sheets, but empty. kept: columns to read with the type that they have.
 
     Raises ValueError for a damaged file, for one without rows, and for a column to read whose type
     has no such text.
@@ -121,7 +123,9 @@ def read_parquet(path: Path, columns: Collection[str] | None = None) -> Iterator
         whole = _whole_number_columns(lazy, schema)
         texts = []
         for column, dtype in schema.items():
-            if columns is not None and column not in columns:
+            if column in kept:
+                text = pl.col(column)
+            elif columns is not None and column not in columns:
                 text = pl.lit(None, pl.String)
             elif dtype in UNREADABLE or (dtype.is_nested() and not isinstance(dtype, pl.List)):
                 raise ValueError(

@@ -1,6 +1,4 @@
-"""What every training loop shares: checkpoints that resume to the last bit, early stopping, one
-record an epoch.
-"""
+"""Checkpoints from which a training resumes to the last bit."""
 
 from __future__ import annotations
 
@@ -23,10 +21,10 @@ class Checkpoint:
     def __init__(self, folder: Path | str | None):
         self.path = Path(folder) / "state.safetensors" if folder else None
 
-    def load(self) -> tuple[dict[str, torch.Tensor], dict] | None:
-        """Return (tensors, meta) of the last save, or None."""
+    def load(self, announce: bool = True) -> tuple[dict[str, torch.Tensor], dict] | None:
+        """Return (tensors, meta) of the last save, or None. announce: say so on stderr."""
         found = load_checked(self.path) if self.path else None
-        if found:
+        if found and announce:
             print("training goes on from its last checkpoint", file=sys.stderr)
         return found
 

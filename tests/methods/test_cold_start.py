@@ -13,7 +13,7 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
 from glta.methods.base import Inputs
-from glta.methods.glta.head_rows import distilled
+from glta.methods.glta.head_rows import fit_rows
 from glta.methods.glta_plus.model import as_if_new, token_map
 from glta.methods.hccf.model import HCCF
 from glta.methods.registry import method_class
@@ -21,7 +21,7 @@ from glta.methods.shared.closed_form import zero_diagonal_map
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
 from glta.storage.arrays import load_arrays, save_arrays
-from tests.conftest import NUM_ITEMS, NUM_USERS, World
+from glta.testing.blocks import NUM_ITEMS, NUM_USERS, World
 
 EVERYONE = np.arange(NUM_USERS)
 NEW = [0, 7]
@@ -209,7 +209,7 @@ def test_rows_that_follow_from_texts_are_found():
     rng = np.random.default_rng(0)
     text, slope = rng.normal(size=(60, 6)), rng.normal(size=(6, 5))
     row = 2 + text @ slope
-    found = distilled(
+    found = fit_rows(
         text[:50].astype(np.float32), row[:50, :4], row[:50, 4], rng.normal(size=(9, 4))
     )
     weight, bias = found.rows(text[50:])
@@ -222,16 +222,16 @@ def test_rows_without_a_link_to_texts_are_alike():
     """
     rng = np.random.default_rng(0)
     text, row = rng.normal(size=(50, 40)), rng.normal(size=(50, 5))
-    found = distilled(text.astype(np.float32), row[:, :4], row[:, 4], rng.normal(size=(9, 4)))
+    found = fit_rows(text.astype(np.float32), row[:, :4], row[:, 4], rng.normal(size=(9, 4)))
     assert np.isfinite(found.slope).all()
     np.testing.assert_allclose(found.centre, row.mean(0), atol=1e-5)
 
 
 def test_lists_among_new_items_alone(world, monkeypatch):
+    from glta.testing.blocks import write_prepared
     from pipeline.stages import evaluate as evaluate_stage
     from pipeline.stages import fit as fit_stage
     from pipeline.stages import recommend as recommend_stage
-    from tests.conftest import write_prepared
 
     prepared = world.inputs.prepared
     user, item = (array.ravel() for array in np.meshgrid(np.arange(NUM_USERS - 1), NEW))

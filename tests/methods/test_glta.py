@@ -1,58 +1,82 @@
 """GLTA as a served method: the contract, its three ways to make lists, and what is kept on disk."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from scipy.sparse import csr_array
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
 from glta.evaluation.ranking import rank_all
 from glta.evaluation.validation import validation_ndcg
 from glta.features.settings import ProfileSettings
-from glta.features.text.extractive import item_terms
 from glta.features.text.item_texts import item_texts
-from glta.methods.glta.item_alignment import new_aligner, reorder_prompts
-from glta.methods.glta.model import GLTA, load_aligner, save_aligner
-from glta.methods.glta.newcomers import Newcomers
-from glta.methods.glta.nodes import load_messages
+from glta.features.text.user_words import user_words
+from glta.methods.glta import artefacts
+from glta.methods.glta.aligner import new_aligner
+from glta.methods.glta.item_alignment import reorder_prompts
+from glta.methods.glta.model import GLTA
 from glta.methods.glta.prompts import ITEM, READ_OUT, Prompt, Templates
+from glta.methods.glta.settings import AlignSettings, ServeSettings
+from glta.methods.glta.steps import AlignInputs, align_items, align_users, serve
 from glta.nn.language import frozen
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import Params
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, block_states
-from tests.contracts import MethodContract
-from tests.methods.glta.small import ITEMS, USERS, Small, write_pretrained
+from glta.storage.arrays import save_arrays
+from glta.storage.files import read_json
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, block_states
+from glta.testing.contract import MethodContract
+from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, Small, write_pretrained
 from tests.tiny import WRITERS
 
 ONE_EPOCH = {"epochs": 1}
 
 
-def build(model, folder, prepared, **shared) -> GLTA:
-    """Train both stages and write the folder of the stage `align_users`."""
-    items, users = ITEMS.model_copy(update=ONE_EPOCH), USERS.model_copy(update=ONE_EPOCH)
-    run = Small.make(model, write_pretrained(folder / "pretrain"), prepared, items, users, **shared)
-    aligner, _ = run.stage_2()
-    states, _ = run.stage_3(aligner)
-    with torch.inference_mode():
-        weight, bias = aligner.head.factors(aligner.item_projector(run.nodes.serving.item))
-    out = folder / "model"
-    out.mkdir()
-    made = GLTA.of(states.numpy(), weight.numpy(), bias.numpy(), block_states(), run.known)
-    made.folder = out
-    made.save(out)
-    texts = item_texts(prepared.items, ProfileSettings())
-    messages = load_messages(folder / "pretrain", prepared, run.shared)
-    Newcomers(messages, (item_terms(texts, prepared.items), prepared.train), 6, 6).save(out)
-    params = Params(
-        language=LanguageSettings(model=str(model), precision="float32"),
-        align=run.shared,
-        align_users=users,
+def write_profile(prepared: Prepared, folder: Path) -> Path:
+    """Write the folder of the step profile, as far as the alignments read it."""
+    folder.mkdir()
+    settings = ProfileSettings()
+    texts = item_texts(prepared.items, settings)
+    texts.write_parquet(folder / "items.parquet")
+    words, graph_words = (
+        user_words(prepared.items, texts, pairs, settings)[0]
+        for pairs in (prepared.train, prepared.graph)
     )
-    save_aligner(out, aligner, run.prompts()[1], run.nodes.serving, params, {})
-    return made
+    kinds = pl.col("tags", "interests")
+    words = words.with_columns(graph_words.select(kinds.name.prefix("graph_")))
+    words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(folder / "users.parquet")
+    save_arrays(folder / "states.safetensors", {"item": block_states()})
+    return folder
+
+
+def build(language, folder, prepared, **shared) -> GLTA:
+    """Run the three steps of GLTA in a folder."""
+    embeddings = write_pretrained(folder / "pretrain")
+    settings = LanguageSettings(model=str(language), precision="float32", batch_tokens=BATCH_TOKENS)
+    align = AlignSettings(**shared)
+    inputs = AlignInputs(
+        prepared,
+        write_profile(prepared, folder / "profile"),
+        embeddings / align.edges,
+        settings,
+        align,
+    )
+    items = align_items(inputs, ITEMS.model_copy(update=ONE_EPOCH), 0)
+    users = USERS.model_copy(update=ONE_EPOCH)
+    aligned = align_users(inputs, items, users, ProfileSettings(), 0)
+    return serve(aligned, prepared, inputs.profile, ServeSettings())
+
+
+def again(model: GLTA, folder: Path) -> GLTA:
+    """Save and load a model."""
+    folder.mkdir(exist_ok=True)
+    model.save(folder)
+    return GLTA.load(folder)
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +90,7 @@ def made(request, tiny, tmp_path_factory, prepared) -> GLTA:
 
 
 class TestGLTA(MethodContract):
-    """The contract.
-
-    GLTA is made by its stages, and model.json comes from save_aligner beside what `save` writes.
-    """
+    """The contract. GLTA is made by its steps."""
 
     name = "glta"
 
@@ -79,23 +100,15 @@ class TestGLTA(MethodContract):
 
     def test_fit_twice_is_equal(self, tiny, tmp_path, prepared):
         first, second = (tmp_path / name for name in ("first", "second"))
+        models = []
         for folder in (first, second):
             folder.mkdir()
-        models = [build(tiny["encoder"], folder, prepared) for folder in (first, second)]
+            models.append(again(build(tiny["encoder"], folder, prepared), folder / "model"))
         np.testing.assert_array_equal(
             models[0].score(self.everyone), models[1].score(self.everyone)
         )
-        for name in ("model.safetensors", "aligner.safetensors", "model.json"):
+        for name in ("model.safetensors", "aligner.safetensors", "model.json", "history.json"):
             assert (first / "model" / name).read_bytes() == (second / "model" / name).read_bytes()
-
-    def test_save_and_load_is_equal_to_the_last_bit(self, model, tmp_path):
-        model.save(tmp_path)
-        assert (tmp_path / "model.safetensors").read_bytes() == (
-            model.folder / "model.safetensors"
-        ).read_bytes()
-        np.testing.assert_array_equal(
-            GLTA.load(tmp_path).score(self.everyone), model.score(self.everyone)
-        )
 
     def test_fit_points_to_the_stages(self, world):
         with pytest.raises(ValueError, match="align_items and align_users"):
@@ -103,6 +116,11 @@ class TestGLTA(MethodContract):
 
 
 EVERYONE = np.arange(NUM_USERS)
+
+
+def in_mode(model: GLTA, mode: str) -> GLTA:
+    """The same model, with another way to make lists."""
+    return replace(model, mode=mode)
 
 
 def check_lists(prepared, items, scores):
@@ -116,7 +134,7 @@ def check_lists(prepared, items, scores):
 
 def test_first_logit_is_the_exact_ranking(made, prepared):
     for found, expected in zip(
-        made.recommend(EVERYONE, 7, prepared.train, "first_logit"),
+        made.recommend(EVERYONE, 7, prepared.train),
         rank_all(made.score, EVERYONE, 7, prepared.train),
         strict=True,
     ):
@@ -125,7 +143,9 @@ def test_first_logit_is_the_exact_ranking(made, prepared):
 
 def test_one_per_position_is_greedy(made, prepared):
     """Position t takes the best of what is left by read-out t; then the first read-out goes on."""
-    items, scores = made.recommend(EVERYONE, NUM_ITEMS + 2, prepared.train, "one_per_position")
+    items, scores = in_mode(made, "one_per_position").recommend(
+        EVERYONE, NUM_ITEMS + 2, prepared.train
+    )
     check_lists(prepared, items, scores)
     for user in EVERYONE:
         left = set(range(NUM_ITEMS)) - set(prepared.train.items_of(user).tolist())
@@ -141,7 +161,7 @@ def test_one_per_position_is_greedy(made, prepared):
 
 def test_positions_matter(made, prepared):
     first, greedy = (
-        made.recommend(EVERYONE, 5, prepared.train, mode)[0]
+        in_mode(made, mode).recommend(EVERYONE, 5, prepared.train)[0]
         for mode in ("first_logit", "one_per_position")
     )
     assert (first[:, 0] == greedy[:, 0]).all()
@@ -150,17 +170,18 @@ def test_positions_matter(made, prepared):
 
 def test_one_per_position_without_an_exclusion_and_in_any_block(made):
     nothing = Interactions.of([], [], NUM_USERS, NUM_ITEMS)
-    items, _ = made.recommend(EVERYONE, 4, nothing, "one_per_position")
+    model = in_mode(made, "one_per_position")
+    items, _ = model.recommend(EVERYONE, 4, nothing)
     for user in (0, 9, LONER):
         np.testing.assert_array_equal(
-            made.recommend(np.array([user]), 4, nothing, "one_per_position")[0][0], items[user]
+            model.recommend(np.array([user]), 4, nothing)[0][0], items[user]
         )
 
 
 def oracle(made: GLTA, user: int, k: int, exclude: Interactions) -> list[int]:
     """The slow way: build each grown prompt by hand and read it alone."""
-    aligner, prompts, nodes = load_aligner(made.folder)
-    prompt, chosen, seen = prompts[user], [], set(exclude.items_of(user).tolist())
+    aligner, nodes = made.aligned.aligner, made.aligned.nodes
+    prompt, chosen, seen = made.aligned.prompts[user], [], set(exclude.items_of(user).tolist())
     first = prompt.kind.tolist().index(READ_OUT)
     closing = [(int(k_), int(v)) for k_, v in zip(prompt.kind, prompt.value, strict=True)]
     body, read = closing[:first], closing[first]
@@ -175,30 +196,31 @@ def oracle(made: GLTA, user: int, k: int, exclude: Interactions) -> list[int]:
     return chosen
 
 
-def test_autoregressive_is_the_slow_way(made, prepared):
+def test_autoregressive_is_the_slow_way(made, prepared, tmp_path):
     users = np.array([0, 5, LONER])
-    items, scores = GLTA.load(made.folder).recommend(users, 6, prepared.train, "autoregressive")
+    model = again(in_mode(made, "autoregressive"), tmp_path)
+    items, scores = model.recommend(users, 6, prepared.train)
     assert items.tolist() == [oracle(made, user, 6, prepared.train) for user in users]
     assert np.isfinite(scores).all()
 
 
 def test_autoregressive_needs_room_in_the_prompt(made, prepared, monkeypatch):
-    _, prompts, _ = load_aligner(made.folder)
-    needed = (
-        max(len(p) for p in prompts) - made.states.shape[1] + 6
-    )  # a read-out is left, and items but the last are fed back
+    longest = max(len(p) for p in made.aligned.prompts)
+    # a read-out is left, and items but the last are fed back
+    needed = longest - made.states.shape[1] + 6
     monkeypatch.setattr(frozen.Language, "max_tokens", needed)
-    made.recommend(EVERYONE, 6, prepared.train, "autoregressive")
+    model = in_mode(made, "autoregressive")
+    model.recommend(EVERYONE, 6, prepared.train)
     with pytest.raises(
         ValueError,
         match=f"lists of 7 items need prompts of {needed + 1} tokens, .* takes {needed}: lower",
     ):
-        made.recommend(EVERYONE, 7, prepared.train, "autoregressive")
+        model.recommend(EVERYONE, 7, prepared.train)
 
 
 def test_autoregressive_feeds_items_back(made, prepared):
     first, grown = (
-        made.recommend(EVERYONE, NUM_ITEMS + 2, prepared.train, mode)
+        in_mode(made, mode).recommend(EVERYONE, NUM_ITEMS + 2, prepared.train)
         for mode in ("first_logit", "autoregressive")
     )
     check_lists(prepared, *grown)
@@ -211,7 +233,8 @@ def test_autoregressive_feeds_items_back(made, prepared):
 def test_saved_aligner_reads_as_it_did(tiny, tmp_path, prepared, shared):
     """Projectors, head, adapters and prompts come back: the states that serve can be read again."""
     made = build(tiny["encoder"], tmp_path, prepared, **shared)
-    aligner, prompts, nodes = load_aligner(made.folder)
+    saved = again(made, tmp_path / "model").aligned
+    aligner, prompts, nodes = saved.aligner, saved.prompts, saved.nodes
     with torch.inference_mode():
         for user in (0, 7, LONER):
             states = aligner.states([prompts[user]], nodes)[0]
@@ -221,10 +244,9 @@ def test_saved_aligner_reads_as_it_did(tiny, tmp_path, prepared, shared):
             )
 
 
-def test_model_json_counts_what_is_trained(made):
-    from glta.storage.files import read_json
-
-    about = read_json(made.folder / "model.json")
+def test_model_json_counts_what_is_trained(made, tmp_path):
+    made.save(tmp_path)
+    about = read_json(tmp_path / "model.json")
     assert about["method"] == "glta"
     assert set(about["trained"]) == {
         "user_projector.weight",
@@ -241,7 +263,7 @@ def test_model_json_counts_what_is_trained(made):
 def test_unknown_user_is_refused_in_every_mode(made, prepared, mode, user):
     nothing = Interactions.of([], [], NUM_USERS + 1, NUM_ITEMS)
     with pytest.raises(ValueError, match=f"user {user}"):
-        made.recommend(np.array([0, user]), 3, nothing, mode)
+        in_mode(made, mode).recommend(np.array([0, user]), 3, nothing)
 
 
 def test_people_are_read_by_their_items(made, prepared):
@@ -265,7 +287,7 @@ def test_extended_scores_new_items_by_their_text(made, prepared):
     part of prompts.
     """
     text = block_states()[:2]
-    extended = GLTA.load(made.folder).extended(text)
+    extended = made.extended(text)
     scores = extended.score(EVERYONE)
     np.testing.assert_array_equal(scores[:, :NUM_ITEMS], made.score(EVERYONE))
     fans = scores[: NUM_USERS - 1, NUM_ITEMS]
@@ -278,8 +300,8 @@ def test_extended_scores_new_items_by_their_text(made, prepared):
         extended.score_histories(wider)[:, :NUM_ITEMS], made.score_histories(history)
     )
     with pytest.raises(ValueError, match="new items have no token"):
-        extended.recommend(
-            np.array([0]), 2, Interactions.of([], [], NUM_USERS, NUM_ITEMS + 2), "autoregressive"
+        in_mode(extended, "autoregressive").recommend(
+            np.array([0]), 2, Interactions.of([], [], NUM_USERS, NUM_ITEMS + 2)
         )
 
 
@@ -321,9 +343,63 @@ def test_new_items_are_never_shown_or_aimed_at(tiny, tmp_path, prepared):
 def test_test_pairs_change_no_model(tiny, tmp_path, prepared):
     tests = prepared.test, Interactions.of([3], [0], NUM_USERS, NUM_ITEMS)
     for place, test in enumerate(tests):
-        (tmp_path / str(place)).mkdir()
-        build(tiny["encoder"], tmp_path / str(place), replace(prepared, test=test))
-    for name in ("model.safetensors", "aligner.safetensors", "newcomers.safetensors"):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        again(build(tiny["encoder"], folder, replace(prepared, test=test)), folder / "model")
+    for name in ("model.safetensors", "aligner.safetensors"):
         assert (tmp_path / "0/model" / name).read_bytes() == (
             tmp_path / "1/model" / name
         ).read_bytes()
+
+
+def test_a_saved_model_needs_nothing_else(tiny, tmp_path, prepared):
+    """Lists of each mode and new users are served from the folder alone, wherever it lies."""
+    made = build(tiny["encoder"], tmp_path, prepared)
+    history = history_matrix(prepared.train)[[0, 5]]
+    for mode in ("first_logit", "one_per_position", "autoregressive"):
+        model = in_mode(made, mode)
+        again(model, tmp_path / "here")
+        (tmp_path / "here").rename(tmp_path / mode)
+        found = GLTA.load(tmp_path / mode)
+        assert found.mode == mode
+        for ours, theirs in zip(
+            model.recommend(EVERYONE, 5, prepared.train),
+            found.recommend(EVERYONE, 5, prepared.train),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(theirs, ours)
+        np.testing.assert_array_equal(found.score_histories(history), made.score_histories(history))
+        assert found.aligned.history == made.aligned.history
+
+
+def test_the_language_model_is_loaded_once(made, prepared, tmp_path, monkeypatch):
+    """And not at all for lists that need none."""
+    loaded = []
+
+    def load(settings):
+        loaded.append(settings)
+        return frozen.load_language(settings)
+
+    monkeypatch.setattr(artefacts, "load_language", load)
+    model = again(made, tmp_path)
+    model.score(EVERYONE)
+    for mode in ("first_logit", "one_per_position"):
+        in_mode(model, mode).recommend(EVERYONE, 3, prepared.train)
+    assert loaded == []
+    history = history_matrix(prepared.train)
+    for _ in range(2):
+        model.score_histories(history[[0, 5]])
+        in_mode(model, "autoregressive").recommend(EVERYONE[:2], 3, prepared.train)
+        model.extended(block_states()[:2]).score(EVERYONE)
+    (settings,) = loaded
+    assert settings.batch_tokens == BATCH_TOKENS == model.aligned.aligner.language.batch_tokens
+
+
+def test_other_weights_of_the_language_model_are_refused(tiny, tmp_path, prepared):
+    """The served model names those that it was trained with."""
+    language = shutil.copytree(tiny["encoder"], tmp_path / "language")
+    made = again(build(language, tmp_path, prepared), tmp_path / "model")
+    shutil.copy(tiny["causal"] / "model.safetensors", language)
+    made.score(EVERYONE)
+    with pytest.raises(ValueError, match=f"expected {made.aligned.about.language_sha256}"):
+        made.score_histories(history_matrix(prepared.train)[[0]])

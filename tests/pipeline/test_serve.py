@@ -11,14 +11,15 @@ from typer.testing import CliRunner
 from glta.features.text.item_texts import item_texts
 from glta.methods.registry import method_class
 from glta.nn.language.frozen import load_language
+from glta.params.check import load_params
 from glta.params.file import render_params
-from glta.params.model import SECTIONS, Params, load_params
+from glta.params.model import SECTIONS, Params
 from glta.serving.recommend import recommend
 from glta.storage.arrays import save_arrays
 from glta.storage.files import write_json
+from glta.testing.blocks import NUM_USERS, block_states
 from pipeline.cli.main import app
 from pipeline.stages import fit as fit_stage
-from tests.conftest import NUM_USERS, block_states
 from tests.tiny import write_encoder
 
 

@@ -1,31 +1,21 @@
-"""The trained parts of GLTA around the frozen language model: projectors and the logits-matching
-head.
+"""The trained parts of GLTA around the frozen language model: projectors and the head that matches
+its states to items.
 """
 
 # B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from glta.methods.glta.heads import Head
+from glta.methods.glta.heads import Head, new_head
+from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, WORD, Prompt
+from glta.methods.glta.settings import AlignSettings
 from glta.nn.language.frozen import Language
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Hold the frozen, propagated node embeddings: user (U, D), item (I, D)."""
-
-    user: torch.Tensor
-    item: torch.Tensor
-
-    def to(self, device: torch.device) -> Nodes:
-        return Nodes(self.user.to(device), self.item.to(device))
 
 
 def projector(nodes_ND: torch.Tensor, language: Language, generator: torch.Generator) -> nn.Linear:
@@ -63,13 +53,13 @@ class Aligner(nn.Module):
         head: Head,
     ):
         super().__init__()
-        self.item_projector, self.user_projector, self.head = item_projector, user_projector, head
-        self.known: torch.Tensor | None = (
-            None  # (I,) bool where some items have no training users: they are no targets
-        )
-        self._language = [
-            language
-        ]  # in a list: nn.Module would take the model's weights for its own
+        self.item_projector = item_projector
+        self.user_projector = user_projector
+        self.head = head
+        # (I,) bool where some items have no training users: they are no targets
+        self.known: torch.Tensor | None = None
+        # in a list: nn.Module would take the model's weights for its own
+        self._language = [language]
 
     @property
     def language(self) -> Language:
@@ -112,7 +102,7 @@ class Aligner(nn.Module):
             f"language.{n}": p.detach() for n, p in self.language.adapters().items()
         }
 
-    def load(self, tensors: dict[str, torch.Tensor], prefix: str = "") -> None:
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put back what `tensors` gave. Raises ValueError when names or shapes differ."""
         mine = (
             dict(self.named_parameters())
@@ -121,10 +111,32 @@ class Aligner(nn.Module):
         )
         with torch.no_grad():
             for name, parameter in mine.items():
-                found = tensors.get(prefix + name)
+                found = tensors.get(name)
                 if found is None or found.shape != parameter.shape:
                     raise ValueError(
                         f"saved weights do not fit: {name} is "
                         f"{None if found is None else tuple(found.shape)}"
                     )
                 parameter.copy_(found)
+
+
+def new_aligner(
+    language: Language, nodes: Nodes, shared: AlignSettings, seed: int, known_I: np.ndarray
+) -> Aligner:
+    """Make the untrained item projector, head and, by switch, adapters, from the seed alone.
+
+    known_I: (I,) bool, the items with training users.
+    """
+    if shared.lora_rank:
+        language.add_lora(
+            shared.lora_rank, alpha=shared.lora_alpha, dropout=shared.lora_dropout, seed=seed
+        )
+    if shared.checkpoint_layers:
+        language.checkpoint_layers()
+    generator = torch.Generator().manual_seed(seed)
+    project = projector(nodes.item, language, generator)
+    head = new_head(shared, language.width, nodes.item.shape[0], generator)
+    aligner = Aligner(language, project, None, head).to(language.device)
+    if not known_I.all():
+        aligner.known = torch.from_numpy(known_I).to(language.device)
+    return aligner

@@ -1,4 +1,4 @@
-"""GLTA's head for items that came after training: rows told by an item's text."""
+"""Rows of the head for items without training users, from their text."""
 
 # J new items, K known items, N read-out states, W width of a text state, H language width
 from __future__ import annotations
@@ -22,31 +22,31 @@ class TextRows(NamedTuple):
     centre: np.ndarray
 
     def rows(self, text_JW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Make the head's weight (J, H) and bias (J,) of new items."""
+        """Predict the head's weight (J, H) and bias (J,) of new items."""
         found = self.centre + (text_JW - self.mean) @ self.slope
         return found[:, :-1], found[:, -1]
 
 
-def distilled(
+def fit_rows(
     text_KW: np.ndarray, weight_KH: np.ndarray, bias_K: np.ndarray, states_NH: np.ndarray
 ) -> TextRows:
-    """Fit `TextRows` to the head's rows of items with users, by ridge regression.
+    """Fit `TextRows` to the head's rows of items with training users, by ridge regression.
 
-    The penalty has the lowest squared error when each item is left out in turn (in closed form). A
+    The penalty has the lowest squared error of the leave-one-out estimates (in closed form). A
     ridge shrinks what it predicts, so new items would never be high in a list: the slope is times
     the ratio of the spread over items, in the mean of states_NH's logits, of the rows themselves
-    and of those predicted from the other items.
+    and of their leave-one-out estimates.
     """
     row = np.column_stack([weight_KH, bias_K]).astype(np.float64)
-    mean, centre = text_KW.mean(0, dtype=np.float64), row.mean(0)
+    mean = text_KW.mean(0, dtype=np.float64)
+    centre = row.mean(0)
     left, size, right = np.linalg.svd(text_KW - mean, full_matrices=False)
     inner = left.T @ (row - centre)
 
     def left_out(penalty: float) -> np.ndarray:
         shrink = size**2 / (size**2 + penalty)
-        own = ((left**2) @ shrink + 1 / len(row))[:, None].clip(
-            max=0.999
-        )  # the mean is a regressor too
+        # 1 / len(row): the mean is a regressor too
+        own = ((left**2) @ shrink + 1 / len(row))[:, None].clip(max=0.999)
         return row - (row - centre - left @ (shrink[:, None] * inner)) / (1 - own)
 
     penalty = min(PENALTIES, key=lambda p: float(((row - left_out(p)) ** 2).sum()))

@@ -1,5 +1,5 @@
-"""Graph-language logits matching: one linear map from read-out states to the catalogue, free or
-tied to item tokens.
+"""The head (GLTA, graph-language logits matching): one linear map from read-out states to the
+catalogue, free or tied to item tokens.
 """
 
 # N states, I items, F features of a node or text, H language width, R rank of the tied head
@@ -12,12 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-RIDGE = (
-    100.0  # strength in standardised states; 10 to 1000 give the same ranking within 6 % on sample
-)
+from glta.methods.glta.settings import AlignSettings
 
-
-SCALES = [2 ** (step / 2) for step in range(-12, 5)]
+# of the ridge, on standardised states; 10 to 1000 give the same ranking within 6 % on sample
+RIDGE = 100.0
+SCALES = [2 ** (step / 2) for step in range(-12, 5)]  # of the logits of a matched start
 
 
 class Head(nn.Module):
@@ -73,6 +72,10 @@ class FreeHead(Head):
     def linear(self, tokens_IH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.weight, self.bias
 
+    def linear_copy(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copy the map, so that `set` can put it back."""
+        return self.weight.detach().clone(), self.bias.detach().clone()
+
     @torch.no_grad()
     def set(self, weight_IH: torch.Tensor, bias_I: torch.Tensor) -> None:
         """Replace the map on standardised states."""
@@ -81,17 +84,14 @@ class FreeHead(Head):
 
 
 class TiedHead(Head):
-    """Match states to item tokens at low rank: z_i = (P o) .
-
-    (Q V_i) + b_i; it grows by one number an item.
+    """Match states to item tokens at low rank, z_i = (P o) . (Q V_i) + b_i; it grows by one number
+    an item.
     """
 
     def __init__(self, width: int, num_items: int, rank: int, generator: torch.Generator):
         super().__init__(width)
-        self.state, self.token = (
-            nn.Linear(width, rank, bias=False),
-            nn.Linear(width, rank, bias=False),
-        )
+        self.state = nn.Linear(width, rank, bias=False)
+        self.token = nn.Linear(width, rank, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_items))
         with torch.no_grad():
             for linear in (self.state, self.token):
@@ -103,8 +103,19 @@ class TiedHead(Head):
         return self.token(tokens_IH) @ self.state.weight, self.bias
 
 
+def new_head(
+    settings: AlignSettings, width: int, num_items: int, generator: torch.Generator
+) -> Head:
+    """Make the head that the settings name, with random weights."""
+    if settings.head == "tied":
+        return TiedHead(width, num_items, settings.head_rank, generator)
+    return FreeHead(width, num_items, generator)
+
+
 class Space(NamedTuple):
-    """Pair what a read-out should say, target (N, F), with what it is compared to, item (I, F)."""
+    """Pair what a read-out should predict, target (N, F), with the item features that this is
+    compared to, item (I, F).
+    """
 
     target: torch.Tensor
     item: torch.Tensor
@@ -124,8 +135,9 @@ def matched(
     the catalogue by how well an item fits the predicted target. The spaces' scores are added, each
     scaled to the first one's spread times its weight; the sum is scaled to the lowest cross-entropy
     on the observed items (N,), where negative means none observed. The last fifth of the states
-    chooses the scale and is not solved for: on what it was fitted to, a map is too sure. Trained
-    from a random start instead, the free map over-fits before it ranks (docs/method.md).
+    chooses the scale and is left out of the ridge regression, which would be overconfident on what
+    it was fitted to. Trained from a random start instead, the free map over-fits before it ranks
+    (docs/method.md).
     """
     all_NH, known = head.standard(states_NH), round(0.8 * len(states_NH))
     x_NH = all_NH[:known]

@@ -1,80 +1,39 @@
-"""Stage 2, item-text alignment: learn the item projector and the head by putting descriptions back
-into order.
+"""Item alignment (GLTA section 2.3, stage 2): learn the item projector and the head by putting
+shuffled item texts back into order.
 """
 
-# n items of a prompt, I items, D graph width, H language width
+# n items of a prompt, I items, H language width
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from glta.methods.glta.aligner import Aligner, Nodes, projector
-from glta.methods.glta.heads import FreeHead, Space, TiedHead, matched
-from glta.methods.glta.loop import accumulated, fit, read_states
-from glta.methods.glta.prompts import Templates, equal_length_batches
-from glta.nn.language.frozen import Language
-from glta.params.model import AlignItemsSettings, AlignSettings
-from glta.storage.files import read_json, write_json
-from glta.storage.tensors import load_tensors, save_tensors
-from glta.training.seeds import epoch_rng
+from glta.methods.glta.alignment import Alignment
+from glta.methods.glta.heads import FreeHead, Space, matched
+from glta.methods.glta.nodes import Nodes
+from glta.methods.glta.prompts import Prompt, Templates, equal_length_batches
+from glta.methods.glta.reading import read_states
+from glta.methods.glta.settings import AlignItemsSettings
+from glta.training.seeds import Stream, epoch_rng
 
-VALIDATION, START = (
-    2**31 - 1,
-    2**31 - 2,
-)  # "epochs" that training never reaches, for prompts of other uses
-
-
-class ItemStage(NamedTuple):
-    """Hold what stage 2 has learnt.
-
-    tensors: of the aligner. enabled: whether the item projector was trained. history: one record an
-    epoch.
-    """
-
-    tensors: Mapping[str, torch.Tensor]
-    enabled: bool
-    history: list[dict]
-
-    def save(self, folder: Path) -> None:
-        """Write the folder of the stage `align_items`."""
-        save_tensors(folder / "model.safetensors", self.tensors, {"enabled": self.enabled})
-        write_json(folder / "history.json", self.history)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        tensors, about = load_tensors(folder / "model.safetensors")
-        return cls(tensors, about["enabled"], read_json(folder / "history.json"))
+# "epochs" that training never reaches, for the prompts of other uses
+VALIDATION = 2**31 - 1
+START = 2**31 - 2
+START_PROMPTS = 512
+VALIDATION_BATCHES = 16  # a few hundred read-outs measure the loss well enough
 
 
-def new_aligner(
-    language: Language, nodes: Nodes, shared: AlignSettings, seed: int, known_I: np.ndarray
-) -> Aligner:
-    """Make the untrained item projector, head and, by switch, adapters, deterministically from the
-    seed.
+class ItemExample(NamedTuple):
+    """Hold one prompt, and the items (n,) that its read-outs should predict."""
 
-    known_I: (I,) bool, the items with training users.
-    """
-    if shared.lora_rank:
-        language.add_lora(shared)
-    if shared.checkpoint_layers:
-        language.checkpoint_layers()
-    generator = torch.Generator().manual_seed(seed)
-    project = projector(nodes.item, language, generator)
-    num_items = nodes.item.shape[0]
-    if shared.head == "tied":
-        head = TiedHead(language.width, num_items, shared.head_rank, generator)
-    else:
-        head = FreeHead(language.width, num_items, generator)
-    aligner = Aligner(language, project, None, head).to(language.device)
-    if not known_I.all():
-        aligner.known = torch.from_numpy(known_I).to(language.device)
-    return aligner
+    prompt: Prompt
+    items: np.ndarray
 
 
 def reorder_prompts(
@@ -83,96 +42,105 @@ def reorder_prompts(
     descriptions: Sequence[list[int]],
     per_prompt: int,
     rng: np.random.Generator,
-) -> list[tuple]:
+) -> list[ItemExample]:
     """Deal items into groups of per_prompt (the last ones repeat a few) and shuffle each group's
     descriptions.
 
-    Returns (prompt, target items (n,)) pairs. methods: GLTA section 2.3, stage 2.
+    descriptions: token ids of each item's text, (I,) lists.
     """
     order = rng.permutation(items)
     size = min(per_prompt, order.size)
     if short := -order.size % size:
         order = np.concatenate([order, order[:short]])
     return [
-        (templates.reorder(group, [descriptions[i] for i in group], rng.permutation(size)), group)
+        ItemExample(
+            templates.reorder(group, [descriptions[i] for i in group], rng.permutation(size)),
+            group,
+        )
         for group in order.reshape(-1, size)
     ]
 
 
-def align_items(
-    language: Language,
-    nodes: Nodes,
-    texts: Sequence[str],
-    states_IH: np.ndarray,
-    known_I: np.ndarray,
-    params: AlignItemsSettings,
-    shared: AlignSettings,
-    seed: int,
-    batch_tokens: int,
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[dict], None] = lambda record: None,
-) -> tuple[Aligner, list[dict]]:
-    """Train item projector and head (GLTA stage 2); the node embeddings and the language model stay
-    frozen.
+@dataclass(eq=False)
+class ItemAlignment(Alignment[ItemExample]):
+    """Train item projector and head; the node embeddings and the language model stay frozen.
 
-    texts: one an item; states_IH: their unit-length states, for the head's start. known_I: (I,)
-    bool, the items with training users; no others are shown or are targets. The validation value is
-    minus the cross-entropy (nats a read-out) on groups and orders that training does not see.
-    Returns the aligner and its history.
+    nodes: of training. texts: one an item. states_IH: their unit-length states, for the start of
+    the head. Items that the aligner does not know (without training users) are neither shown nor
+    targets. Validation: minus the cross-entropy in nats a read-out, on groups and orders of their
+    own.
     """
-    templates = Templates(language)
-    nodes = nodes.to(language.device)
-    aligner, items = new_aligner(language, nodes, shared, seed, known_I), np.flatnonzero(known_I)
-    descriptions = language.tokens(texts, params.description_tokens)
-    start = reorder_prompts(
-        templates, items, descriptions, params.items_per_prompt, epoch_rng(seed, START, stream=2)
-    )[:512]
-    states = read_states(aligner, [p for p, _ in start], nodes, batch_tokens, "prompts read")
-    aligner.head.calibrate(states)
-    if shared.head_init == "matched" and shared.head == "free":
-        shown = torch.from_numpy(np.stack([group for _, group in start])).flatten()
-        item, text = nodes.item.cpu(), torch.from_numpy(states_IH - states_IH[known_I].mean(0))
-        spaces = [Space(item[shown], item), Space(text[shown], text)]
-        aligner.head.set(*matched(aligner.head, states.flatten(0, 1), spaces, (1.0, 1.0), shown))
-    if not params.enabled:
-        return aligner, []
 
-    def batches(epoch: int) -> list[list[tuple]]:
-        rng = epoch_rng(seed, epoch, stream=2)
-        prompts = reorder_prompts(templates, items, descriptions, params.items_per_prompt, rng)
-        lengths = np.array([len(p) for p, _ in prompts])
-        return [
-            [prompts[i] for i in batch]
-            for batch in equal_length_batches(lengths, params.batch_size, rng)
-        ]
+    section = "align_items"
+    nodes: Nodes
+    texts: Sequence[str]
+    states_IH: np.ndarray
+    params: AlignItemsSettings
 
-    def targets(batch: list[tuple]) -> int:
-        return sum(group.size for _, group in batch)
+    def __post_init__(self) -> None:
+        language = self.aligner.language
+        self.nodes = self.nodes.to(language.device)
+        self.templates = Templates(language)
+        self.descriptions = language.tokens(self.texts, self.params.description_tokens)
 
-    def nats(batch: list[tuple]) -> torch.Tensor:
-        target = torch.from_numpy(np.stack([group for _, group in batch])).to(language.device)
-        logits = aligner.logits(aligner.states([p for p, _ in batch], nodes), nodes)
+    @property
+    def rates(self) -> AlignItemsSettings:
+        return self.params
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """(I,) bool, the items with training users."""
+        if self.aligner.known is None:
+            return np.ones(len(self.texts), bool)
+        return self.aligner.known.cpu().numpy()
+
+    def examples(self, epoch: int) -> tuple[list[ItemExample], np.random.Generator]:
+        """Draw the prompts of an epoch. Returns the generator as well, to go on with."""
+        rng = epoch_rng(self.seed, epoch, Stream.ITEM_PROMPTS)
+        items = np.flatnonzero(self.known)
+        per_prompt = self.params.items_per_prompt
+        return reorder_prompts(self.templates, items, self.descriptions, per_prompt, rng), rng
+
+    def drawn(self, epoch: int) -> list[list[ItemExample]]:
+        examples, rng = self.examples(epoch)
+        lengths = np.array([len(e.prompt) for e in examples])
+        batches = equal_length_batches(lengths, self.params.batch_size, rng)
+        return [[examples[i] for i in batch] for batch in batches]
+
+    def num_targets(self, examples: Sequence[ItemExample]) -> int:
+        return sum(e.items.size for e in examples)
+
+    def nats(self, examples: Sequence[ItemExample]) -> torch.Tensor:
+        target = torch.from_numpy(np.stack([e.items for e in examples])).to(self.nodes.item.device)
+        states = self.aligner.states([e.prompt for e in examples], self.nodes)
+        logits = self.aligner.logits(states, self.nodes)
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
 
-    held_out = batches(VALIDATION)
-    if (
-        len(held_out) > 16
-    ):  # a few hundred read-outs measure the loss well enough, an epoch need not double
-        held_out = held_out[:16]
+    def start(self) -> None:
+        """Fix the head's standardisation and, by switch, solve for the start of a free head."""
+        head = self.aligner.head
+        examples = self.examples(START)[0][:START_PROMPTS]
+        prompts = [e.prompt for e in examples]
+        states = read_states(self.aligner, prompts, self.nodes, "prompts read", self.devices)
+        head.calibrate(states)
+        if isinstance(head, FreeHead) and self.shared.head_init == "matched":
+            shown = torch.from_numpy(np.stack([e.items for e in examples])).flatten()
+            item = self.nodes.item.cpu()
+            text = torch.from_numpy(self.states_IH - self.states_IH[self.known].mean(0))
+            spaces = [Space(item[shown], item), Space(text[shown], text)]
+            head.set(*matched(head, states.flatten(0, 1), spaces, (1.0, 1.0), shown))
 
-    def evaluate(epoch: int) -> float:
+    @cached_property
+    def held_out(self) -> list[list[ItemExample]]:
+        """The batches of validation."""
+        return self.drawn(VALIDATION)[:VALIDATION_BATCHES]
+
+    def validate(self, epoch: int) -> float:
+        nats = torch.zeros(len(self.held_out), dtype=torch.float64)
         with torch.inference_mode():
-            return -float(np.mean([nats(batch).item() / targets(batch) for batch in held_out]))
-
-    backward = accumulated(nats, targets, shared.micro_batch)
-    history = fit(
-        aligner,
-        batches,
-        backward,
-        evaluate,
-        params,
-        "align_items",
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-    )
-    return aligner, history
+            for place, batch in enumerate(self.held_out):
+                if mine := batch[self.devices.share(len(batch))]:
+                    nats[place] = self.nats(mine).item()
+        self.devices.add_up([nats])
+        counts = [self.num_targets(batch) for batch in self.held_out]
+        return -float(np.mean(nats.numpy() / counts))

@@ -1,17 +1,31 @@
-"""Which graph the alignment sees: the leak-free cut of the training edges, or all of them."""
+"""Node embeddings that the alignment reads: over the leak-free part of the training edges, or over
+all of them.
+"""
 
+# U users, I items, D graph width
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
+from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.methods.glta.aligner import Nodes
 from glta.nn.graph.node_embeddings import NodeEmbeddings
-from glta.params.model import AlignSettings
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Hold the frozen, propagated node embeddings: user (U, D), item (I, D)."""
+
+    user: torch.Tensor
+    item: torch.Tensor
+
+    def to(self, device: torch.device) -> Nodes:
+        """Copy both to a device."""
+        return Nodes(self.user.to(device), self.item.to(device))
 
 
 class GraphNodes(NamedTuple):
@@ -23,29 +37,17 @@ class GraphNodes(NamedTuple):
     serving: Nodes
 
 
-def load_nodes(pretrain: Path, prepared: Prepared, shared: AlignSettings) -> GraphNodes:
-    """Propagate the layer-0 embeddings that fit shared.targets. pretrain: folder with all/ and
-    graph/.
+def load_nodes(embeddings: Path, prepared: Prepared, held_out: bool) -> GraphNodes:
+    """Propagate layer-0 embeddings. embeddings: folder that `NodeEmbeddings.load` reads.
 
-    held_out: NodeEmbeddings was trained on the graph's edges alone, so no target has touched a node
-    embedding; serving propagates the same layer 0 over all training edges. all: trained and
-    propagated on every training edge (leaky).
+    held_out: the embeddings were trained on the edges of `prepared.graph` alone, so no target has
+    touched a node embedding; serving propagates the same layer 0 over all training edges. Otherwise
+    they were trained on every training edge, and are propagated over all of them (leaky).
     """
-    held_out, model = shared.targets == "held_out", _graph_model(pretrain, shared)
+    model = NodeEmbeddings.load(embeddings)
 
-    def over(graph) -> Nodes:
+    def over(graph: Interactions) -> Nodes:
         return Nodes(*(torch.from_numpy(array) for array in model.propagated(graph)))
 
     serving = over(prepared.train)
     return GraphNodes(over(prepared.graph) if held_out else serving, serving)
-
-
-def load_messages(pretrain: Path, prepared: Prepared, shared: AlignSettings) -> np.ndarray:
-    """Tell what people without a node receive from the serving items, (I, D); see
-    `LightGCN.messages`.
-    """
-    return _graph_model(pretrain, shared).messages(prepared.train)
-
-
-def _graph_model(pretrain: Path, shared: AlignSettings) -> NodeEmbeddings:
-    return NodeEmbeddings.load(pretrain / ("graph" if shared.targets == "held_out" else "all"))

@@ -3,8 +3,9 @@
 # B prompts of a batch, T tokens, K read-outs
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,6 +29,34 @@ class Prompt:
     def __len__(self) -> int:
         return self.kind.size
 
+    def followed_by(self, items: np.ndarray) -> Prompt:
+        """Show more items after all else, and keep the first read-out alone."""
+        first = int(np.flatnonzero(self.kind == READ_OUT)[0])
+        after = first + int((self.kind == READ_OUT).sum())
+        shown = np.full(items.size, ITEM, np.int8)
+        read, end = slice(first, first + 1), slice(after, None)
+        return Prompt(
+            np.concatenate([self.kind[:first], shown, self.kind[read], self.kind[end]]),
+            np.concatenate([self.value[:first], items, self.value[read], self.value[end]]),
+        )
+
+
+def packed(prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
+    """Join prompts into arrays to be saved: ends (B,), and kind and value of all tokens."""
+    return {
+        "ends": np.cumsum([len(p) for p in prompts]),
+        "kind": np.concatenate([p.kind for p in prompts]),
+        "value": np.concatenate([p.value for p in prompts]).astype(np.int32),
+    }
+
+
+def unpacked(arrays: Mapping[str, np.ndarray]) -> list[Prompt]:
+    """Take apart what `packed` joined."""
+    kind = arrays["kind"]
+    value = arrays["value"].astype(np.int64)
+    starts = [0, *arrays["ends"].tolist()]
+    return [Prompt(kind[a:b], value[a:b]) for a, b in pairwise(starts)]
+
 
 def words(ids: Iterable[int]) -> list[tuple[int, int]]:
     return [(WORD, i) for i in ids]
@@ -38,10 +67,10 @@ def nodes(kind: int, ids: Iterable[int]) -> list[tuple[int, int]]:
 
 
 class Templates:
-    """Build the prompts of both stages. The words of the slots are tokenized once.
+    """Build the prompts of both alignments. The words of the slots are tokenized once.
 
-    Read-outs come after everything else: what is to be read must have seen the whole prompt, also
-    in a causal model.
+    Read-outs come after everything else: also in a causal model, they must depend on the whole
+    prompt.
     """
 
     def __init__(self, language: Language):
@@ -76,7 +105,8 @@ class Templates:
     def reorder(
         self, items: Sequence[int], descriptions: Sequence[list[int]], shuffle: Sequence[int]
     ) -> Prompt:
-        """Stage 2: shuffled descriptions, item tokens in true order; read-out t is to yield item t.
+        """Item alignment: shuffled descriptions, then item tokens in their true order. Read-out t
+        should predict item t.
 
         descriptions: token ids of each item's text, in the order of items; shuffle: a permutation
         of their positions.
@@ -95,8 +125,8 @@ class Templates:
         interests: list[int],
         read_outs: int,
     ) -> Prompt:
-        """Stage 3: the user (a node, or the words of an id), context items, profile and prediction
-        tokens.
+        """User alignment: the user (a node, or the words of an id), context items, tags and
+        interests. Each read-out should predict an item of the user.
         """
         who = words(user) if isinstance(user, list) else nodes(USER, [user])
         body = [*self._label[CHOOSE], *self._label["user:"], *who]

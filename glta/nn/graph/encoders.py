@@ -12,7 +12,7 @@ from torch import nn
 
 from glta.data.interactions import Interactions
 from glta.nn.graph.propagation import EdgeDropout, multiply, normalized_adjacency, propagate
-from glta.nn.graph.settings import GraphTraining
+from glta.nn.graph.settings import EncoderSettings, GraphTraining
 
 
 class Encoded(NamedTuple):
@@ -67,6 +67,25 @@ class LightGCNEncoder(nn.Module):
     def serve(self) -> torch.Tensor:
         """Encode for ranking, nothing dropped. Returns (N, D)."""
         return propagate(self.serving, self.embedding, self.num_layers)
+
+
+def make_encoder(
+    graph: Interactions,
+    params: EncoderSettings,
+    seed: int,
+    *,
+    serve: Interactions | None = None,
+    device: str = "cpu",
+) -> nn.Module:
+    """Make the encoder that params.encoder names: LightGCN, or a stack of torch-geometric's
+    convolutions with the same interface. graph, serve: as in `LightGCNEncoder`.
+    """
+    if params.encoder == "lightgcn":
+        return LightGCNEncoder(graph, params, seed, serve=serve, device=device)
+    # torch-geometric takes seconds to import, and LightGCN does without it
+    from glta.nn.graph.convolutions import ConvolutionEncoder
+
+    return ConvolutionEncoder(graph, params, seed, serve=serve, device=device)
 
 
 class MaskedEncoder(LightGCNEncoder):
@@ -132,7 +151,9 @@ class HypergraphEncoder(nn.Module):
         """Encode for training; without a generator nothing is dropped."""
         own = self.embedding.split(self.sides)
         hyper = [own[0] @ self.user_hyperedges, own[1] @ self.item_hyperedges]
-        layer, total, views = self.embedding, self.embedding, []
+        layer: torch.Tensor = self.embedding
+        total: torch.Tensor = self.embedding
+        views = []
         for _ in range(self.num_layers):
             local = multiply(self.edges(generator) if generator else self.adjacency, layer)
             rows = [self._dropped(h, generator) for h in hyper] if generator else hyper

@@ -3,6 +3,8 @@
 # U users, I items, N = U + I nodes, D embedding width, B batch, M candidates
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -11,6 +13,17 @@ from glta.nn.graph.settings import GraphTraining
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """User, positive and negative ids, each (B,); items count from 0."""
+
+Share = Callable[[int], slice]
+"""Maps a number of things to the part of them that is computed here (`Devices.share`). Losses of
+all parts add up to the loss of the whole.
+"""
+
+
+def everything(count: int) -> slice:
+    """Be the share of a process that works alone."""
+    return slice(0, count)
+
 
 BLOCK = 4096  # pairs whose rows are multiplied at once: they stay in a core's cache
 
@@ -75,12 +88,21 @@ def sum_of_squares(table_ND: torch.Tensor, node_B: torch.Tensor) -> torch.Tensor
     return _SumOfSquares.apply(table_ND, node_B)
 
 
-def bpr_loss(positive_B: torch.Tensor, negative_B: torch.Tensor) -> torch.Tensor:
-    """Average -log sigmoid(positive - negative) over the batch (Rendle et al.
+def share_of_mean(values_B: torch.Tensor, of: int) -> torch.Tensor:
+    """Compute what some of `of` values add to the mean of all of them. No values add 0."""
+    if not values_B.numel():
+        return values_B.sum()
+    return values_B.mean() * (values_B.numel() / of)
 
-    2009). Scores (B,); returns nats a pair.
+
+def bpr_loss(
+    positive_B: torch.Tensor, negative_B: torch.Tensor, of: int | None = None
+) -> torch.Tensor:
+    """Average -log sigmoid(positive - negative) over the batch (Rendle et al. 2009).
+
+    Scores (B,). of: the size of the whole batch where these are a part of it. Returns nats a pair.
     """
-    return F.softplus(negative_B - positive_B).mean()
+    return share_of_mean(F.softplus(negative_B - positive_B), of or positive_B.numel())
 
 
 def batch_loss(
@@ -89,6 +111,7 @@ def batch_loss(
     batch: Batch,
     num_users: int,
     params: GraphTraining,
+    share: Share = everything,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute (loss to minimise, ranking part of it) for one batch; hidden_ND scores, embedding_ND
     is layer 0.
@@ -96,19 +119,20 @@ def batch_loss(
     BPR: mean softplus(s_un - s_up) + l2 / 2 * (|e_u|^2 + |e_p|^2 + |e_n|^2) / B on the batch's
     *layer-0* rows, as in LightGCN's reference implementation; regularising propagated rows costs
     accuracy. Softmax: cross-entropy of the positive against the whole catalogue, the negatives
-    unused, the same penalty over user and positive.
+    unused, the same penalty over user and positive. share: of the batch's triples.
     """
-    user, positive, negative = batch
+    size = batch[0].numel()
+    user, positive, negative = (ids[share(size)] for ids in batch)
     nodes = [user, positive + num_users]
     if params.loss == "bpr":
         nodes.append(negative + num_users)
         scores = pair_scores(hidden_ND, torch.cat([user, user]), torch.cat(nodes[1:]))
-        rank_loss = bpr_loss(*scores.split(user.numel()))
+        rank_loss = bpr_loss(*scores.view(2, user.numel()), of=size)
     else:
-        rank_loss = F.cross_entropy(
-            F.embedding(user, hidden_ND) @ hidden_ND[num_users:].T, positive
-        )
-    penalty = sum_of_squares(embedding_ND, torch.cat(nodes)) / (2 * user.numel())
+        logits = F.embedding(user, hidden_ND) @ hidden_ND[num_users:].T
+        reduction = "mean" if user.numel() else "sum"  # the mean of nothing is not a number
+        rank_loss = F.cross_entropy(logits, positive, reduction=reduction) * (user.numel() / size)
+    penalty = sum_of_squares(embedding_ND, torch.cat(nodes)) / (2 * size)
     return rank_loss + params.l2 * penalty, rank_loss
 
 
@@ -119,23 +143,24 @@ def info_nce(
     temperature: float,
     anchor_count_B: torch.Tensor | None = None,
     candidate_count_M: torch.Tensor | None = None,
+    share: Share = everything,
 ) -> torch.Tensor:
     """Average -log( exp(cos(a, p) / t) / sum_m exp(cos(a, c_m) / t) ) over the anchors (InfoNCE,
     van den Oord et al. 2018).
 
     candidate_MD: what the positive is told from; it should hold the positives themselves. Counts
     say how often a row stands for itself, so that what occurs again and again in a batch is
-    computed once.
+    computed once. share: of the anchors; each of them is told from all candidates.
     """
     anchor, positive, candidate = (
         F.normalize(x, dim=1) for x in (anchor_BD, positive_BD, candidate_MD)
     )
+    mine = share(len(anchor))
+    anchor, positive = anchor[mine], positive[mine]
     logits_BM = anchor @ candidate.T / temperature
     if candidate_count_M is not None:
         logits_BM = logits_BM + candidate_count_M.log()
     loss_B = logits_BM.logsumexp(1) - (anchor * positive).sum(1) / temperature
-    return (
-        loss_B.mean()
-        if anchor_count_B is None
-        else (loss_B * anchor_count_B).sum() / anchor_count_B.sum()
-    )
+    if anchor_count_B is None:
+        return share_of_mean(loss_B, len(anchor_BD))
+    return (loss_B * anchor_count_B[mine]).sum() / anchor_count_B.sum()

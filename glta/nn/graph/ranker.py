@@ -1,26 +1,21 @@
-"""The one training loop of all graph models: triples, a ranking loss with further terms, early
-stopping, checkpoints.
-"""
+"""The model of all graph methods, and its training: triples, a ranking loss and further terms."""
 
 # U users, I items, N = U + I nodes, D embedding width
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from glta.data.interactions import Interactions
-from glta.nn.graph.losses import Batch, batch_loss
+from glta.nn.graph.losses import Batch, Share, batch_loss, everything
 from glta.nn.graph.sampling import sample_epoch
 from glta.nn.graph.settings import GraphTraining
-from glta.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
-from glta.training.devices import keep_freed_memory
-from glta.training.seeds import epoch_rng
-from glta.training.stopping import Diverged, EarlyStopping
+from glta.training.seeds import Stream, epoch_generator, epoch_rng
+from glta.training.trainer import Task, Trained, train
 
 Evaluate = Callable[[np.ndarray, np.ndarray], float]
 """Maps the embeddings that score, users (U, D) and items (I, D), to the validation metric; higher
@@ -47,18 +42,26 @@ class Ranker(nn.Module):
         self.terms = nn.ModuleDict({name: term for name, (_, term) in (terms or {}).items()})
 
     def loss(
-        self, batch: Batch, generator: torch.Generator
+        self, batch: Batch, generator: torch.Generator, share: Share = everything
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Compute the loss to minimise, and its parts before their weights: "loss" (ranking) and
         each term.
+
+        share: what is computed here of the batch's triples and of each term's anchors. Over all
+        shares, losses and gradients add up to those of the batch.
         """
         encoded = self.encoder(generator)
         total, rank = batch_loss(
-            encoded.hidden, self.encoder.embedding, batch, self.encoder.num_users, self.params
+            encoded.hidden,
+            self.encoder.embedding,
+            batch,
+            self.encoder.num_users,
+            self.params,
+            share,
         )
         parts = {"loss": rank}
         for name, term in self.terms.items():
-            parts[name] = term(encoded, batch)
+            parts[name] = term(encoded, batch, share)
             total = total + self.weights[name] * parts[name]
         return total, parts
 
@@ -69,11 +72,58 @@ class Ranker(nn.Module):
         return hidden[: self.encoder.num_users], hidden[self.encoder.num_users :]
 
 
-class Trained(NamedTuple):
-    """history: one record an epoch. best_epoch: the one whose weights the model was left with."""
+class RankerTask(Task):
+    """Train a ranker on the edges of a graph.
 
-    history: list[dict]
-    best_epoch: int
+    Every process encodes the whole graph, with the same edges dropped, and computes its share of
+    the losses. evaluate: None for no validation.
+    """
+
+    def __init__(
+        self,
+        model: Ranker,
+        graph: Interactions,
+        seed: int,
+        *,
+        section: str,
+        evaluate: Evaluate | None = None,
+    ):
+        self.model, self.graph, self.seed = model, graph, seed
+        self.section, self.evaluate = section, evaluate
+        self.learning_rate = model.params.learning_rate
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return dict(self.model.named_parameters())
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        # fused: one pass over weights and moments instead of five
+        return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, fused=True)
+
+    def batches(self, epoch: int) -> Iterable[Batch]:
+        params = self.model.params
+        self.dropout = epoch_generator(self.seed, epoch, Stream.DROPOUT)
+        triples = sample_epoch(self.graph, epoch_rng(self.seed, epoch), params.sampling)
+        device = self.model.encoder.embedding.device
+        split = (torch.from_numpy(ids).to(device).split(params.batch_size) for ids in triples)
+        return zip(*split, strict=True)
+
+    def backward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        loss, parts = self.model.loss(batch, self.dropout, self.devices.share)
+        loss.backward()
+        return parts
+
+    def validate(self, epoch: int) -> float | None:
+        params = self.model.params
+        due = (epoch + 1) % params.evaluate_every == 0 or epoch + 1 == params.epochs
+        if self.evaluate is None or epoch < 0 or not due:
+            return None
+        return self.evaluate(*self.model.embeddings())
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return self.model.state_dict()
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.model.load_state_dict(tensors)
 
 
 def train_ranker(
@@ -88,72 +138,12 @@ def train_ranker(
     """Train a model in place and leave it as it was in its best epoch on validation (the last one
     without `evaluate`).
 
-    graph: the positives. checkpoint: folder; a run that was interrupted continues from its last
-    epoch and gives the same losses to the last bit (on the same thread count). section: of the
-    parameters, for messages. Raises Diverged when the loss is no longer finite.
+    graph: the positives. section: of the parameters, for messages. See `train` for the rest.
     """
-    params = model.params
-    keep_freed_memory()
-    # fused: one pass over weights and moments instead of five
-    optimizer = torch.optim.Adam(model.parameters(), lr=params.learning_rate, fused=True)
-    device = next(model.parameters()).device
-    stopping, saved = EarlyStopping(params.patience), Checkpoint(checkpoint)
-    best, history, start = _copy(model), [], 0
-    if found := saved.load():
-        tensors, meta = found
-        model.load_state_dict({name: tensors[name] for name in best})
-        best = {name: tensors[f"best.{name}"].to(device) for name in best}
-        restore_optimizer(optimizer, tensors)
-        history, start = meta["history"], meta["epoch"] + 1
-        stopping.restore(meta["stopping"])
-        for record in history:
-            on_epoch(record)
-
-    for epoch in range(start, params.epochs):
-        if evaluate and stopping.stop:
-            break
-        triples = sample_epoch(graph, epoch_rng(seed, epoch), params.sampling)
-        generator = torch.Generator().manual_seed(
-            int(epoch_rng(seed, epoch, stream=1).integers(2**62))
-        )
-        batches = zip(
-            *(torch.from_numpy(ids).to(device).split(params.batch_size) for ids in triples),
-            strict=True,
-        )
-        parts: dict[str, list[torch.Tensor]] = {}
-        for batch in batches:
-            loss, values = model.loss(batch, generator)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            for name, value in values.items():
-                parts.setdefault(name, []).append(value.detach())
-        record = {
-            "epoch": epoch,
-            **{name: torch.stack(values).mean().item() for name, values in parts.items()},
-        }
-        if not np.isfinite(list(record.values())).all():
-            raise Diverged(
-                f"training diverged in epoch {epoch}: lower {section}.learning_rate = "
-                f"{params.learning_rate}"
-            )
-        if evaluate and ((epoch + 1) % params.evaluate_every == 0 or epoch + 1 == params.epochs):
-            record["valid"] = evaluate(*model.embeddings())
-            if stopping.update(record["valid"], epoch):
-                best = _copy(model)
-        history.append(record)
-        on_epoch(record)
-        state = {
-            **model.state_dict(),
-            **{f"best.{k}": v for k, v in best.items()},
-            **optimizer_tensors(optimizer),
-        }
-        saved.save(state, {"epoch": epoch, "history": history, "stopping": stopping.state()})
-
-    if evaluate:
-        model.load_state_dict(best)
-    return Trained(history, stopping.best_epoch if evaluate else len(history) - 1)
-
-
-def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return train(
+        RankerTask(model, graph, seed, section=section, evaluate=evaluate),
+        epochs=model.params.epochs,
+        patience=model.params.patience,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )

@@ -1,5 +1,8 @@
 """What rivals add to the ranking loss: contrastive and reconstruction terms over an encoder's
 output.
+
+A term is computed for a share of its anchors, against the candidates of the whole batch. So the
+terms of several processes add up to that of the batch, whatever the number of processes.
 """
 
 # U users, I items, N = U + I nodes, D embedding width, W language width
@@ -10,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from glta.nn.graph.encoders import Encoded
-from glta.nn.graph.losses import Batch, info_nce
+from glta.nn.graph.losses import Batch, Share, everything, info_nce
 
 
 def two_layers(width_in: int, width_out: int, seed: int) -> nn.Sequential:
@@ -39,8 +42,8 @@ class OfSome(nn.Module):
         super().__init__()
         self.term, self.size = term, size
 
-    def forward(self, encoded: Encoded, batch: Batch) -> torch.Tensor:
-        return self.term(encoded, tuple(ids[: self.size or None] for ids in batch))
+    def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
+        return self.term(encoded, tuple(ids[: self.size or None] for ids in batch), share)
 
 
 class LocalGlobal(nn.Module):
@@ -55,14 +58,14 @@ class LocalGlobal(nn.Module):
         super().__init__()
         self.num_users, self.temperature = num_users, temperature
 
-    def forward(self, encoded: Encoded, batch: Batch) -> torch.Tensor:
+    def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
         sides = batch[0].unique(), batch[1].unique() + self.num_users
         total = encoded.hidden.new_zeros(())
         for local, wide in encoded.views:
             for nodes in sides:
                 seen = F.embedding(nodes, wide)
                 total = total + info_nce(
-                    F.embedding(nodes, local.detach()), seen, seen, self.temperature
+                    F.embedding(nodes, local.detach()), seen, seen, self.temperature, share=share
                 )
         return total
 
@@ -90,7 +93,7 @@ class TextContrast(nn.Module):
         self.register_buffer("user", user_UW, persistent=False)
         self.map = two_layers(item_IW.shape[1], embedding_dim, seed)
 
-    def forward(self, encoded: Encoded, batch: Batch) -> torch.Tensor:
+    def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
         sides = [(batch[1].unique(), self.item, self.num_users)]
         if self.user is not None:
             sides.append((batch[0].unique(), self.user, 0))
@@ -98,7 +101,11 @@ class TextContrast(nn.Module):
         for ids, states, offset in sides:
             mapped = self.map(states[ids])
             total = total + info_nce(
-                F.embedding(ids + offset, encoded.hidden), mapped, mapped, self.temperature
+                F.embedding(ids + offset, encoded.hidden),
+                mapped,
+                mapped,
+                self.temperature,
+                share=share,
             )
         return total
 
@@ -123,17 +130,23 @@ class ProfileContrast(nn.Module):
         self.register_buffer("states", states_NW, persistent=False)
         self.map = two_layers(states_NW.shape[1], embedding_dim, seed)
 
-    def forward(self, encoded: Encoded, batch: Batch) -> torch.Tensor:
+    def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
         everyone = self.map(self.states[: self.num_users])
         user, count = batch[0].unique(return_counts=True)
         anchors, own = F.embedding(user, encoded.hidden), F.embedding(user, everyone)
-        total = info_nce(anchors, own, everyone, self.temperature, count)
+        total = info_nce(anchors, own, everyone, self.temperature, count, share=share)
         for ids in batch[1:]:
             item, count = ids.unique(return_counts=True)
             nodes = item + self.num_users
             mapped = self.map(self.states[nodes])
             total = total + info_nce(
-                F.embedding(nodes, encoded.hidden), mapped, mapped, self.temperature, count, count
+                F.embedding(nodes, encoded.hidden),
+                mapped,
+                mapped,
+                self.temperature,
+                count,
+                count,
+                share=share,
             )
         return total
 
@@ -149,8 +162,12 @@ class Reconstruction(nn.Module):
         self.register_buffer("states", states_NW, persistent=False)
         self.map = two_layers(embedding_dim, states_NW.shape[1], seed)
 
-    def forward(self, encoded: Encoded, batch: Batch) -> torch.Tensor:
+    def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
         states = self.states[encoded.masked]
         return info_nce(
-            self.map(F.embedding(encoded.masked, encoded.hidden)), states, states, self.temperature
+            self.map(F.embedding(encoded.masked, encoded.hidden)),
+            states,
+            states,
+            self.temperature,
+            share=share,
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignSettings
 from glta.progress import bar
 from glta.storage.files import sha256_of, sha256_of_all
+from glta.training.devices import find_devices
+from glta.training.seeds import Stream, epoch_rng
 
 PACKAGED = "all-MiniLM-L6-v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -79,7 +80,8 @@ class Language:
 
     name, sha256: what it is, for lineage. model: maps inputs_embeds (B, T, H) to last hidden
     states. causal: whether a position sees only those before it (measured, not read from the
-    configuration). precision: of the forward pass.
+    configuration). precision: of the forward pass. batch_tokens: tokens of a forward pass without
+    gradients, at most.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Language:
     device: torch.device
     precision: torch.dtype
     lora: bool = False
+    batch_tokens: int = 8192
 
     @property
     def width(self) -> int:
@@ -184,10 +187,11 @@ class Language:
         ):  # it asks the layer alone whether it is trained; dropout, further inside, stays off
             layer.training = True
 
-    def add_lora(self, params: AlignSettings) -> None:
-        """Add trainable low-rank adapters to every linear map (Hu et al.
+    def add_lora(self, rank: int, *, alpha: float, dropout: float, seed: int) -> None:
+        """Add trainable low-rank adapters to every linear map; the weights themselves stay frozen.
 
-        2022); the weights themselves stay frozen.
+        The adapters start without effect, from random numbers that depend on the seed alone
+        (Hu et al. 2022, 2106.09685). Their dropout is off outside of `dropout`.
         """
         from peft import LoraConfig, get_peft_model
 
@@ -195,30 +199,45 @@ class Language:
             n for n, _ in self.model.named_modules() if n.startswith("pooler.")
         ]  # hidden states do not pass through it
         config = LoraConfig(
-            r=params.lora_rank,
-            lora_alpha=params.lora_alpha,
-            lora_dropout=params.lora_dropout,
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
             target_modules="all-linear",
             exclude_modules=unread or None,
         )
-        torch.manual_seed(
-            0
-        )  # the adapters' start; everything else here draws from explicit generators
-        self.model, self.lora = (
-            get_peft_model(self.model, config).eval(),
-            True,
-        )  # it comes with its dropout on
+        with torch.random.fork_rng():
+            torch.manual_seed(int(epoch_rng(seed, 0, Stream.ADAPTERS).integers(2**62)))
+            self.model = get_peft_model(self.model, config).eval()  # it comes with its dropout on
+        self.lora = True
+
+    @contextmanager
+    def dropout(self) -> Iterator[None]:
+        """Switch the dropout of LoRA on within a block; the frozen model's own stays off."""
+        layers = [m for n, m in self.model.named_modules() if n.endswith("lora_dropout.default")]
+        for layer in layers:
+            layer.train()
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.eval()
 
     def adapters(self) -> dict[str, torch.nn.Parameter]:
         """The trainable adapter weights by name; empty without LoRA."""
         return {n: p for n, p in self.model.named_parameters() if self.lora and "lora_" in n}
 
     def encode(
-        self, texts: Sequence[str], batch_tokens: int = 8192, cache: Path | None = CACHE
+        self,
+        texts: Sequence[str],
+        batch_tokens: int | None = None,
+        cache: Path | None = CACHE,
     ) -> np.ndarray:
         """Encode texts as mean-pooled, unit-length states (N, H) float32; cached by the content of
         texts and weights.
+
+        batch_tokens: None takes the model's own.
         """
+        batch_tokens = batch_tokens or self.batch_tokens
         key = hashlib.sha256(
             "\0".join([self.sha256, str(self.precision), *texts]).encode()
         ).hexdigest()
@@ -258,7 +277,7 @@ def load_language(params: LanguageSettings, device: str | None = None) -> Langua
     """Load the frozen model from safetensors, without remote code, in evaluation mode.
 
     Raises ValueError when the model cannot be found, holds no safetensors or has another hash than
-    stated.
+    stated. device: None takes that of this process.
     """
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
@@ -273,7 +292,7 @@ def load_language(params: LanguageSettings, device: str | None = None) -> Langua
             f"{folder}: weights have sha256 {sha256}, expected {expected}; reinstall or correct "
             "language.sha256"
         )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = torch.device(device) if device else find_devices().device
     auto = torch.bfloat16 if where.type == "cuda" else torch.float32
     precision = auto if params.precision == "auto" else getattr(torch, params.precision)
     try:
@@ -292,4 +311,12 @@ def load_language(params: LanguageSettings, device: str | None = None) -> Langua
         ) from error
     model.config.use_cache = False  # of keys and values: no text is generated here
     model.requires_grad_(False).eval().to(where)
-    return Language(params.model, sha256, model, tokenizer, where, precision)
+    return Language(
+        params.model,
+        sha256,
+        model,
+        tokenizer,
+        where,
+        precision,
+        batch_tokens=params.batch_tokens,
+    )

@@ -13,16 +13,18 @@ from glta.data.prepared import Prepared
 from glta.features.settings import ProfileSettings
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
-from glta.methods.glta.aligner import Aligner
-from glta.methods.glta.item_alignment import align_items
+from glta.methods.glta.aligner import Aligner, new_aligner
+from glta.methods.glta.item_alignment import ItemAlignment
 from glta.methods.glta.nodes import GraphNodes, load_nodes
 from glta.methods.glta.prompts import Prompt
-from glta.methods.glta.user_alignment import UserPrompts, align_users
+from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
+from glta.methods.glta.user_alignment import UserAlignment, add_user_projector
+from glta.methods.glta.user_prompts import UserPrompts
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignItemsSettings, AlignSettings, AlignUsersSettings
 from glta.storage.arrays import save_arrays
-from tests.conftest import block_embeddings, block_states
+from glta.testing.blocks import block_embeddings, block_states
+from glta.training.trainer import Task, Trained, train
 
 BATCH_TOKENS = 2048
 ITEMS = AlignItemsSettings(
@@ -40,8 +42,8 @@ USERS = AlignUsersSettings(
 
 
 def write_pretrained(folder: Path) -> Path:
-    """Write the folder of the stage `pretrain`: those of all edges are three times as long, to be
-    told apart.
+    """Write the folder of the stage `pretrain`: embeddings of all edges are three times as long, so
+    that a mix-up shows.
     """
     for edges, scale in (("all", 3), ("graph", 1)):
         arrays = {name: scale * array for name, array in block_embeddings().items()}
@@ -62,6 +64,7 @@ class Small:
     shared: AlignSettings
     items: AlignItemsSettings
     users: AlignUsersSettings
+    seed: int = 0
 
     @classmethod
     def make(
@@ -71,18 +74,21 @@ class Small:
         prepared: Prepared,
         items: AlignItemsSettings = ITEMS,
         users: AlignUsersSettings = USERS,
+        seed: int = 0,
         **shared,
     ) -> Small:
         shared = AlignSettings(**shared)
-        language = load_language(LanguageSettings(model=str(model)).at(shared.precision), "cpu")
+        settings = LanguageSettings(model=str(model), batch_tokens=BATCH_TOKENS)
+        language = load_language(settings.at(shared.precision), "cpu")
         return cls(
             model,
             prepared,
             language,
-            load_nodes(pretrained, prepared, shared),
+            load_nodes(pretrained / shared.edges, prepared, shared.targets == "held_out"),
             shared,
             items,
             users,
+            seed,
         )
 
     @property
@@ -107,40 +113,61 @@ class Small:
             UserPrompts.of(self.language, ids, *self.words(pairs), self.users)
             for pairs in (graph, self.prepared.train)
         )
-        return training, serving.serving(self.prepared.train, 0)
+        return training, serving.serving(self.prepared.train, self.seed)
+
+    def item_task(self) -> ItemAlignment:
+        aligner = new_aligner(
+            self.language, self.nodes.training, self.shared, self.seed, self.known
+        )
+        texts = item_texts(self.prepared.items, ProfileSettings())["text"].to_list()
+        return ItemAlignment(
+            aligner,
+            self.shared,
+            self.seed,
+            self.nodes.training,
+            texts,
+            block_states(),
+            self.items,
+        )
 
     def stage_2(
         self, checkpoint: Path | None = None, on_epoch=lambda record: None
     ) -> tuple[Aligner, list[dict]]:
-        return align_items(
-            self.language,
-            self.nodes.training,
-            item_texts(self.prepared.items, ProfileSettings())["text"].to_list(),
-            block_states(),
-            self.known,
-            self.items,
+        task = self.item_task()
+        if not self.items.enabled:
+            task.start()
+            return task.aligner, []
+        return task.aligner, self.trained(task, self.items, checkpoint, on_epoch).history
+
+    def user_task(self, aligner: Aligner) -> UserAlignment:
+        training, serving = self.prompts()
+        if self.users.user_token:
+            add_user_projector(aligner, self.nodes.training, self.seed)
+        aligner.item_projector.requires_grad_(not self.items.enabled)
+        return UserAlignment(
+            aligner,
             self.shared,
-            0,
-            BATCH_TOKENS,
-            checkpoint=checkpoint,
-            on_epoch=on_epoch,
+            self.seed,
+            self.prepared,
+            self.nodes,
+            training,
+            serving,
+            block_states(),
         )
 
     def stage_3(
         self, aligner: Aligner, checkpoint: Path | None = None, on_epoch=lambda record: None
     ) -> tuple[torch.Tensor, list[dict]]:
-        training, serving = self.prompts()
-        return align_users(
-            aligner,
-            self.prepared,
-            self.nodes,
-            training,
-            serving,
-            self.shared,
-            block_states(),
-            train_item_projector=not self.items.enabled,
-            seed=0,
-            batch_tokens=BATCH_TOKENS,
+        task = self.user_task(aligner)
+        found = self.trained(task, self.users, checkpoint, on_epoch)
+        return task.users_at(found.best_epoch), found.history
+
+    @staticmethod
+    def trained(task: Task, params, checkpoint: Path | None, on_epoch) -> Trained:
+        return train(
+            task,
+            epochs=params.epochs,
+            patience=params.patience,
             checkpoint=checkpoint,
             on_epoch=on_epoch,
         )

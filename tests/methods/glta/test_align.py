@@ -2,10 +2,8 @@
 trace.
 """
 
-import importlib
 import re
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,16 +11,21 @@ import torch
 
 from glta.data.interactions import Interactions
 from glta.evaluation.validation import validation_ndcg
-from glta.methods.glta.aligner import Nodes, projector
-from glta.methods.glta.item_alignment import new_aligner, reorder_prompts
-from glta.methods.glta.loop import accumulated, fit, read_states
+from glta.features.settings import ProfileSettings
+from glta.methods.glta import steps
+from glta.methods.glta.aligner import new_aligner, projector
+from glta.methods.glta.alignment import Alignment, add_gradient
+from glta.methods.glta.item_alignment import reorder_prompts
+from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Templates
+from glta.methods.glta.reading import read_states
+from glta.methods.glta.settings import AlignSettings
 from glta.methods.glta.user_alignment import IGNORE, training_examples
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignSettings, Params
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
 from glta.training.checkpoint import Checkpoint
 from glta.training.seeds import epoch_rng
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS
+from glta.training.trainer import train
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, copies, moved
 
 OFF = ITEMS.model_copy(update={"enabled": False})
@@ -35,7 +38,7 @@ VARIANTS = {
     "without context": {"users": USERS.model_copy(update={"context_items": 0})},
     "tied": {"head": "tied", "head_rank": 4},
     "random start": {"head_init": "random"},
-    "lora": {"lora_rank": 2},
+    "lora": {"lora_rank": 2, "lora_dropout": 0.5},
     "bfloat16": {"precision": "bfloat16"},
     "little memory": {"micro_batch": 3, "checkpoint_layers": True},
     "little memory, lora": {"micro_batch": 3, "checkpoint_layers": True, "lora_rank": 2},
@@ -361,28 +364,76 @@ def test_interruption_leaves_no_trace(small, tmp_path, variant, stage):
     assert not moved(whole.tensors(), resumed.tensors())
 
 
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_dropout_of_lora_depends_on_seed_and_epoch(small, kind):
+    """The losses of one batch under the masks of two seeds and two epochs."""
+    run = small(kind, lora_rank=2, lora_dropout=0.5)
+    task = run.item_task()
+    task.start()
+    with torch.no_grad():
+        for name, adapter in run.language.adapters().items():
+            if "lora_B" in name:
+                adapter.fill_(0.1)  # they start without effect
+    batch = task.drawn(0)[0]
+    found = []
+    for seed, epoch in ((0, 0), (0, 0), (1, 0), (0, 1)):
+        torch.rand(3)
+        task.seed = seed
+        task.batches(epoch)
+        found.append([task.backward(batch)["loss"] for _ in range(2)])
+    first, again, other_seed, other_epoch = found
+    assert first == again
+    assert len({*first, *other_seed, *other_epoch}) == 6
+    before = torch.get_rng_state()
+    assert task.validate(0) == task.validate(1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_seeds_of_a_run_with_lora(small, seed):
+    """The same seed gives the same weights; the next one other adapters from the start on."""
+    lora = {"lora_rank": 2, "lora_dropout": 0.5}
+    first, again, other = (small(seed=s, **lora).stage_2() for s in (seed, seed, seed + 1))
+    assert first[1] == again[1]
+    assert not moved(first[0].tensors(), again[0].tensors())
+    assert [record["loss"] for record in first[1][1:]] != [r["loss"] for r in other[1][1:]]
+    adapters = {name for name in first[0].tensors() if "lora_A" in name}  # lora_B starts at 0
+    assert adapters <= moved(first[0].tensors(), other[0].tensors())
+
+
+@dataclass(eq=False)
+class MadeUp(Alignment[float]):
+    """Pull some weights towards a number, with a validation that is given beforehand."""
+
+    section = "align_users"
+    rates = USERS
+    values: list[float]
+
+    def drawn(self, epoch: int) -> list[list[float]]:
+        return [[epoch_rng(0, epoch).normal()]] * 2
+
+    def num_targets(self, examples) -> int:
+        return 1
+
+    def nats(self, examples) -> torch.Tensor:
+        head, bias = self.aligner.head.weight, self.aligner.item_projector.bias
+        return ((head - examples[0]) ** 2).mean() + (bias**2).mean()
+
+    def validate(self, epoch: int) -> float:
+        return self.values[epoch + 1]
+
+
 def fitted(small, values: list[float], patience: int):
     """Fit with a made-up validation: (history, weights after each epoch, weights in the end)."""
-    run = small(items=OFF)
+    run, seen = small(items=OFF), []
     aligner, _ = run.stage_2()
-    settings = USERS.model_copy(update={"epochs": len(values) - 1, "patience": patience})
-    left, seen = iter(values), []
-
-    def loss(batch: list[float]) -> torch.Tensor:
-        return ((aligner.head.weight - batch[0]) ** 2).mean() + (
-            aligner.item_projector.bias**2
-        ).mean()
-
-    history = fit(
-        aligner,
-        lambda epoch: [[epoch_rng(0, epoch).normal()]] * 2,
-        accumulated(loss, lambda batch: 1, 0),
-        lambda epoch: next(left),
-        settings,
-        "align_users",
+    found = train(
+        MadeUp(aligner, run.shared, 0, values),
+        epochs=len(values) - 1,
+        patience=patience,
         on_epoch=lambda record: seen.append(copies(aligner.tensors())),
     )
-    return history, seen, aligner.tensors()
+    return found.history, seen, aligner.tensors()
 
 
 @pytest.mark.parametrize(
@@ -412,7 +463,7 @@ def test_divergence_names_the_learning_rate(small, stage):
     )
     run, name = small(**parameters), ("align_items", "align_users")[stage - 2]
     with pytest.raises(
-        ValueError, match=rf"{name} diverged in epoch \d: lower {name}\.learning_rate = 1e\+30"
+        ValueError, match=rf"diverged in epoch \d: lower {name}\.learning_rate = 1e\+30"
     ):
         run.stage_3(run.stage_2()[0])
 
@@ -424,9 +475,18 @@ def test_states_do_not_depend_on_the_batch(small, kind):
     run.stage_3(aligner)
     _, serving = run.prompts()
     alone = torch.cat([aligner.states([prompt], run.nodes.serving).detach() for prompt in serving])
-    for batch_tokens in (1, 100, BATCH_TOKENS):
-        together = read_states(aligner, serving, run.nodes.serving, batch_tokens, "users read")
+    for batch_tokens, least, most in ((1, 1, 1), (100, 2, 10), (BATCH_TOKENS, 2, NUM_USERS)):
+        sizes = []
+        run.language.batch_tokens = batch_tokens
+        with run.language.model.register_forward_pre_hook(
+            lambda _, args, given, to=sizes: to.append(given["inputs_embeds"].shape[:2]),
+            with_kwargs=True,
+        ):
+            together = read_states(aligner, serving, run.nodes.serving, "users read")
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+        assert sum(prompts for prompts, _ in sizes) == NUM_USERS
+        assert least <= max(prompts for prompts, _ in sizes) <= most
+        assert all(prompts == 1 or prompts * length <= batch_tokens for prompts, length in sizes)
 
 
 @pytest.mark.parametrize("kind", ["encoder", "causal"])
@@ -477,9 +537,9 @@ def test_new_aligner_depends_on_the_seed_alone(small):
     assert {"head.weight", "item_projector.weight"} <= moved(made[0], made[2])
 
 
-@pytest.mark.parametrize("stage", ["item_stage", "user_stage"])
-def test_both_stages_load_the_model_in_the_precision_of_align(
-    stage, tmp_path, prepared, monkeypatch
+@pytest.mark.parametrize("step", ["align_items", "align_users"])
+def test_both_steps_load_the_model_in_the_precision_of_align(
+    step, tmp_path, prepared, pretrained, monkeypatch
 ):
     """align.precision goes before language.precision, and leaves it to the texts."""
     loaded = []
@@ -488,21 +548,17 @@ def test_both_stages_load_the_model_in_the_precision_of_align(
         loaded.append(language.precision)
         raise Interrupted
 
-    module = importlib.import_module(f"glta.methods.glta.{stage}")
-    monkeypatch.setattr(module, "load_language", load_language)
-    for name in ("load_nodes", "load_arrays"):
-        monkeypatch.setattr(module, name, lambda *_: ({"item": None},))
-    run = (
-        module.run_item_stage
-        if stage == "item_stage"
-        else partial(module.run_user_stage, items=None)
-    )
+    monkeypatch.setattr(steps, "load_language", load_language)
+    language = LanguageSettings(precision="float32")
     for precision in (None, "bfloat16"):
-        params = Params(
-            language=LanguageSettings(precision="float32"), align=AlignSettings(precision=precision)
-        )
+        shared = AlignSettings(precision=precision)
+        embeddings = pretrained / shared.edges
+        inputs = steps.AlignInputs(prepared, tmp_path, embeddings, language, shared)
         with pytest.raises(Interrupted):
-            run(tmp_path, prepared, params, 0)
+            if step == "align_items":
+                steps.align_items(inputs, ITEMS, 0)
+            else:
+                steps.align_users(inputs, None, USERS, ProfileSettings(), 0)
     assert loaded == ["float32", "bfloat16"]
 
 
@@ -555,7 +611,7 @@ def test_accumulated_gradients_are_those_of_the_whole():
     found = []
     for size in (0, 1, 2, 5, 9):
         weight.grad = None
-        loss = accumulated(nats, lambda part: 2 * len(part), size)(batch)
+        loss = add_gradient(nats, batch, 2 * len(batch), size)
         found.append((loss, weight.grad.tolist()))
     for loss, gradient in found:
         assert loss == pytest.approx(5 * 130 / 10)

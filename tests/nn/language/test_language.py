@@ -13,7 +13,6 @@ import torch
 
 from glta.nn.language.frozen import PACKAGED_SHA256, load_language, model_folder, weights_sha256
 from glta.nn.language.settings import LanguageSettings
-from glta.params.model import AlignSettings
 from glta.storage.files import sha256_of
 from tests.tiny import LONGEST, WIDTH, WORDS
 
@@ -292,13 +291,16 @@ def steps(result: torch.Tensor) -> set[str]:
     return {step.name() for step in found}
 
 
+LORA = {"alpha": 16.0, "dropout": 0.05, "seed": 0}
+
+
 @pytest.mark.parametrize("kind", ["encoder", "causal"])
 def test_lora_starts_without_effect_and_trains_nothing_else(load, kind):
     language, ids = load(kind), torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         before = language.hidden(language.embed(ids))
     frozen = {id(p) for p in language.model.parameters()}
-    language.add_lora(AlignSettings(lora_rank=2))
+    language.add_lora(2, **LORA)
     with torch.no_grad():
         torch.testing.assert_close(language.hidden(language.embed(ids)), before, atol=0, rtol=0)
     adapters = language.adapters()
@@ -317,10 +319,34 @@ def test_lora_starts_without_effect_and_trains_nothing_else(load, kind):
     assert language.max_tokens == LONGEST
 
 
-def test_lora_starts_alike_every_time(load):
-    first, second = load("encoder"), load("encoder")
-    for language in (first, second):
+def test_the_start_of_lora_depends_on_the_seed_alone(load):
+    adapters = []
+    for seed in (0, 0, 1):
+        language = load("encoder")
         torch.rand(3)
-        language.add_lora(AlignSettings(lora_rank=2))
-    for name, adapter in first.adapters().items():
-        assert torch.equal(adapter, second.adapters()[name])
+        before = torch.get_rng_state()
+        language.add_lora(2, **LORA | {"seed": seed})
+        assert torch.equal(torch.get_rng_state(), before)
+        adapters.append(language.adapters())
+    same, again, other = adapters
+    for name, adapter in same.items():
+        assert torch.equal(adapter, again[name])
+        assert torch.equal(adapter, other[name]) == ("lora_B" in name)  # those start at 0
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_dropout_of_lora_is_on_within_its_block_alone(load, kind):
+    language, ids = load(kind), torch.tensor([[5, 6, 7, 8]])
+    language.add_lora(2, **LORA | {"dropout": 0.5})
+    with torch.no_grad():
+        for name, adapter in language.adapters().items():
+            if "lora_B" in name:
+                adapter.fill_(0.1)
+
+        def read() -> torch.Tensor:
+            return language.hidden(language.embed(ids))
+
+        assert torch.equal(read(), read())
+        with language.dropout():
+            assert not torch.equal(read(), read())
+        assert torch.equal(read(), read())

@@ -1,0 +1,112 @@
+"""What both alignments share as tasks of the trainer: weights, optimizer, gradients in parts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+
+from glta.methods.glta.aligner import Aligner
+from glta.methods.glta.settings import AlignSettings
+from glta.progress import track
+from glta.training.seeds import Stream, seed_torch
+from glta.training.trainer import Task
+
+Example = TypeVar("Example")
+
+
+class Rates(Protocol):
+    """What the optimizer takes from the settings of both alignments."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def head_learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+@dataclass(eq=False)
+class Alignment(Task, Generic[Example]):
+    """Train the aligner on batches of examples. A subclass gives the batches and their loss.
+
+    aligner: is changed in place. shared: settings of both alignments. seed: of all random numbers.
+    """
+
+    aligner: Aligner
+    shared: AlignSettings
+    seed: int
+
+    @property
+    @abstractmethod
+    def rates(self) -> Rates:
+        """Settings of the optimizer."""
+
+    @abstractmethod
+    def drawn(self, epoch: int) -> list[list[Example]]:
+        """Draw the batches of an epoch, which depend on the seed and the epoch alone."""
+
+    @abstractmethod
+    def nats(self, examples: Sequence[Example]) -> torch.Tensor:
+        """Compute the cross-entropy, summed over the targets of the examples, in nats."""
+
+    @abstractmethod
+    def num_targets(self, examples: Sequence[Example]) -> int:
+        """Count the targets, over which the loss is averaged."""
+
+    @property
+    def learning_rate(self) -> float:  # type: ignore[override]
+        return self.rates.learning_rate
+
+    def trained(self) -> Mapping[str, torch.nn.Parameter]:
+        return self.aligner.trained()
+
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        return self.aligner.tensors()
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.aligner.load(tensors)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        groups = [
+            {
+                "params": [parameter],
+                "lr": self.rates.head_learning_rate
+                if name.startswith("head.")
+                else self.rates.learning_rate,
+            }
+            for name, parameter in self.trained().items()
+        ]
+        # fused: one pass over the head, which is most of the weights, instead of six
+        return torch.optim.AdamW(groups, weight_decay=self.rates.weight_decay, fused=True)
+
+    def batches(self, epoch: int) -> Iterable[list[Example]]:
+        # LoRA's dropout takes no generator of its own
+        seed_torch(self.seed, epoch, Stream.ADAPTER_DROPOUT, self.devices.rank)
+        return track(self.drawn(epoch), f"{self.section} epoch {epoch + 1}")
+
+    def backward(self, batch: Sequence[Example]) -> dict[str, float]:
+        mine = batch[self.devices.share(len(batch))]
+        with self.aligner.language.dropout():
+            loss = add_gradient(self.nats, mine, self.num_targets(batch), self.shared.micro_batch)
+        return {"loss": loss}
+
+
+def add_gradient(
+    nats: Callable[[Any], torch.Tensor], batch: Any, num_targets: int, micro_batch: int
+) -> float:
+    """Add the gradient of the loss nats(batch) / num_targets to the weights' and return the loss.
+
+    nats: a sum over the examples of a part. Activations of micro_batch examples are held at a time
+    (0: of all); the gradient is that of the whole batch whatever its parts.
+    """
+    size = micro_batch or max(len(batch), 1)
+    total = 0.0
+    for start in range(0, len(batch), size):
+        loss = nats(batch[start : start + size]) / num_targets
+        loss.backward()
+        total += loss.item()
+    return total

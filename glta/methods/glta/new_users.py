@@ -1,0 +1,80 @@
+"""Prompts of new users, who came after training, from their items alone."""
+
+# I items, B users, D graph width
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from glta.data.interactions import Interactions
+from glta.features.text.extractive import Terms, extract
+from glta.methods.glta.prompts import Prompt
+from glta.methods.glta.settings import AlignUsersSettings
+from glta.methods.glta.user_prompts import UserPrompts
+from glta.nn.language.frozen import Language
+from glta.storage.arrays import joined, part_of, sparse_arrays, sparse_from
+
+
+@dataclass(frozen=True)
+class NewUsers:
+    """Build the prompts of users without a node. message (I, D): see `fold_in`.
+
+    words: the terms of the items and the training pairs, from which tags and interests are
+    extracted; None where a provider wrote them, which is not asked again: prompts then go without.
+    """
+
+    message: np.ndarray
+    words: tuple[Terms, Interactions] | None
+    num_tags: int
+    num_interests: int
+
+    def prompts(
+        self, language: Language, history_BI: csr_array, params: AlignUsersSettings
+    ) -> list[Prompt]:
+        """Build one prompt a user. Where more items than fit are in a history, those that are shown
+        depend on the history alone.
+        """
+        users, item = history_BI.nonzero()
+        pairs = Interactions.of(users, item, *history_BI.shape)
+        tags = interests = [""] * pairs.num_users
+        if self.words:
+            found = extract(*self.words, self.num_tags, self.num_interests, of=pairs)
+            tags, interests = (
+                found[name].list.join(", ").to_list() for name in ("tags", "interests")
+            )
+        # with a user token, the ids are not read
+        build = UserPrompts.of(language, tags, tags, interests, params)
+        histories = [pairs.items_of(user) for user in range(pairs.num_users)]
+        return [
+            build.one(user, np.random.default_rng(items).permutation(items))
+            for user, items in enumerate(histories)
+        ]
+
+    def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Take apart: arrays to be saved, and the rest as JSON."""
+        arrays, names = {"message": self.message}, None
+        if self.words:
+            terms, train = self.words
+            pairs = {
+                "user": train.user,
+                "item": train.item,
+                "shape": np.array([train.num_users, train.num_items]),
+            }
+            arrays |= joined({"train": pairs}) | sparse_arrays("terms", terms.item)
+            names = terms.names.tolist()
+        about = {"names": names, "num_tags": self.num_tags, "num_interests": self.num_interests}
+        return arrays, about
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray], about: Mapping[str, Any]) -> Self:
+        """Put together what `arrays` took apart."""
+        words = None
+        if about["names"] is not None:
+            train = part_of(arrays, "train")
+            pairs = Interactions(train["user"], train["item"], *train["shape"].tolist())
+            words = Terms(np.array(about["names"], object), sparse_from("terms", arrays)), pairs
+        return cls(arrays["message"], words, about["num_tags"], about["num_interests"])

@@ -1,0 +1,230 @@
+"""The steps of GLTA: from the folders of one dataset and seed to what the next step reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from glta.data.prepared import Prepared
+from glta.features.settings import ProfileSettings
+from glta.features.text.extractive import item_terms
+from glta.methods.base import Job, Step
+from glta.methods.glta.aligner import new_aligner
+from glta.methods.glta.artefacts import About, AlignedItems, AlignedUsers
+from glta.methods.glta.item_alignment import ItemAlignment
+from glta.methods.glta.model import GLTA
+from glta.methods.glta.new_users import NewUsers
+from glta.methods.glta.nodes import GraphNodes, load_nodes
+from glta.methods.glta.settings import (
+    AlignItemsSettings,
+    AlignSettings,
+    AlignUsersSettings,
+    ServeSettings,
+)
+from glta.methods.glta.user_alignment import UserAlignment, add_user_projector
+from glta.methods.glta.user_prompts import UserPrompts
+from glta.nn.graph.node_embeddings import NodeEmbeddings
+from glta.nn.language.frozen import Language, load_language
+from glta.nn.language.settings import LanguageSettings
+from glta.storage.arrays import load_arrays
+from glta.training.trainer import train
+
+OnEpoch = Callable[[dict], None]
+
+
+@dataclass(frozen=True)
+class AlignInputs:
+    """Say what both alignments read.
+
+    profile: folder of the step profile. embeddings: folder of `NodeEmbeddings` trained on the edges
+    that `shared.edges` names.
+    """
+
+    prepared: Prepared
+    profile: Path
+    embeddings: Path
+    language: LanguageSettings
+    shared: AlignSettings
+
+    @property
+    def known(self) -> np.ndarray:
+        """(I,) bool, the items with training users."""
+        return self.prepared.train.item_degree > 0
+
+    def nodes(self) -> GraphNodes:
+        """Propagate the node embeddings."""
+        return load_nodes(self.embeddings, self.prepared, self.shared.edges == "graph")
+
+    def model(self) -> Language:
+        """Load the language model, in the precision of the alignments."""
+        return load_language(self.language.at(self.shared.precision))
+
+    def item_texts(self) -> pl.DataFrame:
+        """Read columns item, text."""
+        return pl.read_parquet(self.profile / "items.parquet")
+
+    def item_states(self) -> np.ndarray:
+        """Read the unit-length states of the item texts, (I, W)."""
+        return load_arrays(self.profile / "states.safetensors")[0]["item"]
+
+
+def align_items(
+    inputs: AlignInputs,
+    params: AlignItemsSettings,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: OnEpoch = lambda record: None,
+) -> AlignedItems:
+    """Train item projector and head; without params.enabled, make their start alone."""
+    nodes = inputs.nodes().training
+    aligner = new_aligner(inputs.model(), nodes, inputs.shared, seed, inputs.known)
+    texts = inputs.item_texts()["text"].to_list()
+    task = ItemAlignment(aligner, inputs.shared, seed, nodes, texts, inputs.item_states(), params)
+    if not params.enabled:
+        task.start()
+        return AlignedItems(aligner.tensors(), False, [])
+    found = train(
+        task,
+        epochs=params.epochs,
+        patience=params.patience,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    return AlignedItems(aligner.tensors(), True, found.history)
+
+
+def align_users(
+    inputs: AlignInputs,
+    items: AlignedItems,
+    params: AlignUsersSettings,
+    profile: ProfileSettings,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_epoch: OnEpoch = lambda record: None,
+) -> AlignedUsers:
+    """Train user projector and head. An item projector that item alignment has trained stays as it
+    is.
+    """
+    nodes, language = inputs.nodes(), inputs.model()
+    aligner = new_aligner(language, nodes.training, inputs.shared, seed, inputs.known)
+    aligner.load(items.tensors)
+    if params.user_token:
+        add_user_projector(aligner, nodes.training, seed)
+    aligner.item_projector.requires_grad_(not items.enabled)
+    prompts, serving = user_prompts(inputs, language, params)
+    serving_prompts = serving.serving(inputs.prepared.train, seed)
+    task = UserAlignment(
+        aligner,
+        inputs.shared,
+        seed,
+        inputs.prepared,
+        nodes,
+        prompts,
+        serving_prompts,
+        inputs.item_states(),
+    )
+    found = train(
+        task,
+        epochs=params.epochs,
+        patience=params.patience,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+    return AlignedUsers(
+        {name: tensor.cpu() for name, tensor in aligner.tensors().items()},
+        nodes.serving,
+        serving_prompts,
+        new_users(inputs, profile),
+        task.users_at(found.best_epoch).numpy(),
+        {"align_items": items.history, "align_users": found.history},
+        About(
+            language=inputs.language,
+            align=inputs.shared,
+            align_users=params,
+            language_sha256=language.sha256,
+            item_alignment=items.enabled,
+            trained={name: list(p.shape) for name, p in aligner.trained().items()},
+        ),
+    )
+
+
+def serve(aligned: AlignedUsers, prepared: Prepared, profile: Path, params: ServeSettings) -> GLTA:
+    """Make the model that recommends. Items without training users get their row of the head from
+    their text. profile: folder of the step profile.
+    """
+    states = load_arrays(profile / "states.safetensors")[0]["item"]
+    return GLTA.of(aligned, states, prepared.train.item_degree > 0, params.mode)
+
+
+def user_prompts(
+    inputs: AlignInputs, language: Language, params: AlignUsersSettings
+) -> tuple[UserPrompts, UserPrompts]:
+    """Make the prompts for training and for serving.
+
+    Those for training show words of the graph's items alone, unless all items are targets.
+    """
+    words = pl.read_parquet(inputs.profile / "users.parquet")
+    ids = inputs.prepared.users["user_id"].to_list()
+    training, serving = (
+        UserPrompts.of(language, ids, words[f"{kind}tags"], words[f"{kind}interests"], params)
+        for kind in ("graph_" if inputs.shared.edges == "graph" else "", "")
+    )
+    return training, serving
+
+
+def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
+    """Keep what the prompts of new users are made from. profile: settings of the step profile."""
+    train = inputs.prepared.train
+    words = None
+    if profile.provider == "extractive":
+        categories = inputs.prepared.items if "categories" in profile.text else None
+        words = item_terms(inputs.item_texts(), categories), train
+    message = NodeEmbeddings.load(inputs.embeddings).messages(train)
+    return NewUsers(message, words, profile.num_tags, profile.num_interests)
+
+
+def align_inputs(job: Job) -> AlignInputs:
+    """Gather what both alignments read."""
+    shared = job.own(AlignSettings, "align")
+    return AlignInputs(
+        prepared=job.prepared,
+        profile=job.source("profile"),
+        embeddings=job.source(f"pretrain-{shared.edges}"),
+        language=job.section(LanguageSettings, "language"),
+        shared=shared,
+    )
+
+
+class AlignItems(Step):
+    """Stage 2: learn the item projector and the head from shuffled item descriptions."""
+
+    def run(self, job: Job) -> AlignedItems:
+        settings = job.own(AlignItemsSettings, "align_items")
+        return align_items(align_inputs(job), settings, job.seed, job.checkpoint, job.on_epoch)
+
+
+class AlignUsers(Step):
+    """Stage 3: learn the user projector, and go on with the head."""
+
+    def run(self, job: Job) -> AlignedUsers:
+        return align_users(
+            align_inputs(job),
+            AlignedItems.load(job.source("align_items")),
+            job.own(AlignUsersSettings, "align_users"),
+            job.section(ProfileSettings, "profile"),
+            job.seed,
+            job.checkpoint,
+            job.on_epoch,
+        )
+
+
+class MakeRecommender(Step):
+    """Make the model that serves from what stage 3 has learnt."""
+
+    def run(self, job: Job) -> GLTA:
+        aligned = AlignedUsers.load(job.source("align_users"))
+        return serve(aligned, job.prepared, job.source("profile"), job.own(ServeSettings, "serve"))

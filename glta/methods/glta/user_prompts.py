@@ -1,0 +1,75 @@
+"""The prompts of user alignment: what they say about a user, for training and for serving."""
+
+# U users
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glta.data.interactions import Interactions
+from glta.methods.glta.prompts import Prompt, Templates
+from glta.methods.glta.settings import AlignUsersSettings
+from glta.nn.language.frozen import Language
+from glta.training.seeds import Stream, epoch_rng
+
+SERVING = 2**31 - 1  # the "epoch" whose draw of context items serves, for validation and test alike
+
+
+@dataclass(frozen=True)
+class UserPrompts:
+    """Build the prompts of user alignment.
+
+    who: a node id or the words of an id; tags, interests: token ids; each (U,) lists.
+    """
+
+    templates: Templates
+    who: Sequence[int | list[int]]
+    tags: Sequence[list[int]]
+    interests: Sequence[list[int]]
+    params: AlignUsersSettings
+
+    @classmethod
+    def of(
+        cls,
+        language: Language,
+        user_ids: Sequence[str],
+        tags: Sequence[str],
+        interests: Sequence[str],
+        params: AlignUsersSettings,
+    ) -> UserPrompts:
+        """Tokenize what the prompts say about users. user_ids, tags, interests: (U,) texts."""
+        who: Sequence[int | list[int]] = range(len(user_ids))
+        if not params.user_token:
+            who = language.tokens([f"user {i}" for i in user_ids])
+
+        def cut(texts: Sequence[str], limit: int) -> list[list[int]]:
+            return language.tokens(list(texts), limit) if limit else [[] for _ in user_ids]
+
+        return cls(
+            Templates(language),
+            who,
+            cut(tags, params.tag_tokens),
+            cut(interests, params.interest_tokens),
+            params,
+        )
+
+    def one(self, user: int, context: np.ndarray) -> Prompt:
+        """Build the prompt of one user; of the context items, in random order, the first
+        context_items are shown.
+        """
+        return self.templates.choose(
+            self.who[user],
+            context[: self.params.context_items],
+            self.tags[user],
+            self.interests[user],
+            self.params.read_outs,
+        )
+
+    def serving(self, train: Interactions, seed: int) -> list[Prompt]:
+        """Build the prompt of every user from training items, drawn once."""
+        rng = epoch_rng(seed, SERVING, Stream.USER_PROMPTS)
+        return [
+            self.one(user, rng.permutation(train.items_of(user))) for user in range(train.num_users)
+        ]

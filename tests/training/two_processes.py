@@ -1,0 +1,114 @@
+"""Train small graph models in the processes of `accelerate launch`; see test_two_processes.
+
+    accelerate launch --multi_gpu --num_processes 2 -m tests.training.two_processes FOLDER
+
+Each process writes FOLDER/NAME-RANK.safetensors, its weights and history. With --stop-in, the main
+process stops for ever in epoch 3 of that model, after it has written FOLDER/stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from glta.nn.graph.encoders import HypergraphEncoder, LightGCNEncoder, MaskedEncoder
+from glta.nn.graph.ranker import Ranker, train_ranker
+from glta.nn.graph.settings import GraphTraining
+from glta.nn.graph.terms import LocalGlobal, OfSome, ProfileContrast, Reconstruction, TextContrast
+from glta.storage.tensors import save_tensors
+from glta.training.devices import find_devices
+from glta.training.trainer import Trained
+from tests.nn.graph.test_lightgcn import random_graph
+
+NUM_USERS, NUM_ITEMS, WIDTH, SEED = 40, 30, 6, 3
+GRAPH = random_graph(NUM_USERS, NUM_ITEMS, 0.15)
+PARAMS = GraphTraining(
+    embedding_dim=8,
+    num_layers=2,
+    epochs=6,
+    evaluate_every=1,
+    learning_rate=0.01,
+    batch_size=(len(GRAPH) - 1) // 2,  # the last batch has one or two triples, one process none
+)
+STATES = torch.randn(NUM_USERS + NUM_ITEMS, WIDTH, generator=torch.Generator().manual_seed(5))
+
+
+def lightgcn() -> Ranker:
+    return Ranker(LightGCNEncoder(GRAPH, PARAMS, SEED), PARAMS)
+
+
+def lightgcn_softmax() -> Ranker:
+    return Ranker(
+        LightGCNEncoder(GRAPH, PARAMS, SEED, keep=0.8),
+        PARAMS.model_copy(update={"loss": "softmax"}),
+    )
+
+
+def hccf_plus() -> Ranker:
+    text = TextContrast(
+        STATES[NUM_USERS:], STATES[:NUM_USERS], NUM_USERS, PARAMS.embedding_dim, 0.2, SEED
+    )
+    terms = {"contrast": (0.1, LocalGlobal(NUM_USERS, 0.2)), "text": (0.1, OfSome(text, 15))}
+    return Ranker(HypergraphEncoder(GRAPH, PARAMS, SEED, 0.8, 5, True), PARAMS, terms)
+
+
+def rlmrec_con() -> Ranker:
+    term = ProfileContrast(STATES, NUM_USERS, PARAMS.embedding_dim, 0.2, SEED)
+    return Ranker(LightGCNEncoder(GRAPH, PARAMS, SEED, 0.8), PARAMS, {"contrast": (0.1, term)})
+
+
+def rlmrec_gen() -> Ranker:
+    term = Reconstruction(STATES, PARAMS.embedding_dim, 0.2, SEED)
+    encoder = MaskedEncoder(GRAPH, PARAMS, SEED, 0.8, 0.2)
+    return Ranker(encoder, PARAMS, {"reconstruction": (0.1, term)})
+
+
+MODELS: dict[str, Callable[[], Ranker]] = {
+    "lightgcn": lightgcn,
+    "lightgcn-softmax": lightgcn_softmax,
+    "rlmrec-con": rlmrec_con,
+    "hccf-plus": hccf_plus,
+    "rlmrec-gen": rlmrec_gen,
+}
+
+
+def trained(
+    name: str,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict], None] = lambda record: None,
+) -> tuple[Trained, dict[str, torch.Tensor]]:
+    """Train one model. Returns what `train` does, and the weights."""
+    model = MODELS[name]()
+    found = train_ranker(
+        model, GRAPH, SEED, lambda user, item: float((user @ item.T).std()), checkpoint, on_epoch
+    )
+    return found, model.state_dict()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--stop-in", choices=MODELS)
+    wanted = parser.parse_args()
+    rank = find_devices().rank
+    (wanted.folder / f"pid-{rank}").write_text(str(os.getpid()))
+
+    for name in MODELS:
+
+        def on_epoch(record: dict, name: str = name) -> None:
+            assert rank == 0  # the main process alone reports
+            if name == wanted.stop_in and record["epoch"] == 3:
+                (wanted.folder / "stopped").touch()
+                time.sleep(1000)
+
+        found, weights = trained(name, wanted.folder / name, on_epoch)
+        save_tensors(wanted.folder / f"{name}-{rank}.safetensors", weights, found._asdict())
+
+
+if __name__ == "__main__":
+    main()
