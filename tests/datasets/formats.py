@@ -1,5 +1,6 @@
-"""Every official format on a tiny scale: the same two users, two items and three interactions,
-written as the owners do.
+"""Every official format on a tiny scale, written as its owner does.
+
+Each has the same two users, two items and three interactions.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ Files = dict[str, bytes]
 
 
 class TinyDataset(NamedTuple):
-    """texts: what the files hold, by the name that errors give them. log, catalogue: which of them
-    are what.
+    """Hold the files of one format, and what is read from them.
 
-    first: the first row of interactions that comes out. items: all items that come out.
+    texts: the unpacked files, by the name that errors give them. pack: writes them as the owner
+    packs them. log, catalogue: names of the files of interactions and of items. first: the first
+    row of interactions. items: all items.
     """
 
     dataset: str
@@ -32,7 +34,7 @@ class TinyDataset(NamedTuple):
     items: list[tuple]
 
     def write(self, folder: Path, **changed: bytes) -> Path:
-        """Write the files into a folder; changed: other bytes for `log` or `catalogue`."""
+        """Write the files into a folder. changed: other texts for `log` or `catalogue`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.pack(
             folder, self.texts | {getattr(self, role): content for role, content in changed.items()}
@@ -60,7 +62,7 @@ def zipped(archive: str) -> Callable[[Path, Files], None]:
 
 
 def yelp_archive(folder: Path, texts: Files) -> None:
-    """A zip with a tar that is packed once more, whatever its name says."""
+    """Write a zip with a tar that is packed with gzip, though its name does not say so."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w:gz") as opened:
         for name, content in {"Dataset_User_Agreement.pdf": b"%PDF", **texts}.items():
@@ -262,7 +264,7 @@ def yelp_review(user: str, business: str, stars: float) -> dict:
 def rlmrec(
     name: str, field: str, catalogue: str, items: bytes, pack: Callable, expected: list[tuple]
 ) -> TinyDataset:
-    """Lists and map as they are, the catalogue packed as its owner does."""
+    """Return a dataset of RLMRec: lists and map as they are, the catalogue as its owner packs it."""
     mapper = f"{name}_item.json"
     texts = {"train.txt": b"0 0\n1\n", "valid.txt": b"1 0\n", "test.txt": b"1 1\n"}
     texts |= {

@@ -133,8 +133,9 @@ def test_published_counts_that_differ_are_both_shown():
 
 
 def test_a_preset_runs_from_file_to_tables(tmp_path, monkeypatch):
-    """Real stages on a tiny file of the true format: refused for its counts, and noted where that
-    is asked for.
+    """The stage prepare reads a tiny file of the true format.
+
+    It refuses the counts, or only notes them where that is asked for.
     """
     from pipeline.stages import prepare as stage
 

@@ -1,6 +1,4 @@
-"""Every official format, read whole and in small blocks, and every way in which a file of it can be
-bad.
-"""
+"""Every official format is read whole and in small blocks, and every bad file gives an error."""
 
 import json
 import re
@@ -32,10 +30,8 @@ def raw_of(tiny: TinyDataset, folder, share: float = 0.0, **changed: bytes):
     )
 
 
-def changed_line(tiny: TinyDataset, role: str, number: int, line: bytes | None) -> dict[str, bytes]:
-    """The text of a role with a line put in before this one, or with this one in place of it (line
-    of bytes, or None).
-    """
+def changed_line(tiny: TinyDataset, role: str, number: int, line: bytes) -> dict[str, bytes]:
+    """Return the text of a role with a line put in as number `number`."""
     lines = tiny.texts[getattr(tiny, role)].splitlines(keepends=True)
     lines.insert(number - 1, line)
     return {role: b"".join(lines)}
@@ -219,8 +215,9 @@ def test_numbers_and_dates_are_checked(tiny, tmp_path):
 
 
 def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
-    """12 MB of records, read in blocks of 256 kB: Python holds a few of them, Polars the four
-    columns that are wanted.
+    """12 MB of records are read in blocks of 256 kB.
+
+    Python holds a few blocks, and Polars the four columns that are wanted.
     """
     tiny = BY_NAME["amazon-2018-grocery-and-gourmet-food"]
     line = tiny.texts[tiny.log].splitlines()[0]
@@ -239,7 +236,8 @@ def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
 
 
 def test_python_literals_are_never_run(tmp_path):
-    tiny, proof = BY_NAME["steam"], tmp_path / "proof"
+    tiny = BY_NAME["steam"]
+    proof = tmp_path / "proof"
     line = f"{{'username': open({str(proof)!r}, 'w').name, 'product_id': '1', 'date': '2017-12-17'}}\n".encode()
     with pytest.raises(
         ValueError, match=r"steam_reviews\.json\.gz line 2, is not JSON \(nor a Python literal"

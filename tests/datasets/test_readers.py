@@ -1,5 +1,6 @@
-"""The user's own tables, archives, and every bad input with its message; official formats:
-test_formats.py.
+"""The user's own tables, archives, and every bad input with its message.
+
+The official formats are in test_formats.py.
 """
 
 import gzip
@@ -283,7 +284,8 @@ def test_quoted_line_breaks_do_not_shift_the_lines(tmp_path):
     assert raw.items.rows()[0] == ("a", "Two\nlines", 'said "so"', [])
 
 
-HEAD, ITEM_HEAD = "user_id,item_id,rating,timestamp\n", "item_id,title,description,categories\n"
+HEAD = "user_id,item_id,rating,timestamp\n"
+ITEM_HEAD = "item_id,title,description,categories\n"
 BAD = {
     "empty user": (
         {"interactions": HEAD + "1,a,5,1\n,a,5,1\n"},
@@ -474,7 +476,8 @@ def test_unknown_dataset():
 
 def test_fast_and_slow_reading_agree():
     text = b"a,b,c\n" + b"".join(b"%d,x%d,\n" % (k, k) for k in range(50))
-    fast, slow = sheet_of(text), sheet_of(text.replace(b"x7,", b'"x7",'))
+    fast = sheet_of(text)
+    slow = sheet_of(text.replace(b"x7,", b'"x7",'))
     assert fast.equals(slow)
 
 

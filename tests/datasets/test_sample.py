@@ -1,6 +1,4 @@
-"""The sample: the same bytes every time, a long tail, and texts that tell the theme but not the
-mood.
-"""
+"""The sample has the same bytes every time, a long tail, and texts that tell the theme alone."""
 
 import gzip
 

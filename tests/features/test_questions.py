@@ -1,4 +1,4 @@
-"""Prompts and the reading of answers."""
+"""The prompts about users, and how answers are read."""
 
 import numpy as np
 import polars as pl

@@ -94,8 +94,8 @@ def read_sheets(
     .parquet is Parquet; .jsonl, .ndjson and .json hold one object a line; all else is CSV. The last
     two may end with .gz. columns: names of the columns to read, by their role. parameter: the entry
     of params.yaml that names them, for errors. separator: between categories in one text.
-    kept: further columns to read. They have their type in Parquet, are text in CSV, and are the text
-    of their JSON in JSON lines.
+    kept: further columns to read. They have their type in Parquet, are text in CSV, and are JSON as
+    text in JSON lines.
     """
     if path.suffix == ".parquet":
         named = [column for column in columns.values() if column]

@@ -85,6 +85,7 @@ def item_terms(texts: pl.DataFrame, categories: pl.DataFrame | None = None) -> T
 def extract(
     terms: Terms,
     train: Interactions,
+    *,
     num_tags: int,
     num_interests: int,
     of: Interactions | None = None,

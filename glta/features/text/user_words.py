@@ -17,6 +17,7 @@ def user_words(
     texts: pl.DataFrame,
     train: Interactions,
     params: ProfileSettings,
+    *,
     provider: Provider | None = None,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Find params.num_tags tags and params.num_interests likely interests of each user.
@@ -29,7 +30,8 @@ def user_words(
     "without_interests"; with a provider also the "prompts" and the "incomplete_answers" to them.
     """
     categories = items if "categories" in params.text else None
-    words = extract(item_terms(texts, categories), train, params.num_tags, params.num_interests)
+    terms = item_terms(texts, categories)
+    words = extract(terms, train, num_tags=params.num_tags, num_interests=params.num_interests)
     counts: dict[str, int] = {}
     if provider is not None:
         words, counts = _asked_words(words, texts["text"], train, params, provider)
