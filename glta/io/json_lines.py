@@ -72,6 +72,7 @@ def read_records(
         **dict.fromkeys(kept, _json),
     }
     columns: dict[str, list] = {column: [] for column in (*readers, LINE, PROBLEM)}
+    cells = [(field, columns[field], read) for field, read in readers.items()]
     schema = (
         dict.fromkeys((*ids, *texts), pl.String())
         | dict.fromkeys(lists, pl.List(pl.String))
@@ -100,8 +101,8 @@ def read_records(
             record, problem = check.parsed(line, number)
             if problem is None and total < SHEET_ROWS:
                 seen.update(record)
-            for field, read in readers.items():
-                columns[field].append(read(record.get(field)))
+            for field, column, read in cells:
+                column.append(read(record.get(field)))
             columns[LINE].append(number)
             columns[PROBLEM].append(problem)
             total += 1
@@ -117,7 +118,8 @@ class _RecordCheck:
     """Parse the lines of one file, and find what is wrong with them.
 
     ids: fields that every record must have. singles: fields that must not occur twice, ids too.
-    lists: further fields. Twice is noticed of those too, where a single one seems to occur twice.
+    lists: further fields. A list that occurs twice is looked for only in lines in which the name of
+    a single field does.
     """
 
     def __init__(
