@@ -88,23 +88,26 @@ class MethodContract:
         with pytest.raises(ValueError, match=f"user {user}"):
             model.score(np.array([0, user]))
 
-    def test_user_without_history_is_answered(self, model, prepared):
+    def test_user_without_history_is_answered(self, model, world):
         assert np.isfinite(model.score(np.array([LONER]))).all()
-        items, _ = model.recommend(np.array([LONER]), NUM_ITEMS, prepared.train)
+        items, _ = model.recommend(np.array([LONER]), NUM_ITEMS, world.prepared.train)
         assert sorted(items[0]) == list(range(NUM_ITEMS))
 
-    def test_lists_hold_nothing_twice_and_nothing_masked(self, model, prepared):
-        items, scores = model.recommend(self.everyone, NUM_ITEMS + 3, prepared.train)
+    def test_lists_hold_nothing_twice_and_nothing_masked(self, model, world):
+        items, scores = model.recommend(self.everyone, NUM_ITEMS + 3, world.prepared.train)
         assert items.shape == scores.shape == (NUM_USERS, NUM_ITEMS + 3)
         for user, shown in enumerate(items):
-            expected = set(range(NUM_ITEMS)) - set(prepared.train.items_of(user).tolist())
+            expected = set(range(NUM_ITEMS)) - set(world.prepared.train.items_of(user).tolist())
             assert sorted(shown[shown >= 0]) == sorted(expected)
         assert (scores[:, :-1] >= scores[:, 1:]).all()
 
-    def test_held_out_items_of_the_block_rank_first(self, model, prepared):
+    def test_held_out_items_of_the_block_rank_first(self, model, world):
         if not self.personalised:
             pytest.skip("gives everyone the same list")
-        users = np.unique(prepared.test.user)
-        items, _ = model.recommend(users, 2, prepared.train)
+        users = np.unique(world.prepared.test.user)
+        items, _ = model.recommend(users, 2, world.prepared.train)
         for user, shown in zip(users, items, strict=True):
-            assert set(shown) == {*prepared.valid.items_of(user), *prepared.test.items_of(user)}
+            assert set(shown) == {
+                *world.prepared.valid.items_of(user),
+                *world.prepared.test.items_of(user),
+            }

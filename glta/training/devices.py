@@ -132,5 +132,5 @@ def keep_freed_memory() -> None:
 
 
 def is_main_process() -> bool:
-    """Tell whether this process writes results: the only one, or the first of `accelerate launch`."""
+    """Tell whether this process writes results: the only one, or the first one of a launch."""
     return os.environ.get("RANK", "0") == "0"

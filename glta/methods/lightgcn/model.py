@@ -50,10 +50,9 @@ class PretrainGraph(Step):
 
 def pretrain(job: Job, graph: Interactions) -> NodeEmbeddings:
     """Train on a graph. Validation propagates over all training edges."""
-    import torch
-
     from glta.evaluation.validation import embeddings_ndcg
     from glta.nn.graph.node_embeddings import train
+    from glta.training.devices import find_devices
 
     return train(
         graph,
@@ -63,7 +62,7 @@ def pretrain(job: Job, graph: Interactions) -> NodeEmbeddings:
         serve=job.prepared.train,
         checkpoint=job.checkpoint,
         on_epoch=job.on_epoch,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=str(find_devices().device),
     )
 
 

@@ -64,12 +64,12 @@ class TrainRanker(Step):
         """Build the model to train, on a device."""
 
     def run(self, job: Job) -> TrainedEmbeddings:
-        import torch  # loading and scoring start without it
-
+        # loading and scoring start without torch
         from glta.evaluation.validation import embeddings_ndcg
         from glta.nn.graph.ranker import train_ranker
+        from glta.training.devices import find_devices
 
-        model = self.ranker(job, "cuda" if torch.cuda.is_available() else "cpu")
+        model = self.ranker(job, str(find_devices().device))
         trained = train_ranker(
             model,
             job.prepared.train,

@@ -14,7 +14,7 @@ from torch import nn
 from torch_geometric.nn import GATv2Conv, GraphConv, LGConv, SAGEConv
 
 from glta.data.interactions import Interactions
-from glta.nn.graph.encoders import Encoded, initial_embedding
+from glta.nn.graph.encoders import Encoded, Encoder, initial_embedding
 from glta.nn.graph.settings import EncoderSettings
 
 
@@ -81,8 +81,9 @@ class Edges(NamedTuple):
 class Convolutions(nn.Module):
     """Apply num_layers convolutions of one kind, one after another, each with weights of its own.
 
-    There is no activation between layers: for nodes told by their ids alone, LightGCN's paper
-    finds that it costs accuracy. There is no bias, which would be the same for all nodes.
+    There is no activation between layers: LightGCN's paper (section 2.2) finds that it changes
+    little beside weights and harms without them. There is no bias, which would be the same for
+    every node.
     name: of `CONVOLUTIONS`. heads: of gatv2; embedding_dim is a multiple of it. seed: of the
     weights, which torch-geometric draws; torch's own random state stays as it was.
     """
@@ -115,7 +116,7 @@ def mean(layers: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(layers).mean(0)
 
 
-class ConvolutionEncoder(nn.Module):
+class ConvolutionEncoder(Encoder):
     """Average the layers of a stack of convolutions, of the kind that params.encoder names.
 
     graph: the edges of training. serve: those of evaluation, default graph. keep: share of

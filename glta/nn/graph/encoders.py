@@ -25,6 +25,21 @@ class Encoded(NamedTuple):
     masked: torch.Tensor | None = None
 
 
+class Encoder(nn.Module):
+    """Make the embeddings that score out of layer 0. Called with a generator (on CPU), it encodes
+    for training, with all that is drawn at random: returns `Encoded`.
+
+    embedding: layer 0, (N, D), users first.
+    """
+
+    embedding: nn.Parameter
+    num_users: int
+
+    def serve(self) -> torch.Tensor:
+        """Encode for ranking, nothing dropped. Returns (N, D)."""
+        raise NotImplementedError
+
+
 def initial_embedding(num_nodes: int, params: GraphTraining, seed: int) -> torch.Tensor:
     """Draw layer 0 from N(0, init_std^2), (N, D) float32, as LightGCN's reference implementation
     does.
@@ -33,7 +48,7 @@ def initial_embedding(num_nodes: int, params: GraphTraining, seed: int) -> torch
     return torch.randn(num_nodes, params.embedding_dim, generator=generator) * params.init_std
 
 
-class LightGCNEncoder(nn.Module):
+class LightGCNEncoder(Encoder):
     """Average the layers of a linear propagation (He et al., SIGIR 2020).
 
     graph: the edges of training. serve: those of evaluation, default graph. keep: share of edges
@@ -76,7 +91,7 @@ def make_encoder(
     *,
     serve: Interactions | None = None,
     device: str = "cpu",
-) -> nn.Module:
+) -> Encoder:
     """Make the encoder that params.encoder names: LightGCN, or a stack of torch-geometric's
     convolutions with the same interface. graph, serve: as in `LightGCNEncoder`.
     """
@@ -116,7 +131,7 @@ class MaskedEncoder(LightGCNEncoder):
         return Encoded(propagate(self.edges(generator), layer0, self.num_layers), masked=masked)
 
 
-class HypergraphEncoder(nn.Module):
+class HypergraphEncoder(Encoder):
     """Sum layers E_l = A E_{l-1} + H act(H^T E_{l-1}), with learnt hyperedges H = E_0 W for users
     and for items (HCCF).
 
