@@ -16,7 +16,7 @@ import pipeline.stages.report
 from glta.data.statistics import QUANTILES
 from glta.datasets import sample
 from glta.datasets.presets import PRESETS
-from glta.datasets.readers import read
+from glta.datasets.readers import read_dataset
 from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.evaluated import Evaluated, load_cells
@@ -340,7 +340,7 @@ def test_the_test_that_is_named_exists():
 
 def test_all_counts_of_a_reader_have_words(tmp_path):
     sample.write(tmp_path)
-    assert set(read("sample", Params().tables, tmp_path).counts) == set(ROWS)
+    assert set(read_dataset("sample", Params().tables, tmp_path).counts) == set(ROWS)
 
 
 def test_ids_for_titles_are_told(cells):
