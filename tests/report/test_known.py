@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from glta.ablations import ABLATIONS
+
 from glta.methods.registry import METHODS
 from glta.report.known import base_of, change_text, is_ablation, order, title, training_stages
 
