@@ -45,7 +45,8 @@ def test_page_is_written_between_its_marks(tmp_path):
     out.mkdir()
     record = {"machine": {"cores": "2"}, "rows": [asdict(Row("x", 2, "y", 3, target=2))]}
     (out / "a.json").write_text(json.dumps(record))
-    (docs / "performance.md").write_text(f"before\n{performance_page.BEGIN}\nold\n{performance_page.END}\nafter\n")
+    begin, end = performance_page.BEGIN, performance_page.END
+    (docs / "performance.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     performance_page.write_page(out, docs)
     text = (docs / "performance.md").read_text()
     assert text.startswith("before\n")

@@ -32,7 +32,7 @@ Provenance = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Step:
+class DrawnStage:
     """Describe all results of one verb, as a box and as a row of the table.
 
     sources: verbs and language models that the results were made from. time: of all runs together,
@@ -112,7 +112,7 @@ def archives_of(results: Provenance) -> dict[str, str]:
     return {name: about["sha256"] for p in results for name, about in p["archives"].items()}
 
 
-def steps_of(a: Analysis, *, results: Provenance, costs: Costs) -> list[Step]:
+def steps_of(a: Analysis, *, results: Provenance, costs: Costs) -> list[DrawnStage]:
     """Fold the results of each verb into one step."""
     by_verb: dict[str, Provenance] = {}
     for p in results:
@@ -136,7 +136,7 @@ def sources_of(verb: str, *, members: Provenance, makers: dict[tuple[str, str], 
     return [source for source in dict.fromkeys(sources) if source != verb]
 
 
-def fold(a: Analysis, verb: str, *, members: Provenance, sources: list[str], costs: Costs) -> Step:
+def fold(a: Analysis, verb: str, *, members: Provenance, sources: list[str], costs: Costs) -> DrawnStage:
     """Fold the results of one verb into one step."""
     runs = {p["stage"]: p["run_id"] for p in members}
     known_costs = [costs[stage]["seconds"] for stage in runs if stage in costs]
@@ -161,7 +161,7 @@ def fold(a: Analysis, verb: str, *, members: Provenance, sources: list[str], cos
     archives = archives_of(members)
     if archives:
         box = raw_data_box(box, archives)
-    return Step(verb=verb, box=box, sources=sources, time=time, runs=runs, commits=commits)
+    return DrawnStage(verb=verb, box=box, sources=sources, time=time, runs=runs, commits=commits)
 
 
 def raw_data_box(box: Box, archives: dict[str, str]) -> Box:
