@@ -121,12 +121,15 @@ class ItemAlignment(Alignment[ItemExample]):
         head = self.aligner.head
         examples = self.examples(START)[0][:START_PROMPTS]
         prompts = [e.prompt for e in examples]
+        item = self.nodes.item
         states = read_states(self.aligner, prompts, self.nodes, "prompts read", self.devices)
+        states = states.to(item.device)
         head.calibrate(states)
         if isinstance(head, FreeHead) and self.shared.head_init == "matched":
             shown = torch.from_numpy(np.stack([e.items for e in examples])).flatten()
-            item = self.nodes.item.cpu()
+            shown = shown.to(item.device)
             text = torch.from_numpy(self.states_IH - self.states_IH[self.known].mean(0))
+            text = text.to(item.device)
             spaces = [Space(item[shown], item), Space(text[shown], text)]
             head.set(*matched(head, states.flatten(0, 1), spaces, (1.0, 1.0), shown))
 

@@ -168,11 +168,12 @@ def user_prompts(
     """
     words = pl.read_parquet(inputs.profile / "users.parquet")
     ids = inputs.prepared.users["user_id"].to_list()
-    training, serving = (
-        UserPrompts.of(language, ids, words[f"{kind}tags"], words[f"{kind}interests"], params)
-        for kind in ("graph_" if inputs.shared.edges == "graph" else "", "")
-    )
-    return training, serving
+
+    def prompts(prefix: str) -> UserPrompts:
+        tags, interests = (words[f"{prefix}{kind}"].to_list() for kind in ("tags", "interests"))
+        return UserPrompts.of(language, ids, tags, interests, params)
+
+    return prompts("graph_" if inputs.shared.edges == "graph" else ""), prompts("")
 
 
 def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
