@@ -12,7 +12,7 @@ from glta.methods.glta.aligner import Aligner
 from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import READ_OUT, Prompt, equal_length_batches
 from glta.progress import bar
-from glta.training.devices import Devices, find_devices
+from glta.training.devices import Devices
 
 
 def read_states(
@@ -26,9 +26,10 @@ def read_states(
     CPU.
 
     Each forward pass holds language.batch_tokens tokens at most, or a single prompt. note: of the
-    progress bar. devices: each process reads its share, and gets all; by default those of this run.
+    progress bar. devices: each process reads its share, and gets all; without, this process reads
+    all.
     """
-    devices = devices or find_devices()
+    devices = devices or Devices(aligner.language.device)
     mine = prompts[devices.share(len(prompts))]
     lengths = np.array([len(p) for p in mine], np.int64)
     read_outs = int((prompts[0].kind == READ_OUT).sum())

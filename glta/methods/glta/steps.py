@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from glta.data.prepared import Prepared
 from glta.features.settings import ProfileSettings
 from glta.features.text.extractive import item_terms
 from glta.methods.glta.aligner import new_aligner
+from glta.methods.glta.alignment import OnEpoch
 from glta.methods.glta.artefacts import About, AlignedItems, AlignedUsers
 from glta.methods.glta.item_alignment import ItemAlignment
 from glta.methods.glta.model import GLTA
@@ -30,9 +30,6 @@ from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import load_arrays
-from glta.training.trainer import train
-
-OnEpoch = Callable[[dict], None]
 
 
 @dataclass(frozen=True)
@@ -86,13 +83,7 @@ def align_items(
     if not params.enabled:
         task.start()
         return AlignedItems(aligner.tensors(), False, [])
-    found = train(
-        task,
-        epochs=params.epochs,
-        patience=params.patience,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-    )
+    found = task.train(checkpoint, on_epoch)
     return AlignedItems(aligner.tensors(), True, found.history)
 
 
@@ -126,13 +117,7 @@ def align_users(
         serving_prompts,
         inputs.item_states(),
     )
-    found = train(
-        task,
-        epochs=params.epochs,
-        patience=params.patience,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-    )
+    found = task.train(checkpoint, on_epoch)
     return AlignedUsers(
         {name: tensor.cpu() for name, tensor in aligner.tensors().items()},
         nodes.serving,
