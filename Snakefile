@@ -10,11 +10,13 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from glta.params.check import load_params
 from glta.params.own_files import refuse_changed
-from glta.params.model import load_params
+from glta.params.plan import PLAN, sync_plan
+from glta.storage.cell import DATA
+from pipeline.engine.code import settled
 from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages
-from glta.storage.cell import DATA
 
 if workflow.is_main_process:
     INVOCATION = Invocation.of(os.getpid())
@@ -29,12 +31,15 @@ envvars:
 try:
     if workflow.is_main_process:
         INVOCATION.claim()
-        refuse_changed(load_params(), DATA)
+        PARAMS = load_params()
+        refuse_changed(PARAMS, DATA)
+        if PLAN.is_file() and sync_plan(PARAMS):
+            logger.info(f"{PLAN}: brought in line with the methods of params.yaml")
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-ORACLE = Oracle(STAGES, STATUS, log=logger.info)
+ORACLE = Oracle(STAGES, STATUS, log=logger.info, settled=settled(STATUS))
 
 
 def force(stage) -> str:

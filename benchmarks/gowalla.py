@@ -25,8 +25,8 @@ from benchmarks.graph import REFERENCE, compare
 from glta.data.interactions import Interactions
 from glta.evaluation.metrics import accuracy, hits
 from glta.evaluation.ranking import rank_all
+from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.node_embeddings import train
-from glta.params.model import LightGCNSettings
 
 
 def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.measure import Row, in_turns
 from glta.data.interactions import Interactions
+from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.encoders import LightGCNEncoder, initial_embedding
 from glta.nn.graph.losses import batch_loss, bpr_loss
 from glta.nn.graph.sampling import sample_epoch
-from glta.params.model import LightGCNSettings
 from glta.training.devices import keep_freed_memory
 from glta.training.seeds import epoch_rng
 

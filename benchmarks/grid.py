@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from glta.params.model import load_params
+from glta.params.check import load_params
 from glta.tuning.study import objective, recipe
 
 

@@ -45,20 +45,29 @@ class Section(BaseModel):
 
     @classmethod
     def search_space(cls) -> dict[str, Search]:
-        """Return the keys that tuning may vary, as their annotations declare them."""
-        found = {
-            key: [m for m in field.metadata if isinstance(m, Search)]
-            for key, field in cls.model_fields.items()
-        }
-        return {key: searches[0] for key, searches in found.items() if searches}
+        """Return the keys that tuning may vary, as their annotations declare them.
+
+        Keys of a section within this one are dotted: align_items.learning_rate.
+        """
+        found = {}
+        for key, field in cls.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, Section):
+                inner = kind.search_space()
+                found |= {f"{key}.{name}": search for name, search in inner.items()}
+            for mark in field.metadata:
+                if isinstance(mark, Search):
+                    found[key] = mark
+        return found
 
     def changed(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return all values with some replaced, within nested sections too."""
         whole = self.model_dump()
-        nested = {
-            k for k, v in values.items() if isinstance(whole.get(k), dict) and isinstance(v, dict)
-        }
-        return whole | {k: whole[k] | v if k in nested else v for k, v in values.items()}
+        for key, value in values.items():
+            inner = getattr(self, key.replace("-", "_"), None)
+            is_nested = isinstance(inner, Section) and isinstance(value, dict)
+            whole[key] = inner.changed(value) if is_nested else value
+        return whole
 
 
 class NoSettings(Section):

@@ -57,32 +57,45 @@ def block_prepared() -> Prepared:
         },
         schema_overrides={"user": pl.Int32, "item": pl.Int32},
     )
+    train, valid, test = part(turn >= 2), part(turn == 0), part(turn == 1)
+    target = part((turn == 2) | (turn == 3))
     return Prepared(
-        part(turn >= 2),
-        part(turn == 0),
-        part(turn == 1),
+        train,
+        valid,
+        test,
         part(turn >= 4),
-        part((turn == 2) | (turn == 3)),
+        target,
         users,
         items,
+        {name: frame.lazy() for name, frame in in_order(train, valid, test, target).items()},
     )
+
+
+def in_order(
+    train: Interactions, valid: Interactions, test: Interactions, target: Interactions
+) -> dict[str, pl.DataFrame]:
+    """Make the tables of the three parts as `prepare` does; everyone's history is the training
+    items by id, then those of validation, then those of test.
+    """
+    parts = {"train": train, "valid": valid, "test": test}
+    before = np.zeros(train.num_users, np.int64)
+    tables = {}
+    for name, pairs in parts.items():
+        place = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
+        before = before + pairs.user_degree
+        columns = {"user": pairs.user, "item": pairs.item, "rating": None}
+        columns |= {"timestamp": 1000 * place + pairs.user, "position": place}
+        types = {"user": pl.Int32, "item": pl.Int32, "rating": pl.Float64, "position": pl.Int32}
+        tables[name] = pl.DataFrame(columns, schema_overrides=types)
+    marked = pl.Series("target", target.contains(train.user, train.item))
+    return tables | {"train": tables["train"].with_columns(marked)}
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
     """Write the folder of the stage `prepare`, less its counts."""
     folder.mkdir(parents=True)
-    for name in ("train", "valid", "test"):
-        pairs = getattr(prepared, name)
-        frame = pl.DataFrame(
-            {
-                "user": pl.Series(pairs.user, dtype=pl.Int32),
-                "item": pl.Series(pairs.item, dtype=pl.Int32),
-            }
-        )
-        if name == "train":
-            frame = frame.with_columns(
-                target=pl.Series(prepared.target.contains(pairs.user, pairs.item))
-            )
+    pairs = prepared.train, prepared.valid, prepared.test, prepared.target
+    for name, frame in in_order(*pairs).items():
         frame.write_parquet(folder / f"{name}.parquet")
     prepared.users.write_parquet(folder / "users.parquet")
     prepared.items.write_parquet(folder / "items.parquet")

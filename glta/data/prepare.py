@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -73,12 +74,14 @@ def prepare(raw: Raw, params: PrepareSettings, seed: int) -> Tables:
         items.select("item", "item_id"), on="item_id", maintain_order="left"
     )
     pairs = pairs[in_order(pairs["user"].to_numpy(), pairs["item"].to_numpy())]
+    by_time = in_time(pairs)
+    pairs = pairs.with_columns(positions(pairs["user"], by_time))
     generator = np.random.default_rng([seed])
     part = np.full(pairs.height, splits.TEST)
     old = ~_new_items(pairs, params.new_item_share, seed)
-    part[old] = split(pairs.filter(old), params, generator)
+    part[old] = split(pairs.filter(old), by_time[old], params, generator)
     train, valid, test = (
-        pairs.filter(part == p).select("user", "item")
+        pairs.filter(part == p).select("user", "item", "rating", "timestamp", "position")
         for p in (splits.TRAIN, splits.VALID, splits.TEST)
     )
     _refuse_empty(params, train=train, valid=valid, test=test)
@@ -95,7 +98,7 @@ def prepare(raw: Raw, params: PrepareSettings, seed: int) -> Tables:
     return Tables(train, valid, test, users, items, counts)
 
 
-def deduplicate(pairs: pl.DataFrame, keep: str) -> pl.DataFrame:
+def deduplicate(pairs: pl.DataFrame, keep: Literal["first", "last"]) -> pl.DataFrame:
     """Leave one row of each pair, the first or last by timestamp, then by place in the file. Keeps
     the order of the rows.
 
@@ -192,14 +195,42 @@ def in_order(user: np.ndarray, item: np.ndarray) -> np.ndarray:
     return np.argsort(user.astype(np.int64) * (int(item.max(initial=0)) + 1) + item)
 
 
-def split(
-    pairs: pl.DataFrame, params: PrepareSettings, generator: np.random.Generator
-) -> np.ndarray:
-    """Assign each pair to a part. pairs: user, item, timestamp, order, sorted by user, item.
-    Returns (E,) ints of `splits`.
+def in_time(pairs: pl.DataFrame) -> np.ndarray:
+    """Number the pairs by timestamp, then by their place in the file. (E,) int64, 0..E-1.
 
-    Pairs of one time go by their place in the file. Raises ValueError when the split needs times
-    and some are missing.
+    pairs: timestamp, order. Pairs without a time come first, so that without any times the file
+    alone decides.
+    """
+    in_file = pairs["order"].to_numpy().astype(np.int64).argsort()
+    time = pairs["timestamp"][in_file]
+    known = time.is_not_null().to_numpy()
+    # two stable sorts: a file that is in order of time already costs one pass
+    in_order_of_time = np.argsort(time.fill_null(0).to_numpy(), kind="stable")
+    untimed_first = np.argsort(known[in_order_of_time], kind="stable")
+    number = np.empty(pairs.height, np.int64)
+    number[in_file[in_order_of_time[untimed_first]]] = np.arange(pairs.height)
+    return number
+
+
+def positions(user: pl.Series, by_time: np.ndarray) -> pl.Series:
+    """Tell each pair's place in its user's history, from 0: the column position, int32.
+
+    user: (E,) dense ids, sorted. by_time: (E,) of `in_time`.
+    """
+    place = splits.rank_within(user.to_numpy().astype(np.int64), by_time)
+    return pl.Series("position", place, pl.Int32)
+
+
+def split(
+    pairs: pl.DataFrame,
+    by_time: np.ndarray,
+    params: PrepareSettings,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Assign each pair to a part. Returns (E,) ints of `splits`.
+
+    pairs: user, item, timestamp, sorted by user, item. by_time: (E,) of `in_time`. Raises
+    ValueError when the split needs times and some are missing.
     """
     user = pairs["user"].to_numpy().astype(np.int64)
     if params.split == "random":
@@ -214,12 +245,6 @@ def split(
             f"of {pairs.height} have none; "
             "set prepare.split: random, or name the column in tables.NAME.timestamp"
         )
-    by_time = (
-        pairs.select(pl.struct("timestamp", "order").rank("ordinal"))
-        .to_series()
-        .to_numpy()
-        .astype(np.int64)
-    )
     if params.split == "leave_last_out":
         return splits.leave_last_out(user, by_time)
     return splits.global_time(by_time, params.valid_share, params.test_share)

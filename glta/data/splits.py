@@ -41,7 +41,7 @@ def leave_last_out(user: np.ndarray, order: np.ndarray) -> np.ndarray:
     A user with two items has no validation item, a user with one has only that training item.
     """
     size = np.bincount(user)[user]
-    from_end = size - 1 - _rank(user, order)
+    from_end = size - 1 - rank_within(user, order)
     return np.where(
         (from_end == 0) & (size >= 2), TEST, np.where((from_end == 1) & (size >= 3), VALID, TRAIN)
     )
@@ -144,7 +144,7 @@ def core(
         items -= np.bincount(item[dropped], minlength=items.size)
 
 
-def _rank(group: np.ndarray, key: np.ndarray) -> np.ndarray:
+def rank_within(group: np.ndarray, key: np.ndarray) -> np.ndarray:
     """Return each element's place, from 0, within its group by ascending key.
 
     group: sorted; keys: distinct, not negative.
@@ -171,7 +171,7 @@ def _shuffled_rank(group: np.ndarray, generator: np.random.Generator) -> np.ndar
     """Return each element's place within its group after shuffling; a permutation, so that no two
     keys are equal.
     """
-    return _rank(group, generator.permutation(group.size))
+    return rank_within(group, generator.permutation(group.size))
 
 
 def _cuts(size: int) -> np.ndarray:

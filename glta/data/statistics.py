@@ -90,7 +90,7 @@ def leakage(
                 held["timestamp"] < trained["timestamp"].max(),
                 (held["timestamp"] < held["own"]).fill_null(False),
             ]
-            shares = [float(old.mean()) for old in older]
+            shares = [float(old.to_numpy().mean()) for old in older]
         found[name] = dict(
             zip(("older_than_training", "older_than_own_training"), shares, strict=True)
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -97,9 +97,11 @@ def need_column(sheet: pl.DataFrame, name: str, column: str, fix: str) -> None:
         )
 
 
-def read_parquet(path: Path) -> Iterator[pl.DataFrame]:
+def read_parquet(path: Path, kept: Collection[str] = ()) -> Iterator[pl.DataFrame]:
     """Read Parquet as sheets: numbers become their text (1.0 as 1), times milliseconds since 1970,
     lists stay lists.
+
+    kept: columns that keep their type.
     """
     try:
         lazy = pl.scan_parquet(path)
@@ -120,6 +122,8 @@ def read_parquet(path: Path) -> Iterator[pl.DataFrame]:
 
         def text(name: str, dtype: pl.DataType) -> pl.Expr:
             column = pl.col(name)
+            if name in kept:
+                return column
             if isinstance(dtype, pl.List):
                 return column.cast(pl.List(pl.String), strict=False)
             if dtype.is_temporal():

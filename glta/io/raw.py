@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -25,7 +25,8 @@ class Raw:
     interactions: user_id, item_id (text), rating (float or null), timestamp (int or null), in the
     order of the file; with a column `part` (of `glta.data.splits`) where the source is split
     already.
-    items: item_id, title, description (text, never null), categories (list of text); one row an
+    items: item_id, title, description (text, never null), categories (list of text), then the
+    further columns that the source was asked for (null where an item has no value); one row an
     item, each with a title.
     counts: what was read, mended and dropped.
     """
@@ -108,9 +109,10 @@ def items_of(
     key: str = "",
     separator: str = "|",
     only: pl.DataFrame | None = None,
+    features: Sequence[str] = (),
 ) -> Raw:
     """Turn cells into checked items; columns: item, title, description, categories; separator:
-    between categories.
+    between categories; features: further columns to keep, with the type that the sheets give them.
 
     only: a frame of the item_ids to keep, for catalogues much larger than what was interacted with;
     the first of several rows of an id is then kept and the others counted. An item without any text
@@ -120,7 +122,7 @@ def items_of(
     """
     sieve, parts, rows, example = Sieve(name, share), [], 0, None
     for sheet in sheets:
-        part = _items(sheet, name, columns, key, separator)
+        part = _items(sheet, name, columns, key, separator, features)
         rows, example = rows + part.height, example or part["item_id"].drop_nulls().first()
         if only is not None:
             part = pl.concat(
@@ -169,15 +171,27 @@ def items_of(
 
 
 def _items(
-    sheet: pl.DataFrame, name: str, columns: Columns, key: str, separator: str
+    sheet: pl.DataFrame,
+    name: str,
+    columns: Columns,
+    key: str,
+    separator: str,
+    features: Sequence[str],
 ) -> pl.DataFrame:
     _need_columns(sheet, name, columns, key, required=("item",))
+    for feature in features:
+        need_column(sheet, name, feature, fix_of(key, "features"))
     item = columns["item"]
     sheet = mark(sheet, missing(item), pl.lit(f"column {item}: is empty; every row needs an item"))
     texts = (_text(columns[role]).alias(role) for role in ("title", "description"))
     categories = _categories(sheet, columns["categories"], separator).alias("categories")
     return sheet.select(
-        pl.col(item).str.strip_chars().alias("item_id"), *texts, categories, LINE, PROBLEM
+        pl.col(item).str.strip_chars().alias("item_id"),
+        *texts,
+        categories,
+        *features,
+        LINE,
+        PROBLEM,
     )
 
 
@@ -253,7 +267,8 @@ def join(interactions: Raw, items: Raw | None, name: str, key: str = "") -> Raw:
     if items:
         rows = counts["item_rows"] - counts["bad_item_rows"] - counts["repeated_item_rows"]
         counts["items_without_interactions"] = rows - (used.height - absent.height)
-    return Raw(pairs, pl.concat([known, blank]) if items else blank, counts)
+    whole = pl.concat([known, blank], how="diagonal") if items else blank
+    return Raw(pairs, whole, counts)
 
 
 def _strangers(name: str, key: str, here: str, there: str) -> ValueError:

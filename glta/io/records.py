@@ -51,17 +51,20 @@ def read_records(
     texts: Sequence[str] = (),
     lists: Sequence[str] = (),
     fixes: Mapping[str, str] = MappingProxyType({}),
+    kept: Sequence[str] = (),
 ) -> Iterator[pl.DataFrame]:
     """Read blocks of lines as sheets with the given fields as columns.
 
     ids: fields that every record must have, text or whole numbers, of one kind in the whole file.
     texts: fields read as text, numbers too; the parts of a list are joined by spaces. lists: fields
     read as lists of text, nested ones made flat, objects as their keys. fixes: by field, what to do
-    when it is not there. Raises ValueError for a field that none of the first records has; bad
+    when it is not there. kept: fields of any type, as their JSON text; see `decoded`.
+    Raises ValueError for a field that none of the first records has; bad
     lines are marked.
     """
-    wanted, seen = (*ids, *texts, *lists), set()
-    quoted = [quote + field.encode() + quote for field in (*ids, *texts) for quote in QUOTES[parse]]
+    wanted, seen = (*ids, *texts, *lists, *kept), set()
+    named = (*ids, *texts, *kept)
+    quoted = [quote + field.encode() + quote for field in named for quote in QUOTES[parse]]
     kinds: list[type] = []  # of the ids, as the first good line has them
     first_good = 0
 
@@ -90,12 +93,13 @@ def read_records(
         return None
 
     schema = {
-        **dict.fromkeys((*ids, *texts), pl.String),
+        **dict.fromkeys(named, pl.String),
         **dict.fromkeys(lists, pl.List(pl.String)),
     }
     schema |= {LINE: pl.Int64, PROBLEM: pl.String}
     columns: dict[str, list] = {column: [] for column in schema}
-    cells = [(field, columns[field], _list if field in lists else _text) for field in wanted]
+    reads = dict.fromkeys(lists, _list) | dict.fromkeys(kept, _json)
+    cells = [(field, columns[field], reads.get(field, _text)) for field in wanted]
 
     def sheet() -> pl.DataFrame:
         names = pl.DataFrame(schema=dict.fromkeys(sorted(seen), pl.String))
@@ -148,6 +152,29 @@ def _text(value: Any) -> str | None:
     if isinstance(value, list | tuple):
         return " ".join(filter(None, map(_text, value)))
     return str(value)
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def decoded(items: pl.DataFrame, name: str, kept: Sequence[str], fix: str) -> pl.DataFrame:
+    """Give fields that `read_records` kept as JSON text the type of their values in all records.
+
+    Text beside numbers makes text. Raises ValueError that names the file and the field when no
+    one type holds all values, such as an object beside a number.
+    """
+    for field in kept:
+        try:
+            values = items[field].str.json_decode(infer_schema_length=None)
+        except pl.exceptions.PolarsError:
+            raise ValueError(
+                f"{name}: column {field} has values of types that cannot be one column; {fix}"
+            ) from None
+        if values.dtype == pl.Null:
+            values = values.cast(pl.String)
+        items = items.with_columns(values.alias(field))
+    return items
 
 
 def _list(value: Any) -> list[str]:

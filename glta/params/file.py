@@ -1,4 +1,4 @@
-"""params.yaml as text: written from the knobs of `params.py`, changed in place with its comments,
+"""params.yaml as text: written from `Params`, changed in place with its comments,
 compared, locked.
 """
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from glta.config import Section, file_fields
-from glta.params.model import Params, check_params, nested, typed, whole_overrides
+from glta.params.check import check_params, load_params, merged, typed, whole_overrides
+from glta.params.model import Params, nested
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -24,8 +25,7 @@ def render_params(params: Params) -> str:
     file.
     """
     lines = [
-        "# All parameters of the pipeline. Generated from glta/params/model.py: edit the values, "
-        "keep the keys;",
+        "# All parameters of the pipeline. Edit the values, keep the keys;",
         "# `glta params sync` restores comments and adds new keys, `glta params check` says what "
         "is wrong.",
         "",
@@ -61,6 +61,32 @@ def render_params(params: Params) -> str:
     return "\n".join(lines) + "\n"
 
 
+def renewed(path: Path) -> tuple[Params, Params, str]:
+    """Read a parameter file, or the defaults without one, and write it anew.
+
+    Returns the parameters, the parameters with today's checksums of the user's own files, and the
+    text. Raises ParamsError.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    from glta.params.own_files import with_checksums
+
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        data = YAML(typ="safe").load(old) or Params().model_dump()
+        overrides = dict(data.get("overrides") or {})
+        # what a stage depends on must be there, also when it is empty
+        for dataset in data.get("datasets") or []:
+            overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
+        data |= {"overrides": overrides}
+    except (YAMLError, AttributeError, TypeError, ValueError):
+        load_params(path)  # it is not of this form: let the check say how
+        raise
+    params = check_params(data, str(path))
+    current = with_checksums(params)
+    return params, current, render_params(current)
+
+
 def override(text: str, dataset: str, values: dict[str, Any]) -> str:
     """Put values into overrides.DATASET of a parameter file's text and leave all else as it is,
     comments too.
@@ -72,10 +98,10 @@ def override(text: str, dataset: str, values: dict[str, Any]) -> str:
     data = yaml.load(text)
     given = data["overrides"][dataset]
     for section, inner in nested(values).items():
-        merged = whole_overrides(_merged({section: given[section]}, {section: inner}))[section]
+        whole = whole_overrides(merged({section: given[section]}, {section: inner}))[section]
         # read back from one line: the file then has the form that `glta params sync` writes,
         # numbers too
-        given[section] = yaml.load(_flow(merged))
+        given[section] = yaml.load(_flow(whole))
     return _dumped(yaml, data, "params.yaml")
 
 
@@ -91,7 +117,7 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
 
     yaml = _round_trip()
     data = yaml.load(text)
-    params = typed(_merged(data, experiment), source)
+    params = typed(merged(data, experiment), source)
 
     def block() -> CommentedMap:
         made = CommentedMap()
@@ -107,7 +133,7 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
                 ):  # one entry a line; an empty one may still become either
                     fill(old, value, indent + 2)
                     continue
-                value = _merged(old, value)
+                value = merged(old, value)
             written = _flow(value)
             node[key] = yaml.load(written)
             if comment := node.ca.items.get(key, [None] * 3)[2]:
@@ -127,7 +153,7 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
         for name in names:
             data[key].setdefault(name, block())
     missing = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
-    fill(data, experiment | {"overrides": _merged(missing, experiment.get("overrides", {}))}, 0)
+    fill(data, experiment | {"overrides": merged(missing, experiment.get("overrides", {}))}, 0)
     for key, comment in below.items():
         node, last = _last(data[key])
         if comment:
@@ -193,12 +219,6 @@ def locked_params() -> Iterator[None]:
     with path.open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
-
-
-def _merged(old: dict, new: dict) -> dict:
-    return old | {
-        k: _merged(old.get(k, {}), v) if isinstance(v, dict) else v for k, v in new.items()
-    }
 
 
 def in_one_line(text: str) -> str:

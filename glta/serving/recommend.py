@@ -13,14 +13,15 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from glta.ablations import ABLATIONS
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.datasets.settings import TableSettings
 from glta.evaluation.ranking import rank_all
-from glta.methods.registry import METHODS, method_class
-from glta.params.model import Params, load_params
-from glta.storage.cell import folder
+from glta.methods.base import Recommender
+from glta.methods.registry import models, recommender_class
+from glta.params.check import load_params
+from glta.params.model import Params
+from glta.storage.cell import Cell
 from glta.storage.files import read_json
 
 
@@ -33,64 +34,83 @@ def recommend(
     seed: int = 0,
     k: int = 10,
 ) -> list[dict[str, Any]]:
-    """Make the list of one person: {"item_id", "title", "score", "new"} each, best first, without
-    what they have.
+    """Make the list of one person, best first: {"item_id", "title", "score", "new"} each.
+
+    Items that the person has are left out.
 
     user: a user of the dataset, by their training items and `items` on top; without, somebody who
     has `items` alone.
     new_items: a file of items that came after training. Raises ValueError for unknown names and
     ids, for a method that cannot do this, and FileNotFoundError where the stages have not run.
     """
-    if method not in (known := {*METHODS, *ABLATIONS}):
-        raise ValueError(f"{method}: unknown method{_nearest(method, sorted(known))}")
+    if method not in models():
+        raise ValueError(f"{method}: unknown method{_nearest(method, models())}")
     if not items and user is None:
         raise ValueError("whose list? Name items with --items ID,ID,... or a user with --user ID")
     params = load_params().for_dataset(dataset)
-    model, prepared = folder(dataset, seed, "models", method), folder(dataset, seed, "prepare")
-    for needed in (prepared, model):
+    cell = Cell(dataset, seed)
+    for needed in (cell.prepare, cell.model(method)):
         if not needed.exists():
             raise FileNotFoundError(
                 f"{needed}: is not there; `snakemake --cores all` makes it from params.yaml"
             )
-    prepared, model = (
-        Prepared.load(prepared),
-        method_class(read_json(model / "model.json")["method"]).load(model),
-    )
-    catalogue, num_known = prepared.items.select("item_id", "title"), prepared.items.height
+    prepared = Prepared.load(cell.prepare)
+    model: Recommender = recommender_class(method).load(cell.model(method))
+    catalogue = prepared.items.select("item_id", "title")
     if new_items is not None:
         added = read_new_items(new_items, dataset, params, prepared)
-        model = model.extended(
-            text_states(added, params, folder(dataset, seed, "profile", "profile.json"))
-        )
+        states = text_states(added, params, cell.step("profile") / "profile.json")
+        model = model.extended(states)
         catalogue = pl.concat([catalogue, added.select("item_id", "title")])
-    given = np.unique([_place(catalogue["item_id"], item, "item") for item in items]).astype(
-        np.int64
-    )
+    places = [_place(catalogue["item_id"], item, "item") for item in items]
+    given = np.unique(places).astype(np.int64)
+    has = given
+    number = None
     if user is not None:
         number = _place(prepared.users["user_id"], user, "user")
         has = np.union1d(prepared.seen.union(prepared.test).items_of(number), given)
-        history = np.union1d(prepared.train.items_of(number), given)
-    else:
-        has = history = given
+    shown = (
+        _of_user(model, number, has, k, catalogue.height)
+        if number is not None and not given.size
+        else _of_items(model, _history(prepared, number, given), has, k, catalogue.height)
+    )
+    return [
+        catalogue.row(item, named=True) | {"score": value, "new": item >= prepared.items.height}
+        for item, value in zip(*(side.tolist() for side in shown), strict=True)
+        if item >= 0
+    ]
 
-    def score(_: np.ndarray) -> np.ndarray:
-        if user is not None and not given.size:
-            return model.score(np.array([number]))
-        ones = np.ones(history.size, np.float32)
-        return model.score_histories(
-            csr_array((ones, history, [0, history.size]), shape=(1, catalogue.height))
-        )
 
-    mask = Interactions(np.zeros_like(has), has, 1, catalogue.height)
-    found, scores = rank_all(score, np.array([0]), k, mask)
-    rows = zip(found[0].tolist(), scores[0].tolist(), strict=True)
-    shown = [(catalogue.row(item, named=True), item, value) for item, value in rows if item >= 0]
-    return [row | {"score": value, "new": item >= num_known} for row, item, value in shown]
+def _history(prepared: Prepared, user: int | None, given: np.ndarray) -> np.ndarray:
+    """Return the items that a list follows from: those given, and a user's training items."""
+    return given if user is None else np.union1d(prepared.train.items_of(user), given)
+
+
+def _of_user(
+    model: Recommender, user: int, has: np.ndarray, k: int, num_items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make the list of a user that the model was trained on: items and scores, each (k,)."""
+    users = np.array([user])
+    exclude = Interactions.of(np.full_like(has, user), has, user + 1, num_items)
+    items, scores = model.recommend(users, k, exclude)
+    return items[0], scores[0]
+
+
+def _of_items(
+    model: Recommender, history: np.ndarray, has: np.ndarray, k: int, num_items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make the list of a person with these items: items and scores, each (k,)."""
+    ones = np.ones(history.size, np.float32)
+    rows = csr_array((ones, history, [0, history.size]), shape=(1, num_items))
+    exclude = Interactions.of(np.zeros_like(has), has, 1, num_items)
+    items, scores = rank_all(lambda _: model.score_histories(rows), np.array([0]), k, exclude)
+    return items[0], scores[0]
 
 
 def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared) -> pl.DataFrame:
-    """Read items in the form of `tables`, by the column names of this dataset's entry or by the
-    usual ones; texts may lack.
+    """Read new items from a file in the form of `tables`; texts may be missing.
+
+    Columns have the names of this dataset's entry, or the usual ones.
 
     Returns columns item, item_id, title, description, categories. Raises ValueError for an id that
     the dataset has.
@@ -98,7 +118,8 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     from glta.datasets.readers.tables import read_sheets
     from glta.io.raw import items_of
 
-    table, key = params.tables.get(dataset) or TableSettings(interactions=""), f"tables.{dataset}"
+    table = params.tables.get(dataset) or TableSettings(interactions="")
+    key = f"tables.{dataset}"
     columns = {
         role: getattr(table, role) for role in ("item", "title", "description", "categories")
     }

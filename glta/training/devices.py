@@ -129,3 +129,8 @@ def keep_freed_memory() -> None:
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None:
         for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             mallopt(option, 2**31 - 1)
+
+
+def is_main_process() -> bool:
+    """Tell whether this process writes results: the only one, or the first one of a launch."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,244 +1,28 @@
-"""Tuning: what a method may vary, and a study that looks for the best of it on validation pairs
-alone.
-"""
+"""A study: trials of one method's settings, kept in a file, so that it can go on after a kill."""
 
-# U users, I items, B users of a block
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from glta.config import Section
-from glta.data.interactions import Interactions
-from glta.data.prepared import Prepared
-from glta.methods.base import Inputs
-from glta.methods.registry import METHODS, method_class
-from glta.params.model import Params
-from glta.storage.files import sha256_of
 from glta.training.stopping import Diverged
+from glta.tuning.space import Values
 
 DIGITS = 3
-"""Significant digits of a proposed value, rounded before it is measured: what is written is what
-was measured.
+"""Significant digits of a proposed value.
+
+It is rounded before it is measured, so that what is written is what was measured.
 """
 
-PREPARED = ("train", "valid", "users", "items")
-"""The files of the stage `prepare` that tuning may depend on; test is not among them."""
-
-Values = dict[str, Any]
-"""Parameters by dotted keys, e.g. {"settings.ease.l2": 200.0}."""
-
-Score = Callable[[np.ndarray], np.ndarray]
-"""Maps users (B,) to scores (B, I)."""
-
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-class Recipe(NamedTuple):
-    """How a method is tuned.
-
-    sections: whose ranges are searched. fixed: further sections that it reads. needs: what is read
-    of data/D/S besides `prepare`. code: files in which its code starts. fit: maps (cell, prepared,
-    params, seed) to scores.
-    """
-
-    sections: tuple[str, ...]
-    fixed: tuple[str, ...]
-    needs: tuple[str, ...]
-    code: tuple[str, ...]
-    fit: Callable[[Path, Prepared, Params, int], Score]
-
-
-ALL_OF_FIT = ("profile", "pretrain/all")
-NEEDS = {
-    "item-knn": (),
-    "ease": (),
-    "hccf": (),
-    "lightgcn-plus": ("profile",),
-    "hccf-plus": ("profile",),
-    "rlmrec-con": ("profile",),
-    "rlmrec-gen": ("profile",),
-}
-"""What methods of the stage `fit` read; one that is not named here gets all that the stage has."""
-
-
-def recipe(method: str) -> Recipe:
-    """Find how a method is tuned. Raises ValueError for an unknown one."""
-    if method not in METHODS:
-        raise ValueError(f"{method}: unknown method; valid are {', '.join(METHODS)}")
-    if method == "lightgcn":
-        return Recipe(("pretrain",), (), (), ("glta/nn/graph/node_embeddings.py",), _fit_lightgcn)
-    if method == "glta":
-        code = ("glta/methods/glta/steps.py",)
-        needs = ("profile", "pretrain/all", "pretrain/graph")
-        return Recipe(("align_items", "align_users"), ("align", "language"), needs, code, _fit_glta)
-    code = (METHODS[method].file,)
-    return Recipe(
-        (f"settings.{method}",),
-        ("fit",),
-        NEEDS.get(method, ALL_OF_FIT),
-        code,
-        partial(_fit, method),
-    )
-
-
-def _fit(method: str, cell: Path, prepared: Prepared, params: Params, seed: int) -> Score:
-    return (
-        method_class(method)
-        .fit(Inputs(prepared, cell / "profile", cell / "pretrain" / "all"), params, seed)
-        .score
-    )
-
-
-def _fit_lightgcn(cell: Path, prepared: Prepared, params: Params, seed: int) -> Score:
-    import torch
-
-    from glta.evaluation.ranking import dot_products
-    from glta.evaluation.validation import embeddings_ndcg
-    from glta.nn.graph.node_embeddings import train
-    from glta.progress import epochs
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with epochs(params.pretrain.epochs, "lightgcn") as on_epoch:
-        model = train(
-            prepared.train,
-            params.pretrain,
-            seed,
-            embeddings_ndcg(prepared),
-            on_epoch=on_epoch,
-            device=device,
-        )
-    user_UD, item_ID = model.propagated(prepared.train)
-    return lambda users: dot_products(user_UD[users], item_ID)
-
-
-def _fit_glta(cell: Path, prepared: Prepared, params: Params, seed: int) -> Score:
-    from glta.methods.glta.settings import ServeSettings
-    from glta.methods.glta.steps import AlignInputs, align_items, align_users, serve
-
-    embeddings = cell / "pretrain" / params.align.edges
-    inputs = AlignInputs(prepared, cell / "profile", embeddings, params.language, params.align)
-    items = align_items(inputs, params.align_items, seed)
-    aligned = align_users(inputs, items, params.align_users, params.profile, seed)
-    return serve(aligned, prepared, inputs.profile, ServeSettings()).score
-
-
-def space(method: str) -> dict[str, BaseDistribution]:
-    """Return the ranges that tuning searches, as the sections of glta/params/model.py declare them;
-    empty if none does.
-    """
-    found: dict[str, BaseDistribution] = {}
-    for name in recipe(method).sections:
-        section = type(_section(Params(), name))
-        for key, search in section.search_space().items():
-            if section.model_fields[key].annotation is int:
-                found[f"{name}.{key}"] = IntDistribution(
-                    int(search.low), int(search.high), log=search.log
-                )
-            else:
-                found[f"{name}.{key}"] = FloatDistribution(search.low, search.high, log=search.log)
-    return found
-
-
-def present_values(method: str, params: Params) -> Values:
-    """Return what the parameters say now of the values that tuning may vary.
-
-    params: with the dataset's overrides.
-    """
-    return {
-        key: getattr(_section(params, key.rpartition(".")[0]), key.rpartition(".")[2])
-        for key in space(method)
-    }
-
-
-def _section(params: Params, name: str) -> Section:
-    for part in name.split("."):
-        params = getattr(params, part.replace("-", "_"))
-    return params
-
-
-def space_table() -> str:
-    """Write all ranges as a Markdown table, for docs/tuning.md."""
-    lines = ["| method | key | default | from | to | steps |", "|---|---|---|---|---|---|"]
-    for method in METHODS:
-        defaults = present_values(method, Params())
-        for key, d in space(method).items():
-            steps = ("whole numbers, " if isinstance(d, IntDistribution) else "") + (
-                "by factors" if d.log else "even"
-            )
-            lines.append(
-                f"| {method} | `{key}` | {defaults[key]:g} | {d.low:g} | {d.high:g} | {steps} |"
-            )
-    return "\n".join(lines)
-
-
-def without_test(prepared: Prepared) -> Prepared:
-    """Return the data with no test pair in it."""
-    return replace(
-        prepared, test=Interactions.of([], [], prepared.train.num_users, prepared.train.num_items)
-    )
-
-
-def objective(method: str, cell: Path, params: Params, seed: int) -> Callable[[Values], float]:
-    """Make the function that is maximised: maps values to NDCG@20 on validation pairs, in [0, 1];
-    it cannot see test pairs.
-
-    cell: the folder data/DATASET/SEED. params: with the dataset's overrides. It raises Diverged
-    when training fails.
-    """
-    from glta.evaluation.validation import validation_ndcg
-
-    prepared, fit = without_test(Prepared.load(cell / "prepare")), recipe(method).fit
-    return lambda values: validation_ndcg(
-        prepared, fit(cell, prepared, params.with_values(values), seed)
-    )
-
-
-def study_key(method: str, cell: Path, params: Params, seed: int, code: Iterable[str]) -> str:
-    """Hash all that a trial's result follows from besides its values: data, other parameters, seed,
-    ranges, code.
-
-    code: files; so that a change of any starts a new study.
-    """
-    found, ranges = recipe(method), space(method)
-    files = [cell / "prepare" / f"{name}.parquet" for name in PREPARED]
-    files += [
-        path
-        for folder in found.needs
-        for path in sorted((cell / folder).rglob("*"))
-        if path.is_file()
-    ]
-    fixed = {
-        f"{name}.{key}": value
-        for name in (*found.sections, *found.fixed)
-        for key, value in _section(params, name).model_dump().items()
-    }
-    about = {
-        "method": method,
-        "seed": seed,
-        "data": {path.relative_to(cell).as_posix(): sha256_of(path) for path in files},
-        "code": {path: sha256_of(path) for path in sorted(code)},
-        "fixed": {key: value for key, value in fixed.items() if key not in ranges},
-        "ranges": {key: distribution_to_json(d) for key, d in ranges.items()},
-    }
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Trial(NamedTuple):
@@ -256,7 +40,7 @@ class Trial(NamedTuple):
     error: str
 
 
-def told(values: Values) -> str:
+def in_words(values: Values) -> str:
     """Write values on one line."""
     return ", ".join(f"{key} = {value:g}" for key, value in values.items())
 

@@ -24,7 +24,7 @@ File = Annotated[Path, typer.Option(help="parameter file")]
 @params_app.command("check")
 def check(file: File = Path("params.yaml")) -> None:
     """Say what is wrong with the parameters, or that nothing is."""
-    from glta.params.model import load_params
+    from glta.params.check import load_params
 
     params = load_params(file)
     typer.echo(
@@ -39,51 +39,39 @@ def sync(
         bool, typer.Option("--check", help="write nothing, fail when the file would change")
     ] = False,
 ) -> None:
-    """Rewrite params.yaml with its values, today's comments, every key that is missing, and
-    checksums of your own files.
+    """Write params.yaml anew, and plan.yaml and dvc.yaml, which follow from it and the methods.
+
+    Values stay. Comments, missing keys and checksums of your own files are brought up to date.
     """
     import difflib
 
-    from ruamel.yaml import YAML, YAMLError
-
-    from glta.params.file import changes, render_params
-    from glta.params.model import Params, check_params, load_params, whole_overrides
-    from glta.params.own_files import with_checksums
+    from glta.params.file import changes, renewed
+    from glta.params.plan import PLAN, render_plan
     from glta.storage.files import write_whole
+    from pipeline.engine.definition import DEFINITION, render_definition
 
-    old = file.read_text(encoding="utf-8") if file.exists() else ""
-    try:
-        data = YAML(typ="safe").load(old) or Params().model_dump()
-        overrides = dict(data.get("overrides") or {})
-        for dataset in (
-            data.get("datasets") or []
-        ):  # what a stage depends on must be there, also when it is empty
-            overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
-        data |= {"overrides": overrides}
-    except (
-        YAMLError,
-        AttributeError,
-        TypeError,
-        ValueError,
-    ):  # not of this form: let the check say how
-        load_params(file)
-        raise
-    params = check_params(data, str(file))
-    current = with_checksums(params)
-    new = render_params(current)
-    if check and new != old:
-        diff = difflib.unified_diff(
-            old.splitlines(), new.splitlines(), str(file), "generated", lineterm=""
-        )
-        typer.echo("\n".join(diff))
-        raise ValueError(
-            f"{file} is not what glta/params/model.py generates; run `glta params sync`"
-        )
-    if new != old:
-        write_whole(file, new)
-        typer.echo(
-            "\n".join([f"{file}: written", *changes(params.model_dump(), current.model_dump())])
-        )
+    params, current, text = renewed(file)
+    files = {
+        file: text,
+        file.with_name(PLAN.name): render_plan(current),
+        file.with_name(DEFINITION.name): render_definition(),
+    }
+    stale = {path: new for path, new in files.items() if _read(path) != new}
+    if check and stale:
+        for path, new in stale.items():
+            old = _read(path).splitlines()
+            diff = difflib.unified_diff(old, new.splitlines(), str(path), "generated", lineterm="")
+            typer.echo("\n".join(diff))
+        raise ValueError(f"{next(iter(stale))}: is not up to date; run `glta params sync`")
+    for path, new in stale.items():
+        write_whole(path, new)
+        typer.echo(f"{path}: written")
+    if lines := changes(params.model_dump(), current.model_dump()):
+        typer.echo("\n".join(lines))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 @params_app.command("use")
@@ -93,11 +81,15 @@ def use(
     ],
     file: File = Path("params.yaml"),
 ) -> None:
-    """Put an experiment's values into params.yaml; all else stays, what was tuned too."""
+    """Put an experiment's values into params.yaml, and bring plan.yaml in line with them.
+
+    All else stays, what was tuned too.
+    """
     from ruamel.yaml import YAML
 
     from glta.params import file as params_file
-    from glta.params.model import load_params, read_mapping
+    from glta.params.check import load_params, read_mapping
+    from glta.params.plan import PLAN, sync_plan
     from glta.storage.files import write_whole
 
     values = read_mapping(experiment, "experiments/ has some")
@@ -107,6 +99,7 @@ def use(
         new = params_file.use(old, values, str(experiment))
         if new != old:
             write_whole(file, new)
+        sync_plan(load_params(file), file.with_name(PLAN.name))
     plain = YAML(typ="safe")
     changes = params_file.changes(plain.load(old), plain.load(new))
     typer.echo("\n".join(changes) or f"{file}: has all of this already")
@@ -123,7 +116,7 @@ def datasets(
     from rich.table import Column, Table
 
     from glta.datasets.catalogue import REGISTRY
-    from glta.params.model import load_params
+    from glta.params.check import load_params
 
     table = Table(Column("name", no_wrap=True), "what", "licence", title=None, box=None)
     for name, entry in REGISTRY.items():
@@ -139,19 +132,20 @@ def datasets(
 @app.command()
 def methods() -> None:
     """List the registered methods."""
-    from glta.methods.registry import METHODS
+    from glta.methods.registry import specs
 
-    for name, entry in METHODS.items():
-        typer.echo(f"{name:20} {entry.title}")
+    for name, spec in specs().items():
+        typer.echo(f"{name:20} {spec.title:24} {spec.paper}")
 
 
 @app.command()
 def ablations() -> None:
-    """List the ablations of GLTA, and what each of them changes."""
-    from glta.ablations import ABLATIONS, ablation_text
+    """List the ablations of all methods, and what each of them changes."""
+    from glta.methods.registry import units
 
-    for name in ABLATIONS:
-        typer.echo(f"{name:36} {ablation_text(name)}")
+    for name, unit in units().items():
+        if unit.ablation:
+            typer.echo(f"{name:36} {unit.ablation.text}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -147,14 +147,24 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
     return stages, status
 
 
-def downstream(stages: list[Stage], names: set[str]) -> set[str]:
-    """Return the named stages and all that depend on them."""
+def downstream(
+    stages: list[Stage], names: set[str], settled: Collection[str] = frozenset()
+) -> set[str]:
+    """Return the named stages and all that depend on them.
+
+    settled: dependencies that will come out as they are, although a stale stage makes them.
+    """
     found = set(names)
     while more := {
         s.name
         for s in stages
         if s.name not in found
-        and any(maker in found for sources in s.deps.values() for maker, _ in sources)
+        and any(
+            maker in found
+            for path, sources in s.deps.items()
+            if path not in settled
+            for maker, _ in sources
+        )
     }:
         found |= more
     return found
@@ -165,25 +175,30 @@ class Oracle:
     all downstream of them.
 
     status: of `read_stages`; None in a job's own parse of the Snakefile, where the main process has
-    decided already.
+    decided already. settled: see `downstream`.
     """
 
     def __init__(
-        self, stages: list[Stage], status: dict[str, list] | None, log: Callable[[str], None]
+        self,
+        stages: list[Stage],
+        status: dict[str, list] | None,
+        log: Callable[[str], None],
+        settled: Collection[str] = frozenset(),
     ):
-        self.direct, self.tainted = {}, {s.name for s in stages}
+        self.direct: dict[str, list] = {}
+        self.tainted = {s.name for s in stages}
+        self.settled = settled
         if status is None:
             return
         self.direct = {s.name: status[s.name] for s in stages if s.name in status}
-        self.tainted = downstream(stages, set(self.direct))
+        self.tainted = downstream(stages, set(self.direct), settled)
         for path in {path for s in stages for path in s.outs}:
             _leave_the_future(Path(path))
         for s in stages:
             s.key.parent.mkdir(parents=True, exist_ok=True)
             s.key.touch()
-            if why := self.direct.get(
-                s.name
-            ):  # the nonce: Snakemake passes over small inputs with unchanged content
+            # the nonce: Snakemake passes over small inputs with unchanged content
+            if why := self.direct.get(s.name):
                 s.key.write_text(json.dumps({"why": why, "nonce": uuid.uuid4().hex}))
                 log(f"stale: {s.name}: {json.dumps(why)}")
 
@@ -195,8 +210,10 @@ class Oracle:
         of its plan, to no effect.
         """
         hot = {str(stage.key): stage.name in self.direct}
-        for sources in stage.deps.values():
-            hot |= {out: maker in self.tainted for maker, out in sources}
+        for path, sources in stage.deps.items():
+            for maker, out in sources:
+                moves = maker in self.tainted and path not in self.settled
+                hot[out] = hot.get(out, False) or moves
         return [path if is_hot else ancient(path) for path, is_hot in hot.items()]
 
 

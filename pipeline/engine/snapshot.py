@@ -7,12 +7,23 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.engine.oracle import dvc_stages, overlap
 
-if TYPE_CHECKING:
-    from pipeline.tracking.models import Judgement
+
+class Judgement(NamedTuple):
+    """How good a current model is on validation: meta.judges of dvc.yaml, with the value from the
+    stage's metric file.
+    """
+
+    registered: str  # name of the registered model: the dataset
+    method: str
+    seed: int
+    metric: str
+    value: float
+    path: str  # of the model
+    digest: str
 
 
 class Snapshot(NamedTuple):
@@ -117,8 +128,6 @@ def judgements(stages: list) -> list[Judgement]:
     """Read, for every stage with `meta.judges` that has run, how good the model it measured is on
     validation.
     """
-    from pipeline.tracking.models import Judgement
-
     found = []
     for stage in stages:
         judges = (stage.meta or {}).get("judges")

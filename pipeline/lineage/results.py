@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine.code import is_program
 from pipeline.engine.oracle import dvc_stages, overlap
 from pipeline.engine.snapshot import effective
 
@@ -204,6 +205,19 @@ class Results:
             if own and (text := self.content(own)):
                 return json.loads(text)
         return None
+
+    def code(self, result: Result) -> dict[str, str]:
+        """List the code files behind a result: {path: sha256}, or {path: md5} of direct dependencies.
+
+        What DVC's cache has forgotten is left out.
+        """
+        found: dict[str, str] = {}
+        for path, digest in result.deps.items():
+            if is_program(path) and (content := self.content(digest)):
+                found |= json.loads(content)["files"]
+            elif not path.startswith("data/") and not digest.endswith(".dir"):
+                found[path] = digest
+        return found
 
     def archives(self, result: Result) -> dict[str, dict[str, Any]]:
         """List the raw files that a result holds: {name: {sha256, bytes, address}}."""

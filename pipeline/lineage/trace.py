@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.engine.code import is_data
 from pipeline.lineage.results import Result, Results, in_order
 
 
@@ -108,7 +109,7 @@ def _behind(results: Results, result: Result, key: str) -> set[str] | None:
 def _step(results: Results, result: Result, sources: list[Result]) -> dict[str, Any]:
     run = result.run
     made = {p for s in sources for p in s.outs}
-    data = {p: d for p, d in result.deps.items() if p.startswith("data/")}
+    data = {p: d for p, d in result.deps.items() if is_data(p)}
     return {
         "stage": result.stage,
         "current": result.current,
@@ -121,7 +122,7 @@ def _step(results: Results, result: Result, sources: list[Result]) -> dict[str, 
         "commit": result.commit,
         "dirty": result.dirty,
         "params": result.params,
-        "code": {p: d for p, d in result.deps.items() if p not in data},
+        "code": results.code(result),
         "inputs": {p: d for p, d in data.items() if p in made or not _made_by_any(results, p)},
         "outputs": result.outs,
         "made_from": sorted(s.stage for s in sources),
@@ -180,7 +181,7 @@ def check() -> dict[str, Any]:
                     "made with changes that commit "
                     f"{result.commit[:12] if result.commit else 'unknown'} does not have"
                 )
-                if lost := _not_in_git(result):
+                if lost := _not_in_git(results, result):
                     warnings.append(
                         _problem(
                             result.stage,
@@ -261,18 +262,19 @@ def _edits(results: Results, result: Result) -> list[dict[str, str]]:
     return found
 
 
-def _not_in_git(result: Result) -> list[str]:
+def _not_in_git(results: Results, result: Result) -> list[str]:
     """Name the code files that were not at the run's commit as they were when it ran."""
     lost = []
-    for path, digest in result.deps.items():
-        if not path.startswith("data/"):
-            shown = subprocess.run(["git", "show", f"{result.commit}:{path}"], capture_output=True)
-            if (
-                shown.returncode
-                or hashlib.md5(shown.stdout, usedforsecurity=False).hexdigest() != digest
-            ):
-                lost.append(path)
+    for path, digest in results.code(result).items():
+        shown = subprocess.run(["git", "show", f"{result.commit}:{path}"], capture_output=True)
+        same = digest in (hashlib.sha256(shown.stdout).hexdigest(), md5_of(shown.stdout))
+        if shown.returncode or not same:
+            lost.append(path)
     return lost
+
+
+def md5_of(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _md5(path: Path) -> str:

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine.code import settled
 from pipeline.engine.oracle import Stage, downstream, dvc_stages, read_stages
 
 
@@ -28,17 +29,19 @@ def why(name: str) -> dict[str, str]:
             + (f"nearest: {', '.join(dict.fromkeys(near))}" if near else "see dvc stage list")
         )
     direct = reasons(status)
-    return {s.name: _line(s, stages, direct) for s in chosen}
+    fixed = settled(status)
+    return {s.name: _line(s, stages, direct, fixed) for s in chosen}
 
 
-def _line(stage: Stage, stages: list[Stage], direct: dict[str, list[str]]) -> str:
+def _line(stage: Stage, stages: list[Stage], direct: dict[str, list[str]], fixed: set[str]) -> str:
     if stage.name in direct:
         return f"stale: {'; '.join(direct[stage.name])}"
-    sources = {name for name in direct if stage.name in downstream(stages, {name})}
+    sources = {name for name in direct if stage.name in downstream(stages, {name}, fixed)}
     first = [
         s.name
         for s in stages
-        if s.name in sources and not any(s.name in downstream(stages, {o}) - {o} for o in sources)
+        if s.name in sources
+        and not any(s.name in downstream(stages, {o}, fixed) - {o} for o in sources)
     ]
     if first:
         more = f" and {len(first) - 1} more" if len(first) > 1 else ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from glta.params.model import Params
-from glta.storage.cell import folder
+from glta.storage.cell import Cell, folder
 from pipeline.stages.script import run
 
 
 def main(params: Params, dataset: str, seed: int, method: str) -> None:
-    """Write metrics.json, users.parquet and summary.json; the one place that reads the test
-    pairs.
+    """Write metrics.json, users.parquet and summary.json.
+
+    This stage alone reads the test pairs.
     """
     import polars as pl
 
@@ -22,31 +23,28 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     def optional(path: Path):
         return read_json(path) if path.exists() else None
 
-    cell = folder(dataset, seed)
-    prepared = Prepared.load(cell / "prepare")
-    valid, test = (
-        pl.read_parquet(cell / "recommend" / method / f"{part}.parquet")
-        for part in ("valid", "test")
-    )
-    among_new = cell / "recommend" / method / "new.parquet"
+    cell = Cell(dataset, seed)
+    prepared = Prepared.load(cell.prepare)
+    lists, model = cell.lists(method), cell.model(method)
+    valid = pl.read_parquet(lists / "valid.parquet")
+    test = pl.read_parquet(lists / "test.parquet")
+    among_new = lists / "new.parquet"
     new = pl.read_parquet(among_new) if among_new.exists() else None
     result = evaluate(prepared, valid, test, params.evaluate, new)
 
-    history = optional(cell / "models" / method / "history.json")
-    if history is None and method == "lightgcn":  # it is the pretrained graph itself
-        history = optional(cell / "pretrain" / "all" / "history.json")
+    history = optional(model / "history.json")
     summary = {
         "dataset": dataset,
         "seed": seed,
         "method": method,
         "source": optional(folder(dataset, "download", "source.json")),
-        "counts": optional(cell / "prepare" / "counts.json"),
-        "model": optional(cell / "models" / method / "model.json"),
+        "counts": optional(cell.prepare / "counts.json"),
+        "model": optional(model / "model.json"),
         "history": {"training": history} if isinstance(history, list) else history or {},
         "groups": result.groups,
         "popularity": result.popularity,
     }
-    with whole_folder(folder("evaluate", dataset, seed, method)) as out:
+    with whole_folder(cell.evaluated(method)) as out:
         write_json(out / "metrics.json", result.metrics)
         result.users.write_parquet(out / "users.parquet")
         write_json(out / "summary.json", summary)

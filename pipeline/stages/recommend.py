@@ -1,49 +1,55 @@
-"""Write the top-K lists of one method, for validation and for test, and for test among new items
-alone.
+"""Write the top-K lists of one method, for validation and for test.
+
+Where test pairs have new items, lists among these alone are written too.
 """
 
 import numpy as np
 import polars as pl
 
+from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.groups import restrict
 from glta.evaluation.ranking import rank_among
-from glta.methods.registry import method_class
+from glta.methods.base import Scorer
+from glta.methods.registry import models, recommender_class
 from glta.params.model import Params
-from glta.storage.cell import folder
-from glta.storage.files import read_json, whole_folder
+from glta.storage.cell import Cell
+from glta.storage.files import whole_folder
 from pipeline.stages.script import run
 
 
 def main(params: Params, dataset: str, seed: int, method: str) -> None:
-    """Write data/DATASET/SEED/recommend/METHOD."""
-    prepared, source = (
-        Prepared.load(folder(dataset, seed, "prepare")),
-        folder(dataset, seed, "models", method),
-    )
-    model = method_class(read_json(source / "model.json")["method"]).load(
-        source
-    )  # an ablation is a `glta` of another name
-    with whole_folder(folder(dataset, seed, "recommend", method)) as out:
-        for name, wanted, masked in (
-            ("valid", prepared.valid, prepared.train),
-            ("test", prepared.test, prepared.seen),
-        ):
+    """Write data/DATASET/SEED/recommend/METHOD. Raises ValueError for an unknown method."""
+    if method not in models():
+        raise ValueError(f"--method {method}: unknown method; there are {', '.join(models())}")
+    cell, k = Cell(dataset, seed), params.recommend.k
+    prepared = Prepared.load(cell.prepare)
+    model = recommender_class(method).load(cell.model(method))
+    parts = {"valid": (prepared.valid, prepared.train), "test": (prepared.test, prepared.seen)}
+    with whole_folder(cell.lists(method)) as out:
+        for name, (wanted, masked) in parts.items():
             users = np.flatnonzero(wanted.user_degree)
-            lists = model.recommend(users, params.recommend.k, masked, params.recommend.mode)
-            list_table(users, *lists).write_parquet(out / f"{name}.parquet")
-        new = prepared.new_items
-        if (relevant := restrict(prepared.test, new)).item.size:
-            users = np.flatnonzero(relevant.user_degree)
-            lists = rank_among(
-                model.score, users, params.recommend.k, prepared.seen, np.flatnonzero(new)
-            )
-            list_table(users, *lists).write_parquet(out / "new.parquet")
+            items, scores = model.recommend(users, k, masked)
+            list_table(users, items, scores).write_parquet(out / f"{name}.parquet")
+        relevant = restrict(prepared.test, prepared.new_items)
+        if relevant.item.size and isinstance(model, Scorer):
+            lists_among_new(model, prepared, relevant, k).write_parquet(out / "new.parquet")
+
+
+def lists_among_new(
+    model: Scorer, prepared: Prepared, relevant: Interactions, k: int
+) -> pl.DataFrame:
+    """Make lists of items without training users alone. relevant: the test pairs with such items."""
+    users = np.flatnonzero(relevant.user_degree)
+    new = np.flatnonzero(prepared.new_items)
+    items, scores = rank_among(model.score, users, k, prepared.seen, new)
+    return list_table(users, items, scores)
 
 
 def list_table(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> pl.DataFrame:
-    """Put lists (users.size, K) into rows user, rank (1 is best), item, score; places without an
-    item (-1) are left out.
+    """Put lists (users.size, K) into rows user, rank (1 is best), item, score.
+
+    Places without an item (-1) are left out.
     """
     columns = {
         "user": pl.Series(np.repeat(users, items.shape[1]), dtype=pl.Int32),

@@ -31,7 +31,7 @@ def tables(dataset: str, form: str) -> str:
 
     Raises ValueError for an unknown name.
     """
-    from glta.params.model import load_params
+    from glta.params.check import load_params
     from glta.report.analysis import Analysis
     from glta.report.evaluated import load_cells
     from glta.report.tables import overview, tables, written

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from glta.params.model import load_params
+from glta.params.check import load_params
 from glta.progress import record_error
 
 

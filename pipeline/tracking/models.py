@@ -12,7 +12,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -20,21 +20,9 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipeline.engine.snapshot import Judgement
+
 BEST = "best"
-
-
-class Judgement(NamedTuple):
-    """How good a current model is on validation: meta.judges of dvc.yaml, with the value from the
-    stage's metric file.
-    """
-
-    registered: str  # name of the registered model: the dataset
-    method: str
-    seed: int
-    metric: str
-    value: float
-    path: str  # of the model
-    digest: str
 
 
 def log_model(

@@ -25,6 +25,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, M
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
+from pipeline.engine.code import is_data
 from pipeline.engine.invocation import Invocation, user
 from pipeline.engine.snapshot import Snapshot, Workspace
 from pipeline.tracking import models
@@ -112,7 +113,7 @@ class Run:
                 name=path, digest=digest[:36], source_type="local", source=json.dumps({"uri": path})
             )
             for path, digest in self._deps.items()
-            if path.startswith("data/") and path not in self._dependent_models
+            if is_data(path) and path not in self._dependent_models
         ]
         self._log_inputs(sources)
 
@@ -193,7 +194,7 @@ class Run:
 
     def _link(self) -> None:
         """Find by hash the runs that made the inputs, and tell both sides."""
-        todo = {path: digest for path, digest in self._deps.items() if path.startswith("data/")}
+        todo = {path: digest for path, digest in self._deps.items() if is_data(path)}
         makers = {}
         for path in list(todo):
             if path not in todo or not todo[path]:
@@ -292,7 +293,7 @@ def describe(tags: dict[str, str], experiment: str) -> str:
 
     def hashes(prefix: str) -> str:
         found = {k.removeprefix(prefix): v for k, v in tags.items() if k.startswith(prefix)}
-        data = {k: v for k, v in found.items() if k.startswith("data/") or prefix == "dvc.out."}
+        data = {k: v for k, v in found.items() if is_data(k) or prefix == "dvc.out."}
         return (
             "".join(f"\n- `{path}` {digest[:12]}" for path, digest in sorted(data.items()))
             or "\n- none"

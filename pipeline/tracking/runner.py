@@ -17,7 +17,9 @@ import threading
 import time
 from pathlib import Path
 
-from glta.params.model import ParamsError, load_params
+from glta.params.check import ParamsError, load_params
+from glta.params.plan import PLAN, sync_plan
+from pipeline.engine.code import edited
 from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 
@@ -84,10 +86,14 @@ def main(cmd: list[str]) -> int:
         signal.signal(each, stop)
     name = os.environ["DVC_STAGE"].rsplit(":", 1)[-1]
     try:
-        load_params()
-        if (
-            VARIABLE in os.environ
-        ):  # Snakemake has the checkout; its jobs on other machines outlive a kill of it
+        params = load_params()
+        if PLAN.is_file() and sync_plan(params):
+            raise ParamsError(
+                f"{PLAN}: was made for other methods or datasets than params.yaml names now; it "
+                "has been brought up to date: run the same command again"
+            )
+        # Snakemake has the checkout; its jobs on other machines outlive a kill of it
+        if VARIABLE in os.environ:
             Invocation.current()._replace(pid=os.getpid()).claim(
                 STAGES / f"{name}.json", f"runs {name}"
             )
@@ -110,6 +116,9 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
             file=sys.stderr,
         )
     before = workspace.snapshot(outputs=False)
+    if moved := [file for path in before.deps for file in edited(path)]:
+        print(f"{name}: {moved[0]} was edited after its hash was taken; run again", file=sys.stderr)
+        return 1
     checkpoint = checkpoint_folder(name, cmd, before)
     records = (RECORDS / f"{name}.jsonl").absolute()
     records.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +152,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
             for key in before.inputs | after.inputs
             if before.inputs.get(key) != after.inputs.get(key)
         ]
+        moved += [file for path in before.deps for file in edited(path)]
         if script.returncode:
             error = f"exit status {script.returncode}"
         elif moved:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from glta.progress import plain
-from glta.tuning.study import Budget, Trial, Values, best_of, told
+from glta.tuning.space import Values
+from glta.tuning.study import Budget, Trial, best_of, in_words
 
 ROWS = 5
 
@@ -49,7 +50,7 @@ class PlainBoard(Board):
         found = "diverged" if last.value is None else f"{last.value:.4f}"
         so_far = f" (best {best.value:.4f})" if best else ""
         print(
-            f"{self.name}: {self.progress()}: {found}{so_far} with {told(last.values)}",
+            f"{self.name}: {self.progress()}: {found}{so_far} with {in_words(last.values)}",
             file=sys.stderr,
             flush=True,
         )

@@ -13,27 +13,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from glta.methods.registry import METHODS
+from glta.methods.registry import needed, specs
+from glta.params.check import load_params
 from glta.params.file import locked_params, override
-from glta.params.model import Params, load_params
+from glta.params.model import Params
+from glta.params.plan import sync_plan
 from glta.progress import quiet
-from glta.storage.cell import folder
+from glta.storage.cell import Cell
 from glta.storage.files import write_whole
-from glta.tuning.study import (
-    Budget,
-    Study,
-    Trial,
-    Values,
-    best_of,
-    latest_trials,
-    objective,
-    present_values,
-    recipe,
-    space,
-    study_key,
-    told,
-    tune,
-)
+from glta.tuning.objective import objective, programs_of, sources, study_key
+from glta.tuning.space import Values, present_values, space
+from glta.tuning.study import Budget, Study, Trial, best_of, in_words, latest_trials, tune
 from pipeline.engine.imports import modules_of
 from pipeline.tuning.board import board
 from pipeline.tuning.log import StudyLog
@@ -50,10 +40,9 @@ def main(
     like: datasets whose parameters are measured too, before anything is proposed.
     """
     if not space(method):
-        tunable = ", ".join(name for name in METHODS if space(name))
+        tunable = ", ".join(name for name in specs() if space(name))
         raise ValueError(
-            f"{method} has nothing to tune: glta/params/model.py declares no ranges for it; it "
-            f"does for {tunable}"
+            f"{method} has nothing to tune: its settings declare no ranges; those of {tunable} do"
         )
     params = load_params(PARAMS)
     for key, value, known in (
@@ -69,6 +58,13 @@ def main(
             f"--like {strangers[0]}: {PARAMS} has no overrides of that dataset, only of "
             f"{', '.join(params.overrides)}"
         )
+    wanted = [name for name in sources(method) if name not in needed(params.methods)]
+    if wanted:
+        raise ValueError(
+            f"{PARAMS} methods: none of them needs {wanted[0]}, on which {method} is trained; add "
+            f"{method} to methods"
+        )
+    sync_plan(params)
     others = [present_values(method, params.for_dataset(name)) for name in like]
     make_sources(method, dataset, seed)
     done = search(method, dataset, params.for_dataset(dataset), budget, seed, others)
@@ -82,10 +78,7 @@ def make_sources(method: str, dataset: str, seed: int) -> None:
     One command at a time: DVC waits for its repository's lock, but refuses when another process
     makes the same stage.
     """
-    stages = [f"prepare@{dataset}-{seed}"]
-    for need in recipe(method).needs:
-        stage, _, edges = need.partition("/")
-        stages.append(f"{stage}@{dataset}-{seed}" + (f"-{edges}" if edges else ""))
+    stages = [f"{name}@{dataset}-{seed}" for name in ("prepare", *sources(method))]
     # dvc and python are those beside this interpreter, also when its environment is not activated
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["dvc", "--wait-for-lock", "repro", *stages]
@@ -111,26 +104,20 @@ def search(
 
     Returns all its trials.
     """
-    cell, present, name = (
-        folder(dataset, seed),
-        present_values(method, params),
-        f"{dataset}-{seed}-{method}",
-    )
-    code = {
-        path
-        for start in (*recipe(method).code, "glta/evaluation/validation.py")
-        for path in modules_of(start)
-    }
+    cell = Cell(dataset, seed)
+    present = present_values(method, params)
+    name = f"{dataset}-{seed}-{method}"
+    code = modules_of(*programs_of(method), "glta/evaluation/validation.py")
 
     with alone(STUDIES / f"{name}.lock", f"{method} on {dataset}"):
-        key = study_key(method, cell, params, seed, code)
+        key = study_key(method, cell, params, code)
         study = Study(STUDIES / f"{name}.db", key, space(method), seed)
-        measure = objective(method, cell, params, seed)
+        measure = objective(method, cell, params)
 
         def evaluate(values: Values) -> float:
             with quiet():
                 found = measure(values)
-            if study_key(method, cell, params, seed, code) != key:
+            if study_key(method, cell, params, code) != key:
                 raise ValueError(
                     f"data or code of {method} changed while it was tuned; run again, for a new "
                     "study"
@@ -173,7 +160,7 @@ def finish(method: str, dataset: str, done: list[Trial], present: Values, write:
     if best is now or best.value == now.value:
         print("none is better; nothing to write")
         return
-    print(f"the best, trial {best.number}: {shown_value(best)}, with {told(best.values)}")
+    print(f"the best, trial {best.number}: {shown_value(best)}, with {in_words(best.values)}")
     with locked_params():
         old = PARAMS.read_text(encoding="utf-8")
         new = override(old, dataset, best.values)

@@ -10,7 +10,8 @@ from glta.data.settings import PrepareSettings
 from glta.datasets.catalogue import REGISTRY
 from glta.datasets.presets import PRESETS, compare
 from glta.datasets.readers import READERS, read
-from glta.params.model import Params, check_params, whole_overrides
+from glta.params.check import check_params, whole_overrides
+from glta.params.model import Params
 from glta.storage.files import read_json, write_json
 from tests.datasets.formats import SAMPLES
 

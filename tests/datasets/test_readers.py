@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from glta.datasets.catalogue import table_files
 from glta.datasets.readers import read
-from glta.io import cells, streams
+from glta.datasets.settings import TableSettings
+from glta.io import cells, records, streams
 from glta.io.cells import LINE, PROBLEM, read_csv
 from glta.io.streams import blocks
 from glta.params.model import Params
@@ -475,3 +476,106 @@ def test_any_bytes_give_rows_or_one_clear_error(parts):
         assert sheet.height == len(
             [text for text in content.replace(b"\r\n", b"\n").split(b"\n")[1:] if text]
         )
+
+
+FEATURED = "item_id,title,price,brand\na,Alpha,9.5,Acme\nb,Beta,,\n"
+PLAIN = {"description": None, "categories": None}
+
+
+def featured(folder, file: str, *features: str):
+    """Read the usual interactions with the items of a file that is there already."""
+    (folder / "log.csv").write_text(INTERACTIONS)
+    entry = {"interactions": "log.csv", "items": file, "features": features, **PLAIN}
+    return read("mine", {"mine": TableSettings.model_validate(entry)}, folder)
+
+
+def test_features_of_csv_are_text(tmp_path):
+    raw = tables(tmp_path, items=FEATURED, features=["price", "brand"], **PLAIN)
+    assert raw.items.columns == ["item_id", "title", "description", "categories", "price", "brand"]
+    assert raw.items.select("item_id", "price", "brand").rows() == [
+        ("a", "9.5", "Acme"),
+        ("b", None, None),
+    ]
+
+
+def test_items_missing_from_their_table_have_no_features(tmp_path):
+    raw = tables(tmp_path, items="item_id,title,brand\na,Alpha,Acme\n", features=["brand"], **PLAIN)
+    assert raw.items.select("item_id", "brand").rows() == [("a", "Acme"), ("b", None)]
+
+
+def test_features_of_parquet_keep_their_types(tmp_path):
+    things = pl.DataFrame(
+        {
+            "item_id": ["a", "b"],
+            "title": ["A", "B"],
+            "price": [9.0, None],
+            "sizes": [[1, 2], []],
+            "seller": [{"name": "x", "stars": 4}, None],
+        }
+    )
+    things.write_parquet(tmp_path / "things.parquet")
+    raw = featured(tmp_path, "things.parquet", "price", "sizes", "seller")
+    kept = raw.items.select("price", "sizes", "seller")
+    assert kept.equals(things.select("price", "sizes", "seller"))
+    assert kept.schema == things.select("price", "sizes", "seller").schema
+
+
+def json_features(folder, *lines: str, features: list[str]) -> pl.DataFrame:
+    (folder / "things.jsonl").write_text("\n".join(lines) + "\n")
+    return featured(folder, "things.jsonl", *features).items.select(features)
+
+
+def test_features_of_json_get_the_type_of_all_their_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RECORDS", 1)  # a sheet a line: the second alone tells the type
+    kept = json_features(
+        tmp_path,
+        '{"item_id": "a", "title": "T", "price": 9, "brand": "Ac\\"me", '
+        '"seller": {"stars": 4}, "nothing": null}',
+        '{"item_id": "b", "title": "T", "price": 9.5, "brand": null, "seller": null, '
+        '"nothing": null}',
+        features=["price", "brand", "seller", "nothing"],
+    )
+    assert kept.rows() == [(9.0, 'Ac"me', {"stars": 4}, None), (9.5, None, None, None)]
+    assert kept.schema["price"] == pl.Float64
+    assert kept.schema["nothing"] == pl.String
+
+
+def test_features_of_types_that_do_not_fit_are_refused(tmp_path):
+    lines = (
+        '{"item_id": "a", "title": "T", "seller": {"stars": 4}}',
+        '{"item_id": "b", "title": "T", "seller": 5}',
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"things\.jsonl: column seller has values of types .*set tables\.mine\.features",
+    ):
+        json_features(tmp_path, *lines, features=["seller"])
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_a_feature_that_is_not_there_names_the_nearest(ending, tmp_path):
+    frame = pl.DataFrame({"item_id": ["a"], "title": ["A"], "Price": ["9"]})
+    path = tmp_path / f"goods.{ending}"
+    {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[ending](
+        path
+    )
+    with pytest.raises(
+        ValueError,
+        match=rf"goods\.{ending}: has no column price; nearest is Price .*tables\.mine\.features",
+    ):
+        featured(tmp_path, path.name, "price")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"features": ["title"]}, "title is the name of a column that every items table has"),
+        ({"features": ["item"]}, "item is the name of a column that every items table has"),
+        ({"features": ["price", "price"]}, "price is named twice"),
+        ({"title": "name", "features": ["name"]}, "features has name, which is read as title"),
+        ({"items": None, "features": ["price"]}, "features are columns of items; set items"),
+    ],
+)
+def test_features_that_cannot_be_are_refused(entry, message):
+    with pytest.raises(ValueError, match=message):
+        TableSettings(**{"interactions": "log.csv", "items": "things.csv"} | entry)

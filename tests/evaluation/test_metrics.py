@@ -19,7 +19,7 @@ from glta.evaluation.groups import (
 from glta.evaluation.measure import evaluate
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY, accuracy, beyond_accuracy, gini, hits
 from glta.evaluation.settings import EvaluateSettings
-from glta.params.model import METRICS
+from glta.params.check import METRICS
 
 
 def slow_accuracy(shown: list[int], relevant: set[int], k: int) -> dict[str, float]:

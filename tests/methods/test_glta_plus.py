@@ -19,9 +19,10 @@ from glta.methods.glta_plus.model import (
     simplex,
     token_map,
 )
+from glta.methods.glta_plus.spec import GLTAPlusSettings
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.text_space import TextScores, text_vectors
-from glta.params.model import GLTAPlusSettings, MethodSettings, Params
+from glta.params.model import MethodSettings, Params
 from tests.contracts import MethodContract
 
 

@@ -7,9 +7,10 @@ from scipy.optimize import minimize
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.methods.ease.model import EASE, item_weights
+from glta.methods.ease.spec import EASESettings
 from glta.methods.item_knn import model
 from glta.methods.item_knn.model import ItemKNN, neighbours
-from glta.params.model import EASESettings, MethodSettings, Params
+from glta.params.model import MethodSettings, Params
 from tests.contracts import MethodContract
 
 

@@ -8,17 +8,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from glta.params.check import ParamsError, check_params, load_params, read_mapping, whole_overrides
 from glta.params.file import changes, override, render_params, use
-from glta.params.model import (
-    SECTIONS,
-    MethodSettings,
-    Params,
-    ParamsError,
-    check_params,
-    load_params,
-    read_mapping,
-    whole_overrides,
-)
+from glta.params.model import SECTIONS, MethodSettings, Params
 
 COMMITTED = Path(__file__).parents[2] / "params.yaml"
 EXPERIMENTS = sorted(COMMITTED.parent.glob("experiments/*.yaml"))

@@ -5,11 +5,12 @@ code generates.
 from pathlib import Path
 
 import pytest
+from glta.ablations import ABLATIONS, ablated
 from pydantic import ValidationError
 
-from glta.ablations import ABLATIONS, ablated
+from glta.params.check import ParamsError, check_params, load_params, whole_overrides
 from glta.params.file import changes, render_params
-from glta.params.model import Params, ParamsError, check_params, load_params, whole_overrides
+from glta.params.model import Params
 
 COMMITTED = Path(__file__).parents[2] / "params.yaml"
 EXPERIMENTS = sorted(COMMITTED.parent.glob("experiments/*.yaml"))

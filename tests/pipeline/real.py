@@ -37,8 +37,8 @@ class Real(Toy):
 
     @classmethod
     def create(cls, folder: Path) -> Real:
+        from glta.params.check import check_params
         from glta.params.file import render_params
-        from glta.params.model import check_params
         from tests.pipeline.test_stages import small_params, write_tables
 
         folder.mkdir()

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from glta.ablations import ABLATIONS
+
 from glta.datasets.catalogue import REGISTRY
 from glta.methods.registry import METHODS
+from glta.params.check import load_params
 from glta.params.file import render_params
-from glta.params.model import SECTIONS, Params, load_params
+from glta.params.model import SECTIONS, Params
 
 GLTA = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 

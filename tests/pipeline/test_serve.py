@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from glta.features.text.item_texts import item_texts
 from glta.methods.registry import method_class
 from glta.nn.language.frozen import load_language
+from glta.params.check import load_params
 from glta.params.file import render_params
-from glta.params.model import SECTIONS, Params, load_params
+from glta.params.model import SECTIONS, Params
 from glta.serving.recommend import recommend
 from glta.storage.arrays import save_arrays
 from glta.storage.files import write_json

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from glta.datasets import sample
+from glta.params.check import check_params, whole_overrides
 from glta.params.file import render_params
-from glta.params.model import Params, check_params, whole_overrides
+from glta.params.model import Params
 from glta.storage.arrays import load_arrays
 from pipeline.stages import (
     ablate,
@@ -219,7 +220,9 @@ def test_lists_and_pairs_fit_together(runs):
     train, valid, test = (
         pl.read_parquet(cell / "prepare" / f"{part}.parquet") for part in ("train", "valid", "test")
     )
-    assert train.schema == {"user": pl.Int32, "item": pl.Int32, "target": pl.Boolean}
+    ordered = {"rating": pl.Float64, "timestamp": pl.Int64, "position": pl.Int32}
+    assert valid.schema == {"user": pl.Int32, "item": pl.Int32} | ordered
+    assert train.schema == valid.schema | {"target": pl.Boolean}
     assert 0.1 < train["target"].mean() < 0.4
     for part, wanted, seen in (
         ("valid", valid, train),

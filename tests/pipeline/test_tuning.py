@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from glta.params.check import check_params, load_params, whole_overrides
 from glta.params.file import render_params
-from glta.params.model import Params, check_params, load_params, whole_overrides
+from glta.params.model import Params
 from glta.tuning.study import Budget, Study, Trial, objective, present_values, space, tune
 from pipeline.tuning import command
 from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
@@ -27,7 +28,7 @@ L2 = "settings.ease.l2"
 SEARCH = """
 import sys
 import time
-from glta.params.model import load_params
+from glta.params.check import load_params
 from glta.tuning.study import Budget
 from pipeline.tuning import command
 params = load_params().for_dataset("blocks")

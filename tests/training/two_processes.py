@@ -21,7 +21,7 @@ from glta.nn.graph.ranker import Ranker, train_ranker
 from glta.nn.graph.settings import GraphTraining
 from glta.nn.graph.terms import LocalGlobal, OfSome, ProfileContrast, Reconstruction, TextContrast
 from glta.storage.tensors import save_tensors
-from glta.training.devices import find_devices
+from glta.training.devices import Devices, find_devices
 from glta.training.trainer import Trained
 from tests.nn.graph.test_lightgcn import random_graph
 
@@ -33,7 +33,7 @@ PARAMS = GraphTraining(
     epochs=6,
     evaluate_every=1,
     learning_rate=0.01,
-    batch_size=(len(GRAPH) - 1) // 2,  # the last batch has one or two triples, one process none
+    batch_size=(len(GRAPH) - 1) // 2,  # the last batch has one triple, so one process has none
 )
 STATES = torch.randn(NUM_USERS + NUM_ITEMS, WIDTH, generator=torch.Generator().manual_seed(5))
 
@@ -90,12 +90,28 @@ def trained(
     return found, model.state_dict()
 
 
+def check_exchange(devices: Devices) -> None:
+    """Check what two processes tell each other."""
+    assert devices.num_processes == 2
+    assert devices.agreed(0.1 + devices.rank) == 0.1
+    rows = torch.arange(10.0).view(5, 2)
+    assert torch.equal(devices.gather_rows(rows[devices.share(5)], 5), rows)
+    mixed = [
+        torch.tensor([1.5, 2.5]),
+        torch.tensor([[1], [2]]),
+        torch.tensor(0.1, dtype=torch.float64),
+    ]
+    devices.add_up(mixed)
+    assert [tensor.tolist() for tensor in mixed] == [[3, 5], [[2], [4]], 0.2]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stop-in", choices=MODELS)
     wanted = parser.parse_args()
     rank = find_devices().rank
+    check_exchange(find_devices())
     (wanted.folder / f"pid-{rank}").write_text(str(os.getpid()))
 
     for name in MODELS:

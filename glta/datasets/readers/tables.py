@@ -4,7 +4,8 @@ that `tables` names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ from glta.datasets.catalogue import Dataset, table_files
 from glta.datasets.settings import TableSettings
 from glta.io.cells import read_csv, read_parquet
 from glta.io.raw import Columns, Raw, fix_of, interactions_of, items_of, join
-from glta.io.records import parse_json, read_records
+from glta.io.records import decoded, parse_json, read_records
 from glta.io.streams import blocks
 
 JSON = (".jsonl", ".ndjson", ".json")
@@ -31,8 +32,12 @@ def read(folder: Path, dataset: str, max_bad_share: float, table: TableSettings)
     if "items" not in names:
         return join(interactions, None, names["interactions"], key)
     given = {role: getattr(table, role) for role in ("item", "title", "description", "categories")}
-    sheets = read_sheets(folder / names["items"], given, key, table.category_separator)
-    items = items_of(sheets, names["items"], max_bad_share, given, key, table.category_separator)
+    path, separator, features = folder / names["items"], table.category_separator, table.features
+    sheets = read_sheets(path, given, key, separator, features)
+    items = items_of(sheets, path.name, max_bad_share, given, key, separator, features=features)
+    if _is_json(path):
+        kept = decoded(items.items, path.name, features, fix_of(key, "features"))
+        items = replace(items, items=kept)
     return join(interactions, items, names["items"], key)
 
 
@@ -47,14 +52,16 @@ def read_sample(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
 
 
 def read_sheets(
-    path: Path, columns: Columns, key: str, separator: str = "|"
+    path: Path, columns: Columns, key: str, separator: str = "|", kept: Sequence[str] = ()
 ) -> Iterator[pl.DataFrame]:
     """Read one file by its ending: .parquet, .jsonl, .ndjson or .json (one object a line), else
     CSV; the last two also .gz.
+
+    kept: further columns, which keep their type in Parquet, are text in CSV, and JSON text in JSON.
     """
     if path.suffix == ".parquet":
-        return read_parquet(path)
-    if not path.name.removesuffix(".gz").endswith(JSON):
+        return read_parquet(path, kept)
+    if not _is_json(path):
         return read_csv(blocks(path, quote=b'"'), path.name)
     ids = [columns[role] for role in ("user", "item") if role in columns]
     texts = [
@@ -64,7 +71,8 @@ def read_sheets(
     ]
     lists = [columns["categories"]] if columns.get("categories") else []
     fixes = {name: fix_of(key, role, optional=name not in ids) for role, name in columns.items()}
-    sheets = read_records(blocks(path), path.name, parse_json, ids, texts, lists, fixes)
+    fixes |= dict.fromkeys(kept, fix_of(key, "features"))
+    sheets = read_records(blocks(path), path.name, parse_json, ids, texts, lists, fixes, kept)
     # categories may be written as a list or, as in CSV, as one text
     cut = [
         pl.when(pl.col(c).list.len() == 1)
@@ -73,3 +81,7 @@ def read_sheets(
         for c in lists
     ]
     return (sheet.with_columns(cut) for sheet in sheets)
+
+
+def _is_json(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith(JSON)

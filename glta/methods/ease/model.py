@@ -11,11 +11,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from glta.data.histories import checked, history_matrix, known_users
-from glta.methods.base import Inputs, Method
+from glta.methods.base import Job, Scorer, Step
+from glta.methods.ease.spec import EASESettings
+from glta.methods.shared.about import write_about
 from glta.methods.shared.closed_form import refuse_large, zero_diagonal_map
-from glta.params.model import Params
 from glta.storage.arrays import load_arrays, save_arrays, sparse_arrays, sparse_from
-from glta.storage.files import write_json
 
 
 def item_weights(history_UI: csr_array, l2: float) -> np.ndarray:
@@ -30,7 +30,7 @@ def item_weights(history_UI: csr_array, l2: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class EASE(Method):
+class EASE(Scorer):
     """Score by X B (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019;
     EASE^R), exactly.
 
@@ -39,14 +39,6 @@ class EASE(Method):
 
     history: csr_array
     weights: np.ndarray
-
-    @classmethod
-    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        """Raise ValueError when the catalogue is larger than settings.ease.max_items."""
-        own, num_items = params.settings.ease, inputs.prepared.train.num_items
-        refuse_large("ease", num_items, own.max_items)
-        history = history_matrix(inputs.prepared.train)
-        return cls(history, item_weights(history, own.l2))
 
     def score(self, users: np.ndarray) -> np.ndarray:
         return self.score_histories(self.history[known_users(users, self.history.shape[0])])
@@ -60,9 +52,21 @@ class EASE(Method):
             sparse_arrays("history", self.history) | {"weights": self.weights},
         )
         count = self.weights.size - len(self.weights)  # the diagonal is 0
-        write_json(folder / "model.json", {"method": "ease", "trainable_parameters": count})
+        write_about(folder, "ease", trainable_parameters=count)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, _ = load_arrays(folder / "model.safetensors")
         return cls(sparse_from("history", arrays), arrays["weights"])
+
+
+class SolveEASE(Step):
+    """Solve for the item weights."""
+
+    def run(self, job: Job) -> EASE:
+        """Raise ValueError when the catalogue is larger than settings.ease.max_items."""
+        settings = job.own(EASESettings)
+        train = job.prepared.train
+        refuse_large("ease", train.num_items, settings.max_items)
+        history = history_matrix(train)
+        return EASE(history, item_weights(history, settings.l2))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ class AlignedUsers:
         params = self.about.align_users
         if not params.user_token:
             raise ValueError(
-                "align_users.user_token = false: this glta knows users by their ids alone, not by "
+                "settings.glta.align_users.user_token = false: this glta knows users by their ids alone, not by "
                 "their items"
             )
         prompts = self.new_users.prompts(self.aligner.language, history_BI, params)
@@ -152,9 +152,9 @@ class AlignedUsers:
         most = self.aligner.language.max_tokens
         if longest > most:
             raise ValueError(
-                f"recommend.mode = autoregressive: lists of {num_items} items need prompts of "
+                f"settings.glta.serve.mode = autoregressive: lists of {num_items} items need prompts of "
                 f"{longest} tokens, the language model takes {most}: lower recommend.k or "
-                "align_users.context_items"
+                "settings.glta.align_users.context_items"
             )
 
     @cached_property
@@ -200,11 +200,3 @@ class AlignedUsers:
             meta["history"],
             About.model_validate(meta["about"]),
         )
-
-    def summary(self) -> dict[str, Any]:
-        """Describe the model for model.json."""
-        trained = self.about.trained
-        return {
-            "trainable_parameters": int(sum(np.prod(shape) for shape in trained.values())),
-            **self.about.model_dump(),
-        }

@@ -3,6 +3,7 @@
 # U users, I items, J new items, B users of a block, K read-outs, H language width
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -13,19 +14,18 @@ from scipy.sparse import csr_array
 from glta.data.histories import checked, known_users
 from glta.data.interactions import Interactions
 from glta.evaluation.ranking import dot_products, rank_all
-from glta.methods.base import Inputs, Method
+from glta.methods.base import Scorer
 from glta.methods.glta.artefacts import AlignedUsers
 from glta.methods.glta.head_rows import TextRows, fit_rows
 from glta.methods.glta.settings import Mode
-from glta.params.model import Params
+from glta.methods.shared.about import read_about, write_about
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
-from glta.storage.files import write_json
 
 BLOCK = 256  # users whose lists are made together
 
 
 @dataclass(frozen=True, eq=False)
-class GLTA(Method):
+class GLTA(Scorer):
     """Score items by the logits of the first read-out: state @ weight (I, H).T + bias (I,).
 
     aligned: read-out states and prompts of all users; it reads prompts with the language model,
@@ -57,11 +57,6 @@ class GLTA(Method):
         weight[~known_I], bias[~known_I] = text.rows(text_IW[~known_I])
         return cls(aligned, weight, bias, text, mode)
 
-    @classmethod
-    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        """Raise ValueError: GLTA is trained by its own stages."""
-        raise ValueError("glta is trained by the stages align_items and align_users, not by fit")
-
     @property
     def states(self) -> np.ndarray:
         """Read-out states of all users, (U, K, H)."""
@@ -91,7 +86,7 @@ class GLTA(Method):
         )
 
     def recommend(
-        self, users: np.ndarray, k: int, exclude: Interactions, mode: str = ""
+        self, users: np.ndarray, k: int, exclude: Interactions
     ) -> tuple[np.ndarray, np.ndarray]:
         """Make lists (len(users), k) of items and scores, as self.mode says (GLTA, prediction
         modes).
@@ -108,7 +103,7 @@ class GLTA(Method):
         if self.mode == "autoregressive":
             if len(self.aligned.nodes.item) < len(self.weight):
                 raise ValueError(
-                    "recommend.mode = autoregressive: new items have no token to be fed back; "
+                    "settings.glta.serve.mode = autoregressive: new items have no token to be fed back; "
                     "choose another mode"
                 )
             self.aligned.check_room(length)
@@ -148,12 +143,15 @@ class GLTA(Method):
         self.aligned.save(folder)
         arrays = {"weight": self.weight, "bias": self.bias} | joined({"text": self.text._asdict()})
         save_arrays(folder / "model.safetensors", arrays, {"mode": self.mode})
-        write_json(folder / "model.json", {"method": "glta", **self.aligned.summary()})
+        about = self.aligned.about
+        count = sum(math.prod(shape) for shape in about.trained.values())
+        write_about(folder, "glta", trainable_parameters=count, **about.model_dump())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote. The language model is loaded when it is first needed."""
-        arrays, about = load_arrays(folder / "model.safetensors")
+        read_about(folder, "glta")
+        arrays, meta = load_arrays(folder / "model.safetensors")
         text = TextRows(**part_of(arrays, "text"))
         aligned = AlignedUsers.load(folder)
-        return cls(aligned, arrays["weight"], arrays["bias"], text, about["mode"])
+        return cls(aligned, arrays["weight"], arrays["bias"], text, meta["mode"])

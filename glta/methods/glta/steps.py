@@ -11,6 +11,7 @@ import polars as pl
 from glta.data.prepared import Prepared
 from glta.features.settings import ProfileSettings
 from glta.features.text.extractive import item_terms
+from glta.methods.base import Job, Step
 from glta.methods.glta.aligner import new_aligner
 from glta.methods.glta.alignment import OnEpoch
 from glta.methods.glta.artefacts import About, AlignedItems, AlignedUsers
@@ -170,3 +171,46 @@ def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
         words = item_terms(inputs.item_texts(), categories), train
     message = NodeEmbeddings.load(inputs.embeddings).messages(train)
     return NewUsers(message, words, profile.num_tags, profile.num_interests)
+
+
+def align_inputs(job: Job) -> AlignInputs:
+    """Gather what both alignments read."""
+    shared = job.own(AlignSettings, "align")
+    return AlignInputs(
+        prepared=job.prepared,
+        profile=job.source("profile"),
+        embeddings=job.source(f"pretrain-{shared.edges}"),
+        language=job.section(LanguageSettings, "language"),
+        shared=shared,
+    )
+
+
+class AlignItems(Step):
+    """Stage 2: learn the item projector and the head from shuffled item descriptions."""
+
+    def run(self, job: Job) -> AlignedItems:
+        settings = job.own(AlignItemsSettings, "align_items")
+        return align_items(align_inputs(job), settings, job.seed, job.checkpoint, job.on_epoch)
+
+
+class AlignUsers(Step):
+    """Stage 3: learn the user projector, and go on with the head."""
+
+    def run(self, job: Job) -> AlignedUsers:
+        return align_users(
+            align_inputs(job),
+            AlignedItems.load(job.source("align_items")),
+            job.own(AlignUsersSettings, "align_users"),
+            job.section(ProfileSettings, "profile"),
+            job.seed,
+            job.checkpoint,
+            job.on_epoch,
+        )
+
+
+class MakeRecommender(Step):
+    """Make the model that serves from what stage 3 has learnt."""
+
+    def run(self, job: Job) -> GLTA:
+        aligned = AlignedUsers.load(job.source("align_users"))
+        return serve(aligned, job.prepared, job.source("profile"), job.own(ServeSettings, "serve"))

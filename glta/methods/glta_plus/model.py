@@ -1,9 +1,8 @@
-"""GLTA+: graph tokens and language tokens matched by one map, in closed form, added to what graph
-and text say alone.
+"""GLTA+: graph tokens and language tokens matched by one map, in closed form.
 
-What GLTA's alignment learns in epochs, this solves at once. Its targets never see themselves: the
-map has a zero diagonal, so that an item is told from the others only, and no gradient can run into
-what was to be predicted.
+The map's scores are added to the scores of the graph alone and of the text alone. What GLTA's
+alignment learns in epochs, this solves at once. The map has a zero diagonal: an item is predicted
+from the other items only, so a target is never predicted from itself.
 """
 
 # U users, I items, J new items, W language width, B users of a block
@@ -21,12 +20,13 @@ from scipy.sparse import csr_array, diags_array
 from glta.data.histories import checked, history_matrix, known_users
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.methods.base import Inputs, Method
+from glta.methods.base import Job, Scorer, Step
+from glta.methods.glta_plus.spec import GLTAPlusSettings
+from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.closed_form import refuse_large, zero_diagonal_map
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_space import TextScores
-from glta.params.model import Params
 from glta.storage.arrays import (
     joined,
     load_arrays,
@@ -35,12 +35,11 @@ from glta.storage.arrays import (
     sparse_arrays,
     sparse_from,
 )
-from glta.storage.files import read_json, write_json
 
-EVIDENCES = ("matched", "graph", "text")
+COMPONENTS = ("matched", "graph", "text")
 
 Mix = tuple[float, float, float]
-"""Weights of the evidences."""
+"""Weights of the components."""
 
 STRENGTHS = np.array(
     [0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0]
@@ -56,14 +55,14 @@ def token_map(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Solve min_B ||D (X - X B)||^2 + text_weight ||T - T B||^2 + l2 ||B||^2 with a zero diagonal.
 
-    X: graph tokens of an item, the users who have it, (U, I). T: its language token, text_IW
-    transposed. D scales a user of n items by (n / mean n)^(-user_power / 2). Column j of B tells
-    item j from the others: rare items, whose users say little, from items with like texts. Without
-    text and user_power it is EASE. Rows of items without users are held at
-    0: nobody's score could come of them, and the others are told as if they were not there.
+    X (U, I): graph tokens of the items, the users who have them. T (W, I): language tokens of the
+    items, text_IW transposed. D scales a user of n items by (n / mean n)^(-user_power / 2). Column
+    j of B predicts item j from the others. Text helps rare items most, as their users say little.
+    Without text and user_power this is EASE. Rows of items without users are held at 0: no user's
+    score could come from them, and the other columns are solved without them.
 
-    Returns B (I, I), and (I,) the diagonal of P = (gram + l2)^-1, 0 for items without users; both
-    float32.
+    Returns B (I, I), and (I,) the diagonal of P = (gram + l2)^-1, 0 for items without users. Both
+    are float32.
     """
     known = np.asarray(history_UI.sum(0)) > 0
     count_U = np.maximum(np.asarray(history_UI.sum(1), np.float64), 1)
@@ -79,55 +78,58 @@ def token_map(
             weights[np.ix_(place, place)] * np.outer(known, known),
             diagonal[place] * known,
         )
-        weights[:, ~known] = told_by_text(weights, diagonal, text_IW, text_IW[~known], text_weight)
+        weights[:, ~known] = columns_from_text(
+            weights, diagonal, text_IW, text_IW[~known], text_weight
+        )
     return weights, diagonal
 
 
-def told_by_text(
+def columns_from_text(
     weights_II: np.ndarray,
     diagonal_I: np.ndarray,
     text_IW: np.ndarray,
     new_JW: np.ndarray,
     text_weight: float,
 ) -> np.ndarray:
-    """Solve for the columns of new items, (I, J) float32: text_weight P T t, their regression on
-    the items with users.
+    """Estimate the columns of items without users from their text: text_weight P T t, (I, J) float32.
 
-    An item without users adds text_weight T^T t to the Gram matrix and nothing else; the zero
-    diagonal keeps the item itself out of its regressors, so that their inverse is P, and P v = d v
-    - B (d v) with d its diagonal.
+    It is the ridge regression of a new item's language token t on those of the items with users. An
+    item without users adds text_weight T^T t to the Gram matrix and nothing else. The zero diagonal
+    keeps the item out of its own regressors, so their inverse is P. P v = d v - B (d v), where d is
+    the diagonal of P.
     """
     scaled = diagonal_I[:, None] * (np.float32(text_weight) * text_IW @ new_JW.T)
     return scaled - weights_II @ scaled
 
 
-def as_if_new(
+def leave_one_out_columns(
     weights_II: np.ndarray,
     diagonal_I: np.ndarray,
     text_IW: np.ndarray,
     items_N: np.ndarray,
     text_weight: float,
 ) -> np.ndarray:
-    """Solve for the columns that items with users would have without them, each alone: (I, N)
-    float32.
+    """Estimate the columns of known items from their text alone, each left out: (I, N) float32.
 
-    Taking item j out of the regressors makes P v into P v - P_j (P v)_j / P_jj, and P_j / P_jj is 1
-    - B_j.
+    These are leave-one-out estimates: each column is what `columns_from_text` would give if its own
+    item had no users. Taking item j out of the regressors makes P v into P v - P_j (P v)_j / P_jj,
+    and P_j / P_jj is 1 - B_j.
     """
-    told, place = (
-        told_by_text(weights_II, diagonal_I, text_IW, text_IW[items_N], text_weight),
+    estimated, place = (
+        columns_from_text(weights_II, diagonal_I, text_IW, text_IW[items_N], text_weight),
         np.arange(len(items_N)),
     )
-    told += weights_II[:, items_N] * told[items_N, place]
-    told[items_N, place] = 0
-    return told
+    estimated += weights_II[:, items_N] * estimated[items_N, place]
+    estimated[items_N, place] = 0
+    return estimated
 
 
-def gain_of(known_BN: np.ndarray, as_new_BN: np.ndarray) -> float:
-    """Divide the mean spread of people's scores of known items by that of the same items as if new;
-    1 if they say nothing.
+def gain_of(known_BN: np.ndarray, estimated_BN: np.ndarray) -> float:
+    """Return the ratio of two mean spreads over items: of known scores, and of their estimates.
+
+    The estimates are leave-one-out. Returns 1 where they are constant.
     """
-    spread = float(as_new_BN.std(1).mean())
+    spread = float(estimated_BN.std(1).mean())
     return float(known_BN.std(1).mean()) / spread if spread > 0 else 1.0
 
 
@@ -158,21 +160,21 @@ def simplex(steps: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class GLTAPlus(Method):
-    """Score by a weighted sum of three evidences, each standardised per user over the items with
-    training users.
+class GLTAPlus(Scorer):
+    """Score by a weighted sum of three component scores.
 
-    matched: the user's items through `token_map`; graph: LightGCN; text: text-kNN. Users without a
-    node are placed by their items alone. Items without training users are told by their text: in
-    the map by `told_by_text`, in the graph by the embedding that the same column makes of the
-    others'. Both are times a gain, the same for all such items: what text tells varies less than
-    what users tell, and without it no new item would ever be in a list.
+    Each component is standardised per user over the items with training users. matched: the user's
+    items through `token_map`. graph: LightGCN. text: text-kNN. Users without a node are placed by
+    their items alone. Items without training users are scored by their item features: in the map by
+    `columns_from_text`, in the graph by the embedding that the same column makes of the other
+    items' embeddings. Both are multiplied by a gain, one for all such items. Estimates from text
+    vary less than scores learnt from users; without the gain no new item would ever reach a list.
 
     history (U, I): training pairs. weights (I, I), diagonal (I,): see `token_map`. gains: of
-    matched and graph, see `calibrated`. mix: best on validation NDCG@20; new_mix: of items without
-    training users, see `with_new_mix`. The map is that of EASE (Steck, WWW 2019, eq. 8) with item
-    features as further rows (after Jeunen et al., "Closed-Form Models for Collaborative Filtering
-    with Side-Information", RecSys 2020).
+    matched and graph, see `calibrated`. mix: the weights that are best on validation NDCG@20.
+    new_mix: the weights of items without training users, see `with_new_mix`. The map is that of
+    EASE (Steck, WWW 2019, eq. 8) with item features as further rows (after Jeunen et al.,
+    "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020).
     """
 
     history: csr_array
@@ -185,68 +187,35 @@ class GLTAPlus(Method):
     mix: Mix
     new_mix: Mix
 
-    @classmethod
-    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        """Raise ValueError when the catalogue is larger than its max_items."""
-        from glta.evaluation.validation import validation_ndcgs
-
-        own, num_items = params.settings.glta_plus, inputs.prepared.train.num_items
-        refuse_large("glta-plus", num_items, own.max_items)
-        history = history_matrix(inputs.prepared.train)
-        graph, text = GraphScores.fit(inputs, params, seed), TextScores.fit(inputs, params, seed)
-        weights, diagonal = token_map(history, text.item, own.l2, own.text_weight, own.user_power)
-        model = cls(
-            history,
-            weights,
-            diagonal,
-            own.text_weight,
-            (1.0, 1.0),
-            graph,
-            text,
-            (1, 0, 0),
-            (1, 0, 0),
-        ).calibrated()
-        left_out = [evidence not in own.evidences for evidence in EVIDENCES]
-        mixes = simplex(own.weight_steps)
-        mixes = mixes[(mixes[:, left_out] == 0).all(1)]
-
-        def candidates(users: np.ndarray) -> Iterator[np.ndarray]:
-            evidences = model.evidences(users, without=model.diagonal == 0)
-            return (mixed(evidences, mix) for mix in mixes)
-
-        # equal lists may differ in the last bit of their sum, which must not choose among them
-        values = validation_ndcgs(inputs.prepared, candidates).round(12)
-        return replace(model, mix=tuple(mixes[np.argmax(values)].tolist())).with_new_mix(
-            inputs.prepared, mixes
-        )
-
     def calibrated(self) -> Self:
         """Choose the gains, and multiply the items without training users by them, in place.
 
-        A gain is the ratio of the mean spreads, over items, of scores of known items and of the
-        same items as if new.
+        A gain is the ratio of two mean spreads over items: of the scores of known items, and of
+        their leave-one-out estimates.
         """
         shown, users = (
             evenly(np.flatnonzero(self.diagonal)),
             evenly(np.arange(self.history.shape[0])),
         )
-        told = as_if_new(self.weights, self.diagonal, self.text.item, shown, self.text_weight)
+        estimated = leave_one_out_columns(
+            self.weights, self.diagonal, self.text.item, shown, self.text_weight
+        )
         history, (user, item) = self.history[users], (self.graph.user[users], self.graph.item)
-        matched = gain_of(history @ self.weights[:, shown], history @ told)
-        graph = gain_of(user @ item[shown].T, user @ (told.T @ item).T)
+        matched = gain_of(history @ self.weights[:, shown], history @ estimated)
+        graph = gain_of(user @ item[shown].T, user @ (estimated.T @ item).T)
         new = self.diagonal == 0
         item[new] = np.float32(graph) * self.weights[:, new].T @ item
         self.weights[:, new] *= np.float32(matched)
         return replace(self, gains=(matched, graph))
 
     def with_new_mix(self, prepared: Prepared, mixes: np.ndarray) -> Self:
-        """Choose new_mix on validation, with a tenth of the known items (at most 1,000) as if new,
-        each alone.
+        """Choose new_mix on validation, on leave-one-out estimates of a tenth of the known items.
 
-        First the mix by which lists of these items alone have the best NDCG@20. Then it is
-        multiplied by the greatest strength that lists of all items can bear: where text tells
-        little, hiding what is new would be best for them.
-        mixes: (S, 3). new_mix is mix when nobody has one of these items in validation.
+        At most 1,000 items are estimated, each alone. First comes the mix with the best NDCG@20 of
+        lists of these items alone. Then it is multiplied by the greatest strength that costs lists
+        of all items no more than NEW_ITEMS_COST. Where text says little, hiding new items would be
+        best for lists of all items. mixes: (S, 3). new_mix is mix when no user has one of the
+        estimated items in validation.
         """
         from glta.evaluation.validation import validation_ndcgs
 
@@ -258,11 +227,13 @@ class GLTAPlus(Method):
         if not len(few.valid):
             return replace(self, new_mix=self.mix)
         matched_gain, graph_gain = np.float32(self.gains)
-        told = as_if_new(self.weights, self.diagonal, self.text.item, shown, self.text_weight)
+        estimated = leave_one_out_columns(
+            self.weights, self.diagonal, self.text.item, shown, self.text_weight
+        )
         weights, item, diagonal = self.weights.copy(), self.graph.item.copy(), self.diagonal.copy()
         weights[:, shown], item[shown], diagonal[shown] = (
-            matched_gain * told,
-            graph_gain * told.T @ self.graph.item,
+            matched_gain * estimated,
+            graph_gain * estimated.T @ self.graph.item,
             0,
         )
         model = replace(
@@ -270,8 +241,8 @@ class GLTAPlus(Method):
         )
 
         def among_shown(users: np.ndarray) -> Iterator[np.ndarray]:
-            evidences = [scores[:, shown] for scores in model.evidences(users)]
-            return (mixed(evidences, mix) for mix in mixes)
+            components = [scores[:, shown] for scores in model.components(users)]
+            return (mixed(components, mix) for mix in mixes)
 
         mix = mixes[np.argmax(validation_ndcgs(few, among_shown).round(12))]
         candidates = [
@@ -279,8 +250,8 @@ class GLTAPlus(Method):
         ]
 
         def among_all(users: np.ndarray) -> Iterator[np.ndarray]:
-            evidences = model.evidences(users, without=self.diagonal == 0)
-            return (mixed(evidences, candidate.item_mix) for candidate in candidates)
+            components = model.components(users, without=self.diagonal == 0)
+            return (mixed(components, candidate.item_mix) for candidate in candidates)
 
         values = validation_ndcgs(prepared, among_all).round(12)
         borne = np.flatnonzero(values >= (1 - NEW_ITEMS_COST) * values.max())
@@ -288,13 +259,13 @@ class GLTAPlus(Method):
 
     @property
     def item_mix(self) -> np.ndarray:
-        """Each item's own weights of the three evidences, (3, I) float32."""
+        """Each item's own weights of the three components, (3, I) float32."""
         return np.where(
             self.diagonal > 0, *(np.float32(mix)[:, None] for mix in (self.mix, self.new_mix))
         )
 
-    def evidences(self, users: np.ndarray, without: np.ndarray | None = None) -> list[np.ndarray]:
-        """Score by each evidence alone, standardised: matched, graph, text, each (B, I) float32.
+    def components(self, users: np.ndarray, without: np.ndarray | None = None) -> list[np.ndarray]:
+        """Score by each component alone, standardised: matched, graph, text, each (B, I) float32.
 
         without: (I,) bool, items to be last in every list: new ones, for or against which
         validation knows nothing.
@@ -306,12 +277,12 @@ class GLTAPlus(Method):
                 scores[:, without] = -1e6
         return found
 
-    def _standardized(self, *evidences: np.ndarray) -> list[np.ndarray]:
+    def _standardized(self, *components: np.ndarray) -> list[np.ndarray]:
         """Standardise over the items with users: the others must not move them."""
-        return [standardized(scores, self.diagonal > 0) for scores in evidences]
+        return [standardized(scores, self.diagonal > 0) for scores in components]
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        return mixed(self.evidences(users), self.item_mix)
+        return mixed(self.components(users), self.item_mix)
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         matched = checked(history_BI, len(self.weights)) @ self.weights
@@ -320,7 +291,7 @@ class GLTAPlus(Method):
 
     def extended(self, text_JW: np.ndarray) -> Self:
         num, text = len(text_JW), self.text.extended(text_JW)
-        told = told_by_text(
+        estimated = columns_from_text(
             self.weights, self.diagonal, self.text.item, text.item[-num:], self.text_weight
         )
         matched_gain, graph_gain = self.gains
@@ -328,7 +299,7 @@ class GLTAPlus(Method):
         graph = replace(
             self.graph,
             item=np.concatenate(
-                [self.graph.item, np.float32(graph_gain) * told.T @ self.graph.item]
+                [self.graph.item, np.float32(graph_gain) * estimated.T @ self.graph.item]
             ),
             message=np.pad(self.graph.message, [(0, num), (0, 0)]),
         )
@@ -338,7 +309,7 @@ class GLTAPlus(Method):
                 (self.history.data, self.history.indices, self.history.indptr), shape=(users, size)
             ),
             weights=np.pad(
-                np.concatenate([self.weights, np.float32(matched_gain) * told], axis=1),
+                np.concatenate([self.weights, np.float32(matched_gain) * estimated], axis=1),
                 [(0, num), (0, 0)],
             ),
             diagonal=np.pad(self.diagonal, (0, num)),
@@ -354,24 +325,25 @@ class GLTAPlus(Method):
         save_arrays(folder / "model.safetensors", arrays)
         # the map without its diagonal, and the free weights
         count = self.weights.size - len(self.weights) + self.graph.trainable_parameters + 2 + 3
-        about = {
-            "method": "glta-plus",
-            "trainable_parameters": count,
-            "text_weight": self.text_weight,
-        }
-        about |= {
-            name: dict(zip(EVIDENCES, getattr(self, name), strict=False))
+        mixes = {
+            name: dict(zip(COMPONENTS, getattr(self, name), strict=False))
             for name in ("mix", "new_mix", "gains")
         }
-        write_json(folder / "model.json", about)
+        write_about(
+            folder,
+            "glta-plus",
+            trainable_parameters=count,
+            text_weight=self.text_weight,
+            **mixes,
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, _ = load_arrays(folder / "model.safetensors")
-        about = read_json(folder / "model.json")
+        about = read_about(folder, "glta-plus")
         graph, text = GraphScores(**part_of(arrays, "graph")), TextScores(**part_of(arrays, "text"))
         mix, new_mix, gains = (
-            tuple(about[name][e] for e in EVIDENCES if e in about[name])
+            tuple(about[name][e] for e in COMPONENTS if e in about[name])
             for name in ("mix", "new_mix", "gains")
         )
         history = sparse_from("history", arrays)
@@ -388,8 +360,49 @@ class GLTAPlus(Method):
         )
 
 
-def mixed(evidences: list[np.ndarray], mix: np.ndarray) -> np.ndarray:
-    """Add up evidences by their weights, (3,) or (3, I). Returns a fresh (B, I) float32."""
+def mixed(components: list[np.ndarray], mix: np.ndarray) -> np.ndarray:
+    """Add up components by their weights, (3,) or (3, I). Returns a fresh (B, I) float32."""
     return sum(
-        weight * evidence for weight, evidence in zip(np.float32(mix), evidences, strict=True)
+        weight * component for weight, component in zip(np.float32(mix), components, strict=True)
     )
+
+
+class MatchTokens(Step):
+    """Solve for the token map, and choose the weights of the components on validation."""
+
+    def run(self, job: Job) -> GLTAPlus:
+        """Raise ValueError when the catalogue is larger than settings.glta-plus.max_items."""
+        from glta.evaluation.validation import validation_ndcgs
+
+        settings = job.own(GLTAPlusSettings)
+        prepared = job.prepared
+        refuse_large("glta-plus", prepared.train.num_items, settings.max_items)
+        history = history_matrix(prepared.train)
+        graph = GraphScores.of(job.source("pretrain-all"), prepared.train)
+        text = TextScores.of(job)
+        weights, diagonal = token_map(
+            history, text.item, settings.l2, settings.text_weight, settings.user_power
+        )
+        model = GLTAPlus(
+            history,
+            weights,
+            diagonal,
+            settings.text_weight,
+            (1.0, 1.0),
+            graph,
+            text,
+            (1, 0, 0),
+            (1, 0, 0),
+        ).calibrated()
+        left_out = [component not in settings.components for component in COMPONENTS]
+        mixes = simplex(settings.weight_steps)
+        mixes = mixes[(mixes[:, left_out] == 0).all(1)]
+
+        def candidates(users: np.ndarray) -> Iterator[np.ndarray]:
+            components = model.components(users, without=model.diagonal == 0)
+            return (mixed(components, mix) for mix in mixes)
+
+        # equal lists may differ in the last bit of their sum, which must not choose among them
+        values = validation_ndcgs(prepared, candidates).round(12)
+        best = tuple(mixes[np.argmax(values)].tolist())
+        return replace(model, mix=best).with_new_mix(prepared, mixes)

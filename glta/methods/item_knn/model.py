@@ -11,10 +11,10 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from glta.data.histories import checked, history_matrix, known_users
-from glta.methods.base import Inputs, Method
-from glta.params.model import Params
+from glta.methods.base import Job, Scorer, Step
+from glta.methods.item_knn.spec import ItemKNNSettings
+from glta.methods.shared.about import write_about
 from glta.storage.arrays import load_arrays, save_arrays, sparse_arrays, sparse_from
-from glta.storage.files import write_json
 
 BLOCK_PRODUCTS = (
     2**22
@@ -55,7 +55,7 @@ def neighbours(history_UI: csr_array, num_neighbours: int, shrinkage: float) -> 
 
 
 @dataclass(frozen=True)
-class ItemKNN(Method):
+class ItemKNN(Scorer):
     """Score an item by its summed similarity to those of its nearest neighbours that the user has
     (Sarwar et al., WWW 2001).
 
@@ -66,11 +66,6 @@ class ItemKNN(Method):
     history: csr_array
     similar: csr_array
 
-    @classmethod
-    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        own, history = params.settings.item_knn, history_matrix(inputs.prepared.train)
-        return cls(history, neighbours(history, own.neighbours, own.shrinkage))
-
     def score(self, users: np.ndarray) -> np.ndarray:
         return self.score_histories(self.history[known_users(users, self.history.shape[0])])
 
@@ -80,9 +75,18 @@ class ItemKNN(Method):
     def save(self, folder: Path) -> None:
         arrays = sparse_arrays("history", self.history) | sparse_arrays("similar", self.similar)
         save_arrays(folder / "model.safetensors", arrays)
-        write_json(folder / "model.json", {"method": "item-knn", "trainable_parameters": 0})
+        write_about(folder, "item-knn", trainable_parameters=0)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, _ = load_arrays(folder / "model.safetensors")
         return cls(sparse_from("history", arrays), sparse_from("similar", arrays))
+
+
+class FindNeighbours(Step):
+    """Find the most similar items of every item."""
+
+    def run(self, job: Job) -> ItemKNN:
+        settings = job.own(ItemKNNSettings)
+        history = history_matrix(job.prepared.train)
+        return ItemKNN(history, neighbours(history, settings.neighbours, settings.shrinkage))

@@ -12,17 +12,17 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from glta.data.prepared import Prepared
-from glta.methods.base import Inputs, Method
+from glta.methods.base import Job, Scorer, Step
+from glta.methods.lightgcn_text_knn.spec import LightGCNTextKNNSettings
+from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_space import TextScores
-from glta.params.model import Params
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
-from glta.storage.files import read_json, write_json
 
 
 @dataclass(frozen=True)
-class LightGCNTextKNN(Method):
+class LightGCNTextKNN(Scorer):
     """Score by weight * graph + (1 - weight) * text, each standardised per user over the catalogue.
 
     weight: in [0, 1], best on validation NDCG@20, the smallest of equals. curve: {"weight",
@@ -33,17 +33,6 @@ class LightGCNTextKNN(Method):
     text: TextScores
     weight: float
     curve: list[dict]
-
-    @classmethod
-    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        graph, text = GraphScores.fit(inputs, params, seed), TextScores.fit(inputs, params, seed)
-        weights = np.linspace(0, 1, params.fit.weight_steps).round(6)
-        # equal lists may differ in the last bit of their sum, which must not choose among them
-        values = mixing_curve(inputs.prepared, graph, text, weights).round(12)
-        curve = [
-            {"weight": float(w), "valid": float(v)} for w, v in zip(weights, values, strict=True)
-        ]
-        return cls(graph, text, float(weights[np.argmax(values)]), curve)
 
     def score(self, users: np.ndarray) -> np.ndarray:
         return mixed(
@@ -62,20 +51,18 @@ class LightGCNTextKNN(Method):
             joined({"graph": self.graph.arrays, "text": self.text.arrays}),
         )
         count = self.graph.trainable_parameters + 1  # and the weight
-        write_json(
-            folder / "model.json",
-            {
-                "method": "lightgcn-text-knn",
-                "trainable_parameters": count,
-                "weight": self.weight,
-                "curve": self.curve,
-            },
+        write_about(
+            folder,
+            "lightgcn-text-knn",
+            trainable_parameters=count,
+            weight=self.weight,
+            curve=self.curve,
         )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, _ = load_arrays(folder / "model.safetensors")
-        about = read_json(folder / "model.json")
+        about = read_about(folder, "lightgcn-text-knn")
         graph, text = GraphScores(**part_of(arrays, "graph")), TextScores(**part_of(arrays, "text"))
         return cls(graph, text, about["weight"], about["curve"])
 
@@ -86,7 +73,7 @@ def mixed(graph_BI: np.ndarray, text_BI: np.ndarray, weight: float) -> np.ndarra
 
 
 def mixing_curve(
-    prepared: Prepared, graph: Method, text: Method, weights: np.ndarray
+    prepared: Prepared, graph: Scorer, text: Scorer, weights: np.ndarray
 ) -> np.ndarray:
     """Measure validation NDCG@20 for every weight (S,), scoring each user once.
 
@@ -99,3 +86,20 @@ def mixing_curve(
         return (mixed(graph_BI, text_BI, weight) for weight in weights)
 
     return validation_ndcgs(prepared, scores)
+
+
+class ChooseWeight(Step):
+    """Choose the weight that is best on validation; of equal ones the smallest."""
+
+    def run(self, job: Job) -> LightGCNTextKNN:
+        settings = job.own(LightGCNTextKNNSettings)
+        graph = GraphScores.of(job.source("pretrain-all"), job.prepared.train)
+        text = TextScores.of(job)
+        weights = np.linspace(0, 1, settings.weight_steps).round(6)
+        # equal lists may differ in the last bit of their sum, which must not choose among them
+        values = mixing_curve(job.prepared, graph, text, weights).round(12)
+        curve = [
+            {"weight": float(weight), "valid": float(value)}
+            for weight, value in zip(weights, values, strict=True)
+        ]
+        return LightGCNTextKNN(graph, text, float(weights[np.argmax(values)]), curve)

@@ -11,26 +11,17 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from glta.data.histories import checked, known_users
-from glta.methods.base import Inputs, Method
-from glta.params.model import Params
+from glta.methods.base import Job, Scorer, Step
+from glta.methods.shared.about import write_about
 from glta.storage.arrays import load_arrays, save_arrays
-from glta.storage.files import write_json
 
 
 @dataclass(frozen=True)
-class Popularity(Method):
-    """Score an item by its training degree; the ranking puts the lower id first among equals.
-
-    degree: (I,) float32.
-    """
+class Popularity(Scorer):
+    """Score an item by its number of training users. degree: (I,) float32."""
 
     degree: np.ndarray
     num_users: int
-
-    @classmethod
-    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        train = inputs.prepared.train
-        return cls(train.item_degree.astype(np.float32), train.num_users)
 
     def score(self, users: np.ndarray) -> np.ndarray:
         return np.tile(self.degree, (known_users(users, self.num_users).size, 1))
@@ -39,12 +30,19 @@ class Popularity(Method):
         return np.tile(self.degree, (checked(history_BI, self.degree.size).shape[0], 1))
 
     def save(self, folder: Path) -> None:
-        save_arrays(
-            folder / "model.safetensors", {"degree": self.degree}, {"num_users": self.num_users}
-        )
-        write_json(folder / "model.json", {"method": "popularity", "trainable_parameters": 0})
+        meta = {"num_users": self.num_users}
+        save_arrays(folder / "model.safetensors", {"degree": self.degree}, meta)
+        write_about(folder, "popularity", trainable_parameters=0)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         arrays, meta = load_arrays(folder / "model.safetensors")
         return cls(arrays["degree"], meta["num_users"])
+
+
+class CountUsers(Step):
+    """Count the training users of every item."""
+
+    def run(self, job: Job) -> Popularity:
+        train = job.prepared.train
+        return Popularity(train.item_degree.astype(np.float32), train.num_users)

@@ -1,4 +1,4 @@
-"""What the methods share that score by the dot product of a user's and an item's embedding."""
+"""What the recommenders share that score by the dot product of a user's and an item's embedding."""
 
 # U users, I items, D embedding width, B users of a block
 from __future__ import annotations
@@ -10,17 +10,14 @@ from typing import ClassVar, Self
 import numpy as np
 
 from glta.data.histories import known_users
-from glta.methods.base import Method
+from glta.methods.base import Scorer
+from glta.methods.shared.about import write_about
 from glta.storage.arrays import load_arrays, save_arrays
-from glta.storage.files import write_json
 
 
 @dataclass(frozen=True)
-class DotProduct(Method):
-    """Score by dot products.
-
-    name: of the method in the registry. user (U, D), item (I, D): float32.
-    """
+class DotProduct(Scorer):
+    """Score by dot products. name: of the method. user (U, D), item (I, D): float32."""
 
     name: ClassVar[str]
     user: np.ndarray
@@ -38,16 +35,13 @@ class DotProduct(Method):
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name, enough to make the method again."""
+        """All arrays by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def save(self, folder: Path) -> None:
         save_arrays(folder / "model.safetensors", self.arrays)
-        write_json(
-            folder / "model.json",
-            {"method": self.name, "trainable_parameters": self.trainable_parameters},
-        )
+        write_about(folder, self.name, trainable_parameters=self.trainable_parameters)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

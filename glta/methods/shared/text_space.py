@@ -10,9 +10,8 @@ from scipy.sparse import csr_array
 
 from glta.data.histories import checked, history_matrix
 from glta.data.interactions import Interactions
-from glta.methods.base import Inputs
+from glta.methods.base import Job
 from glta.methods.shared.dot_product import DotProduct
-from glta.params.model import Params
 from glta.storage.arrays import load_arrays
 
 
@@ -67,14 +66,14 @@ def users_among(history_BI: csr_array, item_IW: np.ndarray, length: np.ndarray) 
 class TextScores(DotProduct):
     """Score by the cosine of item and user in text space. Fields: see `TextVectors`."""
 
-    name = "text-knn"
     length: np.ndarray
     mean: np.ndarray
 
     @classmethod
-    def fit(cls, inputs: Inputs, params: Params, seed: int) -> Self:
-        arrays, _ = load_arrays(inputs.profile / "states.safetensors")
-        return cls(*text_vectors(arrays["item"], inputs.prepared.train))
+    def of(cls, job: Job) -> Self:
+        """Make the scores from the text states of the stage `profile`."""
+        _, item_IW = text_states(job)
+        return cls(*text_vectors(item_IW, job.prepared.train))
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         return (
@@ -89,3 +88,20 @@ class TextScores(DotProduct):
     @property
     def trainable_parameters(self) -> int:
         return 0
+
+
+def text_states(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Read the language model's states of user profiles (U, W) and of item texts (I, W).
+
+    Rows have length 1, or 0 without text. Raises ValueError when they were made for other data.
+    """
+    path = job.source("profile") / "states.safetensors"
+    arrays, _ = load_arrays(path)
+    train = job.prepared.train
+    found = {name: len(array) for name, array in arrays.items()}
+    if found != {"user": train.num_users, "item": train.num_items}:
+        raise ValueError(
+            f"{path}: made for other users or items than the prepared data; run the stage profile "
+            "again"
+        )
+    return arrays["user"], arrays["item"]

@@ -12,7 +12,7 @@ from torch import nn
 
 from glta.data.interactions import Interactions
 from glta.nn.graph.propagation import EdgeDropout, multiply, normalized_adjacency, propagate
-from glta.nn.graph.settings import GraphTraining
+from glta.nn.graph.settings import EncoderSettings, GraphTraining
 
 
 class Encoded(NamedTuple):
@@ -25,6 +25,21 @@ class Encoded(NamedTuple):
     masked: torch.Tensor | None = None
 
 
+class Encoder(nn.Module):
+    """Make the embeddings that score out of layer 0. Called with a generator (on CPU), it encodes
+    for training, with all that is drawn at random: returns `Encoded`.
+
+    embedding: layer 0, (N, D), users first.
+    """
+
+    embedding: nn.Parameter
+    num_users: int
+
+    def serve(self) -> torch.Tensor:
+        """Encode for ranking, nothing dropped. Returns (N, D)."""
+        raise NotImplementedError
+
+
 def initial_embedding(num_nodes: int, params: GraphTraining, seed: int) -> torch.Tensor:
     """Draw layer 0 from N(0, init_std^2), (N, D) float32, as LightGCN's reference implementation
     does.
@@ -33,7 +48,7 @@ def initial_embedding(num_nodes: int, params: GraphTraining, seed: int) -> torch
     return torch.randn(num_nodes, params.embedding_dim, generator=generator) * params.init_std
 
 
-class LightGCNEncoder(nn.Module):
+class LightGCNEncoder(Encoder):
     """Average the layers of a linear propagation (He et al., SIGIR 2020).
 
     graph: the edges of training. serve: those of evaluation, default graph. keep: share of edges
@@ -69,6 +84,25 @@ class LightGCNEncoder(nn.Module):
         return propagate(self.serving, self.embedding, self.num_layers)
 
 
+def make_encoder(
+    graph: Interactions,
+    params: EncoderSettings,
+    seed: int,
+    *,
+    serve: Interactions | None = None,
+    device: str = "cpu",
+) -> Encoder:
+    """Make the encoder that params.encoder names: LightGCN, or a stack of torch-geometric's
+    convolutions with the same interface. graph, serve: as in `LightGCNEncoder`.
+    """
+    if params.encoder == "lightgcn":
+        return LightGCNEncoder(graph, params, seed, serve=serve, device=device)
+    # torch-geometric takes seconds to import, and LightGCN does without it
+    from glta.nn.graph.convolutions import ConvolutionEncoder
+
+    return ConvolutionEncoder(graph, params, seed, serve=serve, device=device)
+
+
 class MaskedEncoder(LightGCNEncoder):
     """LightGCN that hides the layer-0 embedding of a share of all nodes behind one learnt vector
     (RLMRec-Gen).
@@ -97,7 +131,7 @@ class MaskedEncoder(LightGCNEncoder):
         return Encoded(propagate(self.edges(generator), layer0, self.num_layers), masked=masked)
 
 
-class HypergraphEncoder(nn.Module):
+class HypergraphEncoder(Encoder):
     """Sum layers E_l = A E_{l-1} + H act(H^T E_{l-1}), with learnt hyperedges H = E_0 W for users
     and for items (HCCF).
 
@@ -132,7 +166,9 @@ class HypergraphEncoder(nn.Module):
         """Encode for training; without a generator nothing is dropped."""
         own = self.embedding.split(self.sides)
         hyper = [own[0] @ self.user_hyperedges, own[1] @ self.item_hyperedges]
-        layer, total, views = self.embedding, self.embedding, []
+        layer: torch.Tensor = self.embedding
+        total: torch.Tensor = self.embedding
+        views = []
         for _ in range(self.num_layers):
             local = multiply(self.edges(generator) if generator else self.adjacency, layer)
             rows = [self._dropped(h, generator) for h in hyper] if generator else hyper

@@ -127,7 +127,8 @@ def batch_loss(
     if params.loss == "bpr":
         nodes.append(negative + num_users)
         scores = pair_scores(hidden_ND, torch.cat([user, user]), torch.cat(nodes[1:]))
-        rank_loss = bpr_loss(*scores.view(2, user.numel()), of=size)
+        of_positives, of_negatives = scores.view(2, user.numel())
+        rank_loss = bpr_loss(of_positives, of_negatives, of=size)
     else:
         logits = F.embedding(user, hidden_ND) @ hidden_ND[num_users:].T
         reduction = "mean" if user.numel() else "sum"  # the mean of nothing is not a number

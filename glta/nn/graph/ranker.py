@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from glta.data.interactions import Interactions
+from glta.nn.graph.encoders import Encoder
 from glta.nn.graph.losses import Batch, Share, batch_loss, everything
 from glta.nn.graph.sampling import sample_epoch
 from glta.nn.graph.settings import GraphTraining
@@ -30,9 +31,11 @@ class Ranker(nn.Module):
     A term of weight 0 is computed and reported, and moves nothing.
     """
 
+    encoder: Encoder
+
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         params: GraphTraining,
         terms: Mapping[str, tuple[float, nn.Module]] | None = None,
     ):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from glta.config import Positive, Search, Section
 
@@ -37,6 +37,26 @@ class GraphTraining(Section):
         description="validations without a better NDCG@20 before stopping; training starts on a "
         "plateau",
     )
+
+
+class EncoderSettings(GraphTraining):
+    """Train a graph model whose encoder is chosen by its name."""
+
+    encoder: Literal["lightgcn", "lgconv", "graphconv", "sage", "gatv2"] = Field(
+        "lightgcn",
+        description="lightgcn, or a convolution of torch-geometric: lgconv (the same, slower), "
+        "graphconv, sage, gatv2",
+    )
+    heads: int = Field(4, ge=1, le=64, description="attention heads of gatv2")
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.encoder == "gatv2" and self.embedding_dim % self.heads:
+            raise ValueError(
+                f"heads = {self.heads} does not divide embedding_dim = {self.embedding_dim}; "
+                "each head of gatv2 makes an equal part of the embedding"
+            )
+        return self
 
 
 Temperature = Annotated[float, Search(0.05, 1.0, log=True)]

@@ -21,13 +21,13 @@ def two_layers(width_in: int, width_out: int, seed: int) -> nn.Sequential:
     weights, zero biases.
     """
     middle = (width_in + width_out) // 2
-    maps = nn.Sequential(nn.Linear(width_in, middle), nn.LeakyReLU(), nn.Linear(middle, width_out))
+    first, second = nn.Linear(width_in, middle), nn.Linear(middle, width_out)
     generator = torch.Generator().manual_seed(seed + 2)
     with torch.no_grad():
-        for linear in (maps[0], maps[2]):
+        for linear in (first, second):
             nn.init.xavier_uniform_(linear.weight, generator=generator)
             linear.bias.zero_()
-    return maps
+    return nn.Sequential(first, nn.LeakyReLU(), second)
 
 
 class OfSome(nn.Module):
@@ -78,6 +78,9 @@ class TextContrast(nn.Module):
     item (I, W), user (U, W).
     """
 
+    item: torch.Tensor
+    user: torch.Tensor | None
+
     def __init__(
         self,
         item_IW: torch.Tensor,
@@ -116,6 +119,8 @@ class ProfileContrast(nn.Module):
     info_nce(h_u, f(s_u); all users) + the same for positives among the batch's positives, for
     negatives among its negatives.
     """
+
+    states: torch.Tensor
 
     def __init__(
         self,
@@ -156,6 +161,8 @@ class Reconstruction(nn.Module):
     the masked nodes).
     """
 
+    states: torch.Tensor
+
     def __init__(self, states_NW: torch.Tensor, embedding_dim: int, temperature: float, seed: int):
         super().__init__()
         self.temperature = temperature
@@ -163,6 +170,7 @@ class Reconstruction(nn.Module):
         self.map = two_layers(embedding_dim, states_NW.shape[1], seed)
 
     def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
+        assert encoded.masked is not None  # it is a term for `MaskedEncoder`
         states = self.states[encoded.masked]
         return info_nce(
             self.map(F.embedding(encoded.masked, encoded.hidden)),

@@ -8,12 +8,12 @@ from scipy.stats import chi2
 
 from glta.data.interactions import Interactions
 from glta.evaluation.validation import validation_ndcg
+from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.encoders import initial_embedding
 from glta.nn.graph.losses import BLOCK, batch_loss, bpr_loss, pair_scores, sum_of_squares
 from glta.nn.graph.node_embeddings import NodeEmbeddings, train
 from glta.nn.graph.propagation import Adjacency, normalized_adjacency, propagate
 from glta.nn.graph.sampling import sample_epoch, sample_negatives
-from glta.params.model import LightGCNSettings
 
 SMALL = LightGCNSettings(embedding_dim=8, num_layers=2, batch_size=16, epochs=6, learning_rate=0.05)
 

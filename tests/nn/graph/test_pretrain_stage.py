@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from glta.evaluation.validation import embeddings_ndcg
+from glta.nn.graph.node_embeddings import NodeEmbeddings, train
 from glta.params.model import LightGCNSettings, Params
 from glta.storage.arrays import load_arrays
 from pipeline.stages import pretrain
@@ -36,6 +38,20 @@ def test_writes_the_same_bytes_twice(world, monkeypatch, tmp_path, edges):
     )
     records = [json.loads(line) for line in (tmp_path / "records").read_text().splitlines()]
     assert [record["step"] for record in records] == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("encoder", ["lgconv", "graphconv", "sage", "gatv2"])
+def test_writes_all_that_an_encoder_needs(world, monkeypatch, prepared, encoder):
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
+    settings = LightGCNSettings(embedding_dim=8, epochs=3, encoder=encoder, heads=2)
+    pretrain.main(Params(pretrain=settings), "blocks", 0, "graph")
+    loaded = NodeEmbeddings.load(world.data / "blocks" / "0" / "pretrain" / "graph")
+    trained = train(prepared.graph, settings, 0, embeddings_ndcg(prepared), serve=prepared.train)
+    assert loaded.encoder == encoder
+    assert loaded.best_epoch == trained.best_epoch
+    for graph in (prepared.graph, prepared.train):
+        for ours, expected in zip(loaded.propagated(graph), trained.propagated(graph), strict=True):
+            np.testing.assert_array_equal(ours, expected)
 
 
 def test_refuses_unknown_edges():

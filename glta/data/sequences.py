@@ -1,0 +1,170 @@
+"""The interactions of one split in their order, in the one form that sequence methods take."""
+
+# U users, E interactions, B rows asked for, n items of a window
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from glta.data.interactions import Interactions
+
+PADDING = -1
+COLUMNS = ("user", "item", "timestamp", "position")
+
+
+class History(NamedTuple):
+    """Hold the interactions of one user, oldest first.
+
+    item, position: (n,) int64. time: (n,) int64, or None where the dataset has no times.
+    """
+
+    item: np.ndarray
+    position: np.ndarray
+    time: np.ndarray | None
+
+
+class Window(NamedTuple):
+    """Hold the last n items of several histories, the newest in the last column.
+
+    item: (B, n) int64, padded on the left. mask: (B, n) bool, True where there is an item.
+    time: (B, n) int64, 0 where there is no item; None where the dataset has no times.
+    """
+
+    item: np.ndarray
+    mask: np.ndarray
+    time: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Hold the interactions of every user, oldest first.
+
+    indptr: (U+1,) int64; those of user u are indptr[u]:indptr[u+1] of the other arrays.
+    item: (E,) int64, 0 <= item < num_items.
+    position: (E,) int64, the place in the user's whole history, from 0, ascending within a user.
+    Where an interaction is left out (it is in another part of the split), its number is missing.
+    So positions compare interactions of any parts. A method should learn from the order alone: a
+    gap tells that something was held out there.
+    time: (E,) int64 as the source has it; None unless every interaction has one.
+    The order is that of `glta.data.prepare.in_time`: by time, and by place in the file where times
+    are equal; interactions without a time come first.
+    Make one with `Sequences.of`, which sorts and checks; the bare constructor trusts its arguments.
+    """
+
+    indptr: np.ndarray
+    item: np.ndarray
+    position: np.ndarray
+    time: np.ndarray | None
+    num_items: int
+
+    @classmethod
+    def of(cls, frames: Iterable[pl.DataFrame], num_users: int, num_items: int) -> Sequences:
+        """Put parts of a split together; frames: columns user, item, timestamp, position.
+
+        Raises ValueError for a missing column, for ids out of range, and when two interactions of
+        a user have one position.
+        """
+        frames = list(frames)
+        for frame in frames:
+            if missing := [name for name in COLUMNS if name not in frame.columns]:
+                raise ValueError(
+                    f"prepared interactions have no column {missing[0]}, they were made by an "
+                    "older version; run the stage prepare again"
+                )
+        whole = pl.concat(frame.select(COLUMNS) for frame in frames)
+        user, item, position = (
+            whole[name].to_numpy().astype(np.int64) for name in ("user", "item", "position")
+        )
+        for name, ids, size in (("user", user, num_users), ("item", item, num_items)):
+            if ids.size and (ids.min() < 0 or ids.max() >= size):
+                raise ValueError(
+                    f"{name} ids must lie in 0..{size - 1}, found {ids.min()}..{ids.max()}"
+                )
+        order = np.lexsort((position, user))
+        user, item, position = user[order], item[order], position[order]
+        if (twice := (user[1:] == user[:-1]) & (position[1:] == position[:-1])).any():
+            at = int(np.flatnonzero(twice)[0])
+            raise ValueError(f"user {user[at]} has two interactions at position {position[at]}")
+        untimed = whole["timestamp"].null_count()
+        time = None if untimed else whole["timestamp"].to_numpy().astype(np.int64)[order]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=num_users))])
+        return cls(indptr, item, position, time, num_items)
+
+    def __len__(self) -> int:
+        return self.item.size
+
+    @property
+    def num_users(self) -> int:
+        return self.indptr.size - 1
+
+    @cached_property
+    def length(self) -> np.ndarray:
+        """(U,) int64: interactions per user."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def user(self) -> np.ndarray:
+        """(E,) int64: the user of each interaction, ascending."""
+        return np.repeat(np.arange(self.num_users), self.length)
+
+    def of_user(self, user: int) -> History:
+        """Return the interactions of one user; user: 0 <= user < U."""
+        own = slice(self.indptr[user], self.indptr[user + 1])
+        time = None if self.time is None else self.time[own]
+        return History(self.item[own], self.position[own], time)
+
+    def last(self, n: int, *, users: np.ndarray | None = None, padding: int = PADDING) -> Window:
+        """Return the last n items of users, default all: B = U. padding: what stands for no
+        item.
+        """
+        users = np.arange(self.num_users) if users is None else np.asarray(users, np.int64)
+        return self._window(users, self.indptr[users + 1], n, padding)
+
+    def window(
+        self, users: np.ndarray, positions: np.ndarray, n: int, *, padding: int = PADDING
+    ) -> Window:
+        """Return the last n items that each user has before a position, such as that of a target.
+
+        users, positions: (B,); a user may be asked for more than once.
+        """
+        users = np.asarray(users, np.int64)
+        return self._window(users, self._ends(users, np.asarray(positions, np.int64)), n, padding)
+
+    def before(self, position: np.ndarray) -> Sequences:
+        """Leave each user the interactions before a position. position: (U,)."""
+        return self._only(self.position < np.asarray(position)[self.user])
+
+    def within(self, pairs: Interactions) -> Sequences:
+        """Leave the interactions that are among the pairs, such as `Prepared.graph`."""
+        return self._only(pairs.contains(self.user, self.item))
+
+    def _ends(self, users: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return where each user's interactions reach the position: one binary search in all."""
+        above = max(int(self.position.max(initial=0)), int(positions.max(initial=0))) + 2
+        key = self.user * above + self.position
+        return np.searchsorted(key, users * above + np.maximum(positions, 0))
+
+    def _window(self, users: np.ndarray, end: np.ndarray, n: int, padding: int) -> Window:
+        if n < 1:
+            raise ValueError(f"n = {n}: a window holds at least one item")
+        place = end[:, None] - np.arange(n, 0, -1)
+        mask = place >= self.indptr[users][:, None]
+
+        def taken(values: np.ndarray, nothing: int) -> np.ndarray:
+            window = np.full(mask.shape, nothing, np.int64)
+            window[mask] = values[place[mask]]
+            return window
+
+        time = None if self.time is None else taken(self.time, 0)
+        return Window(taken(self.item, padding), mask, time)
+
+    def _only(self, kept: np.ndarray) -> Sequences:
+        time = None if self.time is None else self.time[kept]
+        count = np.bincount(self.user[kept], minlength=self.num_users)
+        indptr = np.concatenate([[0], np.cumsum(count)])
+        return Sequences(indptr, self.item[kept], self.position[kept], time, self.num_items)

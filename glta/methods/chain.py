@@ -1,0 +1,101 @@
+"""Run the steps of a method one after the other, each with its own settings and what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from glta.config import Section
+from glta.data.prepared import Prepared
+from glta.methods.base import Artefact, Job, Step, ignore
+from glta.methods.registry import Unit, specs, units
+from glta.methods.spec import StepSpec, load
+from glta.storage.cell import Cell
+
+Sections = Callable[[str], Section]
+"""Maps the dotted name of a section of params.yaml to the section."""
+
+
+def chain_of(method: str) -> Unit:
+    """Put all steps that a method's recommender needs, and that are its own, into one unit."""
+    spec = specs()[method]
+    wanted = {method}
+    for step in reversed(spec.steps):
+        if step.name in wanted:
+            wanted |= set(step.reads)
+    steps = tuple(step for step in spec.steps if step.name in wanted)
+    made = {step.name for step in steps}
+    reads = tuple(dict.fromkeys(r for step in steps for r in step.reads if r not in made))
+    return Unit(method, spec, steps, reads, True)
+
+
+def place_of(cell: Cell, name: str) -> Path:
+    """Return the folder that a stage or unit writes."""
+    unit = units().get(name)
+    return cell.model(name) if unit and unit.model else cell.step(name)
+
+
+def run_unit(
+    unit: Unit,
+    cell: Cell,
+    sections: Sections,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] = ignore,
+    prepared: Prepared | None = None,
+) -> Artefact:
+    """Run a unit's steps and return what the last one makes; the others are kept for it alone.
+
+    sections: with the dataset's overrides, and the unit's own changes, in place.
+    checkpoint: folder for the state of trainings. on_epoch: gets one record an epoch; where a unit
+    has several steps, values are named STEP/VALUE.
+    prepared: takes the place of what the stage `prepare` wrote.
+    """
+    with TemporaryDirectory(prefix="glta-") as scratch:
+        made: dict[str, Path] = {}
+        for step in unit.steps[:-1]:
+            folder = Path(scratch) / step.name
+            folder.mkdir()
+            job = _job(unit, step, cell, sections, made, checkpoint, on_epoch, prepared)
+            _step(step).run(job).save(folder)
+            made[step.name] = folder
+        last = unit.steps[-1]
+        job = _job(unit, last, cell, sections, made, checkpoint, on_epoch, prepared)
+        return _step(last).run(job)
+
+
+def _step(step: StepSpec) -> Step:
+    return load(step.run)()
+
+
+def _job(
+    unit: Unit,
+    step: StepSpec,
+    cell: Cell,
+    sections: Sections,
+    made: Mapping[str, Path],
+    checkpoint: Path | None,
+    on_epoch: Callable[[dict[str, Any]], None],
+    prepared: Prepared | None,
+) -> Job:
+    """Give a step what its spec names."""
+    own = f"settings.{unit.method.name}"
+    extra = unit.ablation.reads if unit.ablation else ()
+    several = len(unit.steps) > 1
+
+    def named(record: dict[str, Any]) -> None:
+        on_epoch({k if k == "epoch" else f"{step.name}/{k}": v for k, v in record.items()})
+
+    parts = step.settings or ("",)
+    return Job(
+        step=step.name,
+        sources={name: made.get(name) or place_of(cell, name) for name in (*step.reads, *extra)},
+        settings={part: sections(f"{own}.{part}".rstrip(".")) for part in parts},
+        seed=cell.seed,
+        shared={name: sections(name) for name in step.shared},
+        checkpoint=checkpoint / step.name if checkpoint and several else checkpoint,
+        on_epoch=named if several else on_epoch,
+        given=prepared,
+    )

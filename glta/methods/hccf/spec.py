@@ -1,0 +1,26 @@
+"""HCCF: hypergraph contrastive collaborative filtering."""
+
+from glta.methods.shared.hypergraph import HypergraphSettings
+from glta.methods.spec import MethodSpec, StepSpec
+
+
+class HCCFSettings(HypergraphSettings):
+    """Hypergraph contrastive collaborative filtering."""
+
+
+SPEC = MethodSpec(
+    name="hccf",
+    title="HCCF",
+    paper="Xia et al., SIGIR 2022, arXiv 2204.12200",
+    settings=HCCFSettings,
+    recommender="glta.methods.hccf.model:HCCF",
+    steps=(
+        StepSpec(
+            "hccf",
+            "glta.methods.hccf.model:TrainHCCF",
+            reads=("prepare",),
+        ),
+    ),
+    devices=("cpu", "cuda"),
+    place=80,
+)

@@ -1,0 +1,27 @@
+"""HCCF+: HCCF with a text contrast."""
+
+from glta.methods.shared.hypergraph import HypergraphSettings
+from glta.methods.spec import MethodSpec, StepSpec
+from glta.nn.graph.settings import TextContrastSettings
+
+
+class HCCFPlusSettings(TextContrastSettings, HypergraphSettings):
+    """HCCF with a text contrast."""
+
+
+SPEC = MethodSpec(
+    name="hccf-plus",
+    title="HCCF+",
+    paper="rival in the GLTA paper, arXiv 2502.18757",
+    settings=HCCFPlusSettings,
+    recommender="glta.methods.hccf_plus.model:HCCFPlus",
+    steps=(
+        StepSpec(
+            "hccf-plus",
+            "glta.methods.hccf_plus.model:TrainHCCFPlus",
+            reads=("prepare", "profile"),
+        ),
+    ),
+    devices=("cpu", "cuda"),
+    place=90,
+)

@@ -1,0 +1,34 @@
+"""Item-kNN: items that share users with a user's items."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from glta.config import Search, Section
+from glta.methods.spec import MethodSpec, StepSpec
+
+
+class ItemKNNSettings(Section):
+    """Items that the same users have."""
+
+    neighbours: Annotated[int, Search(5, 1000, log=True)] = Field(
+        100, ge=1, description="most similar items kept of each item"
+    )
+    shrinkage: Annotated[float, Search(0.1, 1000.0, log=True)] = Field(
+        10.0,
+        ge=0,
+        description="added to the cosine's denominator, against similarities that few users "
+        "support",
+    )
+
+
+SPEC = MethodSpec(
+    name="item-knn",
+    title="Item-kNN",
+    paper="Sarwar et al., WWW 2001; as compared by Ferrari Dacrema et al., RecSys 2019",
+    settings=ItemKNNSettings,
+    recommender="glta.methods.item_knn.model:ItemKNN",
+    steps=(StepSpec("item-knn", "glta.methods.item_knn.model:FindNeighbours"),),
+    capabilities=frozenset({"histories"}),
+    place=30,
+)

@@ -1,0 +1,182 @@
+"""Encoders of torch-geometric's convolutions, on LightGCN's graph and with its combination of
+layers.
+"""
+
+# U users, I items, N = U + I nodes, E interactions, D embedding width
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch_geometric.nn import GATv2Conv, GraphConv, LGConv, SAGEConv
+
+from glta.data.interactions import Interactions
+from glta.nn.graph.encoders import Encoded, Encoder, initial_embedding
+from glta.nn.graph.settings import EncoderSettings
+
+
+class Kind(NamedTuple):
+    """Describe a convolution.
+
+    make: (embedding_dim, heads) to a module that maps (N, D) to (N, D).
+    weighted: whether it takes edge weights; these are LightGCN's 1 / sqrt(degree * degree).
+    """
+
+    make: Callable[[int, int], nn.Module]
+    weighted: bool
+
+
+CONVOLUTIONS = {
+    "lgconv": Kind(lambda width, heads: LGConv(normalize=False), weighted=True),
+    "graphconv": Kind(
+        lambda width, heads: GraphConv(width, width, aggr="add", bias=False), weighted=True
+    ),
+    "sage": Kind(lambda width, heads: SAGEConv(width, width, bias=False), weighted=False),
+    "gatv2": Kind(
+        lambda width, heads: GATv2Conv(
+            width, width // heads, heads=heads, add_self_loops=False, bias=False
+        ),
+        weighted=False,
+    ),
+}
+"""The names of `pretrain.encoder` other than lightgcn. lgconv: LightGCN as torch-geometric computes
+it (He et al., SIGIR 2020). graphconv: Morris et al., AAAI 2019. sage: the mean of the neighbours
+(Hamilton et al., NeurIPS 2017). gatv2: attention over the neighbours (Brody et al., ICLR 2022).
+"""
+
+
+class Edges(NamedTuple):
+    """Hold every interaction as two directed edges, those to items first.
+
+    ends: (2, 2E) int64, source and target nodes; items come after users.
+    weight: (2E,) float32, 1 / sqrt(degree of user * degree of item).
+    """
+
+    ends: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def of(cls, graph: Interactions, device: str | torch.device = "cpu") -> Edges:
+        user, item = torch.from_numpy(graph.user), torch.from_numpy(graph.item) + graph.num_users
+        ends = torch.stack([torch.cat([user, item]), torch.cat([item, user])])
+        degree = np.concatenate([graph.user_degree, graph.item_degree])
+        scale = torch.from_numpy(1 / np.sqrt(np.maximum(degree, 1)).astype(np.float32))
+        weight = scale[ends[0]] * scale[ends[1]]
+        return cls(ends.to(device), weight.to(device))
+
+    def kept(self, keep: float, generator: torch.Generator) -> Edges:
+        """Drop interactions, each in both directions or none. Weights stay as they are.
+
+        keep: the probability that an interaction stays. generator: on CPU. It draws what
+        `EdgeDropout` draws.
+        """
+        chosen_E = torch.rand(self.weight.numel() // 2, generator=generator) < keep
+        chosen = torch.cat([chosen_E, chosen_E]).to(self.weight.device)
+        return Edges(self.ends[:, chosen], self.weight[chosen])
+
+
+class Convolutions(nn.Module):
+    """Apply num_layers convolutions of one kind, one after another, each with weights of its own.
+
+    There is no activation between layers: for nodes told by their ids alone, LightGCN's paper
+    finds that it costs accuracy. There is no bias, which would be the same for all nodes.
+    name: of `CONVOLUTIONS`. heads: of gatv2; embedding_dim is a multiple of it. seed: of the
+    weights, which torch-geometric draws; torch's own random state stays as it was.
+    """
+
+    def __init__(self, name: str, embedding_dim: int, num_layers: int, heads: int, seed: int):
+        super().__init__()
+        self.kind = CONVOLUTIONS[name]
+        with torch.random.fork_rng(devices=[]):
+            # not torch.manual_seed, which would also seed every GPU
+            torch.default_generator.manual_seed(seed)
+            self.layers = nn.ModuleList(
+                self.kind.make(embedding_dim, heads) for _ in range(num_layers)
+            )
+
+    def forward(self, embedding_ND: torch.Tensor, edges: Edges) -> list[torch.Tensor]:
+        """Return layers 0..num_layers, each (N, D)."""
+        found = [embedding_ND]
+        for layer in self.layers:
+            weight = (edges.weight,) if self.kind.weighted else ()
+            found.append(layer(found[-1], edges.ends, *weight))
+        return found
+
+
+def mean(layers: list[torch.Tensor]) -> torch.Tensor:
+    """Average layers, (N, D).
+
+    With lgconv this is LightGCN. With the others, layer 0 stays part of the score, and encoders
+    differ in the convolution alone.
+    """
+    return torch.stack(layers).mean(0)
+
+
+class ConvolutionEncoder(Encoder):
+    """Average the layers of a stack of convolutions, of the kind that params.encoder names.
+
+    graph: the edges of training. serve: those of evaluation, default graph. keep: share of
+    interactions that each training step keeps: see `Edges.kept`. sage and gatv2 then average over
+    the neighbours that are kept.
+    """
+
+    def __init__(
+        self,
+        graph: Interactions,
+        params: EncoderSettings,
+        seed: int,
+        *,
+        keep: float = 1.0,
+        serve: Interactions | None = None,
+        device: str = "cpu",
+    ):
+        super().__init__()
+        self.num_users, self.num_layers, self.keep = graph.num_users, params.num_layers, keep
+        num_nodes = graph.num_users + graph.num_items
+        self.embedding = nn.Parameter(initial_embedding(num_nodes, params, seed).to(device))
+        self.convolutions = Convolutions(
+            params.encoder, params.embedding_dim, params.num_layers, params.heads, seed + 1
+        ).to(device)
+        self.edges = Edges.of(graph, device)
+        self.serving = self.edges if serve is None or serve is graph else Edges.of(serve, device)
+
+    def forward(self, generator: torch.Generator) -> Encoded:
+        """Encode for training, with all that is drawn at random. generator: on CPU."""
+        edges = self.edges if self.keep == 1 else self.edges.kept(self.keep, generator)
+        return Encoded(mean(self.convolutions(self.embedding, edges)))
+
+    def serve(self) -> torch.Tensor:
+        """Encode for ranking, nothing dropped. Returns (N, D)."""
+        return mean(self.convolutions(self.embedding, self.serving))
+
+
+@torch.inference_mode()
+def convolved(
+    name: str,
+    layer0_ND: torch.Tensor,
+    graph: Interactions,
+    *,
+    num_layers: int,
+    heads: int,
+    weights: Mapping[str, np.ndarray],
+) -> list[torch.Tensor]:
+    """Return layers 0..num_layers of a trained stack over a graph, each (N, D).
+
+    weights: of `ConvolutionEncoder`, by their names there. Raises ValueError when they do not fit
+    the convolution.
+    """
+    stack = Convolutions(name, layer0_ND.shape[1], num_layers, heads, seed=0)
+    tensors = {
+        key.removeprefix("convolutions."): torch.from_numpy(array) for key, array in weights.items()
+    }
+    try:
+        stack.load_state_dict(tensors)
+    except RuntimeError:
+        raise ValueError(
+            f"the weights are not those of {num_layers} layers of {name} with {heads} heads (found "
+            f"{', '.join(weights) or 'none'}); run the stage pretrain again"
+        ) from None
+    return stack(layer0_ND, Edges.of(graph))

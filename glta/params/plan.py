@@ -1,0 +1,41 @@
+"""plan.yaml: for which datasets each stage runs. It follows from params.yaml's methods.
+
+dvc.yaml is the same for everybody: it has a stage for every step of every method, and reads from
+plan.yaml for which datasets the stage exists. DVC's templates cannot say "if a method needs it".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glta.methods.registry import needed, units
+from glta.params.model import Params
+from glta.storage.files import write_whole
+
+PLAN = Path("plan.yaml")
+
+HEAD = """\
+# For which datasets each stage runs: what the methods in params.yaml need, and nothing else.
+# Made from params.yaml by `glta params sync`, and by Snakemake when it starts; do not edit.
+"""
+
+
+def plan_of(params: Params) -> dict[str, list[str]]:
+    """Return for each stage that a method may need the datasets for which it runs."""
+    wanted = needed(params.methods)
+    return {name: params.datasets if name in wanted else [] for name in ("profile", *units())}
+
+
+def render_plan(params: Params) -> str:
+    """Write plan.yaml."""
+    lines = [f"  {name}: [{', '.join(found)}]" for name, found in plan_of(params).items()]
+    return "\n".join([HEAD + "plan:", *lines]) + "\n"
+
+
+def sync_plan(params: Params, path: Path = PLAN) -> bool:
+    """Bring plan.yaml up to date. Returns whether it was written."""
+    text = render_plan(params)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    write_whole(path, text)
+    return True

@@ -1,0 +1,178 @@
+"""dvc.yaml, written from the specs of all methods. It is the same whatever params.yaml says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from glta.methods.registry import Unit, units
+from pipeline.engine.code import code_file
+
+DEFINITION = Path("dvc.yaml")
+
+HEAD = """\
+# The only definition of the stages: the Snakefile reads it too (docs/engines.md).
+# Made from the specs of all methods (glta/methods/*/spec.py) by `glta params sync`; do not edit.
+# plan.yaml says for which datasets a stage runs. data/code/NAME.json stands for a stage's code.
+# mirror is no parameter of any stage: wherever a file comes from, its checksum is the same.
+vars: [plan.yaml]
+
+stages:
+"""
+
+CELL = "data/${item.dataset}/${item.seed}"
+
+STAGES = f"""\
+  code:
+    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.code
+    meta: {{threads: 1, resources: {{mem_mb: 500}}}}
+    deps:
+      - glta
+      - pipeline
+    outs:
+      - data/code: {{type: dir}}
+
+  download:
+    matrix: {{dataset: "${{datasets}}"}}
+    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.download --dataset ${{item.dataset}}
+    meta: {{threads: 1, resources: {{mem_mb: 1000}}}}
+    deps:
+      - data/code/download.json
+    params:
+      - tables
+    outs:
+      - data/${{item.dataset}}/download: {{type: dir}}
+
+  prepare:
+    matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}"}}
+    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.prepare --dataset ${{item.dataset}} --seed ${{item.seed}}
+    meta: {{threads: 1, resources: {{mem_mb: 4000}}}}
+    deps:
+      - data/${{item.dataset}}/download
+      - data/code/prepare.json
+    params:
+      - tables
+      - prepare
+      - overrides.${{item.dataset}}.prepare
+    outs:
+      - {CELL}/prepare: {{type: dir}}
+
+  profile:
+    matrix: {{dataset: "${{plan.profile}}", seed: "${{seeds}}"}}
+    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.profile --dataset ${{item.dataset}} --seed ${{item.seed}}
+    meta: {{threads: 2, resources: {{mem_mb: 4000}}}}
+    deps:
+      - {CELL}/prepare
+      - data/code/profile.json
+    params:
+      - profile
+      - language
+      - overrides.${{item.dataset}}.profile
+      - overrides.${{item.dataset}}.language
+    outs:
+      - {CELL}/profile: {{type: dir}}
+"""
+
+RESULTS = f"""\
+  recommend:
+    matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}", method: "${{methods}}"}}
+    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.recommend --dataset ${{item.dataset}} --seed ${{item.seed}} --method ${{item.method}}
+    meta: {{threads: 1, resources: {{mem_mb: 4000}}}}
+    deps:
+      - {CELL}/prepare
+      - {CELL}/models/${{item.method}}
+      - data/code/recommend-${{item.method}}.json
+    params:
+      - recommend
+      - overrides.${{item.dataset}}.recommend
+    outs:
+      - {CELL}/recommend/${{item.method}}: {{type: dir}}
+
+  evaluate:
+    matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}", method: "${{methods}}"}}
+    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.evaluate --dataset ${{item.dataset}} --seed ${{item.seed}} --method ${{item.method}}
+    meta:
+      threads: 1
+      resources: {{mem_mb: 4000}}
+      judges:
+        model: {CELL}/models/${{item.method}}
+        data: {CELL}/prepare
+        dataset_name: ${{item.dataset}}
+        method: ${{item.method}}
+        seed: ${{item.seed}}
+        metric: valid/ndcg@20
+    deps:
+      - data/${{item.dataset}}/download
+      - {CELL}/prepare
+      - {CELL}/models/${{item.method}}
+      - {CELL}/recommend/${{item.method}}
+      - data/code/evaluate.json
+    params:
+      - evaluate
+      - overrides.${{item.dataset}}.evaluate
+    outs:
+      - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/users.parquet
+      - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/summary.json
+    metrics:
+      - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/metrics.json
+
+  report:
+    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.report
+    meta: {{threads: 1, resources: {{mem_mb: 2000}}, artifacts: true}}
+    # the folder above all evaluations; the runner takes removed matrix entries out of it
+    deps:
+      - data/evaluate
+      - data/code/report.json
+    params:
+      - report
+      - evaluate
+      - datasets
+      - seeds
+      - methods
+    outs:
+      - data/report/index.html
+      - data/report/cards.json: {{cache: false}}
+      - data/report/figures: {{type: dir}}
+    metrics:
+      - data/report/metrics.json: {{cache: false}}
+"""
+
+
+def render_definition() -> str:
+    """Write dvc.yaml: the stages before the methods, one a unit, and those after the methods."""
+    trained = [_stage(unit) for unit in units().values()]
+    return HEAD + "\n".join([STAGES, *trained, RESULTS])
+
+
+def _stage(unit: Unit) -> str:
+    """Write the stage of a step, or of an ablation."""
+    out = "/".join((CELL, *unit.folder))
+    reads = ["/".join((CELL, *_folder(name))) for name in unit.reads]
+    sections = unit.sections
+    model = f', model: "{out}"' if unit.model else ""
+    threads = max(step.threads for step in unit.steps)
+    memory = max(step.memory_mb for step in unit.steps)
+    return "\n".join(
+        [
+            f"  {unit.name}:",
+            f'    matrix: {{dataset: "${{plan.{unit.name}}}", seed: "${{seeds}}"}}',
+            "    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.train "
+            f"--dataset ${{item.dataset}} --seed ${{item.seed}} --step {unit.name}",
+            f"    meta: {{threads: {threads}, resources: {{mem_mb: {memory}}}{model}}}",
+            "    deps:",
+            *_items([*reads, code_file(unit.name)]),
+            "    params:",
+            *_items([*sections, *(f"overrides.${{item.dataset}}.{name}" for name in sections)]),
+            "    outs:",
+            f"      - {out}: {{type: dir}}",
+            "",
+        ]
+    )
+
+
+def _folder(name: str) -> tuple[str, ...]:
+    return units()[name].folder if name in units() else (name,)
+
+
+def _items(values: Iterable[str]) -> list[str]:
+    return [f"      - {value}" for value in values]

@@ -1,0 +1,39 @@
+"""Train one step of a method, or an ablation, and write what it makes."""
+
+from __future__ import annotations
+
+from glta.methods.chain import place_of, run_unit
+from glta.methods.registry import units
+from glta.params.model import Params
+from glta.progress import record_epoch
+from glta.storage.cell import Cell
+from glta.storage.files import whole_folder
+from glta.training.devices import is_main_process
+from pipeline.stages.script import checkpoint_folder, run
+
+
+def main(params: Params, dataset: str, seed: int, step: str) -> None:
+    """Write data/DATASET/SEED/STEP, or data/DATASET/SEED/models/STEP for a recommender.
+
+    step: a step of a method, or an ablation. Under `accelerate launch` every process computes its
+    share, and the main one writes.
+    """
+    if step not in units():
+        raise ValueError(
+            f"--step {step}: no method has such a step; there are {', '.join(units())}"
+        )
+    unit, cell = units()[step], Cell(dataset, seed)
+    made = run_unit(
+        unit,
+        cell,
+        params.with_values(unit.values).section,
+        checkpoint=checkpoint_folder(),
+        on_epoch=record_epoch,
+    )
+    if is_main_process():
+        with whole_folder(place_of(cell, step)) as out:
+            made.save(out)
+
+
+if __name__ == "__main__":
+    run(main)
