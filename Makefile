@@ -6,7 +6,7 @@ LIMITS := --cores $(CORES) $(if $(MEMORY),--resources mem_mb=$(MEMORY))
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run table ablations cold-start goodbooks tune test test-slow test-engines bench ui lint lock pull push clean
+.PHONY: run table ablations cold-start goodbooks tune test test-slow test-engines bench docs ui lint lock pull push clean
 
 run: $(READY)
 	$(BIN)/snakemake $(LIMITS)
@@ -53,6 +53,12 @@ test-engines: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH)
 
+# the site of README.md, docs/ and the API: open build/site/index.html. All is done in build/, as --clean empties the .cache
+# beside the configuration
+docs: $(READY)
+	$(BIN)/python docs/site/make_pages.py
+	$(BIN)/zensical build --strict --clean --config-file build/mkdocs.yml
+
 ui: $(READY)
 	$(BIN)/glta ui
 
@@ -70,7 +76,7 @@ push: $(READY)
 # CUDA's libraries are left out of the lock: torch's own metadata pins them where they are wanted, and a CPU build of
 # torch must not drag them in.
 lock: $(READY)
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra dev pyproject.toml --no-annotate --no-header \
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --extra dev --extra docs pyproject.toml --no-annotate --no-header \
 	  | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import NUM_ITEMS, TOPICS
+from glta.testing.blocks import NUM_ITEMS, TOPICS
 
 SPECIAL = ["<unk>", "<end>", "<start>", "<sep>", "<mask>"]
 PROMPT_WORDS = (

@@ -9,7 +9,7 @@ from glta.data.prepare import prepare
 from glta.data.prepared import Prepared
 from glta.data.sequences import Sequences
 from glta.data.settings import PrepareSettings
-from tests.conftest import LONER, NUM_USERS
+from glta.testing.blocks import LONER, NUM_USERS
 from tests.data.test_prepare import raw_of
 
 LOOSE = {"user_core": 1, "item_core": 1}

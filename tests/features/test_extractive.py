@@ -13,7 +13,7 @@ from glta.features.text import extractive
 from glta.features.text.extractive import emphases, extract, item_terms
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
-from tests.conftest import LONER
+from glta.testing.blocks import LONER
 
 WORDS = [
     "apple",

@@ -9,8 +9,8 @@ import pytest
 from glta.features.settings import ProfileSettings
 from glta.params.model import Params
 from glta.storage.arrays import load_arrays
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
 from pipeline.stages import profile
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS
 
 
 class StandIn:

@@ -15,9 +15,9 @@ from glta.methods.popularity.model import Popularity
 from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_space import TextScores, text_vectors
 from glta.params.model import FitSettings, Params
+from glta.testing.contract import MethodContract
 from pipeline.stages import fit as fit_stage
 from pipeline.stages import recommend as recommend_stage
-from tests.contracts import MethodContract
 
 
 class TestPopularity(MethodContract):

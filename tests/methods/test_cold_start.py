@@ -21,7 +21,7 @@ from glta.methods.shared.closed_form import zero_diagonal_map
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
 from glta.storage.arrays import load_arrays, save_arrays
-from tests.conftest import NUM_ITEMS, NUM_USERS, World
+from glta.testing.blocks import NUM_ITEMS, NUM_USERS, World
 
 EVERYONE = np.arange(NUM_USERS)
 NEW = [0, 7]
@@ -228,10 +228,10 @@ def test_rows_without_a_link_to_texts_are_alike():
 
 
 def test_lists_among_new_items_alone(world, monkeypatch):
+    from glta.testing.blocks import write_prepared
     from pipeline.stages import evaluate as evaluate_stage
     from pipeline.stages import fit as fit_stage
     from pipeline.stages import recommend as recommend_stage
-    from tests.conftest import write_prepared
 
     prepared = world.inputs.prepared
     user, item = (array.ravel() for array in np.meshgrid(np.arange(NUM_USERS - 1), NEW))

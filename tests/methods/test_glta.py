@@ -29,8 +29,8 @@ from glta.nn.language import frozen
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import save_arrays
 from glta.storage.files import read_json
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, block_states
-from tests.contracts import MethodContract
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, block_states
+from glta.testing.contract import MethodContract
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, Small, write_pretrained
 from tests.tiny import WRITERS
 
@@ -109,10 +109,6 @@ class TestGLTA(MethodContract):
         )
         for name in ("model.safetensors", "aligner.safetensors", "model.json", "history.json"):
             assert (first / "model" / name).read_bytes() == (second / "model" / name).read_bytes()
-
-    def test_fit_points_to_the_stages(self, world):
-        with pytest.raises(ValueError, match="align_items and align_users"):
-            self.fit(world)
 
 
 EVERYONE = np.arange(NUM_USERS)

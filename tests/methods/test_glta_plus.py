@@ -23,7 +23,7 @@ from glta.methods.glta_plus.spec import GLTAPlusSettings
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.text_space import TextScores, text_vectors
 from glta.params.model import MethodSettings, Params
-from tests.contracts import MethodContract
+from glta.testing.contract import MethodContract
 
 
 @pytest.fixture

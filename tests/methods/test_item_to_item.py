@@ -11,7 +11,7 @@ from glta.methods.ease.spec import EASESettings
 from glta.methods.item_knn import model
 from glta.methods.item_knn.model import ItemKNN, neighbours
 from glta.params.model import MethodSettings, Params
-from tests.contracts import MethodContract
+from glta.testing.contract import MethodContract
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from glta.methods.registry import method_class
 from glta.nn.graph.ranker import train_ranker
 from glta.params.model import Params
 from glta.storage.arrays import save_arrays
+from glta.testing.contract import MethodContract
 from pipeline.stages import fit as fit_stage
-from tests.contracts import MethodContract
 
 TRAINED = ["lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"]
 SMALL = {"embedding_dim": 8, "num_layers": 2, "learning_rate": 0.1, "epochs": 10, "batch_size": 64}

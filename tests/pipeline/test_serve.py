@@ -17,9 +17,9 @@ from glta.params.model import SECTIONS, Params
 from glta.serving.recommend import recommend
 from glta.storage.arrays import save_arrays
 from glta.storage.files import write_json
+from glta.testing.blocks import NUM_USERS, block_states
 from pipeline.cli.main import app
 from pipeline.stages import fit as fit_stage
-from tests.conftest import NUM_USERS, block_states
 from tests.tiny import write_encoder
 
 

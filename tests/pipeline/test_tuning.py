@@ -18,10 +18,10 @@ import pytest
 from glta.params.check import check_params, load_params, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
+from glta.testing.blocks import block_prepared, write_prepared
 from glta.tuning.study import Budget, Study, Trial, objective, present_values, space, tune
 from pipeline.tuning import command
 from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
-from tests.conftest import block_prepared, write_prepared
 
 ROOT = Path(__file__).parents[2]
 L2 = "settings.ease.l2"

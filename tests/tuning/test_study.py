@@ -15,6 +15,7 @@ from glta.features.text.user_words import user_words
 from glta.methods.base import Method
 from glta.methods.registry import METHODS, Entry
 from glta.params.model import Params
+from glta.testing.blocks import write_prepared
 from glta.training.stopping import Diverged
 from glta.tuning.study import (
     Budget,
@@ -29,7 +30,6 @@ from glta.tuning.study import (
     tune,
     without_test,
 )
-from tests.conftest import write_prepared
 from tests.methods.glta.small import write_pretrained
 from tests.tiny import WRITERS
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class Alignment(Task, Generic[Example]):
     aligner: Aligner
     shared: AlignSettings
     seed: int
+    shows_batches: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -88,7 +89,10 @@ class Alignment(Task, Generic[Example]):
     def batches(self, epoch: int) -> Iterable[list[Example]]:
         # LoRA's dropout takes no generator of its own
         seed_torch(self.seed, epoch, Stream.ADAPTER_DROPOUT, self.devices.rank)
-        return track(self.drawn(epoch), f"{self.section} epoch {epoch + 1}")
+        batches = self.drawn(epoch)
+        if not self.devices.is_main:
+            return batches
+        return track(batches, f"{self.section} epoch {epoch + 1}")
 
     def batched(self, examples: Sequence[Example], rng: np.random.Generator) -> list[list[Example]]:
         """Deal examples into batches of prompts of equal length, in random order."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from glta.methods.glta.aligner import Aligner
 from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import READ_OUT, Prompt, equal_length_batches
-from glta.progress import bar
+from glta.progress import bar, quiet
 from glta.training.devices import Devices
 
 
@@ -34,7 +35,8 @@ def read_states(
     lengths = np.array([len(p) for p in mine], np.int64)
     read_outs = int((prompts[0].kind == READ_OUT).sum())
     out = torch.empty(len(mine), read_outs, aligner.language.width)
-    with torch.inference_mode(), bar(len(mine), note) as advance:
+    shown = nullcontext() if devices.is_main else quiet()
+    with torch.inference_mode(), shown, bar(len(mine), note) as advance:
         batches = equal_length_batches(lengths, 1024)
         for batch in _by_tokens(batches, lengths, aligner.language.batch_tokens):
             states = aligner.states([mine[i] for i in batch], nodes)

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from glta.storage.tensors import save_tensors
+from glta.testing.blocks import block_prepared
 from glta.training.devices import find_devices
-from tests.conftest import block_prepared
 from tests.methods.glta.small import ITEMS, USERS, Small
 
 LONGER = {"epochs": 3, "patience": 9}

@@ -23,7 +23,7 @@ from glta.methods.glta.user_prompts import UserPrompts
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import save_arrays
-from tests.conftest import block_embeddings, block_states
+from glta.testing.blocks import block_embeddings, block_states
 
 BATCH_TOKENS = 2048
 ITEMS = AlignItemsSettings(

@@ -22,9 +22,9 @@ from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignSettings
 from glta.methods.glta.user_alignment import IGNORE, training_examples
 from glta.nn.language.settings import LanguageSettings
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
 from glta.training.checkpoint import Checkpoint
 from glta.training.seeds import epoch_rng
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, copies, moved
 
 OFF = ITEMS.model_copy(update={"enabled": False})

@@ -13,17 +13,17 @@ from glta.evaluation.validation import embeddings_ndcg, validation_ndcg
 from glta.nn.graph.convolutions import CONVOLUTIONS, ConvolutionEncoder, Edges
 from glta.nn.graph.encoders import LightGCNEncoder, make_encoder
 from glta.nn.graph.node_embeddings import NodeEmbeddings, train
-from glta.params.model import LightGCNSettings
+from glta.nn.graph.settings import EncoderSettings
 from tests.nn.graph.test_lightgcn import random_graph
 
 EVERY = sorted(CONVOLUTIONS)
 OTHERS = [name for name in EVERY if name != "lgconv"]
-BLOCKS = LightGCNSettings(
+BLOCKS = EncoderSettings(
     embedding_dim=8, num_layers=2, learning_rate=0.05, epochs=30, batch_size=64, heads=2
 )
 
 
-def settings(name: str, **values) -> LightGCNSettings:
+def settings(name: str, **values) -> EncoderSettings:
     return BLOCKS.model_copy(update={"encoder": name, **values})
 
 
@@ -38,7 +38,7 @@ def trained(prepared) -> dict[str, NodeEmbeddings]:
 
 
 def test_every_name_of_the_settings_has_an_encoder():
-    names = LightGCNSettings.model_fields["encoder"].annotation.__args__
+    names = EncoderSettings.model_fields["encoder"].annotation.__args__
     assert set(names) == {"lightgcn", *CONVOLUTIONS}
     graph = random_graph()
     assert type(make_encoder(graph, settings("lightgcn"), 0)) is LightGCNEncoder
@@ -214,5 +214,5 @@ def test_resumed_equals_uninterrupted(tmp_path, name):
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ValidationError, match="heads = 4 does not divide embedding_dim = 6"):
-        LightGCNSettings(encoder="gatv2", embedding_dim=6)
-    assert LightGCNSettings(encoder="sage", embedding_dim=6).heads == 4
+        EncoderSettings(encoder="gatv2", embedding_dim=6)
+    assert EncoderSettings(encoder="sage", embedding_dim=6).heads == 4

@@ -10,7 +10,7 @@ from torch_geometric.nn.models import LightGCN
 
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.graph.pyg import RELATION, REVERSE, from_pyg, hetero_data, to_pyg
-from tests.conftest import NUM_ITEMS, NUM_USERS, block_states
+from glta.testing.blocks import NUM_ITEMS, NUM_USERS, block_states
 from tests.nn.graph.test_lightgcn import random_graph
 
 

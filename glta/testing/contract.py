@@ -1,39 +1,50 @@
-"""What every method promises: inherit `MethodContract` and name the method."""
+"""What every method promises: inherit `MethodContract` in a test, and name the method.
+
+    class TestEASE(MethodContract):
+        name = "ease"
+
+It needs pytest, and a fixture `world` that returns `glta.testing.blocks.World.write(tmp_path)`.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from glta.methods.base import Method
-from glta.methods.registry import METHODS, method_class
-from glta.params.model import Params
-from tests.conftest import LONER, NUM_ITEMS, NUM_USERS, World
+from glta.methods.base import Scorer
+from glta.methods.registry import recommender_class, specs
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World
 
 
 class MethodContract:
-    """name: of the method in the registry.
+    """Test one method on the small dataset of `glta.testing.blocks`.
 
-    personalised: whether users of the two blocks should get different lists.
+    name: of the method. values: parameters by dotted keys. personalised: whether users of the two
+    blocks should get different lists.
     """
 
-    name: str
-    params = Params()
-    personalised = True
+    name: ClassVar[str]
+    values: ClassVar[Mapping[str, Any]] = {}
+    personalised: ClassVar[bool] = True
     everyone = np.arange(NUM_USERS)
 
     @pytest.fixture
-    def model(self, world: World) -> Method:
+    def model(self, world: World) -> Scorer:
         return self.fit(world)
 
-    def fit(self, world: World) -> Method:
-        return method_class(self.name).fit(world.inputs, self.params, 0)
+    def fit(self, world: World) -> Scorer:
+        """Train the method."""
+        model = world.train(self.name, self.values)
+        assert isinstance(model, Scorer)
+        return model
 
-    def test_registered(self, model):
-        assert type(model) is method_class(self.name)
-        assert METHODS[self.name].title
+    def test_its_spec_names_its_class(self, model):
+        assert type(model) is recommender_class(self.name)
+        assert specs()[self.name].title
 
     def test_scores_every_item(self, model):
         scores = model.score(self.everyone)
@@ -77,23 +88,26 @@ class MethodContract:
         with pytest.raises(ValueError, match=f"user {user}"):
             model.score(np.array([0, user]))
 
-    def test_user_without_history_is_answered(self, model, prepared):
+    def test_user_without_history_is_answered(self, model, world):
         assert np.isfinite(model.score(np.array([LONER]))).all()
-        items, _ = model.recommend(np.array([LONER]), NUM_ITEMS, prepared.train, "first_logit")
+        items, _ = model.recommend(np.array([LONER]), NUM_ITEMS, world.prepared.train)
         assert sorted(items[0]) == list(range(NUM_ITEMS))
 
-    def test_lists_hold_nothing_twice_and_nothing_masked(self, model, prepared):
-        items, scores = model.recommend(self.everyone, NUM_ITEMS + 3, prepared.train, "first_logit")
+    def test_lists_hold_nothing_twice_and_nothing_masked(self, model, world):
+        items, scores = model.recommend(self.everyone, NUM_ITEMS + 3, world.prepared.train)
         assert items.shape == scores.shape == (NUM_USERS, NUM_ITEMS + 3)
         for user, shown in enumerate(items):
-            expected = set(range(NUM_ITEMS)) - set(prepared.train.items_of(user).tolist())
+            expected = set(range(NUM_ITEMS)) - set(world.prepared.train.items_of(user).tolist())
             assert sorted(shown[shown >= 0]) == sorted(expected)
         assert (scores[:, :-1] >= scores[:, 1:]).all()
 
-    def test_held_out_items_of_the_block_rank_first(self, model, prepared):
+    def test_held_out_items_of_the_block_rank_first(self, model, world):
         if not self.personalised:
             pytest.skip("gives everyone the same list")
-        users = np.unique(prepared.test.user)
-        items, _ = model.recommend(users, 2, prepared.train, "first_logit")
+        users = np.unique(world.prepared.test.user)
+        items, _ = model.recommend(users, 2, world.prepared.train)
         for user, shown in zip(users, items, strict=True):
-            assert set(shown) == {*prepared.valid.items_of(user), *prepared.test.items_of(user)}
+            assert set(shown) == {
+                *world.prepared.valid.items_of(user),
+                *world.prepared.test.items_of(user),
+            }

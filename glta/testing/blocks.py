@@ -1,0 +1,175 @@
+"""A small dataset with a known answer, on which methods are tested.
+
+Even users have the even items, odd users the odd ones: a method that learns anything ranks the
+items of a user's own block first.
+"""
+
+# U users, I items, W width of text states
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
+from glta.methods.base import Artefact
+from glta.methods.chain import chain_of, place_of, run_unit
+from glta.methods.registry import units
+from glta.params.model import Params
+from glta.storage.arrays import save_arrays
+from glta.storage.cell import Cell
+from glta.storage.files import write_json
+
+NUM_USERS, NUM_ITEMS = 24, 20
+LONER = NUM_USERS - 1  # has no interactions at all
+TOPICS = ("garden roses soil", "robot laser space")
+
+
+def checkerboard() -> Interactions:
+    """Even users have all even items, odd users all odd ones; the last user has none."""
+    user, item = np.divmod(np.arange(NUM_USERS * NUM_ITEMS), NUM_ITEMS)
+    own = (user % 2 == item % 2) & (user != LONER)
+    return Interactions.of(user[own], item[own], NUM_USERS, NUM_ITEMS)
+
+
+def block_prepared() -> Prepared:
+    """Split the checkerboard: each user keeps one item for validation, one for test, and two of the
+    rest as targets.
+
+    What is kept out moves round the catalogue from user to user, so that every item keeps training
+    users.
+    """
+    pairs = checkerboard()
+    place = np.arange(len(pairs)) - pairs.indptr[pairs.user]
+    turn = (place + pairs.user // 2) % (NUM_ITEMS // 2)
+
+    def part(chosen: np.ndarray) -> Interactions:
+        return Interactions.of(pairs.user[chosen], pairs.item[chosen], NUM_USERS, NUM_ITEMS)
+
+    users = pl.DataFrame({"user": range(NUM_USERS), "user_id": [f"u{i}" for i in range(NUM_USERS)]})
+    items = pl.DataFrame(
+        {
+            "item": range(NUM_ITEMS),
+            "item_id": [f"i{i}" for i in range(NUM_ITEMS)],
+            "title": [f"{TOPICS[i % 2]} number{i}" for i in range(NUM_ITEMS)],
+            "description": [""] * NUM_ITEMS,
+            "categories": [["Outdoors"], ["Science fiction", "Gadgets"]] * (NUM_ITEMS // 2),
+        },
+        schema_overrides={"user": pl.Int32, "item": pl.Int32},
+    )
+    train, valid, test = part(turn >= 2), part(turn == 0), part(turn == 1)
+    target = part((turn == 2) | (turn == 3))
+    return Prepared(
+        train,
+        valid,
+        test,
+        part(turn >= 4),
+        target,
+        users,
+        items,
+        {name: frame.lazy() for name, frame in in_order(train, valid, test, target).items()},
+    )
+
+
+def in_order(
+    train: Interactions, valid: Interactions, test: Interactions, target: Interactions
+) -> dict[str, pl.DataFrame]:
+    """Make the tables of the three parts as `prepare` does; everyone's history is the training
+    items by id, then those of validation, then those of test.
+    """
+    parts = {"train": train, "valid": valid, "test": test}
+    before = np.zeros(train.num_users, np.int64)
+    tables = {}
+    for name, pairs in parts.items():
+        place = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
+        before = before + pairs.user_degree
+        columns = {"user": pairs.user, "item": pairs.item, "rating": None}
+        columns |= {"timestamp": 1000 * place + pairs.user, "position": place}
+        types = {"user": pl.Int32, "item": pl.Int32, "rating": pl.Float64, "position": pl.Int32}
+        tables[name] = pl.DataFrame(columns, schema_overrides=types)
+    marked = pl.Series("target", target.contains(train.user, train.item))
+    return tables | {"train": tables["train"].with_columns(marked)}
+
+
+def write_prepared(prepared: Prepared, folder: Path) -> None:
+    """Write the folder of the stage `prepare`, less its counts."""
+    folder.mkdir(parents=True)
+    pairs = prepared.train, prepared.valid, prepared.test, prepared.target
+    for name, frame in in_order(*pairs).items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    prepared.users.write_parquet(folder / "users.parquet")
+    prepared.items.write_parquet(folder / "items.parquet")
+
+
+def block_states(size: int = NUM_ITEMS) -> np.ndarray:
+    """Make text states of items or users that tell the two blocks apart, with a little noise:
+    (size, 8) float32.
+    """
+    states = np.random.default_rng(0).normal(0, 0.05, (size, 8)) + 1
+    states[::2, 0] += 1
+    states[1::2, 1] += 1
+    return (states / np.linalg.norm(states, axis=1, keepdims=True)).astype(np.float32)
+
+
+def block_embeddings() -> dict[str, np.ndarray]:
+    """Make layer-0 embeddings that agree with the checkerboard: user (U, 4) and item (I, 4)
+    float32.
+    """
+    rng = np.random.default_rng(1)
+    side = np.eye(4)[:2]
+    return {
+        name: (side[np.arange(size) % 2] + rng.normal(0, 0.01, (size, 4))).astype(np.float32)
+        for name, size in (("user", NUM_USERS), ("item", NUM_ITEMS))
+    }
+
+
+@dataclass(frozen=True)
+class World:
+    """Hold the dataset as the stages before the methods leave it.
+
+    data: stands for the folder data/. cell: the dataset `blocks`, seed 0, with the folders of
+    `prepare`, `profile` and `pretrain-all`. prepared: what is in the first.
+    """
+
+    data: Path
+    cell: Cell
+    prepared: Prepared
+
+    @classmethod
+    def write(cls, folder: Path, prepared: Prepared | None = None) -> World:
+        """Write the dataset below a folder. prepared: takes the place of the usual one."""
+        prepared = block_prepared() if prepared is None else prepared
+        cell = Cell("blocks", 0, folder / "data")
+        write_prepared(prepared, cell.prepare)
+        states = {"item": block_states(), "user": block_states(NUM_USERS)}
+        save_arrays(cell.step("profile") / "states.safetensors", states)
+        embeddings = cell.step("pretrain-all")
+        meta = {"num_layers": 2, "best_epoch": 0}
+        save_arrays(embeddings / "model.safetensors", block_embeddings(), meta)
+        write_json(embeddings / "history.json", [])
+        return cls(folder / "data", cell, prepared)
+
+    def train(
+        self,
+        name: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        prepared: Prepared | None = None,
+        checkpoint: Path | None = None,
+    ) -> Artefact:
+        """Train a method or a step and return what it makes.
+
+        Of a method's steps the last one runs, and those before it whose folders are not there.
+        values: parameters by dotted keys, e.g. {"settings.ease.l2": 10}.
+        """
+        unit = units()[name]
+        if unit.model and not all(place_of(self.cell, read).exists() for read in unit.reads):
+            unit = chain_of(name)
+        params = Params().with_values(dict(values or {}))
+        given = self.prepared if prepared is None else prepared
+        return run_unit(unit, self.cell, params.section, prepared=given, checkpoint=checkpoint)
