@@ -140,7 +140,7 @@ def test_stages_train_and_recommend(world, prepared, monkeypatch, method):
 
 
 def test_the_stages_refuse_an_unknown_name():
-    with pytest.raises(ValueError, match="--step nothing: no method has such a step; .*ease"):
+    with pytest.raises(ValueError, match=r"--step nothing: no method has such a step; .*ease"):
         train_stage.main(Params(), "blocks", 0, "nothing")
-    with pytest.raises(ValueError, match="--method nothing: unknown method; .*ease"):
+    with pytest.raises(ValueError, match=r"--method nothing: unknown method; .*ease"):
         recommend_stage.main(Params(), "blocks", 0, "nothing")
