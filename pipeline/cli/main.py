@@ -243,7 +243,7 @@ def why_stale(
 
 def _show_ranges(wanted: bool) -> None:
     if wanted:
-        from glta.tuning.study import space_table
+        from glta.tuning.space import space_table
 
         typer.echo(space_table())
         raise typer.Exit
