@@ -18,6 +18,7 @@ from glta.evaluation.validation import validation_ndcg
 from glta.features.settings import ProfileSettings
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
+from glta.methods.chain import chain_of, run_unit
 from glta.methods.glta import artefacts
 from glta.methods.glta.aligner import new_aligner
 from glta.methods.glta.item_alignment import reorder_prompts
@@ -25,11 +26,13 @@ from glta.methods.glta.model import GLTA
 from glta.methods.glta.prompts import ITEM, READ_OUT, Prompt, Templates
 from glta.methods.glta.settings import AlignSettings, ServeSettings
 from glta.methods.glta.steps import AlignInputs, align_items, align_users, new_users, serve
+from glta.methods.registry import units
 from glta.nn.language import frozen
 from glta.nn.language.settings import LanguageSettings
+from glta.params.model import Params
 from glta.storage.arrays import save_arrays
 from glta.storage.files import read_json
-from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, block_states
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World, block_states
 from glta.testing.contract import MethodContract
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, Small, write_pretrained
 from tests.tiny import WRITERS
@@ -109,6 +112,49 @@ class TestGLTA(MethodContract):
         )
         for name in ("model.safetensors", "aligner.safetensors", "model.json", "history.json"):
             assert (first / "model" / name).read_bytes() == (second / "model" / name).read_bytes()
+
+    def test_the_last_step_alone_names_what_is_missing(self, world):
+        with pytest.raises(FileNotFoundError, match="blocks/0/align_users/"):
+            run_unit(units()["glta"], world.cell, Params().section)
+
+    def test_its_own_steps_run_one_after_the_other(self, tiny, world, tmp_path):
+        """From the folders of the stages before the method, to what the steps make by hand."""
+        assert [step.name for step in chain_of("glta").steps] == [
+            "align_items",
+            "align_users",
+            "glta",
+        ]
+        write_stages(world)
+        sections = {
+            "settings.glta.align_items": ITEMS.model_copy(update=ONE_EPOCH),
+            "settings.glta.align_users": USERS.model_copy(update=ONE_EPOCH),
+            "language": LanguageSettings(
+                model=str(tiny["encoder"]), precision="float32", batch_tokens=BATCH_TOKENS
+            ),
+        }
+        values = {
+            f"{name}.{key}": value
+            for name, section in sections.items()
+            for key, value in section.model_dump().items()
+        }
+        ours = again(world.train("glta", values), tmp_path / "ours")
+        assert not world.cell.step("align_users").exists()
+        theirs = build(tiny["encoder"], tmp_path, world.prepared)
+        np.testing.assert_array_equal(ours.score(EVERYONE), theirs.score(EVERYONE))
+        np.testing.assert_array_equal(ours.states, theirs.states)
+        again(theirs, tmp_path / "theirs")
+        for name in ("model.safetensors", "aligner.safetensors", "model.json", "history.json"):
+            assert (tmp_path / "ours" / name).read_bytes() == (
+                tmp_path / "theirs" / name
+            ).read_bytes()
+
+
+def write_stages(world: World) -> None:
+    """Write what the alignments read besides the data."""
+    shutil.rmtree(world.cell.step("profile"))
+    write_profile(world.prepared, world.cell.step("profile"))
+    embeddings = write_pretrained(world.data / "embeddings")
+    (embeddings / "graph").rename(world.cell.step("pretrain-graph"))
 
 
 EVERYONE = np.arange(NUM_USERS)
