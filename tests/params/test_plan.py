@@ -36,9 +36,12 @@ def test_committed_file_is_what_the_code_generates():
         # an ablation needs the steps that it leaves alone, and not those that it runs again
         (["glta-tied-head"], {"profile", "pretrain-graph", "glta-tied-head"}),
         (["glta-one-per-position"], {*planned("glta"), "glta-one-per-position"} - {"glta"}),
-        (["glta-leaky-targets"], {"profile", "pretrain-graph", "pretrain-all"} | {"glta-leaky-targets"}),
+        (
+            ["glta-leaky-targets"],
+            {"profile", "pretrain-graph", "pretrain-all"} | {"glta-leaky-targets"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_plan_holds_what_the_methods_need_and_no_more(methods, stages):
     assert planned(*methods) == stages
 
