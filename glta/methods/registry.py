@@ -23,7 +23,8 @@ STAGES = ("prepare", "profile")
 def specs() -> dict[str, MethodSpec]:
     """Return the spec of every method by name, in the order of lists.
 
-    Raises ValueError when two methods or steps have one name, or when a step reads what nobody writes.
+    Raises ValueError when two methods or steps have one name, or when a step reads what nobody
+    writes.
     """
     folders = [
         f"{module.name}.spec"

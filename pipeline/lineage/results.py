@@ -207,7 +207,8 @@ class Results:
         return None
 
     def code(self, result: Result) -> dict[str, str]:
-        """List the code files behind a result: {path: sha256}, or {path: md5} of direct dependencies.
+        """List the code files behind a result: {path: sha256}, or {path: md5} of direct
+        dependencies.
 
         What DVC's cache has forgotten is left out.
         """

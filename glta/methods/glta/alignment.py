@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 
@@ -39,6 +39,7 @@ class Alignment(Task, Generic[Example]):
     aligner: Aligner
     shared: AlignSettings
     seed: int
+    shows_batches: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -126,7 +126,8 @@ class AlignedUsers:
         params = self.about.align_users
         if not params.user_token:
             raise ValueError(
-                "settings.glta.align_users.user_token = false: this glta knows users by their ids alone, not by "
+                "settings.glta.align_users.user_token = false: this glta knows users by their ids "
+                "alone, not by "
                 "their items"
             )
         prompts = self.new_users.prompts(self.aligner.language, history_BI, params)
@@ -151,7 +152,8 @@ class AlignedUsers:
         most = self.aligner.language.max_tokens
         if longest > most:
             raise ValueError(
-                f"settings.glta.serve.mode = autoregressive: lists of {num_items} items need prompts of "
+                f"settings.glta.serve.mode = autoregressive: lists of {num_items} items need "
+                "prompts of "
                 f"{longest} tokens, the language model takes {most}: lower recommend.k or "
                 "settings.glta.align_users.context_items"
             )

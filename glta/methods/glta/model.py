@@ -103,7 +103,8 @@ class GLTA(Scorer):
         if self.mode == "autoregressive":
             if len(self.aligned.nodes.item) < len(self.weight):
                 raise ValueError(
-                    "settings.glta.serve.mode = autoregressive: new items have no token to be fed back; "
+                    "settings.glta.serve.mode = autoregressive: new items have no token to be fed "
+                    "back; "
                     "choose another mode"
                 )
             self.aligned.check_room(length)
