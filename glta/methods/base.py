@@ -155,4 +155,4 @@ class Scorer(Recommender):
     ) -> tuple[np.ndarray, np.ndarray]:
         from glta.evaluation.ranking import rank_all
 
-        return rank_all(self.score, users, k, exclude)
+        return rank_all(self.score, users, k=k, exclude=exclude)

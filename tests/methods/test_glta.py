@@ -135,7 +135,7 @@ def check_lists(prepared, items, scores):
 def test_first_logit_is_the_exact_ranking(made, prepared):
     for found, expected in zip(
         made.recommend(EVERYONE, 7, prepared.train),
-        rank_all(made.score, EVERYONE, 7, prepared.train),
+        rank_all(made.score, EVERYONE, k=7, exclude=prepared.train),
         strict=True,
     ):
         np.testing.assert_array_equal(found, expected)

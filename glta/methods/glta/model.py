@@ -97,7 +97,7 @@ class GLTA(Scorer):
         times. Raises ValueError where prompts have no room for this.
         """
         if self.mode == "first_logit":
-            return rank_all(self.score, users, k, exclude)
+            return rank_all(self.score, users, k=k, exclude=exclude)
         users = known_users(users, len(self.states))
         length = min(k, len(self.weight))
         if self.mode == "autoregressive":
