@@ -12,12 +12,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from glta.methods.glta.loop import read_states
 
 from benchmarks.measure import Row, in_turns
-from glta.methods.glta.aligner import Aligner, Nodes, projector
-from glta.methods.glta.item_alignment import new_aligner
+from glta.methods.glta.aligner import Aligner, new_aligner, projector
+from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
+from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.nn.language.frozen import Language as Frozen
 from glta.nn.language.frozen import load_language
@@ -53,7 +53,7 @@ def made_up(
     reader: the language model that the aligner reads them with, the packaged one by default.
     """
     rng = np.random.default_rng(0)
-    language = load_language(LanguageSettings(), "cpu")
+    language = load_language(LanguageSettings(batch_tokens=BATCH_TOKENS), "cpu")
     reader = reader or language
     generator = torch.Generator().manual_seed(0)
     nodes = Nodes(
@@ -133,7 +133,7 @@ def run(quick: bool) -> list[Row]:
         return torch.cat(parts)[torch.from_numpy(np.argsort(random))]
 
     def our_read() -> torch.Tensor:
-        return read_states(aligner, prompts, nodes, BATCH_TOKENS, "prompts read")
+        return read_states(aligner, prompts, nodes, "prompts read")
 
     torch.testing.assert_close(our_read(), plain_read(), atol=1e-4, rtol=1e-4)
     rng = np.random.default_rng(0)
