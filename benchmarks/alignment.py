@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import Row, in_turns
+<<<<<<< HEAD
 from glta.methods.glta.aligner import Aligner, new_aligner
+=======
+from glta.methods.glta.aligner import Aligner, new_aligner, projector
+>>>>>>> h-tm
 from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
 from glta.methods.glta.reading import read_states
@@ -52,7 +56,7 @@ def made_up(
     reader: the language model that the aligner reads them with, the packaged one by default.
     """
     rng = np.random.default_rng(0)
-    language = load_language(LanguageSettings(), "cpu")
+    language = load_language(LanguageSettings(batch_tokens=BATCH_TOKENS), "cpu")
     reader = reader or language
     generator = torch.Generator().manual_seed(0)
     nodes = Nodes(
