@@ -1,7 +1,6 @@
 """`glta recommend` from trained models: raw ids in and out, new people, new items, and mistakes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -101,10 +100,12 @@ def test_new_items_are_listed_by_their_text(shop, novelties, method):
     assert "fresh" in ids(recommend("blocks", method, ["i0"], new_items=novelties, k=30))
 
 
-def test_an_ablation_is_served_by_the_class_that_its_folder_names(shop):
-    models = Path("data/blocks/0/models")
+def test_a_model_of_another_method_is_refused(shop):
+    """An ablation's model is served: tests/pipeline/test_stages.py."""
+    models = shop.data / "blocks/0/models"
     (models / "glta-plus").rename(models / "glta-without-profile")
-    assert len(recommend("blocks", "glta-without-profile", ["i0"], k=3)) == 3
+    with pytest.raises(ValueError, match=r"model\.json: is a model of glta-plus, not of glta"):
+        recommend("blocks", "glta-without-profile", ["i0"], k=3)
 
 
 def test_mistakes_are_one_line(shop, novelties):
@@ -118,7 +119,7 @@ def test_mistakes_are_one_line(shop, novelties):
         ({"method": "text-knn"}, "whose list"),
         (
             {"method": "popularity", "items": ["i0"], "new_items": novelties},
-            "cannot take new ones by their text",
+            "Popularity needs interactions to score an item: it cannot take new items",
         ),
     ):
         with pytest.raises(ValueError, match=message):
