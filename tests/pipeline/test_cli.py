@@ -214,10 +214,10 @@ def test_lists_methods(glta):
 
 def test_lists_ablations(glta):
     status, output, _ = glta("ablations")
+    expected = [name for name, unit in units().items() if unit.ablation]
     assert status == 0
-    assert [line.split()[0] for line in output.splitlines()] == [
-        name for name, unit in units().items() if unit.ablation
-    ]
+    assert [line.split()[0] for line in output.splitlines()] == expected
+    assert "align_users.tag_tokens = 0" in output
 
 
 def test_unknown_command_is_refused(glta):
