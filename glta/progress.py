@@ -9,9 +9,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 PLAIN_SECONDS = 10  # at least so long between two plain lines of one task
 
@@ -116,21 +118,17 @@ def _rich_bar(total: int | None, description: str) -> Iterator[Advance]:
         yield advance
 
 
-@contextmanager
-def epochs(total: int, description: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Show a training of at most `total` epochs, and yield the function to call after each epoch.
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items, and show how many are done.
 
-    The function takes {"epoch": number, "loss": value, ...}, shows the values, and records them for
-    the stage runner.
+    total: number of items; None takes their length, where they have one.
     """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     with bar(total, description) as advance:
-
-        def on_epoch(values: dict[str, Any]) -> None:
-            record_epoch(values)
-            shown = [f"{name} {value:.4f}" for name, value in values.items() if name != "epoch"]
-            advance(note=", ".join(shown))
-
-        yield on_epoch
+        for item in items:
+            yield item
+            advance()
 
 
 def record_epoch(values: dict[str, Any]) -> None:

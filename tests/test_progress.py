@@ -46,12 +46,16 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch):
     assert "fast" in shown
 
 
-def test_epochs_are_shown_and_recorded(capsys, monkeypatch, tmp_path):
+def test_items_are_counted(capsys):
+    assert list(progress.track("ab", "reading")) == ["a", "b"]
+    assert list(progress.track(iter("a"), "reading")) == ["a"]
+    assert capsys.readouterr().err == "reading: 1/2\nreading: 2/2\nreading: 1/?\n"
+
+
+def test_epochs_and_errors_are_recorded(monkeypatch, tmp_path):
     monkeypatch.setenv("GLTA_RECORDS", str(tmp_path / "records"))
-    with progress.epochs(2, "training") as on_epoch:
-        on_epoch({"epoch": 1, "loss": 0.5})
+    progress.record_epoch({"epoch": 1, "loss": 0.5})
     progress.record_error("no data")
-    assert capsys.readouterr().err == "training: 1/2 loss 0.5000\n"
     lines = (tmp_path / "records").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 1, "loss": 0.5}, {"error": "no data"}]
 

@@ -75,8 +75,10 @@ class Job:
 
     def _of(self, kind: type[S], sections: Mapping[str, Section], name: str) -> S:
         if name not in sections:
+            known = ", ".join(filter(None, sections)) or "no such section"
             raise ValueError(
-                f"step {self.step}: does not read {name}; its spec names {[*sections]}"
+                f"step {self.step}: does not read {name or 'all of its settings'}; its spec names "
+                f"{known}"
             )
         found = sections[name]
         if not isinstance(found, kind):

@@ -104,8 +104,7 @@ class GLTA(Scorer):
             if len(self.aligned.nodes.item) < len(self.weight):
                 raise ValueError(
                     "settings.glta.serve.mode = autoregressive: new items have no token to be fed "
-                    "back; "
-                    "choose another mode"
+                    "back; choose another mode"
                 )
             self.aligned.check_room(length)
         items = np.full((len(users), k), -1, np.int64)

@@ -32,5 +32,5 @@ def refuse_large(method: str, num_items: int, max_items: int) -> None:
             f"{method} inverts an item-item matrix: {num_items} items need "
             f"{20 * num_items**2 / 1e9:.1f} GB, more than "
             f"settings.{method}.max_items = {max_items} allows; raise it, or take {method} out of "
-            "baselines"
+            "methods"
         )

@@ -136,7 +136,9 @@ def sources_of(verb: str, *, members: Provenance, makers: dict[tuple[str, str], 
     return [source for source in dict.fromkeys(sources) if source != verb]
 
 
-def fold(a: Analysis, verb: str, *, members: Provenance, sources: list[str], costs: Costs) -> DrawnStage:
+def fold(
+    a: Analysis, verb: str, *, members: Provenance, sources: list[str], costs: Costs
+) -> DrawnStage:
     """Fold the results of one verb into one step."""
     runs = {p["stage"]: p["run_id"] for p in members}
     known_costs = [costs[stage]["seconds"] for stage in runs if stage in costs]
