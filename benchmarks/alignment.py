@@ -39,6 +39,9 @@ WORDS = [
 ]
 
 
+BATCH_TOKENS = 8192  # tokens of one forward pass
+
+
 def made_up(
     num_users: int,
     num_items: int,
