@@ -5,7 +5,15 @@ from __future__ import annotations
 from glta.methods.registry import needed, specs, title, units
 from glta.methods.spec import Ablation
 
-__all__ = ["base_of", "change_text", "is_ablation", "order", "title", "training_stages"]
+__all__ = [
+    "base_of",
+    "change_text",
+    "is_ablation",
+    "makes_model",
+    "order",
+    "title",
+    "training_stages",
+]
 
 
 def _ablation(name: str) -> Ablation | None:
@@ -15,6 +23,11 @@ def _ablation(name: str) -> Ablation | None:
 def is_ablation(name: str) -> bool:
     """Tell whether a name is that of an ablation."""
     return _ablation(name) is not None
+
+
+def makes_model(stage: str) -> bool:
+    """Tell whether a stage, by its name before the @, makes the model of a method or ablation."""
+    return stage in units() and units()[stage].model
 
 
 def base_of(ablation: str) -> str:

@@ -33,7 +33,6 @@ PARAMS = Params(
     datasets=["sample"],
     seeds=[7, 0],
     methods=METHODS,
-    baselines=["popularity"],
     report={"resamples": 100},
 )
 SVG = "{http://www.w3.org/2000/svg}"

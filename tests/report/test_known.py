@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
-from glta.ablations import ABLATIONS
 
-from glta.methods.registry import METHODS
+from glta.methods.registry import specs, units
 from glta.report.known import base_of, change_text, is_ablation, order, title, training_stages
 
+METHODS = list(specs())
+ABLATIONS = [name for name, unit in units().items() if unit.ablation]
 REPORT = Path("glta/report")
-METHOD_FACTS = re.compile(r"glta\.(ablations|methods)\b")
+METHOD_FACTS = re.compile(r"glta\.methods\b")
 
 
 def test_every_name_has_a_title():
@@ -34,8 +35,19 @@ def test_a_method_is_no_ablation(ask):
         ask("popularity")
 
 
-def test_a_method_without_stages_of_its_own_is_trained_by_fit():
-    assert training_stages("ease") == ["fit@{cell}-ease"]
+def test_the_stages_of_a_method_are_those_that_it_needs_but_the_profile():
+    assert training_stages("ease") == ["ease@{cell}"]
+    assert training_stages("lightgcn-text-knn") == [
+        "pretrain-all@{cell}",
+        "lightgcn-text-knn@{cell}",
+    ]
+    assert training_stages("glta") == [
+        "pretrain-graph@{cell}",
+        "align_items@{cell}",
+        "align_users@{cell}",
+        "glta@{cell}",
+    ]
+    assert training_stages("unknown") == []
     assert order() == list(METHODS)
 
 

@@ -11,7 +11,7 @@ import pytest
 from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, direct_sources, flow_chart
-from glta.report.draw.lineage_picture import lineage_view
+from glta.report.draw.lineage_picture import lineage_view, shortened
 from tests.report.made_up import fake_hash, records
 
 METHODS = [
@@ -19,26 +19,26 @@ METHODS = [
     "text-knn",
     "lightgcn",
     "lightgcn-text-knn",
-    "m5",
-    "m6",
-    "m7",
-    "m8",
+    "lightgcn-plus",
+    "hccf",
+    "rlmrec-con",
+    "glta-plus",
     "glta",
 ]
-PARAMS = Params(datasets=["ml", "ml-1m"], seeds=[0, 1, 7], methods=METHODS, baselines=METHODS[:-1])
+PARAMS = Params(datasets=["ml", "ml-1m"], seeds=[0, 1, 7], methods=METHODS)
+GRAPH = shortened("pretrain-graph", 12)
 ARROWS = {
     ("raw data", "prepare"),
-    ("prepare", "pretrain"),
+    ("prepare", "pretrain-all"),
+    ("prepare", GRAPH),
     ("prepare", "profile"),
     ("language model", "profile"),
-    ("pretrain", "align_items"),
+    (GRAPH, "align_items"),
     ("profile", "align_items"),
-    ("code", "fit"),
-    ("pretrain", "fit"),
-    ("profile", "fit"),
+    ("pretrain-all", "models"),
     ("align_items", "align_users"),
-    ("align_users", "recommend"),
-    ("fit", "recommend"),
+    ("align_users", "models"),
+    ("models", "recommend"),
     ("recommend", "evaluate"),
     ("evaluate", "0.2700"),
 }
@@ -108,7 +108,7 @@ def test_every_box_and_arrow_and_no_other(recorded):
     assert picture.arrows == ARROWS and len(picture.paths) == len(ARROWS)
     assert set(picture.boxes) == {heading for arrow in ARROWS for heading in arrow}
     assert (
-        "align_users, made from prepare and profile and pretrain and align_items and language model"
+        f"align_users, made from prepare and profile and {GRAPH} and align_items and language model"
         in picture.said
     )
 
@@ -154,8 +154,8 @@ def test_folding(recorded):
         "27 runs",
         "git ccccccc",
     ]
-    assert picture.texts["fit"][0] == "8 methods"
-    assert picture.texts["pretrain"][:2] == ["all, graph", "× 3 seeds"]  # noqa: RUF001
+    assert picture.texts["models"][:2] == ["9 methods", "× 3 seeds"]  # noqa: RUF001
+    assert picture.texts["pretrain-all"] == ["3 seeds", "6.0 s", "3 runs", "git ccccccc"]
     assert picture.texts["prepare"] == ["3 seeds", "6.0 s", "3 runs", "git ccccccc"]
     run = fake_hash("run of download@ml")
     assert picture.texts["raw data"][2:] == ["2.0 s", f"run {run[:7]}", "git ccccccc"]

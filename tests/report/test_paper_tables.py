@@ -177,7 +177,7 @@ def test_latex_has_no_stray_marks(made):
 def test_the_command_prints_one_dataset_and_refuses_unknown_names(analysis, monkeypatch, tmp_path):
     import pipeline.stages.report
 
-    monkeypatch.setattr("glta.params.model.load_params", lambda: analysis.params)
+    monkeypatch.setattr("glta.params.check.load_params", lambda: analysis.params)
     monkeypatch.setattr(
         "glta.report.evaluated.load_cells", lambda folder, params: {"sample": analysis.cells}
     )

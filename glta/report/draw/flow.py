@@ -8,7 +8,7 @@ from functools import cache
 
 from glta.report.draw.svg import Drawing, box_height
 
-CHANNEL = 24
+CHANNEL = 16
 """Width between two columns, where arrows bend."""
 
 GAP = 18

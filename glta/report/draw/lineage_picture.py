@@ -1,7 +1,8 @@
 """Draw where the numbers of a dataset come from, from the raw files to metrics.json.
 
 This module does not know which stages exist. It folds the results of one verb into one box. The
-verb is the part of a stage's name before the @. An arrow says that one stage read the very bytes
+verb is the part of a stage's name before the @; all stages that make the model of a method have the
+verb "models". An arrow says that one stage read the very bytes
 that another one wrote. A new stage appears without a change here.
 """
 
@@ -13,10 +14,13 @@ from typing import Any
 
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, flow_chart
-from glta.report.known import title
+from glta.report.known import makes_model, title
 from glta.report.wording import metric_title, number, seconds
 
 METRICS = "metrics.json"
+
+MODELS = "models"
+"""The verb of all stages that make the model of a method or ablation."""
 
 WIDE = 142
 """Width of a box with the names of files."""
@@ -103,8 +107,9 @@ def evaluations(dataset: str, provenance: Provenance) -> list[str]:
 
 
 def verb_of(stage: str) -> str:
-    """Return the part of a stage's name before the @."""
-    return stage.partition("@")[0]
+    """Return the part of a stage's name before the @, or "models" for one that makes a model."""
+    name = stage.partition("@")[0]
+    return MODELS if makes_model(name) else name
 
 
 def archives_of(results: Provenance) -> dict[str, str]:
@@ -187,15 +192,17 @@ def raw_data_box(box: Box, archives: dict[str, str]) -> Box:
 def count_lines(a: Analysis, stages: Sequence[str]) -> list[str]:
     """Count the methods (or whatever else a verb was run for) and the seeds of some stages.
 
-    A stage is named VERB@DATASET-SEED-REST, where REST is a method or another part. What there is
-    only one of is left out.
+    A stage is named NAME@DATASET-SEED-REST, where REST is a method or another part; one that makes
+    a model is named after the method. What there is only one of is left out.
     """
     seeds = set()
     # a dictionary keeps the order
     parts: dict[str, None] = {}
     for stage in stages:
-        place = stage.partition("@")[2].removeprefix(a.dataset).strip("-")
-        seed, _, rest = place.partition("-")
+        name, _, place = stage.partition("@")
+        seed, _, rest = place.removeprefix(a.dataset).strip("-").partition("-")
+        if verb_of(stage) != name:
+            rest = name
         seeds.add(seed)
         parts[rest] = None
     lines = []
