@@ -1,5 +1,4 @@
-"""Alignment: prompts a second of stage 3, training and reading, against a straightforward padded
-loop.
+"""Prompts a second of user alignment, training and reading, against a straightforward padded loop.
 
 The rival pads batches of random order under an attention mask, keeps gradients on in everything but
 the frozen model, and reads states prompt batch by prompt batch in that same way; both must give the
@@ -14,16 +13,20 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import Row, in_turns
+<<<<<<< HEAD
+from glta.methods.glta.aligner import Aligner, new_aligner
+=======
 from glta.methods.glta.aligner import Aligner, new_aligner, projector
+>>>>>>> h-tm
 from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
 from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
+from glta.methods.glta.user_alignment import add_user_projector
 from glta.nn.language.frozen import Language as Frozen
 from glta.nn.language.frozen import load_language
 from glta.nn.language.settings import LanguageSettings
 
-BATCH_TOKENS = 8192
 WORDS = [
     "quiet",
     "river",
@@ -47,8 +50,8 @@ def made_up(
     shared: AlignSettings | None = None,
     reader: Frozen | None = None,
 ) -> tuple[list[Prompt], torch.Tensor, Nodes, Aligner]:
-    """Make stage-3 prompts of varying length in the packaged model's tokens, their targets (U, K),
-    nodes and an aligner.
+    """Make prompts of user alignment, of varying length, in the packaged model's tokens; their
+    targets (U, K), nodes and an aligner.
 
     reader: the language model that the aligner reads them with, the packaged one by default.
     """
@@ -62,7 +65,7 @@ def made_up(
     )
     nodes = nodes.to(reader.device)
     aligner = new_aligner(reader, nodes, shared or AlignSettings(), 0, np.ones(num_items, bool))
-    aligner.user_projector = projector(nodes.user, reader, generator).to(reader.device)
+    add_user_projector(aligner, nodes, 0)
     aligner.item_projector.requires_grad_(False)
     templates, prompts = Templates(language), []
     for user in range(num_users):

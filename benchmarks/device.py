@@ -98,7 +98,7 @@ def random_language(shape: Shape, device: str, precision: torch.dtype) -> Langua
 
 
 def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
-    """Print seconds of a training step of stage 3 with its loss, and the memory that it takes
+    """Print seconds of a training step of user alignment, its loss, and the memory that it takes
     beyond the model's.
     """
     precision = torch.bfloat16 if device == "cuda" else torch.float32

@@ -51,7 +51,10 @@ class Job:
     given: Prepared | None = None
 
     def source(self, name: str) -> Path:
-        """Return the folder of what the step reads. Raises ValueError for what its spec leaves out."""
+        """Return the folder of what the step reads.
+
+        Raises ValueError for what its spec leaves out.
+        """
         if name not in self.sources:
             known = ", ".join(self.sources)
             raise ValueError(f"step {self.step}: does not read {name}; its spec names {known}")
@@ -103,7 +106,8 @@ class Recommender(ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Make lists for users (B,): items and scores, each (B, k), best first.
 
-        Places where no item is left hold item -1 and score -inf. exclude: pairs that are never shown.
+        Places where no item is left hold item -1 and score -inf. exclude: pairs that are never
+        shown.
         """
 
     @abstractmethod
@@ -118,8 +122,8 @@ class Recommender(ABC):
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         """Score the catalogue for people who are known by their items alone: (B, I) float32.
 
-        history_BI: 1 where a person has an item. Nothing is trained. Raises ValueError for other items
-        than the model's, and for a method that learns something about each user.
+        history_BI: 1 where a person has an item. Nothing is trained. Raises ValueError for other
+        items than the model's, and for a method that learns something about each user.
         """
         raise ValueError(
             f"{type(self).__name__} scores users that it was trained on: it cannot score a list of "
@@ -130,8 +134,8 @@ class Recommender(ABC):
         """Return a recommender with J more items at the end of the catalogue; nothing is trained.
 
         text_JW: item features of the new items, the language model's pooled states as the stage
-        `profile` makes them. Scores of the other items stay as they are. Raises ValueError for a method
-        that needs interactions to score an item.
+        `profile` makes them. Scores of the other items stay as they are. Raises ValueError for a
+        method that needs interactions to score an item.
         """
         raise ValueError(
             f"{type(self).__name__} needs interactions to score an item: it cannot take new items"
@@ -153,4 +157,4 @@ class Scorer(Recommender):
     ) -> tuple[np.ndarray, np.ndarray]:
         from glta.evaluation.ranking import rank_all
 
-        return rank_all(self.score, users, k, exclude)
+        return rank_all(self.score, users, k=k, exclude=exclude)

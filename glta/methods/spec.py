@@ -1,8 +1,8 @@
 """What a method says about itself, before any of its code is imported.
 
-A method is a folder `glta/methods/NAME/`. Its `spec.py` defines `SPEC`, a `MethodSpec`, and the class
-of its settings. It imports pydantic and nothing heavier: parameters, both engines, tuning, the report
-and the command line read specs.
+A method is a folder `glta/methods/NAME/`. Its `spec.py` defines `SPEC`, a `MethodSpec`, and the
+class of its settings. It imports pydantic and nothing heavier: parameters, both engines, tuning,
+the report and the command line read specs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Capability = Literal["histories", "new_items"]
 class StepSpec:
     """Describe one step of a method: it reads folders, trains, and writes one artefact.
 
-    name: of the stage in both engines; unique among all steps of all methods. The last step of a method
-        has the method's own name.
+    name: of the stage in both engines; unique among all steps of all methods. The last step of a
+        method has the method's own name.
     run: "module:class" of a `glta.methods.base.Step`.
     reads: the stages and steps whose folders it reads.
     settings: the sections within the method's settings that it reads; empty: all of the settings.
@@ -44,8 +44,8 @@ class StepSpec:
 class Ablation:
     """Describe a variant of a method: some settings have other values.
 
-    changes: values by dotted keys within the method's settings. Steps that read one of them, and the
-        steps after these, run again; what earlier steps made is used as it is.
+    changes: values by dotted keys within the method's settings. Steps that read one of them, and
+        the steps after these, run again; what earlier steps made is used as it is.
     reads: what these steps read in addition.
     """
 

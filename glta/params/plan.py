@@ -39,3 +39,11 @@ def sync_plan(params: Params, path: Path = PLAN) -> bool:
         return False
     write_whole(path, text)
     return True
+
+
+def is_enough(params: Params, path: Path = PLAN) -> bool:
+    """Tell whether plan.yaml has all stages that the parameters need, and perhaps more."""
+    from ruamel.yaml import YAML
+
+    there = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["plan"]
+    return all({*wanted} <= {*there.get(name, [])} for name, wanted in plan_of(params).items())

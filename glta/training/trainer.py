@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
+from glta.progress import bar
 from glta.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from glta.training.devices import Devices, find_devices, keep_freed_memory
 from glta.training.stopping import Diverged, EarlyStopping
@@ -20,12 +22,14 @@ class Task(ABC):
     """Say what is trained, on what, and how it is judged. `train` does the rest.
 
     section: of the parameters, for messages ("settings.lightgcn"). learning_rate: for messages.
+    shows_batches: whether `batches` shows its own progress, as it should where an epoch is long.
     All processes of a run have the same task with the same weights; each computes its share of
     every batch.
     """
 
     section: str
     learning_rate: float
+    shows_batches: ClassVar[bool] = False
 
     @cached_property
     def devices(self) -> Devices:
@@ -111,6 +115,20 @@ def train(
     Raises Diverged when a recorded value is not finite.
     """
     keep_freed_memory()
+    shown = nullcontext(_silent) if task.shows_batches else bar(epochs, task.section)
+    with shown as advance:
+        return _train(task, epochs, patience, checkpoint, on_epoch, advance)
+
+
+def _train(
+    task: Task,
+    epochs: int,
+    patience: int,
+    checkpoint: Path | None,
+    on_epoch: Callable[[dict], None],
+    advance: Callable[..., None],
+) -> Trained:
+    """Train as `train` says. advance: shows that an epoch is over."""
     devices, saved = task.devices, Checkpoint(checkpoint)
     stopping = EarlyStopping(patience)
     history: list[dict] = []
@@ -120,6 +138,8 @@ def train(
         history.append(record)
         if devices.is_main:
             on_epoch(record)
+            shown = [f"{name} {value:.4f}" for name, value in record.items() if name != "epoch"]
+            advance(note=", ".join(shown))
 
     def validated(record: dict) -> dict:
         nonlocal best
@@ -171,6 +191,10 @@ def train(
         for name, parameter in task.trained().items() if best else ():
             parameter.copy_(best[name])
     return Trained(history, stopping.best_epoch if best else history[-1]["epoch"])
+
+
+def _silent(steps: int = 1, note: str = "") -> None:
+    """Show nothing."""
 
 
 def _epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:

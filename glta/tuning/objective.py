@@ -40,7 +40,7 @@ def without_test(prepared: Prepared) -> Prepared:
 
 
 def objective(method: str, cell: Cell, params: Params) -> Callable[[Values], float]:
-    """Make the function that is maximised. It maps values to NDCG@20 on validation pairs, in [0, 1].
+    """Make the function that is maximised: it maps values to NDCG@20 on validation pairs.
 
     It cannot see test pairs. params: with the dataset's overrides. It raises Diverged when training
     fails.

@@ -20,21 +20,29 @@ vars: [plan.yaml]
 stages:
 """
 
+RUN = "python -m pipeline.tracking.runner -- python -m pipeline.stages."
+DATASET = "--dataset ${item.dataset}"
+SEED = "--seed ${item.seed}"
+METHOD = "--method ${item.method}"
 CELL = "data/${item.dataset}/${item.seed}"
 
 STAGES = f"""\
   code:
-    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.code
+    cmd: {RUN}code
     meta: {{threads: 1, resources: {{mem_mb: 500}}}}
     deps:
       - glta
       - pipeline
+    # what plan.yaml follows from: the runner compares it before a stage is missed
+    params:
+      - datasets
+      - methods
     outs:
       - data/code: {{type: dir}}
 
   download:
     matrix: {{dataset: "${{datasets}}"}}
-    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.download --dataset ${{item.dataset}}
+    cmd: {RUN}download {DATASET}
     meta: {{threads: 1, resources: {{mem_mb: 1000}}}}
     deps:
       - data/code/download.json
@@ -45,7 +53,7 @@ STAGES = f"""\
 
   prepare:
     matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}"}}
-    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.prepare --dataset ${{item.dataset}} --seed ${{item.seed}}
+    cmd: {RUN}prepare {DATASET} {SEED}
     meta: {{threads: 1, resources: {{mem_mb: 4000}}}}
     deps:
       - data/${{item.dataset}}/download
@@ -59,7 +67,7 @@ STAGES = f"""\
 
   profile:
     matrix: {{dataset: "${{plan.profile}}", seed: "${{seeds}}"}}
-    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.profile --dataset ${{item.dataset}} --seed ${{item.seed}}
+    cmd: {RUN}profile {DATASET} {SEED}
     meta: {{threads: 2, resources: {{mem_mb: 4000}}}}
     deps:
       - {CELL}/prepare
@@ -76,7 +84,7 @@ STAGES = f"""\
 RESULTS = f"""\
   recommend:
     matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}", method: "${{methods}}"}}
-    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.recommend --dataset ${{item.dataset}} --seed ${{item.seed}} --method ${{item.method}}
+    cmd: {RUN}recommend {DATASET} {SEED} {METHOD}
     meta: {{threads: 1, resources: {{mem_mb: 4000}}}}
     deps:
       - {CELL}/prepare
@@ -90,7 +98,7 @@ RESULTS = f"""\
 
   evaluate:
     matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}", method: "${{methods}}"}}
-    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.evaluate --dataset ${{item.dataset}} --seed ${{item.seed}} --method ${{item.method}}
+    cmd: {RUN}evaluate {DATASET} {SEED} {METHOD}
     meta:
       threads: 1
       resources: {{mem_mb: 4000}}
@@ -117,7 +125,7 @@ RESULTS = f"""\
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/metrics.json
 
   report:
-    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.report
+    cmd: {RUN}report
     meta: {{threads: 1, resources: {{mem_mb: 2000}}, artifacts: true}}
     # the folder above all evaluations; the runner takes removed matrix entries out of it
     deps:
@@ -156,8 +164,7 @@ def _stage(unit: Unit) -> str:
         [
             f"  {unit.name}:",
             f'    matrix: {{dataset: "${{plan.{unit.name}}}", seed: "${{seeds}}"}}',
-            "    cmd: python -m pipeline.tracking.runner -- python -m pipeline.stages.train "
-            f"--dataset ${{item.dataset}} --seed ${{item.seed}} --step {unit.name}",
+            f"    cmd: {RUN}train {DATASET} {SEED} --step {unit.name}",
             f"    meta: {{threads: {threads}, resources: {{mem_mb: {memory}}}{model}}}",
             "    deps:",
             *_items([*reads, code_file(unit.name)]),

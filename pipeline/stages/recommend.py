@@ -39,10 +39,13 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
 def lists_among_new(
     model: Scorer, prepared: Prepared, relevant: Interactions, k: int
 ) -> pl.DataFrame:
-    """Make lists of items without training users alone. relevant: the test pairs with such items."""
+    """Make lists of items without training users alone.
+
+    relevant: the test pairs with such items.
+    """
     users = np.flatnonzero(relevant.user_degree)
     new = np.flatnonzero(prepared.new_items)
-    items, scores = rank_among(model.score, users, k, prepared.seen, new)
+    items, scores = rank_among(model.score, users, k=k, exclude=prepared.seen, items=new)
     return list_table(users, items, scores)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from glta.methods.chain import place_of, run_unit
 from glta.methods.registry import units
 from glta.params.model import Params
-from glta.progress import record_epoch
+from glta.progress import quiet, record_epoch
 from glta.storage.cell import Cell
 from glta.storage.files import whole_folder
 from glta.training.devices import is_main_process
@@ -23,13 +25,14 @@ def main(params: Params, dataset: str, seed: int, step: str) -> None:
             f"--step {step}: no method has such a step; there are {', '.join(units())}"
         )
     unit, cell = units()[step], Cell(dataset, seed)
-    made = run_unit(
-        unit,
-        cell,
-        params.with_values(unit.values).section,
-        checkpoint=checkpoint_folder(),
-        on_epoch=record_epoch,
-    )
+    with nullcontext() if is_main_process() else quiet():
+        made = run_unit(
+            unit,
+            cell,
+            params.with_values(unit.values).section,
+            checkpoint=checkpoint_folder(),
+            on_epoch=record_epoch,
+        )
     if is_main_process():
         with whole_folder(place_of(cell, step)) as out:
             made.save(out)

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from glta.params.check import ParamsError, load_params
-from glta.params.plan import PLAN, sync_plan
+from glta.params.plan import PLAN, is_enough, sync_plan
 from pipeline.engine.code import edited
 from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
@@ -87,7 +87,9 @@ def main(cmd: list[str]) -> int:
     name = os.environ["DVC_STAGE"].rsplit(":", 1)[-1]
     try:
         params = load_params()
-        if PLAN.is_file() and sync_plan(params):
+        # an experiment may ask for fewer methods: what the others need is there already
+        fewer = bool(os.environ.get("DVC_EXP_NAME")) and PLAN.is_file() and is_enough(params)
+        if PLAN.is_file() and not fewer and sync_plan(params):
             raise ParamsError(
                 f"{PLAN}: was made for other methods or datasets than params.yaml names now; it "
                 "has been brought up to date: run the same command again"
@@ -124,19 +126,24 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
     records.parent.mkdir(parents=True, exist_ok=True)
     records.unlink(missing_ok=True)
 
-    started, ended = time.monotonic(), []
+    started = time.monotonic()
+    ended: list[float] = []
     script = subprocess.Popen(
         cmd, env=environment(before, checkpoint, records), preexec_fn=prepare_script
     )
-    waiter = threading.Thread(
-        target=lambda: (script.wait(), ended.append(time.monotonic())), daemon=True
-    )
+
+    def wait() -> None:
+        script.wait()
+        ended.append(time.monotonic())
+
+    waiter = threading.Thread(target=wait, daemon=True)
     waiter.start()
     run, error = None, "interrupted"
     try:
         # MLflow takes a second or two to import, so it does while the script works, and half a
         # second less without these
-        sys.modules.update(dict.fromkeys({"pandas", "polars"} - sys.modules.keys()))
+        for unwanted in {"pandas", "polars"} - sys.modules.keys():
+            sys.modules[unwanted] = None  # type: ignore[assignment]  # "not to be imported"
         from pipeline.tracking.records import MlflowException, Run, tracking_address
 
         run = Run(name, cmd, before)

@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import graph, grid, ranking, render
+from benchmarks import graph, grid, performance_page, ranking
 from benchmarks.__main__ import NAMES
 from benchmarks.measure import Row
 
@@ -57,11 +57,12 @@ def test_page_is_written_between_its_marks(tmp_path):
     out.mkdir()
     record = {"machine": {"cores": "2"}, "rows": [asdict(Row("x", 2, "y", 3, target=2))]}
     (out / "a.json").write_text(json.dumps(record))
-    (docs / "performance.md").write_text(f"before\n{render.BEGIN}\nold\n{render.END}\nafter\n")
-    render.render(out, docs)
+    begin, end = performance_page.BEGIN, performance_page.END
+    (docs / "performance.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    performance_page.write_page(out, docs)
     text = (docs / "performance.md").read_text()
     assert text.startswith("before\n")
-    assert text.endswith(f"{render.END}\nafter\n")
+    assert text.endswith(f"{performance_page.END}\nafter\n")
     assert "| x | 2 s | y | 3 s | 1.5 | 2 missed |  |" in text
     assert "old" not in text
     assert "<svg" in (docs / "images" / "performance.svg").read_text()

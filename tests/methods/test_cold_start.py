@@ -268,7 +268,9 @@ def test_profile_words_hold_no_states_of_new_items():
     texts = pl.DataFrame(
         {"item": [0, 1, 2], "text": ["roses garden", "robots space", "comets telescopes"]}
     )
-    found = extract(item_terms(texts), Interactions.of([0, 1], [0, 1], 2, 3), 6, 6)
+    found = extract(
+        item_terms(texts), Interactions.of([0, 1], [0, 1], 2, 3), num_tags=6, num_interests=6
+    )
     said = {word for column in ("tags", "interests") for words in found[column] for word in words}
     assert said == {"roses", "garden", "robots", "space"}
     assert not said & {"comets", "telescopes"}

@@ -25,7 +25,7 @@ from glta.methods.glta.item_alignment import reorder_prompts
 from glta.methods.glta.model import GLTA
 from glta.methods.glta.prompts import ITEM, READ_OUT, Prompt, Templates
 from glta.methods.glta.settings import AlignSettings, ServeSettings
-from glta.methods.glta.steps import AlignInputs, align_items, align_users, serve
+from glta.methods.glta.steps import AlignInputs, align_items, align_users, new_users, serve
 from glta.methods.registry import units
 from glta.nn.language import frozen
 from glta.nn.language.settings import LanguageSettings
@@ -177,7 +177,7 @@ def check_lists(prepared, items, scores):
 def test_first_logit_is_the_exact_ranking(made, prepared):
     for found, expected in zip(
         made.recommend(EVERYONE, 7, prepared.train),
-        rank_all(made.score, EVERYONE, 7, prepared.train),
+        rank_all(made.score, EVERYONE, k=7, exclude=prepared.train),
         strict=True,
     ):
         np.testing.assert_array_equal(found, expected)
@@ -308,9 +308,9 @@ def test_unknown_user_is_refused_in_every_mode(made, prepared, mode, user):
         in_mode(made, mode).recommend(np.array([0, user]), 3, nothing)
 
 
-def test_people_are_read_by_their_items(made, prepared):
-    """Users as lists of their items are served about as well as with their own node, and a person
-    scores alike in any block.
+def test_new_users_are_read_by_their_items(made, prepared):
+    """Users without a node are served about as well as with their own, and score alike in any
+    block.
     """
     history = history_matrix(prepared.train)
     stored, alone = (
@@ -324,8 +324,32 @@ def test_people_are_read_by_their_items(made, prepared):
     assert np.isfinite(made.score_histories(history[[LONER]])).all()
 
 
+def test_new_users_go_without_words_that_a_provider_wrote(made, prepared, tmp_path):
+    """The provider is not asked again: their prompts show items alone, also after a save."""
+    asked = ProfileSettings(provider="language_model", generator="some")
+    inputs = AlignInputs(
+        prepared,
+        write_profile(prepared, tmp_path / "profile"),
+        write_pretrained(tmp_path / "pretrain") / "graph",
+        made.aligned.about.language,
+        made.aligned.about.align,
+    )
+    kept, history = new_users(inputs, asked), history_matrix(prepared.train)[[0, 5]]
+    np.testing.assert_array_equal(kept.message, made.aligned.new_users.message)
+    silent = replace(made, aligned=replace(made.aligned, new_users=kept))
+    loaded = again(silent, tmp_path / "model").aligned
+    language, params = made.aligned.aligner.language, made.aligned.about.align_users
+    without = loaded.new_users.prompts(language, history, params)
+    with_words = made.aligned.new_users.prompts(language, history, params)
+    for short, long in zip(without, with_words, strict=True):
+        assert len(short) < len(long)
+        items = [prompt.value[prompt.kind == ITEM].tolist() for prompt in (short, long)]
+        assert items[0] == items[1]
+    assert np.isfinite(silent.score_histories(history)).all()
+
+
 def test_extended_scores_new_items_by_their_text(made, prepared):
-    """Texts of two known items, as if they were new; the others' scores stay, and new items are no
+    """New items with the texts of two known items. The others' scores stay, and new items are no
     part of prompts.
     """
     text = block_states()[:2]

@@ -15,6 +15,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINS = ["train@popularity", "train@text-knn"]
 EVALUATES = ["evaluate@popularity", "evaluate@text-knn"]
 DOWNSTREAM = {*TRAINS, *EVALUATES, "report"}
+OVERRIDE = r"^(  sample:\n(?:    .*\n)*?    settings: .*lightgcn-text-knn: )\{[^}]*\}"
+"""What params.yaml holds in place of the toy's parameter for the dataset `sample`."""
 
 
 class Toy:
@@ -175,7 +177,7 @@ class Toy:
         file.write_text(text)
 
     def set_steps(self, steps: int) -> None:
-        self.edit("params.yaml", r"^  weight_steps: \d+", f"  weight_steps: {steps}")
+        self.edit("params.yaml", r"^    weight_steps: \d+", f"    weight_steps: {steps}")
 
     def mlflow(self):
         from mlflow import MlflowClient

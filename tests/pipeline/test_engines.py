@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from glta.storage.files import sha256_of, write_json
-from tests.pipeline.repository import DOWNSTREAM, EVALUATES, TRAINS
+from tests.pipeline.repository import DOWNSTREAM, EVALUATES, OVERRIDE, TRAINS
 
 pytestmark = pytest.mark.engines
 
@@ -29,7 +29,7 @@ def test_first_run_records_every_stage(built):
     runs = {run.data.tags["stage"]: run for run in built.runs()}
     assert {run.info.status for run in runs.values()} == {"FINISHED"} and len(built.runs()) == 6
     train = runs["train@popularity"]
-    assert train.data.params == {"fit.weight_steps": "21"}
+    assert train.data.params == {"settings.lightgcn-text-knn.weight_steps": "21"}
     assert train.data.metrics["loss"] == 0.5 and train.data.metrics["valid_at_20"] == 0.5
     assert train.data.metrics["seconds"] > 0 and train.data.metrics["peak_memory_bytes"] > 1e6
     assert [d.dataset.name for d in train.inputs.dataset_inputs] == ["data/prepare"]
@@ -76,12 +76,18 @@ def test_parameter_there_and_back(toy):
     toy.assert_clean()
     assert all(p["run_id"] for p in toy.provenance()[0])
 
-    toy.edit("params.yaml", r"^(  sample:\n(?:    .*\n)*?    fit: )\{\}", r"\1{weight_steps: 41}")
+    toy.edit("params.yaml", OVERRIDE, r"\1{weight_steps: 41}")
     toy.snakemake()
     assert set(toy.executed()) >= set(TRAINS)
     toy.assert_clean()
     assert "didn't change" in toy.repro() and toy.executed() == []
-    assert max(int(run.data.params.get("fit.weight_steps", 0)) for run in toy.runs()) == 41
+    assert (
+        max(
+            int(run.data.params.get("settings.lightgcn-text-knn.weight_steps", 0))
+            for run in toy.runs()
+        )
+        == 41
+    )
 
 
 def test_snakemake_is_told_what_dvc_status_says(toy):
@@ -183,7 +189,7 @@ def test_input_changed_while_a_stage_runs(toy):
     toy.set_steps(41)
     toy.release()
     assert engine.wait(60) != 0
-    assert "changed while it ran: fit.weight_steps" in toy.output()
+    assert "changed while it ran: settings.lightgcn-text-knn.weight_steps" in toy.output()
     assert "FAILED" in {run.info.status for run in toy.runs()}
     assert toy.stale() >= set(TRAINS)
     toy.snakemake()

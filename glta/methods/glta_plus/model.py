@@ -91,7 +91,7 @@ def columns_from_text(
     new_JW: np.ndarray,
     text_weight: float,
 ) -> np.ndarray:
-    """Estimate the columns of items without users from their text: text_weight P T t, (I, J) float32.
+    """Estimate the columns of items without users from their text, (I, J): text_weight P T t.
 
     It is the ridge regression of a new item's language token t on those of the items with users. An
     item without users adds text_weight T^T t to the Gram matrix and nothing else. The zero diagonal

@@ -24,9 +24,10 @@ class TrainHCCF(TrainRanker):
 
     This is the variant of its authors' torch code (akaxlh/HCCF, torchVersion): no map between
     hyperedges, BPR, and a contrast averaged over the distinct users and positives of the batch with
-    the gradient stopped in the local view. `activation` puts the paper's LeakyReLU back. Departures:
-    L2 on the batch's layer-0 rows, as in all our graph models, instead of on all parameters; an edge
-    is dropped in both directions at once; layer 0 starts from a normal distribution, not Xavier's.
+    the gradient stopped in the local view. `activation` puts the paper's LeakyReLU back.
+    Departures: L2 on the batch's layer-0 rows, as in all our graph models, instead of on all
+    parameters; an edge is dropped in both directions at once; layer 0 starts from a normal
+    distribution, not Xavier's.
     """
 
     result = HCCF

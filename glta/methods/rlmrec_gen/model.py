@@ -23,11 +23,11 @@ class TrainRLMRecGen(TrainRanker):
     """Train RLMRec's generative form (Ren et al., WWW 2024, arXiv 2310.15950, "Gen") on LightGCN.
 
     A share of nodes loses its layer-0 embedding to one learnt vector. The same masked pass serves
-    ranking and L = L_base + reconstruction_weight * NCE(g(h_v), s_v; masked nodes), mean over masked
-    v, g two layers from graph to text (HKUDS/RLMRec, lightgcn_gene). Departures, so that only the
-    term differs from our LightGCN: layers are averaged, not summed; the L2 penalty is on the batch's
-    layer-0 rows, not on all parameters; an edge is dropped in both directions at once. Profiles are
-    what the stage `profile` wrote, encoded by the model of the section `language`.
+    ranking and L = L_base + reconstruction_weight * NCE(g(h_v), s_v; masked nodes), mean over
+    masked v, g two layers from graph to text (HKUDS/RLMRec, lightgcn_gene). Departures, so that
+    only the term differs from our LightGCN: layers are averaged, not summed; the L2 penalty is on
+    the batch's layer-0 rows, not on all parameters; an edge is dropped in both directions at once.
+    Profiles are what the stage `profile` wrote, encoded by the model of the section `language`.
     """
 
     result = RLMRecGen

@@ -18,7 +18,10 @@ def write_about(folder: Path, method: str, *, trainable_parameters: int, **more:
 
 
 def read_about(folder: Path, method: str) -> dict[str, Any]:
-    """Read model.json. Raises ValueError when another method, or another version, has written it."""
+    """Read model.json.
+
+    Raises ValueError when another method, or another version, has written it.
+    """
     path = folder / "model.json"
     about = read_json(path)
     if about.get("method") != method:
