@@ -13,11 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import Row, in_turns
-<<<<<<< HEAD
 from glta.methods.glta.aligner import Aligner, new_aligner
-=======
-from glta.methods.glta.aligner import Aligner, new_aligner, projector
->>>>>>> h-tm
 from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
 from glta.methods.glta.reading import read_states
@@ -41,6 +37,9 @@ WORDS = [
     "paper",
     "secret",
 ]
+
+
+BATCH_TOKENS = 8192  # tokens of one forward pass
 
 
 def made_up(

@@ -176,6 +176,14 @@ class Toy:
         assert count, f"{old} is not in {path}"
         file.write_text(text)
 
+    def sync(self) -> str:
+        """Run `glta params sync`, which writes the real stages too; the toy keeps its own."""
+        own = (self.folder / "dvc.yaml").read_bytes()
+        output = self("glta", "params", "sync")
+        (self.folder / "dvc.yaml").write_bytes(own)
+        (self.folder / "plan.yaml").unlink(missing_ok=True)
+        return output
+
     def set_steps(self, steps: int) -> None:
         self.edit("params.yaml", r"^    weight_steps: \d+", f"    weight_steps: {steps}")
 

@@ -187,7 +187,7 @@ def test_archives_are_hashed_again(toy):
         (
             lambda t: t.set_steps(31),
             "report",
-            "waits for train@popularity and 1 more, which is stale: params.yaml settings.lightgcn-text-knn",
+            "waits for train@popularity and 1 more, which is stale: params.yaml settings.lightgcn-",
         ),
         (
             lambda t: t.edit("toy/train.py", "import json", "import  json"),

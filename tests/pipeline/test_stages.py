@@ -19,6 +19,7 @@ from glta.methods.registry import needed
 from glta.params.check import check_params, merged, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
+from glta.serving.recommend import recommend as serve
 from glta.storage.arrays import load_arrays
 from pipeline.stages import download, evaluate, prepare, profile, recommend, report, train
 from tests.tiny import WRITERS
@@ -309,6 +310,17 @@ def test_a_mode_ablation_makes_other_lists_of_the_same_model(runs):
     )
     assert first == second  # both read the first position first
     assert not lists["glta"]["item"].equals(lists["glta-one-per-position"]["item"])
+
+
+def test_an_ablation_is_served_by_the_class_of_its_method(runs):
+    user = pl.read_parquet("data/books/0/prepare/users.parquet")["user_id"][0]
+    found = {
+        method: serve("books", method, user=user, k=5)
+        for method in ("glta", "glta-without-profile", "glta-tied-head")
+    }
+    assert all(len(rows) == 5 for rows in found.values())
+    scores = {tuple(row["score"] for row in rows) for rows in found.values()}
+    assert len(scores) == len(found)
 
 
 def test_nothing_half_made_is_left(runs):
