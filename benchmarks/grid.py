@@ -33,9 +33,8 @@ def main() -> None:
     grid = {}
     for text in args.values:
         key, _, values = text.partition("=")
-        grid[key if key.startswith("settings.") else f"settings.{args.method}.{key}"] = YAML(
-            typ="safe"
-        ).load(f"[{values}]")
+        whole = key if key.startswith("settings.") else f"settings.{args.method}.{key}"
+        grid[whole] = YAML(typ="safe").load(f"[{values}]")
     params = load_params().for_dataset(args.dataset)
     measure = objective(args.method, Cell(args.dataset, args.seed), params)
     print(f"| {' | '.join(grid)} | validation NDCG@20 | seconds |\n|{'---|' * (len(grid) + 2)}")

@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import graph, performance_page, ranking
+from benchmarks import graph, grid, performance_page, ranking
 from benchmarks.__main__ import NAMES
 from benchmarks.measure import Row
 
@@ -37,6 +37,18 @@ def test_other_lists_are_noticed(monkeypatch):
     )
     with pytest.raises(AssertionError, match="wrong"):
         ranking.run(quick=True)
+
+
+def test_grid_measures_every_combination(world, monkeypatch, capsys):
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
+    values = ["neighbours=1,20", "settings.item-knn.shrinkage=0,9"]
+    monkeypatch.setattr("sys.argv", ["grid", "item-knn", "blocks", *values])
+    grid.main()
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("| settings.item-knn.neighbours | settings.item-knn.shrinkage |")
+    cells = [[cell.strip() for cell in row.split("|")[1:4]] for row in rows]
+    assert [row[:2] for row in cells] == [["1", "0"], ["1", "9"], ["20", "0"], ["20", "9"]]
+    assert float(cells[0][2]) < float(cells[2][2]) <= 1
 
 
 def test_page_is_written_between_its_marks(tmp_path):
