@@ -39,6 +39,9 @@ WORDS = [
 ]
 
 
+BATCH_TOKENS = 8192  # tokens of one forward pass
+
+
 def made_up(
     num_users: int,
     num_items: int,
@@ -52,7 +55,7 @@ def made_up(
     reader: the language model that the aligner reads them with, the packaged one by default.
     """
     rng = np.random.default_rng(0)
-    language = load_language(LanguageSettings(), "cpu")
+    language = load_language(LanguageSettings(batch_tokens=BATCH_TOKENS), "cpu")
     reader = reader or language
     generator = torch.Generator().manual_seed(0)
     nodes = Nodes(

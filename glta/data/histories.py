@@ -1,6 +1,4 @@
-"""What item-to-item methods share: the training items of every user as a sparse matrix, kept with
-the model.
-"""
+"""The items of every user as a sparse matrix, and what methods compute from it."""
 
 # U users, I items, B users of a block
 from __future__ import annotations
@@ -18,18 +16,24 @@ def history_matrix(train: Interactions) -> csr_array:
 
 
 def checked(history_BI: csr_array, num_items: int) -> csr_array:
-    """Return histories as they are. Raises ValueError unless they are about the model's items."""
+    """Return the histories unchanged.
+
+    Raises ValueError when they have another number of items than the model.
+    """
     if history_BI.shape[1] != num_items:
-        raise ValueError(f"histories over {history_BI.shape[1]} items: this model has {num_items}")
+        raise ValueError(
+            f"histories over {history_BI.shape[1]} items: this model has {num_items} items; give "
+            "histories over the items of the dataset that it was trained on"
+        )
     return history_BI
 
 
 def fold_in(history_BI: csr_array, message_ID: np.ndarray) -> np.ndarray:
-    """Place people in LightGCN's space by their items: the sum of the items' messages over
-    sqrt(number of items), (B, D).
+    """Compute user embeddings in LightGCN's space from the users' items alone: (B, D) float32.
 
-    message_ID: see `glta.nn.graph.node_embeddings.LightGCN.messages`. Nobody's own layer 0 is part
-    of it. Zeros without an item.
+    A user's embedding is the sum of their items' messages, divided by sqrt(number of items). It
+    contains no layer-0 embedding of the user. It is zeros for a user without items.
+    message_ID: see `glta.nn.graph.node_embeddings.NodeEmbeddings.messages`.
     """
     count_B = np.maximum(np.asarray(history_BI.sum(1)), 1)
     return ((history_BI @ message_ID) / np.sqrt(count_B)[:, None]).astype(np.float32)

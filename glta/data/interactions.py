@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,7 @@ class Interactions:
     """Hold distinct user-item pairs with dense ids, sorted by user, then item.
 
     user, item: (E,) int64, 0 <= user < num_users, 0 <= item < num_items.
-    Make one with `Interactions.of`, which sorts and checks; the bare constructor trusts its
-    arguments.
+    Make one with `Interactions.of`, which sorts and checks. The constructor itself checks nothing.
     """
 
     user: np.ndarray
@@ -24,9 +24,10 @@ class Interactions:
     num_items: int
 
     @classmethod
-    def of(cls, user, item, num_users: int, num_items: int) -> Interactions:
+    def of(cls, user: ArrayLike, item: ArrayLike, num_users: int, num_items: int) -> Interactions:
         """Sort and check pairs. Raises ValueError for ids out of range and for duplicate pairs."""
-        user, item = np.asarray(user, np.int64), np.asarray(item, np.int64)
+        user = np.asarray(user, np.int64)
+        item = np.asarray(item, np.int64)
         for name, ids, size in (("user", user, num_users), ("item", item, num_items)):
             if ids.size and (ids.min() < 0 or ids.max() >= size):
                 raise ValueError(
@@ -34,8 +35,8 @@ class Interactions:
                 )
         key = np.sort(user * num_items + item)
         if (twice := key[1:] == key[:-1]).any():
-            user, item = divmod(int(key[1:][twice][0]), num_items)
-            raise ValueError(f"pair user {user}, item {item} occurs more than once")
+            first_user, first_item = divmod(int(key[1:][twice][0]), num_items)
+            raise ValueError(f"pair user {first_user}, item {first_item} occurs more than once")
         return cls(key // max(num_items, 1), key % max(num_items, 1), num_users, num_items)
 
     def __len__(self) -> int:
@@ -43,7 +44,7 @@ class Interactions:
 
     @cached_property
     def key(self) -> np.ndarray:
-        """(E,) int64: user * num_items + item, ascending; membership is a binary search in it."""
+        """(E,) int64: user * num_items + item, ascending. `contains` searches in it."""
         return self.user * self.num_items + self.item
 
     @cached_property
@@ -73,7 +74,10 @@ class Interactions:
         return row, self.item[np.repeat(self.indptr[users], counts) + offset]
 
     def contains(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Return for each pair whether it is one of these. Shapes equal and free; returns bool."""
+        """Return for each given pair whether it is one of these, bool.
+
+        user, item: ids of any shape, the same for both. The result has that shape.
+        """
         if not len(self):
             return np.zeros(np.shape(user), bool)
         key = user * self.num_items + item
@@ -81,7 +85,7 @@ class Interactions:
         return self.key[np.minimum(at, len(self) - 1)] == key
 
     def union(self, other: Interactions) -> Interactions:
-        """Return the pairs of both."""
+        """Return the pairs that are in this set, in the other, or in both."""
         key = np.union1d(self.key, other.key)
         return Interactions(
             key // self.num_items, key % self.num_items, self.num_users, self.num_items

@@ -1,4 +1,4 @@
-"""Clean, filter, number and split a dataset; every step says how much it dropped and why."""
+"""Clean, filter, number and split a dataset. Every step records how much it dropped, and why."""
 
 # E interactions, U users, I items
 from __future__ import annotations
@@ -99,18 +99,18 @@ def prepare(raw: Raw, params: PrepareSettings, seed: int) -> Tables:
 
 
 def deduplicate(pairs: pl.DataFrame, keep: Literal["first", "last"]) -> pl.DataFrame:
-    """Leave one row of each pair, the first or last by timestamp, then by place in the file. Keeps
-    the order of the rows.
+    """Keep one row of each user-item pair, the first or the last by timestamp.
 
-    It comes before the minimum rating: what counts is the rating that stays, also when a user has
-    changed their mind.
+    Rows with equal timestamps are ordered by their place in the file. The rows that stay keep their
+    order. This step comes before the minimum rating, so that the minimum applies to the rating that
+    stays: a user who rates an item again has changed their mind.
     """
     ordered = pairs.sort("timestamp", "order", nulls_last=False)
     return ordered.unique(["user_id", "item_id"], keep=keep, maintain_order=True).sort("order")
 
 
 def rated(pairs: pl.DataFrame, min_rating: float) -> pl.DataFrame:
-    """Leave the pairs rated at least min_rating.
+    """Keep the pairs rated at least min_rating.
 
     Raises ValueError when there are no ratings or when none is high enough.
     """
@@ -123,13 +123,13 @@ def rated(pairs: pl.DataFrame, min_rating: float) -> pl.DataFrame:
     if kept.is_empty():
         raise ValueError(
             f"prepare.min_rating = {min_rating}: leaves nothing, ratings are "
-            f"{ratings.min()}..{ratings.max()}; lower it"
+            f"{ratings.min()!r}..{ratings.max()!r}; lower it"
         )
     return kept
 
 
 def within(pairs: pl.DataFrame, since: int | None, until: int | None) -> pl.DataFrame:
-    """Leave the pairs of a span of time, ends included; None: open.
+    """Keep the pairs of a span of time, both ends included. None leaves an end open.
 
     Raises ValueError when that leaves nothing.
     """
@@ -141,15 +141,15 @@ def within(pairs: pl.DataFrame, since: int | None, until: int | None) -> pl.Data
         low, high = pairs["timestamp"].min(), pairs["timestamp"].max()
         raise ValueError(
             f"prepare.since = {since}, prepare.until = {until}: leave nothing, times are "
-            f"{low}..{high}; change them"
+            f"{low!r}..{high!r}; change them"
         )
     return kept
 
 
 def in_core(pairs: pl.DataFrame, user_core: int, item_core: int) -> tuple[pl.DataFrame, int]:
-    """Leave the pairs of the (user_core, item_core)-core, and count the passes.
+    """Keep the pairs of the (user_core, item_core)-core, and return the number of passes.
 
-    Raises ValueError when it is empty.
+    Raises ValueError when the core is empty.
     """
     user, item = (
         pairs[c].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)
@@ -159,16 +159,16 @@ def in_core(pairs: pl.DataFrame, user_core: int, item_core: int) -> tuple[pl.Dat
     if not keep.any():
         raise ValueError(
             f"prepare.user_core = {user_core}, prepare.item_core = {item_core}: leave nothing of "
-            f"{pairs.height} interactions "
-            f"of {pairs['user_id'].n_unique()} users with {pairs['item_id'].n_unique()} items; "
-            "lower them"
+            f"{pairs.height} interactions of {pairs['user_id'].n_unique()} users with "
+            f"{pairs['item_id'].n_unique()} items; lower them"
         )
     return pairs.filter(keep), passes
 
 
 def dense_ids(ids: pl.Series, name: str) -> pl.DataFrame:
-    """Number distinct ids from 0 in their order: by value where all are whole numbers, else as
-    text. Columns name, name_id.
+    """Number distinct ids from 0: a table of columns NAME (int32) and NAME_id.
+
+    The order is by value where all ids are whole numbers, else alphabetical. name: user or item.
     """
     distinct = pl.DataFrame({f"{name}_id": ids.unique()})
     whole = pl.col(f"{name}_id").str.contains(r"^\d{1,18}$").all()
@@ -179,8 +179,9 @@ def dense_ids(ids: pl.Series, name: str) -> pl.DataFrame:
 
 
 def _new_items(pairs: pl.DataFrame, share: float, seed: int) -> np.ndarray:
-    """Mark the pairs of items that nobody is to have before test, (E,) bool; see
-    `splits.choose_new_items`.
+    """Mark the pairs of the items that only the test part may have, (E,) bool.
+
+    See `splits.choose_new_items`.
     """
     user, item = (pairs[c].to_numpy().astype(np.int64) for c in ("user", "item"))
     # a generator of its own: a share of 0 leaves the split as it always was
@@ -188,23 +189,23 @@ def _new_items(pairs: pl.DataFrame, share: float, seed: int) -> np.ndarray:
 
 
 def in_order(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Return the places of distinct pairs of ids by user, then item.
+    """Return the permutation that sorts distinct pairs by user, then item.
 
-    One sort of numbers, much faster than of two columns.
+    It sorts one array of numbers, which is much faster than sorting by two columns.
     """
     return np.argsort(user.astype(np.int64) * (int(item.max(initial=0)) + 1) + item)
 
 
 def in_time(pairs: pl.DataFrame) -> np.ndarray:
-    """Number the pairs by timestamp, then by their place in the file. (E,) int64, 0..E-1.
+    """Number the pairs by timestamp, then by their place in the file: (E,) int64, 0..E-1.
 
-    pairs: timestamp, order. Pairs without a time come first, so that without any times the file
-    alone decides.
+    pairs: columns timestamp and order. Pairs without a time come first. Without any times, the
+    place in the file alone decides.
     """
     in_file = pairs["order"].to_numpy().astype(np.int64).argsort()
     time = pairs["timestamp"][in_file]
     known = time.is_not_null().to_numpy()
-    # two stable sorts: a file that is in order of time already costs one pass
+    # two stable sorts: they take one pass over a file that is sorted by time already
     in_order_of_time = np.argsort(time.fill_null(0).to_numpy(), kind="stable")
     untimed_first = np.argsort(known[in_order_of_time], kind="stable")
     number = np.empty(pairs.height, np.int64)
@@ -213,7 +214,7 @@ def in_time(pairs: pl.DataFrame) -> np.ndarray:
 
 
 def positions(user: pl.Series, by_time: np.ndarray) -> pl.Series:
-    """Tell each pair's place in its user's history, from 0: the column position, int32.
+    """Return each pair's place in its user's history, from 0: the column position, int32.
 
     user: (E,) dense ids, sorted. by_time: (E,) of `in_time`.
     """
@@ -227,10 +228,11 @@ def split(
     params: PrepareSettings,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Assign each pair to a part. Returns (E,) ints of `splits`.
+    """Assign each pair to a part: (E,) of TRAIN, VALID, TEST.
 
-    pairs: user, item, timestamp, sorted by user, item. by_time: (E,) of `in_time`. Raises
-    ValueError when the split needs times and some are missing.
+    pairs: columns user, item, timestamp, sorted by user, item. by_time: (E,) of `in_time`.
+    Raises ValueError when the split needs times and some are missing, or when it needs the parts of
+    the source and there are none.
     """
     user = pairs["user"].to_numpy().astype(np.int64)
     if params.split == "random":
@@ -242,8 +244,8 @@ def split(
     if untimed := pairs["timestamp"].null_count():
         raise ValueError(
             f"prepare.split = {params.split}: needs a timestamp in every interaction, {untimed} "
-            f"of {pairs.height} have none; "
-            "set prepare.split: random, or name the column in tables.NAME.timestamp"
+            f"of {pairs.height} have none; set prepare.split: random, or name the column in "
+            "tables.NAME.timestamp"
         )
     if params.split == "leave_last_out":
         return splits.leave_last_out(user, by_time)
@@ -251,31 +253,27 @@ def split(
 
 
 def _refuse_empty(params: PrepareSettings, **parts: pl.DataFrame) -> None:
+    """Raise ValueError when a part of the split has no pair."""
     for name, frame in parts.items():
         if frame.is_empty():
-            shares = (
-                ""
-                if params.split in ("leave_last_out", "given") or name == "train"
-                else f", or raise prepare.{name}_share"
-            )
+            has_share = params.split not in ("leave_last_out", "given") and name != "train"
+            also = f", or raise prepare.{name}_share" if has_share else ""
             raise ValueError(
                 f"prepare.split = {params.split}: gives no {name} item, the histories are too "
-                "short; "
-                f"raise prepare.user_core (= {params.user_core}){shares}"
+                f"short; raise prepare.user_core (= {params.user_core}){also}"
             )
 
 
 def _then(
     steps: list[dict], step: str, before: pl.DataFrame, after: pl.DataFrame, why: str
 ) -> pl.DataFrame:
+    """Record a step, and return what it left."""
     _step(steps, step, after, before.height, why)
     return after
 
 
 def _step(steps: list[dict], step: str, after: pl.DataFrame, before: int, why: str) -> None:
-    """Note what a step left: its users, items and interactions, and how many interactions it
-    dropped.
-    """
+    """Record how many users, items and interactions a step left, and how many it dropped."""
     left = {
         "users": after["user_id"].n_unique(),
         "items": after["item_id"].n_unique(),

@@ -19,11 +19,14 @@ from glta.data.sequences import Sequences
 class Prepared:
     """Hold one dataset and split with dense ids 0..U-1 and 0..I-1.
 
-    train, valid, test: disjoint pairs. graph and target: the training pairs cut in two, the
-    alignment's message graph and its targets. users: columns user, user_id. items: columns item,
-    item_id, title, description, categories (list), and what `tables.NAME.features`
-    names. parts: "train", "valid", "test" to their tables as docs/artefacts.md has them, which are
-    read when the order is asked for; empty in data made by hand that has no order.
+    train, valid, test: disjoint pairs.
+    graph, target: the training pairs in two parts. The alignment propagates over the edges of graph
+        and predicts the pairs of target.
+    users: columns user, user_id.
+    items: columns item, item_id, title, description, categories (list), and the columns that
+        `tables.NAME.features` names.
+    parts: the tables "train", "valid" and "test" (docs/artefacts.md). They hold the order, and are
+        read only when `ordered` needs it. Empty for data without an order.
     """
 
     train: Interactions
@@ -37,35 +40,37 @@ class Prepared:
 
     @cached_property
     def sequences(self) -> Sequences:
-        """Training interactions in order: what a method trains on, and knows at validation."""
+        """Training interactions in order: the histories for training and for validation."""
         return self.ordered("train")
 
     @cached_property
     def seen_sequences(self) -> Sequences:
-        """Training and validation interactions in order: what is known at test time."""
+        """Training and validation interactions in order: the histories at test time."""
         return self.ordered("train", "valid")
 
     def ordered(self, *names: str) -> Sequences:
-        """Return some parts of the split together, in order; names: of train, valid, test.
+        """Return the interactions of some parts together, in order.
 
-        Only with a split by time is all of training older than the targets. With others,
-        `Sequences.window` and `Sequences.before` cut a history before a target.
-        Raises ValueError for tables without a column position.
+        names: any of train, valid, test. All training interactions are older than the held-out ones
+        only in a split by time. In other splits, cut each history before its target with
+        `Sequences.window` or `Sequences.before`.
+        Raises ValueError for data without an order, and for tables without a column position.
         """
         if not self.parts:
             raise ValueError("these data have no order: pass `parts` with columns position")
-        columns = pl.col("^(user|item|timestamp|position)$")  # a missing one is named by Sequences
+        # a pattern lets a missing column pass: `Sequences.of` names it in its error
+        columns = pl.col("^(user|item|timestamp|position)$")
         frames = [self.parts[name].select(columns).collect() for name in names]
         return Sequences.of(frames, self.users.height, self.items.height)
 
     @cached_property
     def seen(self) -> Interactions:
-        """Training and validation pairs: what is masked at test time."""
+        """Training and validation pairs: excluded from the lists at test time."""
         return self.train.union(self.valid)
 
     @cached_property
     def new_items(self) -> np.ndarray:
-        """(I,) bool: items that nobody has in training, told by their text alone."""
+        """(I,) bool: items without training users. Only their item features describe them."""
         return self.train.item_degree == 0
 
     @classmethod
@@ -85,12 +90,12 @@ class Prepared:
             pl.read_parquet(paths[name], columns=["user", "item"]) for name in ("valid", "test")
         )
         return cls(
-            pairs(train),
-            pairs(valid),
-            pairs(test),
-            pairs(train.filter(~pl.col("target"))),
-            pairs(train.filter("target")),
-            users,
-            items,
-            {name: pl.scan_parquet(path) for name, path in paths.items()},
+            train=pairs(train),
+            valid=pairs(valid),
+            test=pairs(test),
+            graph=pairs(train.filter(~pl.col("target"))),
+            target=pairs(train.filter("target")),
+            users=users,
+            items=items,
+            parts={name: pl.scan_parquet(path) for name, path in paths.items()},
         )

@@ -1,6 +1,6 @@
 """The interactions of one split in their order, in the one form that sequence methods take."""
 
-# U users, E interactions, B rows asked for, n items of a window
+# U users, E interactions, B windows, n items of a window
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -14,6 +14,8 @@ import polars as pl
 from glta.data.interactions import Interactions
 
 PADDING = -1
+"""The item id of an empty place in a window."""
+
 COLUMNS = ("user", "item", "timestamp", "position")
 
 
@@ -44,16 +46,16 @@ class Window(NamedTuple):
 class Sequences:
     """Hold the interactions of every user, oldest first.
 
-    indptr: (U+1,) int64; those of user u are indptr[u]:indptr[u+1] of the other arrays.
+    indptr: (U+1,) int64; the interactions of user u are indptr[u]:indptr[u+1] of the other arrays.
     item: (E,) int64, 0 <= item < num_items.
     position: (E,) int64, the place in the user's whole history, from 0, ascending within a user.
-    Where an interaction is left out (it is in another part of the split), its number is missing.
-    So positions compare interactions of any parts. A method should learn from the order alone: a
-    gap tells that something was held out there.
+        It counts the interactions of all parts of the split, so that positions of different parts
+        can be compared. Positions of interactions in other parts are therefore missing here. A
+        method should learn from the order alone: a gap in the positions reveals a held-out item.
     time: (E,) int64 as the source has it; None unless every interaction has one.
     The order is that of `glta.data.prepare.in_time`: by time, and by place in the file where times
-    are equal; interactions without a time come first.
-    Make one with `Sequences.of`, which sorts and checks; the bare constructor trusts its arguments.
+    are equal. Interactions without a time come first.
+    Make one with `Sequences.of`, which sorts and checks. The constructor itself checks nothing.
     """
 
     indptr: np.ndarray
@@ -64,16 +66,16 @@ class Sequences:
 
     @classmethod
     def of(cls, frames: Iterable[pl.DataFrame], num_users: int, num_items: int) -> Sequences:
-        """Put parts of a split together; frames: columns user, item, timestamp, position.
+        """Put the interactions of several parts of a split together.
 
-        Raises ValueError for a missing column, for ids out of range, and when two interactions of
-        a user have one position.
+        frames: columns user, item, timestamp, position. Raises ValueError for a missing column, for
+        ids out of range, and when two interactions of a user have the same position.
         """
         frames = list(frames)
         for frame in frames:
             if missing := [name for name in COLUMNS if name not in frame.columns]:
                 raise ValueError(
-                    f"prepared interactions have no column {missing[0]}, they were made by an "
+                    f"prepared interactions have no column {missing[0]}, they were written by an "
                     "older version; run the stage prepare again"
                 )
         whole = pl.concat(frame.select(COLUMNS) for frame in frames)
@@ -119,8 +121,9 @@ class Sequences:
         return History(self.item[own], self.position[own], time)
 
     def last(self, n: int, *, users: np.ndarray | None = None, padding: int = PADDING) -> Window:
-        """Return the last n items of users, default all: B = U. padding: what stands for no
-        item.
+        """Return the last n items of each user.
+
+        users: (B,) ids; None takes all users, B = U. padding: the item id of an empty place.
         """
         users = np.arange(self.num_users) if users is None else np.asarray(users, np.int64)
         return self._window(users, self.indptr[users + 1], n, padding)
@@ -136,22 +139,26 @@ class Sequences:
         return self._window(users, self._ends(users, np.asarray(positions, np.int64)), n, padding)
 
     def before(self, position: np.ndarray) -> Sequences:
-        """Leave each user the interactions before a position. position: (U,)."""
+        """Keep each user's interactions before a position. position: (U,)."""
         return self._only(self.position < np.asarray(position)[self.user])
 
     def within(self, pairs: Interactions) -> Sequences:
-        """Leave the interactions that are among the pairs, such as `Prepared.graph`."""
+        """Keep the interactions that are among the pairs, such as `Prepared.graph`."""
         return self._only(pairs.contains(self.user, self.item))
 
     def _ends(self, users: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Return where each user's interactions reach the position: one binary search in all."""
+        """Return the index of each user's first interaction at the position or after it, (B,).
+
+        One binary search finds all of them.
+        """
         above = max(int(self.position.max(initial=0)), int(positions.max(initial=0))) + 2
         key = self.user * above + self.position
         return np.searchsorted(key, users * above + np.maximum(positions, 0))
 
     def _window(self, users: np.ndarray, end: np.ndarray, n: int, padding: int) -> Window:
+        """Return the n items of each user before index `end`, (B,)."""
         if n < 1:
-            raise ValueError(f"n = {n}: a window holds at least one item")
+            raise ValueError(f"n = {n}: a window holds at least one item; pass n >= 1")
         place = end[:, None] - np.arange(n, 0, -1)
         mask = place >= self.indptr[users][:, None]
 
@@ -164,6 +171,7 @@ class Sequences:
         return Window(taken(self.item, padding), mask, time)
 
     def _only(self, kept: np.ndarray) -> Sequences:
+        """Keep some interactions. kept: (E,) bool."""
         time = None if self.time is None else self.time[kept]
         count = np.bincount(self.user[kept], minlength=self.num_users)
         indptr = np.concatenate([[0], np.cumsum(count)])

@@ -1,4 +1,4 @@
-"""Parameters of cleaning, filtering and splitting."""
+"""Settings of cleaning, filtering and splitting a dataset."""
 
 from __future__ import annotations
 
@@ -10,55 +10,63 @@ from glta.config import Section, Share
 
 
 class PrepareSettings(Section):
-    """Clean, filter, split."""
+    """Clean, filter and split the dataset."""
 
     min_rating: float | None = Field(
-        None, description="drop interactions rated lower; null keeps all"
+        None, description="drop interactions with a lower rating; null: keep all"
     )
     duplicates: Literal["last", "first"] = Field(
-        "last", description="which of several ratings of one pair stays, by time"
+        "last", description="which of several ratings of a user-item pair stays, by time"
     )
     since: int | None = Field(
         None,
-        description="drop interactions before this time, in the dataset's own unit; null keeps all",
+        description="drop interactions before this time, in the dataset's unit; null: keep all",
     )
-    until: int | None = Field(None, description="drop interactions after this time")
+    until: int | None = Field(None, description="drop interactions after this time; null: keep all")
     user_core: int = Field(
-        5, ge=1, description="every user keeps at least so many items (iterated with item_core)"
+        5,
+        ge=1,
+        description="fewest items of a user; users with fewer are dropped, in turn with item_core",
     )
-    item_core: int = Field(5, ge=1, description="every item keeps at least so many users")
+    item_core: int = Field(
+        5, ge=1, description="fewest users of an item; items with fewer are dropped"
+    )
     split: Literal["random", "leave_last_out", "global_time", "given"] = Field(
         "random",
-        description="random: per user, by shares; leave_last_out: last item test, the one before "
-        "valid; global_time: by date; "
-        "given: by the source",
+        description="random: shares of each user's items; leave_last_out: each user's last item is "
+        "test, the one before is validation; global_time: shares of all, by time; given: as in the "
+        "source",
     )
     valid_share: Share = Field(
         0.1,
-        description="of each user's items (random) or training items (given), or of all "
-        "interactions (global_time)",
+        description="validation share, of each user's items (random), of each user's training "
+        "items (given) or of all interactions (global_time)",
     )
-    test_share: Share = Field(0.2, description="as valid_share")
+    test_share: Share = Field(
+        0.2,
+        description="test share, of each user's items (random) or of all interactions "
+        "(global_time)",
+    )
     target_share: Share = Field(
         0.25,
-        description="of each user's training items, kept from the alignment's graph as its "
-        "targets (leak-free)",
+        description="share of each user's training items that are GLTA's targets; they are left "
+        "out of its graph, so that no target leaks into it",
     )
     new_item_share: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="of the items: all their interactions are for test alone, to measure cold "
-        "start; 0: none",
+        description="share of the items whose interactions are all test, to measure cold start; "
+        "0: none",
     )
     max_bad_share: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of unreadable rows to drop and report before it is an error",
+        description="share of unreadable rows that are dropped and reported; more are an error",
     )
     published: Literal["require", "report"] = Field(
         "require",
-        description="presets of papers: refuse to go on with other counts than the published "
-        "ones, or only note them",
+        description="for presets of papers: whether counts other than the published ones are an "
+        "error (require) or are only reported (report)",
     )

@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: cuts of one set of interactions."""
+"""Split one set of interactions into training, validation and test."""
 
 # E interactions, U users, I items
 from __future__ import annotations
@@ -16,13 +16,14 @@ from glta.io.parts import TEST, TRAIN, VALID
 def random_split(
     user: np.ndarray, valid_share: float, test_share: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Cut each user's items at random. user: (E,) dense ids, sorted. Returns (E,) of TRAIN, VALID,
-    TEST.
+    """Split each user's items at random: (E,) of TRAIN, VALID, TEST.
 
-    Of n items, ceil((1 - valid_share - test_share) n) train, so small histories round up and
-    everyone keeps one. Of the r others, r * test_share / (valid_share + test_share), rounded to the
-    nearest with halves up, test; the rest validate. With shares 0.1 and 0.2: 5 items give 4 + 0 +
-    1, 7 give 5 + 1 + 1, 10 give 7 + 1 + 2.
+    user: (E,) dense ids, sorted.
+    Of a user's n items, ceil((1 - valid_share - test_share) n) are training items. So every user
+    has a training item. Of the r others, r * test_share / (valid_share + test_share) are test
+    items, rounded to the nearest whole number, halves up. The rest are validation items.
+    With shares 0.1 and 0.2, 5 items give 4 + 0 + 1 (training, validation, test), 7 items give
+    5 + 1 + 1, and 10 items give 7 + 1 + 2.
     """
     size = np.bincount(user)
     # Without the small number, 10 * (1 - 0.1 - 0.2) is a little more than 7.
@@ -35,10 +36,11 @@ def random_split(
 
 
 def leave_last_out(user: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Test each user's last item and validate with the one before. user: (E,) sorted; order: (E,)
-    distinct, by time.
+    """Take each user's last item for test and the one before for validation.
 
-    A user with two items has no validation item, a user with one has only that training item.
+    user: (E,) sorted. order: (E,) distinct, ascending with time. Returns (E,) of TRAIN, VALID,
+    TEST. A user with two items has no validation item. A user with one item has only that training
+    item.
     """
     size = np.bincount(user)[user]
     from_end = size - 1 - rank_within(user, order)
@@ -48,9 +50,10 @@ def leave_last_out(user: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def global_time(order: np.ndarray, valid_share: float, test_share: float) -> np.ndarray:
-    """Test the last test_share of all interactions, validate with the valid_share before.
+    """Split by time: the last test_share is for test, the valid_share before it for validation.
 
-    order: (E,) distinct, by time.
+    Both are shares of all interactions. order: (E,) distinct, ascending with time. Returns (E,) of
+    TRAIN, VALID, TEST.
     """
     position = np.empty(order.size, np.int64)
     position[np.argsort(order)] = np.arange(order.size)
@@ -66,11 +69,10 @@ def global_time(order: np.ndarray, valid_share: float, test_share: float) -> np.
 def given(
     part: np.ndarray, user: np.ndarray, valid_share: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Keep the source's parts; where it has no validation part, take valid_share of each user's
-    training items for it.
+    """Keep the parts of the source, and add a validation part where it has none.
 
-    part: (E,) of TRAIN, VALID, TEST. user: (E,) dense ids, sorted. Everyone keeps a training item.
-    Returns (E,) as part.
+    The added part is valid_share of each user's training items. Every user keeps a training item.
+    part: (E,) of TRAIN, VALID, TEST. user: (E,) dense ids, sorted. Returns (E,) as part.
     """
     part = part.astype(np.int64)
     if (part == VALID).any():
@@ -83,9 +85,10 @@ def given(
 def choose_targets(
     user: np.ndarray, target_share: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Choose target_share of each user's training items, halves up, but leave each user one.
+    """Choose a share of each user's training items at random: (E,) bool.
 
-    user: (E,) sorted. (E,) bool.
+    The number is rounded to the nearest, halves up. One item of each user is never chosen.
+    user: (E,) sorted.
     """
     size = np.bincount(user)
     chosen = np.minimum(
@@ -97,11 +100,11 @@ def choose_targets(
 def choose_new_items(
     user: np.ndarray, item: np.ndarray, share: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Choose a share of the items at random, halves up, to be new: nobody has them before test.
-    user, item: (E,). (I,) bool.
+    """Choose a share of the items at random, to be new at test time: (I,) bool.
 
-    Where that would leave a user without any other item, the last one drawn of the user's items is
-    not chosen after all.
+    The number is rounded to the nearest, halves up. Every user keeps an item that is not new: of a
+    user's items, the one with the last place in the random order is never chosen.
+    user, item: (E,).
     """
     num_items = int(item.max()) + 1
     wanted = int(np.floor(num_items * share + 0.5 + 1e-9))
@@ -114,14 +117,15 @@ def choose_new_items(
 def core(
     user: np.ndarray, item: np.ndarray, user_core: int, item_core: int
 ) -> tuple[np.ndarray, int]:
-    """Drop users and items with too few partners until none is left to drop.
+    """Drop users with too few items and items with too few users, until none is left to drop.
 
-    user, item: (E,) non-negative ids of distinct pairs. Returns (E,) bool, which pairs stay, and
-    the number of passes; the largest set that qualifies is unique, so the order of dropping does
-    not matter.
+    user, item: (E,) non-negative ids of distinct pairs. Returns (E,) bool, True for pairs that
+    stay, and the number of passes. The order of dropping does not matter: the largest set that
+    qualifies is unique.
     """
     keep = np.ones(user.size, bool)
-    users, items = np.bincount(user), np.bincount(item)
+    users = np.bincount(user)
+    items = np.bincount(item)
     cuts = _cuts(user.size)
 
     def to_drop(few_users: np.ndarray, few_items: np.ndarray) -> np.ndarray:
@@ -135,7 +139,8 @@ def core(
     passes = 0
     while True:
         passes += 1
-        # looked up in small tables of bits; only what is dropped is counted again
+        # two short arrays of bool say which users and items to drop; a pair is looked up in them,
+        # and only the pairs dropped in this pass are counted again
         dropped = to_drop(users < user_core, items < item_core)
         if not dropped.size:
             return keep, passes
@@ -145,45 +150,47 @@ def core(
 
 
 def rank_within(group: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Return each element's place, from 0, within its group by ascending key.
+    """Return each element's place within its group by ascending key, from 0: (E,) int64.
 
-    group: sorted; keys: distinct, not negative.
+    group: (E,) sorted, not negative. key: (E,) distinct, not negative.
     """
     if not group.size:
         return np.zeros(0, np.int64)
     size = np.bincount(group)
     end = np.cumsum(size)
-    first, above = np.repeat(end - size, size), key.max() + 1
+    first = np.repeat(end - size, size)
+    above = key.max() + 1
     rank = np.empty(group.size, np.int64)
 
     def place(span: slice) -> None:
-        order = np.argsort(
-            group[span] * above + key[span]
-        )  # one sort of numbers: ten times as fast as lexsort
+        # one sort of numbers: ten times as fast as np.lexsort
+        order = np.argsort(group[span] * above + key[span])
         rank[span.start + order] = np.arange(span.start, span.stop) - first[span]
 
     cuts = _cuts(group.size)
-    _side_by_side(place, end[np.searchsorted(end, cuts)] * (cuts > 0))  # no group is in two spans
+    # each cut moves to the end of a group, so that no group is in two spans
+    _side_by_side(place, end[np.searchsorted(end, cuts)] * (cuts > 0))
     return rank
 
 
 def _shuffled_rank(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return each element's place within its group after shuffling; a permutation, so that no two
-    keys are equal.
-    """
+    """Return each element's place within its group in a random order, from 0."""
+    # a permutation, unlike random numbers, never has two equal keys
     return rank_within(group, generator.permutation(group.size))
 
 
 def _cuts(size: int) -> np.ndarray:
-    """Cut so many elements into equal spans, one for each thread that polars has
-    (POLARS_MAX_THREADS). Returns their ends.
+    """Return the ends of equal spans of `size` elements, one span for each thread of polars.
+
+    The environment variable POLARS_MAX_THREADS sets the number of threads. The first end is 0.
     """
     return np.linspace(0, size, pl.thread_pool_size() + 1).astype(np.int64)
 
 
 def _side_by_side(work: Callable[[slice], np.ndarray | None], cuts: np.ndarray) -> list:
-    """Work on the spans between cuts in threads: numpy lets others run while it looks up and
-    sorts.
+    """Call `work` on the spans between cuts, each in its own thread. Returns the results in order.
+
+    Threads do help here: numpy releases the interpreter's lock while it indexes and sorts.
     """
     spans = [slice(*ends) for ends in pairwise(cuts.tolist())]
     with ThreadPoolExecutor(len(spans)) as pool:

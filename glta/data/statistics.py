@@ -1,4 +1,4 @@
-"""Describe a prepared dataset: what the report shows about it."""
+"""Describe a prepared dataset in numbers, for counts.json and the report."""
 
 # U users, I items
 from __future__ import annotations
@@ -7,7 +7,11 @@ import numpy as np
 import polars as pl
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
-MOST_RATINGS, RATING_BINS = 20, 10  # different values that are counted one by one; else bins
+
+MOST_RATINGS = 20
+"""With more different ratings than this, the histogram has bins."""
+
+RATING_BINS = 10
 
 
 def statistics(
@@ -19,15 +23,21 @@ def statistics(
 ) -> dict:
     """Return plain numbers for counts.json.
 
-    pairs: user, item, rating, timestamp of all parts. cold: users and items that no training pair
-    has, and the valid and test pairs that concern them; they keep their dense ids. degree: of the
-    training pairs. text: per column, the share of items that have it, how many different ones there
-    are, and their numbers of words. titles_that_are_ids: items for which the source has no title.
-    rating: also how often each was given. leakage: see `leakage`.
+    pairs: columns user, item, rating, timestamp, of all parts. Some keys of the result:
+    cold: numbers of users and of items without training pairs, and of the validation and test
+        pairs that have one of them.
+    degree: of users and items, over the training pairs.
+    text: for each column, the share of items that have it, the number of different texts, and their
+        lengths in words.
+    titles_that_are_ids: number of items for which the source has no title.
+    rating: range, mean and histogram.
+    leakage: see `leakage`.
     """
-    num_users, num_items = pairs["user"].n_unique(), items.height
+    num_users = pairs["user"].n_unique()
+    num_items = items.height
     seen = train.select(pl.col("user").unique().implode(), pl.col("item").unique().implode())
-    users, known = seen["user"][0], seen["item"][0]
+    users = seen["user"][0]
+    known = seen["item"][0]
 
     def cold_pairs(part: pl.DataFrame) -> int:
         return part.filter(
@@ -64,12 +74,14 @@ def statistics(
 def leakage(
     pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame
 ) -> dict:
-    """Tell what the held-out pairs share with the training part.
+    """Measure how far training pairs reveal held-out pairs.
 
-    pairs_in_two_parts: must be 0. older_than_training: share of the valid and test pairs that are
-    older than the newest training pair of all users, so that the future helps to predict the past
-    (0 for a split by global time, near 1 for a random one); older_than_own_training: than the same
-    user's newest; both None where times are missing.
+    pairs_in_two_parts: number of pairs that are in two parts of the split; must be 0.
+    older_than_training: share of the validation or test pairs that are older than the newest
+        training pair of all users. For these the future helps to predict the past. It is 0 for a
+        split by global time, and near 1 for a random split.
+    older_than_own_training: the same with the newest training pair of the same user.
+    The two shares are None where times are missing.
     """
     parts = {"train": train, "valid": valid, "test": test}
     everything = pl.concat([part.select("user", "item") for part in parts.values()])
@@ -98,9 +110,7 @@ def leakage(
 
 
 def degrees(degree: np.ndarray) -> dict:
-    """Describe degrees: mean, quantiles, and a histogram whose bins double (0, 1, 2-3, 4-7,
-    ...).
-    """
+    """Describe degrees by mean, quantiles and a histogram of bins 0, 1, 2-3, 4-7, 8-15, ..."""
     bins = np.floor(np.log2(np.maximum(degree, 1))).astype(np.int64) + (degree > 0)
     counts = np.bincount(bins)
     histogram = [
@@ -110,12 +120,13 @@ def degrees(degree: np.ndarray) -> dict:
 
 
 def quantiles(numbers: np.ndarray) -> dict[str, int]:
-    """Return numbers that occur, by quantile: {"0.5": the median, ...}."""
+    """Return quantiles by name, {"0.5": the median, ...}. Each is one of the numbers."""
     values = np.quantile(numbers, QUANTILES, method="inverted_cdf")
     return {f"{q:g}": int(v) for q, v in zip(QUANTILES, values, strict=True)}
 
 
 def _text(column: pl.Series) -> dict:
+    """Describe a column of texts, or of lists of texts."""
     text = column.list.join(" ") if isinstance(column.dtype, pl.List) else column
     words = text.str.count_matches(r"\S+").to_numpy()
     given = text.filter(words > 0)
@@ -128,8 +139,10 @@ def _text(column: pl.Series) -> dict:
 
 
 def ratings(column: pl.Series) -> dict:
-    """Make a histogram: of each value if there are few, else of bins of equal width (from <= x <
-    to; the last has its end).
+    """Make a histogram of a column, {} without values.
+
+    With few different values, it counts each of them. Otherwise it has bins of equal width,
+    from <= x < to; the last bin includes its end.
     """
     given = column.drop_nulls()
     if given.is_empty():
@@ -144,9 +157,12 @@ def ratings(column: pl.Series) -> dict:
 
 
 def _range(column: pl.Series) -> dict:
-    """Describe a column that may be empty; the mean is left out of times, where it says nothing."""
+    """Describe a column by the share of rows with a value, and their range and mean.
+
+    The mean is for ratings (floats) only: a mean of times has no use.
+    """
     values = column.drop_nulls()
     if values.is_empty():
         return {"share": 0.0}
-    mean = {"mean": float(values.mean())} if values.dtype.is_float() else {}
-    return {"share": len(values) / len(column), "min": values.min(), "max": values.max(), **mean}
+    found: dict = {"share": len(values) / len(column), "min": values.min(), "max": values.max()}
+    return found | {"mean": values.mean()} if values.dtype.is_float() else found
