@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from glta.config import Positive, Section, Share
@@ -13,10 +11,6 @@ class RecommendSettings(Section):
     """Write top-K lists."""
 
     k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
-    mode: Literal["first_logit", "one_per_position", "autoregressive"] = Field(
-        "first_logit",
-        description="how GLTA's positions become a list; other methods rank by their scores",
-    )
 
 
 class EvaluateSettings(Section):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from glta.methods.registry import specs, units
 from glta.params.check import MOVED, ParamsError, check_params, load_params, whole_overrides
 from glta.params.file import changes, render_params
-from glta.params.model import Params
+from glta.params.model import Params, nested
 
 ABLATIONS = [name for name, unit in units().items() if unit.ablation]
 
@@ -316,18 +316,27 @@ def test_every_ablation_changes_just_what_it_says(name):
 
 @pytest.mark.parametrize("key", MOVED)
 def test_a_key_of_an_older_file_is_told_with_its_place(key):
-    """At the top of the file, and among a dataset's overrides."""
-    with pytest.raises(ParamsError) as caught:
-        check_params(defaults() | {key: {}}, "some.yaml")
-    assert str(caught.value) == f"some.yaml {key}: {MOVED[key]}"
-    said = mistake(**overridden(**{key: {}}))
+    """At the top of the file or within a section, and among a dataset's overrides."""
+    value = {} if "." not in key else "first_logit"
+    said = mistake(**nested({key: value})) if "." in key else older({key: value})
+    assert said == f"some.yaml {key}: {MOVED[key]}"
+    said = mistake(**overridden(**nested({key: value})))
     assert said == f"some.yaml overrides.sample.{key}: {MOVED[key]}"
+
+
+def older(keys: dict) -> str:
+    """Return what is said of a file with keys that no longer are."""
+    with pytest.raises(ParamsError) as caught:
+        check_params(defaults() | keys, "some.yaml")
+    return str(caught.value)
 
 
 def test_moved_keys_name_a_section_that_is_there():
     for key, words in MOVED.items():
         if words.endswith(" now"):
-            assert Params().section(words.split()[1]), key
+            section, _, last = words.split()[1].rpartition(".")
+            parent = Params().section(section) if section else Params()
+            assert hasattr(parent, last.replace("-", "_")), key
 
 
 def test_the_last_method_is_the_reference_unless_one_is_named():

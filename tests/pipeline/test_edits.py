@@ -36,8 +36,8 @@ def real(finished, tmp_path) -> Real:
 
 
 def append(real: Real, path: str, line: str) -> None:
-    with (real.folder / path).open("a") as f:
-        f.write(f"{line}\n")
+    file = real.folder / path
+    file.write_text(f"{file.read_text()}{line}\n")
 
 
 def new_runs(real: Real, known: list) -> set[str]:
@@ -76,7 +76,7 @@ def test_another_result_of_one_method_runs_its_own_stages_under_snakemake(real):
 
 
 def test_an_edit_of_the_report_leaves_trainings_alone(real):
-    append(real, "glta/report/render.py", "# a comment")
+    append(real, "glta/report/page/render.py", "# a comment")
     assert real.stale() == {"code"}
     assert real.planned() == {"code", "report"}
     known = real.runs()
@@ -101,9 +101,7 @@ def test_code_that_is_edited_before_its_stage_runs_is_named(real):
     output = real("dvc", "repro", "-f", "-s", "ease@books-0", status=None)
     words = "ease@books-0: glta/methods/ease/model.py was edited after its hash was taken"
     assert words in output and "Traceback" not in output
-    assert (real.folder / "data/books/0/models/ease/model.safetensors").exists() is False or (
-        real.stale()
-    )
+    assert "code" in real.stale()
     real.repro()
     real.assert_clean()
 

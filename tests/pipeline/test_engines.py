@@ -186,9 +186,7 @@ def test_code_edited_while_a_stage_runs_is_named(toy):
     helper, program = toy.folder / "toy/helper.py", toy.folder / "data/code/train.json"
     helper.write_text("# one")
     write_json(program, {"files": {"toy/helper.py": sha256_of(helper)}})
-    toy.edit(
-        "dvc.yaml", r"      - toy/train.py", "      - toy/train.py\n      - data/code/train.json"
-    )
+    toy.edit("dvc.yaml", r"- toy/train.py", r"- toy/train.py\n      - data/code/train.json")
     toy.hold()
     engine = toy.start("dvc", "repro", "train@popularity")
     toy.wait_for_training()

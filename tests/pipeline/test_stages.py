@@ -150,6 +150,7 @@ def expected_files() -> set[str]:
         "align_items": ["model.safetensors", "history.json"],
         "align_users": ALIGNED,
         **{f"models/{method}": ["model.safetensors", "model.json"] for method in METHODS},
+        "models/lightgcn": ["model.safetensors", "model.json", "history.json"],
         **{f"models/{method}": GLTA_MODEL for method in ("glta", *ABLATED)},
         **{f"recommend/{method}": ["valid.parquet", "test.parquet"] for method in METHODS},
     }
