@@ -21,7 +21,7 @@ S = TypeVar("S", bound=Section)
 
 
 class Artefact(Protocol):
-    """What a step makes. Its class saves it, and loads it again, in one place."""
+    """What a step returns. The same class writes it and reads it."""
 
     def save(self, folder: Path) -> None:
         """Write it into an existing folder: safetensors, JSON and Parquet only."""
@@ -33,12 +33,17 @@ def ignore(record: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """Hold what a step may use: the folders it reads, its own settings, a seed. Nothing else.
+    """Hold all that a step may use.
 
-    sources: folders by the names in `StepSpec.reads`. settings: of the method, by the names in
-    `StepSpec.settings`, or all under "". shared: the sections in `StepSpec.shared`.
-    checkpoint: folder for the state of a training, or None to keep none.
-    on_epoch: called with one record an epoch.
+    step: the step's name.
+    sources: the folders to read, by the names in `StepSpec.reads`.
+    settings: the method's settings: the sections in `StepSpec.settings` by name, or all of the
+        settings under the name "".
+    seed: of the random numbers.
+    shared: the sections in `StepSpec.shared`, by name.
+    checkpoint: the folder for checkpoints; None keeps none.
+    on_epoch: called with one record after each epoch.
+    given: data that take the place of the folder of the stage `prepare`.
     """
 
     step: str
@@ -51,26 +56,33 @@ class Job:
     given: Prepared | None = None
 
     def source(self, name: str) -> Path:
-        """Return the folder of what the step reads.
+        """Return the folder of a stage or step that this step reads.
 
-        Raises ValueError for what its spec leaves out.
+        Raises ValueError when the step's spec does not name it.
         """
         if name not in self.sources:
             known = ", ".join(self.sources)
-            raise ValueError(f"step {self.step}: does not read {name}; its spec names {known}")
+            raise ValueError(
+                f"step {self.step}: does not read {name}; its spec names {known}; add "
+                f"{name} to its `reads`"
+            )
         return self.sources[name]
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The data. Its test pairs are for the stage `evaluate` alone."""
+        """The prepared data. Only the stage `evaluate` may use the test pairs."""
         return Prepared.load(self.source("prepare")) if self.given is None else self.given
 
     def own(self, kind: type[S], part: str = "") -> S:
-        """Return the method's settings, or a part of them. Raises TypeError for another class."""
+        """Return the method's settings, or one section of them.
+
+        kind: the expected class. part: the section's name; "" for all settings. Raises ValueError
+        when the step's spec does not name the section, TypeError when it has another class.
+        """
         return self._of(kind, self.settings, part)
 
     def section(self, kind: type[S], name: str) -> S:
-        """Return a section of params.yaml that the method shares with others."""
+        """Return a section of params.yaml that methods share. Raises as `own` does."""
         return self._of(kind, self.shared, name)
 
     def _of(self, kind: type[S], sections: Mapping[str, Section], name: str) -> S:
@@ -82,18 +94,21 @@ class Job:
             )
         found = sections[name]
         if not isinstance(found, kind):
-            raise TypeError(f"step {self.step}: {name or 'settings'} is a {type(found).__name__}")
+            raise TypeError(
+                f"step {self.step}: {name or 'settings'} is a {type(found).__name__}, not a "
+                f"{kind.__name__}"
+            )
         return found
 
 
 class Step(ABC):
-    """Train something, and return it."""
+    """Train one artefact of a method."""
 
     @abstractmethod
     def run(self, job: Job) -> Artefact:
-        """Learn from training pairs, choose on validation pairs; equal jobs give equal artefacts.
+        """Train on the training pairs, and select models on the validation pairs.
 
-        The last step of a method returns its `Recommender`.
+        Equal jobs give equal artefacts. The last step of a method returns its `Recommender`.
         """
 
 
@@ -104,10 +119,10 @@ class Recommender(ABC):
     def recommend(
         self, users: np.ndarray, k: int, exclude: Interactions
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Make lists for users (B,): items and scores, each (B, k), best first.
+        """Recommend k items to each user (B,). Returns items and scores, each (B, k), best first.
 
-        Places where no item is left hold item -1 and score -inf. exclude: pairs that are never
-        shown.
+        Where fewer than k items are left, the last places hold item -1 and score -inf.
+        exclude: user-item pairs that are never recommended.
         """
 
     @abstractmethod
@@ -120,22 +135,22 @@ class Recommender(ABC):
         """Read what `save` wrote; scores are equal to the last bit."""
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        """Score the catalogue for people who are known by their items alone: (B, I) float32.
+        """Score all items for users who were not in the training data: (B, I) float32.
 
-        history_BI: 1 where a person has an item. Nothing is trained. Raises ValueError for other
-        items than the model's, and for a method that learns something about each user.
+        history_BI: 1 where a user has an item. Nothing is trained. Raises ValueError when the items
+        are not those of the model, and for a method that cannot do it.
         """
         raise ValueError(
-            f"{type(self).__name__} scores users that it was trained on: it cannot score a list of "
-            "items of somebody else"
+            f"{type(self).__name__} scores only users that it was trained on: it cannot score a "
+            "list of items"
         )
 
     def extended(self, text_JW: np.ndarray) -> Recommender:
-        """Return a recommender with J more items at the end of the catalogue; nothing is trained.
+        """Return a recommender with J new items at the end of the catalogue. Nothing is trained.
 
-        text_JW: item features of the new items, the language model's pooled states as the stage
-        `profile` makes them. Scores of the other items stay as they are. Raises ValueError for a
-        method that needs interactions to score an item.
+        text_JW: text states of the new items, as the stage `profile` makes them. The scores of the
+        other items do not change. Raises ValueError for a method that needs interactions to score
+        an item.
         """
         raise ValueError(
             f"{type(self).__name__} needs interactions to score an item: it cannot take new items"
@@ -143,13 +158,13 @@ class Recommender(ABC):
 
 
 class Scorer(Recommender):
-    """Recommend by a score of each item, the highest first, the lower id first among equals."""
+    """Recommend the items with the highest scores. Of equal scores, the lower item id is first."""
 
     @abstractmethod
     def score(self, users: np.ndarray) -> np.ndarray:
-        """Score the catalogue for users (B,): (B, I) float32, higher is better.
+        """Score all items for users (B,): (B, I) float32, higher is better.
 
-        The array is fresh: the caller may change it.
+        The caller may change the array. Raises ValueError for an unknown user.
         """
 
     def recommend(

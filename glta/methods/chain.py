@@ -1,4 +1,4 @@
-"""Run the steps of a method one after the other, each with its own settings and what it reads."""
+"""Run the steps of a method one after the other."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from glta.methods.spec import StepSpec, load
 from glta.storage.cell import Cell
 
 Sections = Callable[[str], Section]
-"""Maps the dotted name of a section of params.yaml to the section."""
+"""Maps the dotted name of a section of params.yaml to the section, as `Params.section` does."""
 
 
 def chain_of(method: str) -> Unit:
-    """Put all steps that a method's recommender needs, and that are its own, into one unit."""
+    """Return one unit of all steps of a method that its recommender depends on."""
     spec = specs()[method]
     wanted = {method}
     for step in reversed(spec.steps):
@@ -28,11 +28,11 @@ def chain_of(method: str) -> Unit:
     steps = tuple(step for step in spec.steps if step.name in wanted)
     made = {step.name for step in steps}
     reads = tuple(dict.fromkeys(r for step in steps for r in step.reads if r not in made))
-    return Unit(method, spec, steps, reads, True)
+    return Unit(method, spec, steps, reads, model=True)
 
 
 def place_of(cell: Cell, name: str) -> Path:
-    """Return the folder that a stage or unit writes."""
+    """Return the folder that a stage or a unit writes."""
     unit = units().get(name)
     return cell.model(name) if unit and unit.model else cell.step(name)
 
@@ -46,12 +46,14 @@ def run_unit(
     on_epoch: Callable[[dict[str, Any]], None] = ignore,
     prepared: Prepared | None = None,
 ) -> Artefact:
-    """Run a unit's steps and return what the last one makes; the others are kept for it alone.
+    """Run the steps of a unit, and return the artefact of the last one.
 
-    sections: with the dataset's overrides, and the unit's own changes, in place.
-    checkpoint: folder for the state of trainings. on_epoch: gets one record an epoch; where a unit
-    has several steps, values are named STEP/VALUE.
-    prepared: takes the place of what the stage `prepare` wrote.
+    The artefacts of the other steps are deleted at the end.
+    sections: of the parameters, with the dataset's overrides and the unit's changes applied.
+    checkpoint: the folder for checkpoints; None keeps none.
+    on_epoch: called with one record after each epoch. In a unit of several steps the values are
+        named STEP/VALUE.
+    prepared: data that take the place of the folder of the stage `prepare`.
     """
     with TemporaryDirectory(prefix="glta-") as scratch:
         made: dict[str, Path] = {}
@@ -67,6 +69,7 @@ def run_unit(
 
 
 def _step(step: StepSpec) -> Step:
+    """Import a step and make it."""
     return load(step.run)()
 
 
@@ -80,7 +83,10 @@ def _job(
     on_epoch: Callable[[dict[str, Any]], None],
     prepared: Prepared | None,
 ) -> Job:
-    """Give a step what its spec names."""
+    """Make the job of one step: the folders and sections that its spec names.
+
+    made: folders of the steps that have run already.
+    """
     own = f"settings.{unit.method.name}"
     extra = unit.ablation.reads if unit.ablation else ()
     several = len(unit.steps) > 1

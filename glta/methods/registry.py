@@ -1,4 +1,4 @@
-"""Find every method by its spec. Nothing heavy is imported before a method is asked for."""
+"""Find all methods by their specs. The code of a method is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from glta.methods.base import Recommender
 
 STAGES = ("prepare", "profile")
-"""The stages before the methods, whose folders a step may read."""
+"""The stages before the methods. A step may read their folders."""
 
 OTHERS = ("code", "download", "models", "recommend", "evaluate", "report")
 """Names of other stages and folders, which no step may have."""
@@ -24,10 +24,10 @@ OTHERS = ("code", "download", "models", "recommend", "evaluate", "report")
 
 @cache
 def specs() -> dict[str, MethodSpec]:
-    """Return the spec of every method by name, in the order of lists.
+    """Return the spec of every method by name, sorted by `MethodSpec.place`.
 
-    Raises ValueError when two methods or steps have one name, or when a step reads what nobody
-    writes.
+    Raises ValueError when two methods or steps have the same name, when a step reads a folder that
+    no step writes, and when the last step of a method does not have the method's name.
     """
     files = [path for root in glta.methods.__path__ for path in Path(root).glob("*/spec.py")]
     found = [import_module(f"glta.methods.{path.parent.name}.spec").SPEC for path in files]
@@ -37,6 +37,7 @@ def specs() -> dict[str, MethodSpec]:
 
 
 def _check(found: Iterable[MethodSpec]) -> None:
+    """Raise ValueError when specs contradict each other."""
     names = [name for spec in found for name in (*(s.name for s in spec.steps), *_names(spec))]
     taken = [*STAGES, *OTHERS, *names]
     if twice := [name for name in taken if taken.count(name) > 1]:
@@ -63,18 +64,20 @@ def _check_reads(who: str, reads: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _names(spec: MethodSpec) -> list[str]:
-    """Name a method's ablations."""
+    """Return the full names of a method's ablations."""
     return [f"{spec.name}-{name}" for name in spec.ablations]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Hold what one stage of both engines trains: a step of a method, or an ablation.
+    """Describe one training stage of DVC and Snakemake: a step of a method, or an ablation.
 
-    name: of the stage. method: whose settings are read, with `changes` put in place.
-    steps: run one after the other; what the last one makes is kept.
-    reads: stages and other units whose folders are read.
-    model: whether it makes a recommender.
+    name: of the stage.
+    method: whose settings the steps read. An ablation replaces some of them by `changes`.
+    steps: run one after the other. Only the artefact of the last one is kept.
+    reads: the stages and other units whose folders the steps read.
+    model: whether the artefact is a recommender.
+    ablation: None for a step of a method.
     """
 
     name: str
@@ -86,17 +89,18 @@ class Unit:
 
     @property
     def changes(self) -> dict[str, Any]:
+        """Changed settings by dotted keys within the method's settings."""
         return dict(self.ablation.changes) if self.ablation else {}
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return the changed parameters by their dotted keys in params.yaml."""
+        """Changed settings by dotted keys of params.yaml."""
         prefix = f"settings.{self.method.name}"
         return {f"{prefix}.{key}": value for key, value in self.changes.items()}
 
     @property
     def sections(self) -> list[str]:
-        """Name the sections of params.yaml that are read."""
+        """Dotted names of the sections of params.yaml that the steps read."""
         own = f"settings.{self.method.name}"
         found: list[str] = []
         for step in self.steps:
@@ -106,24 +110,28 @@ class Unit:
 
     @property
     def folder(self) -> tuple[str, ...]:
-        """Return the place of the artefact below data/DATASET/SEED."""
+        """Parts of the artefact's path below data/DATASET/SEED."""
         return ("models", self.name) if self.model else (self.name,)
 
 
 @cache
 def units() -> dict[str, Unit]:
-    """Return all units by name: the steps of every method in their order, then its ablations."""
+    """Return all units by name: for each method its steps in their order, then its ablations."""
     found = {}
     for spec in specs().values():
         for step in spec.steps:
-            found[step.name] = Unit(step.name, spec, (step,), step.reads, step is spec.steps[-1])
+            is_model = step is spec.steps[-1]
+            found[step.name] = Unit(step.name, spec, (step,), step.reads, model=is_model)
         for name, ablation in spec.ablations.items():
             found[f"{spec.name}-{name}"] = _ablation_unit(spec, name, ablation)
     return found
 
 
 def _ablation_unit(spec: MethodSpec, name: str, ablation: Ablation) -> Unit:
-    """Find the steps that an ablation runs again: from the first that reads a changed key."""
+    """Return the unit of an ablation: the steps from the first one that reads a changed setting.
+
+    Raises ValueError when no step reads a changed setting.
+    """
     changed = {key.partition(".")[0] for key in ablation.changes}
     touched = [n for n, s in enumerate(spec.steps) if not s.settings or changed & {*s.settings}]
     if not touched:
@@ -132,16 +140,19 @@ def _ablation_unit(spec: MethodSpec, name: str, ablation: Ablation) -> Unit:
     made = {step.name for step in steps}
     needed = [read for step in steps for read in step.reads if read not in made]
     reads = tuple(dict.fromkeys([*needed, *ablation.reads]))
-    return Unit(f"{spec.name}-{name}", spec, steps, reads, True, ablation)
+    return Unit(f"{spec.name}-{name}", spec, steps, reads, model=True, ablation=ablation)
 
 
 def models() -> list[str]:
-    """Name everything that `methods` may name: methods and their ablations."""
+    """Return the names of all methods and ablations: the valid entries of `methods`."""
     return [name for name, unit in units().items() if unit.model]
 
 
 def needed(methods: Iterable[str]) -> list[str]:
-    """Name the stages and units that these methods are made by, each after those that it reads."""
+    """Return the names of all stages and units that methods depend on, themselves included.
+
+    Each name comes after those that it reads. `prepare` is left out: every method depends on it.
+    """
     found: list[str] = []
 
     def visit(name: str) -> None:
@@ -158,7 +169,10 @@ def needed(methods: Iterable[str]) -> list[str]:
 
 
 def title(method: str) -> str:
-    """Return how a method or an ablation is written: GLTA without profile."""
+    """Return the title of a method or an ablation, such as "GLTA without profile".
+
+    An unknown name is its own title.
+    """
     unit = units().get(method)
     if unit is None:
         return method
@@ -168,5 +182,8 @@ def title(method: str) -> str:
 
 
 def recommender_class(method: str) -> type[Recommender]:
-    """Import the class that serves a method or an ablation. Raises KeyError for an unknown name."""
+    """Import the recommender's class of a method or an ablation.
+
+    Raises KeyError for an unknown name.
+    """
     return load(units()[method].method.recommender)

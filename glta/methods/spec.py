@@ -1,8 +1,8 @@
-"""What a method says about itself, before any of its code is imported.
+"""Describe a method: its settings, its steps and what they read.
 
 A method is a folder `glta/methods/NAME/`. Its `spec.py` defines `SPEC`, a `MethodSpec`, and the
-class of its settings. It imports pydantic and nothing heavier: parameters, both engines, tuning,
-the report and the command line read specs.
+class of its settings. It must import nothing heavier than pydantic, because the command line, the
+parameters, the engines (DVC, Snakemake), tuning and the report read the specs of all methods.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ from typing import Any, Literal
 from glta.config import Section
 
 Capability = Literal["histories", "new_items"]
-"""histories: scores people by a list of items. new_items: takes items that came after training."""
+"""What a recommender can do beyond scoring the users that it was trained on.
+
+histories: score users by a list of items (`Recommender.score_histories`).
+new_items: take items that came after training (`Recommender.extended`).
+"""
 
 
 @dataclass(frozen=True)
 class StepSpec:
-    """Describe one step of a method: it reads folders, trains, and writes one artefact.
+    """Describe one step of a method. A step reads folders, trains, and writes one artefact.
 
-    name: of the stage in both engines; unique among all steps of all methods. The last step of a
-        method has the method's own name.
+    name: of the stage in DVC and Snakemake; unique among all steps of all methods. The last step of
+        a method has the name of the method.
     run: "module:class" of a `glta.methods.base.Step`.
-    reads: the stages and steps whose folders it reads.
-    settings: the sections within the method's settings that it reads; empty: all of the settings.
-    shared: the sections of params.yaml outside of the method's settings that it reads.
-    threads, memory_mb: what Snakemake plans with.
+    reads: the stages and steps whose folders the step reads.
+    settings: the sections of the method's settings that the step reads; empty: all of the settings.
+    shared: the sections of params.yaml outside of the method's settings that the step reads.
+    threads, memory_mb: the CPU threads and the megabytes that Snakemake reserves.
     """
 
     name: str
@@ -42,11 +46,12 @@ class StepSpec:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Describe a variant of a method: some settings have other values.
+    """Describe an ablation: the method with other values of some settings.
 
-    changes: values by dotted keys within the method's settings. Steps that read one of them, and
-        the steps after these, run again; what earlier steps made is used as it is.
-    reads: what these steps read in addition.
+    changes: the other values, by dotted keys within the method's settings. The first step that
+        reads one of them and all steps after it run again. Artefacts of earlier steps are shared
+        with the method.
+    reads: further stages and steps whose folders these steps read.
     """
 
     changes: Mapping[str, Any]
@@ -54,7 +59,7 @@ class Ablation:
 
     @property
     def text(self) -> str:
-        """Say what changes: align_users.tag_tokens = 0."""
+        """Describe the changes, such as "align_users.tag_tokens = 0"."""
         return ", ".join(f"{key} = {str(value).lower()}" for key, value in self.changes.items())
 
 
@@ -62,11 +67,12 @@ class Ablation:
 class MethodSpec:
     """Describe a method.
 
-    name: as in params.yaml. title: as in the report. paper: where it was published.
-    settings: class of `settings.NAME`. recommender: "module:class" of what serves.
-    steps: in their order; the last one makes the recommender.
-    ablations: by the last part of their names: "tied-head" is `glta-tied-head`.
-    capabilities: what the recommender does beyond scoring known users.
+    name: in params.yaml. title: in the report. paper: where the method was published.
+    settings: the class of `settings.NAME` in params.yaml.
+    recommender: "module:class" of the `glta.methods.base.Recommender`.
+    steps: in the order in which they run; the last one returns the recommender.
+    ablations: by name without the method's: "tied-head" is `glta-tied-head`.
+    capabilities: see `Capability`.
     devices: what the steps can train on.
     place: lists of methods are sorted by it, then by name.
     """
@@ -84,11 +90,11 @@ class MethodSpec:
 
 
 def load(where: str) -> Any:
-    """Import what "module:name" names."""
+    """Import an object. where: "module:name"."""
     module, _, name = where.partition(":")
     return getattr(import_module(module), name)
 
 
 def file_of(where: str) -> str:
-    """Return the file of the module in "module:name"."""
+    """Return the path of an object's module, relative to the repository. where: "module:name"."""
     return where.partition(":")[0].replace(".", "/") + ".py"

@@ -9,16 +9,16 @@ from glta.methods.spec import MethodSpec, StepSpec
 
 
 class EASESettings(Section):
-    """Linear item-item model in closed form."""
+    """EASE: a linear item-item model, solved in closed form."""
 
     l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(
-        100.0, gt=0, description="added to the diagonal of the item-item counts"
+        100.0, gt=0, description="L2 penalty: added to the diagonal of the item-item counts"
     )
     max_items: int = Field(
         10_000,
         ge=1,
-        description="refuse larger catalogues: an I x I inverse takes 20 I^2 bytes and about I^3 "
-        "steps",
+        description="larger catalogues are an error: the inverse of an I x I matrix takes 20 I^2 "
+        "bytes and about I^3 steps",
     )
 
 

@@ -1,15 +1,15 @@
 """GLTA+: graph tokens and language tokens matched by one map, in closed form.
 
-The map's scores are added to the scores of the graph alone and of the text alone. What GLTA's
-alignment learns in epochs, this solves at once. The map has a zero diagonal: an item is predicted
-from the other items only, so a target is never predicted from itself.
+The scores of the map are added to the scores of the graph alone and of the text alone. GLTA trains
+its alignment for some epochs; this map is solved at once. It has a zero diagonal: an item is
+predicted from the other items only, never from itself.
 """
 
-# U users, I items, J new items, W language width, B users of a block
+# U users, I items, J new items, N chosen items, W language width, B users of a block, S mixes
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -37,17 +37,16 @@ from glta.storage.arrays import (
 )
 
 COMPONENTS = ("matched", "graph", "text")
+"""The component scores: of the token map, of LightGCN and of text-kNN."""
 
 Mix = tuple[float, float, float]
-"""Weights of the components."""
+"""Weights of the components, in the order of `COMPONENTS`."""
 
-STRENGTHS = np.array(
-    [0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0]
-)  # of new items against known ones, tried on validation
+STRENGTHS = np.array([0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0])
+"""Factors for the scores of new items that are tried on validation; ascending."""
 
-NEW_ITEMS_COST = (
-    0.01  # share of the best NDCG@20 that lists may lose, so that new items are found at all
-)
+NEW_ITEMS_COST = 0.01
+"""Share of the best validation NDCG@20 that may be lost, so that new items can reach a list."""
 
 
 def token_map(
@@ -55,29 +54,30 @@ def token_map(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Solve min_B ||D (X - X B)||^2 + text_weight ||T - T B||^2 + l2 ||B||^2 with a zero diagonal.
 
-    X (U, I): graph tokens of the items, the users who have them. T (W, I): language tokens of the
-    items, text_IW transposed. D scales a user of n items by (n / mean n)^(-user_power / 2). Column
-    j of B predicts item j from the others. Text helps rare items most, as their users say little.
-    Without text and user_power this is EASE. Rows of items without users are held at 0: no user's
-    score could come from them, and the other columns are solved without them.
+    X (U, I) holds the graph tokens of the items: column j has a 1 for every user of item j. T
+    (W, I) holds their language tokens, text_IW transposed. D scales the row of a user with n items
+    by (n / mean n)^(-user_power / 2). Column j of B predicts item j from the other items. Text
+    helps most for items with few users. Without text and with user_power 0 this is EASE.
+    Rows of items without users are 0, because no user's score depends on them. The columns of such
+    items come from `columns_from_text`; the other columns are solved without these items.
 
-    Returns B (I, I), and (I,) the diagonal of P = (gram + l2)^-1, 0 for items without users. Both
-    are float32.
+    Returns B (I, I) and the diagonal of P = (X^T D^2 X + text_weight T^T T + l2 I)^-1, (I,), which
+    is 0 for items without users. Both are float32.
     """
     known = np.asarray(history_UI.sum(0)) > 0
     count_U = np.maximum(np.asarray(history_UI.sum(1), np.float64), 1)
-    x, text = history_UI[:, known].astype(np.float64), text_IW[known].astype(np.float64)
-    gram = np.asfortranarray(
-        (x.T @ (diags_array((count_U / count_U.mean()) ** -user_power) @ x)).toarray()
-    )
+    x = history_UI[:, known].astype(np.float64)
+    text = text_IW[known].astype(np.float64)
+    user_weights = diags_array((count_U / count_U.mean()) ** -user_power)
+    gram = np.asfortranarray((x.T @ (user_weights @ x)).toarray())
     gram += text_weight * (text @ text.T)
     weights, diagonal = zero_diagonal_map(gram, l2)
     if not known.all():
-        place = np.cumsum(known) - 1  # an item without users reads any row: it is zeroed
-        weights, diagonal = (
-            weights[np.ix_(place, place)] * np.outer(known, known),
-            diagonal[place] * known,
-        )
+        # from places among the known items to places among all; the row and the column that an item
+        # without users gets here are another item's, and are set to 0
+        place = np.cumsum(known) - 1
+        weights = weights[np.ix_(place, place)] * np.outer(known, known)
+        diagonal = diagonal[place] * known
         weights[:, ~known] = columns_from_text(
             weights, diagonal, text_IW, text_IW[~known], text_weight
         )
@@ -91,12 +91,13 @@ def columns_from_text(
     new_JW: np.ndarray,
     text_weight: float,
 ) -> np.ndarray:
-    """Estimate the columns of items without users from their text, (I, J): text_weight P T t.
+    """Estimate the columns of items without users from their text: (I, J) float32.
 
-    It is the ridge regression of a new item's language token t on those of the items with users. An
-    item without users adds text_weight T^T t to the Gram matrix and nothing else. The zero diagonal
-    keeps the item out of its own regressors, so their inverse is P. P v = d v - B (d v), where d is
-    the diagonal of P.
+    The column of a new item with language token t is text_weight P T^T t. This is the ridge
+    regression of t on the language tokens T of the items with users, because an item without users
+    adds nothing but text_weight T^T t to the Gram matrix. P is not at hand, but P v = d v - B (d v)
+    for any vector v, where d is the diagonal of P.
+    weights_II, diagonal_I: B and d of `token_map`. new_JW: language tokens of the new items.
     """
     scaled = diagonal_I[:, None] * (np.float32(text_weight) * text_IW @ new_JW.T)
     return scaled - weights_II @ scaled
@@ -109,25 +110,24 @@ def leave_one_out_columns(
     items_N: np.ndarray,
     text_weight: float,
 ) -> np.ndarray:
-    """Estimate the columns of known items from their text alone, each left out: (I, N) float32.
+    """Estimate the columns of known items from their text alone: (I, N) float32.
 
     These are leave-one-out estimates: each column is what `columns_from_text` would give if its own
-    item had no users. Taking item j out of the regressors makes P v into P v - P_j (P v)_j / P_jj,
-    and P_j / P_jj is 1 - B_j.
+    item had no users. Without item j among the regressors, P v becomes P v - P_j (P v)_j / P_jj,
+    where P_j / P_jj = e_j - B_j with the unit vector e_j.
     """
-    estimated, place = (
-        columns_from_text(weights_II, diagonal_I, text_IW, text_IW[items_N], text_weight),
-        np.arange(len(items_N)),
-    )
+    estimated = columns_from_text(weights_II, diagonal_I, text_IW, text_IW[items_N], text_weight)
+    place = np.arange(len(items_N))
     estimated += weights_II[:, items_N] * estimated[items_N, place]
     estimated[items_N, place] = 0
     return estimated
 
 
 def gain_of(known_BN: np.ndarray, estimated_BN: np.ndarray) -> float:
-    """Return the ratio of two mean spreads over items: of known scores, and of their estimates.
+    """Return the ratio of two spreads: of learnt scores, and of their leave-one-out estimates.
 
-    The estimates are leave-one-out. Returns 1 where they are constant.
+    A spread is a user's standard deviation over items, averaged over the users. Returns 1 when the
+    estimates are constant.
     """
     spread = float(estimated_BN.std(1).mean())
     return float(known_BN.std(1).mean()) / spread if spread > 0 else 1.0
@@ -139,16 +139,19 @@ def evenly(among: np.ndarray, limit: int = 1000) -> np.ndarray:
 
 
 def only(pairs: Interactions, items: np.ndarray) -> Interactions:
-    """Keep the pairs of some items, ascending, which become the whole catalogue."""
+    """Keep the pairs of some items. These items are numbered anew from 0.
+
+    items: ids, ascending.
+    """
     place = np.searchsorted(items, pairs.item).clip(max=items.size - 1)
     kept = items[place] == pairs.item
     return Interactions(pairs.user[kept], place[kept], pairs.num_users, items.size)
 
 
 def simplex(steps: int) -> np.ndarray:
-    """List all (matched, graph, text) weights that add up to 1, in `steps` equal parts from 0 to 1.
+    """List all weights of the three components that add up to 1: (S, 3).
 
-    Returns (S, 3).
+    Each weight is one of `steps` values, evenly from 0 to 1.
     """
     parts = steps - 1
     whole = [
@@ -163,18 +166,21 @@ def simplex(steps: int) -> np.ndarray:
 class GLTAPlus(Scorer):
     """Score by a weighted sum of three component scores.
 
-    Each component is standardised per user over the items with training users. matched: the user's
-    items through `token_map`. graph: LightGCN. text: text-kNN. Users without a node are placed by
-    their items alone. Items without training users are scored by their item features: in the map by
-    `columns_from_text`, in the graph by the embedding that the same column makes of the other
-    items' embeddings. Both are multiplied by a gain, one for all such items. Estimates from text
-    vary less than scores learnt from users; without the gain no new item would ever reach a list.
+    The components are "matched" (the user's items times the token map), "graph" (LightGCN) and
+    "text" (text-kNN). Each is standardised per user over the items with training users. The token
+    map is that of EASE (Steck, WWW 2019, eq. 8) with item features as further rows (after Jeunen et
+    al., "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020).
 
-    history (U, I): training pairs. weights (I, I), diagonal (I,): see `token_map`. gains: of
-    matched and graph, see `calibrated`. mix: the weights that are best on validation NDCG@20.
-    new_mix: the weights of items without training users, see `with_new_mix`. The map is that of
-    EASE (Steck, WWW 2019, eq. 8) with item features as further rows (after Jeunen et al.,
-    "Closed-Form Models for Collaborative Filtering with Side-Information", RecSys 2020).
+    Items without training users are scored by their item features. Their columns of the map come
+    from `columns_from_text`. Their embedding in the graph is the sum of the other items' embeddings
+    with the weights of that column. Both are multiplied by a gain, the same for all such items:
+    estimates from text vary less than scores learnt from users, so that without a gain no new item
+    would ever reach a list.
+
+    history: (U, I), 1 for training pairs. weights: (I, I), diagonal: (I,), see `token_map`.
+    gains: of matched and graph, see `calibrated`.
+    mix: the weights of the components with the best validation NDCG@20.
+    new_mix: the weights for items without training users, see `with_new_mix`.
     """
 
     history: csr_array
@@ -188,19 +194,19 @@ class GLTAPlus(Scorer):
     new_mix: Mix
 
     def calibrated(self) -> Self:
-        """Choose the gains, and multiply the items without training users by them, in place.
+        """Choose the gains, and apply them to the items without training users.
 
-        A gain is the ratio of two mean spreads over items: of the scores of known items, and of
-        their leave-one-out estimates.
+        A gain is computed by `gain_of` from the scores of known items and their leave-one-out
+        estimates, over at most 1,000 items and users. The arrays of this object are changed.
         """
-        shown, users = (
-            evenly(np.flatnonzero(self.diagonal)),
-            evenly(np.arange(self.history.shape[0])),
-        )
+        shown = evenly(np.flatnonzero(self.diagonal))
+        users = evenly(np.arange(self.history.shape[0]))
         estimated = leave_one_out_columns(
             self.weights, self.diagonal, self.text.item, shown, self.text_weight
         )
-        history, (user, item) = self.history[users], (self.graph.user[users], self.graph.item)
+        history = self.history[users]
+        user = self.graph.user[users]
+        item = self.graph.item
         matched = gain_of(history @ self.weights[:, shown], history @ estimated)
         graph = gain_of(user @ item[shown].T, user @ (estimated.T @ item).T)
         new = self.diagonal == 0
@@ -209,13 +215,15 @@ class GLTAPlus(Scorer):
         return replace(self, gains=(matched, graph))
 
     def with_new_mix(self, prepared: Prepared, mixes: np.ndarray) -> Self:
-        """Choose new_mix on validation, on leave-one-out estimates of a tenth of the known items.
+        """Choose new_mix on validation, where some known items stand for new ones.
 
-        At most 1,000 items are estimated, each alone. First comes the mix with the best NDCG@20 of
-        lists of these items alone. Then it is multiplied by the greatest strength that costs lists
-        of all items no more than NEW_ITEMS_COST. Where text says little, hiding new items would be
-        best for lists of all items. mixes: (S, 3). new_mix is mix when no user has one of the
-        estimated items in validation.
+        These are a tenth of the known items, at most 1,000. Their scores are replaced by
+        leave-one-out estimates. Of `mixes` (S, 3), the one with the best NDCG@20 is chosen for
+        lists of these items alone. It is then multiplied by the greatest of STRENGTHS that loses at
+        most NEW_ITEMS_COST of the best NDCG@20 in lists of all items.
+        The strength is not chosen by that NDCG@20 alone, because where text predicts little, lists
+        without new items would be best. new_mix is mix when no validation pair has one of these
+        items.
         """
         from glta.evaluation.validation import validation_ndcgs
 
@@ -226,16 +234,16 @@ class GLTAPlus(Scorer):
         )
         if not len(few.valid):
             return replace(self, new_mix=self.mix)
-        matched_gain, graph_gain = np.float32(self.gains)
+        matched_gain, graph_gain = (np.float32(gain) for gain in self.gains)
         estimated = leave_one_out_columns(
             self.weights, self.diagonal, self.text.item, shown, self.text_weight
         )
-        weights, item, diagonal = self.weights.copy(), self.graph.item.copy(), self.diagonal.copy()
-        weights[:, shown], item[shown], diagonal[shown] = (
-            matched_gain * estimated,
-            graph_gain * estimated.T @ self.graph.item,
-            0,
-        )
+        weights = self.weights.copy()
+        weights[:, shown] = matched_gain * estimated
+        item = self.graph.item.copy()
+        item[shown] = graph_gain * estimated.T @ self.graph.item
+        diagonal = self.diagonal.copy()
+        diagonal[shown] = 0
         model = replace(
             self, weights=weights, diagonal=diagonal, graph=replace(self.graph, item=item)
         )
@@ -254,21 +262,21 @@ class GLTAPlus(Scorer):
             return (mixed(components, candidate.item_mix) for candidate in candidates)
 
         values = validation_ndcgs(prepared, among_all).round(12)
-        borne = np.flatnonzero(values >= (1 - NEW_ITEMS_COST) * values.max())
-        return replace(self, new_mix=candidates[borne[-1]].new_mix)
+        allowed = np.flatnonzero(values >= (1 - NEW_ITEMS_COST) * values.max())
+        return replace(self, new_mix=candidates[allowed[-1]].new_mix)
 
     @property
     def item_mix(self) -> np.ndarray:
-        """Each item's own weights of the three components, (3, I) float32."""
-        return np.where(
-            self.diagonal > 0, *(np.float32(mix)[:, None] for mix in (self.mix, self.new_mix))
-        )
+        """Each item's weights of the three components, (3, I) float32."""
+        known_mix = np.array(self.mix, np.float32)[:, None]
+        new_mix = np.array(self.new_mix, np.float32)[:, None]
+        return np.where(self.diagonal > 0, known_mix, new_mix)
 
     def components(self, users: np.ndarray, without: np.ndarray | None = None) -> list[np.ndarray]:
-        """Score by each component alone, standardised: matched, graph, text, each (B, I) float32.
+        """Return the standardised scores of each component, each (B, I) float32.
 
-        without: (I,) bool, items to be last in every list: new ones, for or against which
-        validation knows nothing.
+        without: (I,) bool, items that get the lowest score. Used on validation for new items, which
+        no validation pair can have.
         """
         matched = self.history[known_users(users, self.history.shape[0])] @ self.weights
         found = self._standardized(matched, self.graph.score(users), self.text.score(users))
@@ -278,7 +286,7 @@ class GLTAPlus(Scorer):
         return found
 
     def _standardized(self, *components: np.ndarray) -> list[np.ndarray]:
-        """Standardise over the items with users: the others must not move them."""
+        """Standardise over the items with training users. New items do not change the scores."""
         return [standardized(scores, self.diagonal > 0) for scores in components]
 
     def score(self, users: np.ndarray) -> np.ndarray:
@@ -286,92 +294,91 @@ class GLTAPlus(Scorer):
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         matched = checked(history_BI, len(self.weights)) @ self.weights
-        alone = (part.score_histories(history_BI) for part in (self.graph, self.text))
-        return mixed(self._standardized(matched, *alone), self.item_mix)
+        graph = self.graph.score_histories(history_BI)
+        text = self.text.score_histories(history_BI)
+        return mixed(self._standardized(matched, graph, text), self.item_mix)
 
     def extended(self, text_JW: np.ndarray) -> Self:
-        num, text = len(text_JW), self.text.extended(text_JW)
+        num = len(text_JW)
+        text = self.text.extended(text_JW)
         estimated = columns_from_text(
             self.weights, self.diagonal, self.text.item, text.item[-num:], self.text_weight
         )
-        matched_gain, graph_gain = self.gains
-        users, size = self.history.shape[0], len(self.weights) + num
+        matched_gain, graph_gain = (np.float32(gain) for gain in self.gains)
+        new_item = graph_gain * estimated.T @ self.graph.item
         graph = replace(
             self.graph,
-            item=np.concatenate(
-                [self.graph.item, np.float32(graph_gain) * estimated.T @ self.graph.item]
-            ),
+            item=np.concatenate([self.graph.item, new_item]),
             message=np.pad(self.graph.message, [(0, num), (0, 0)]),
         )
+        old = self.history
+        columns = np.concatenate([self.weights, matched_gain * estimated], axis=1)
         return replace(
             self,
             history=csr_array(
-                (self.history.data, self.history.indices, self.history.indptr), shape=(users, size)
+                (old.data, old.indices, old.indptr), shape=(old.shape[0], old.shape[1] + num)
             ),
-            weights=np.pad(
-                np.concatenate([self.weights, np.float32(matched_gain) * estimated], axis=1),
-                [(0, num), (0, 0)],
-            ),
+            weights=np.pad(columns, [(0, num), (0, 0)]),
             diagonal=np.pad(self.diagonal, (0, num)),
             graph=graph,
             text=text,
         )
 
     def save(self, folder: Path) -> None:
-        arrays = joined({"graph": self.graph.arrays, "text": self.text.arrays}) | sparse_arrays(
-            "history", self.history
-        )
+        arrays = joined({"graph": self.graph.arrays, "text": self.text.arrays})
+        arrays |= sparse_arrays("history", self.history)
         arrays |= {"weights": self.weights, "diagonal": self.diagonal}
         save_arrays(folder / "model.safetensors", arrays)
-        # the map without its diagonal, and the free weights
+        # the map without its diagonal, the embeddings, 2 free weights of mix and 3 of new_mix
         count = self.weights.size - len(self.weights) + self.graph.trainable_parameters + 2 + 3
-        mixes = {
-            name: dict(zip(COMPONENTS, getattr(self, name), strict=False))
-            for name in ("mix", "new_mix", "gains")
-        }
         write_about(
             folder,
             "glta-plus",
             trainable_parameters=count,
             text_weight=self.text_weight,
-            **mixes,
+            mix=dict(zip(COMPONENTS, self.mix, strict=True)),
+            new_mix=dict(zip(COMPONENTS, self.new_mix, strict=True)),
+            gains={"matched": self.gains[0], "graph": self.gains[1]},
         )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        arrays, _ = load_arrays(folder / "model.safetensors")
         about = read_about(folder, "glta-plus")
-        graph, text = GraphScores(**part_of(arrays, "graph")), TextScores(**part_of(arrays, "text"))
-        mix, new_mix, gains = (
-            tuple(about[name][e] for e in COMPONENTS if e in about[name])
-            for name in ("mix", "new_mix", "gains")
-        )
-        history = sparse_from("history", arrays)
+        arrays, _ = load_arrays(folder / "model.safetensors")
         return cls(
-            history,
-            arrays["weights"],
-            arrays["diagonal"],
-            about["text_weight"],
-            gains,
-            graph,
-            text,
-            mix,
-            new_mix,
+            history=sparse_from("history", arrays),
+            weights=arrays["weights"],
+            diagonal=arrays["diagonal"],
+            text_weight=about["text_weight"],
+            gains=(about["gains"]["matched"], about["gains"]["graph"]),
+            graph=GraphScores(**part_of(arrays, "graph")),
+            text=TextScores(**part_of(arrays, "text")),
+            mix=_mix_of(about["mix"]),
+            new_mix=_mix_of(about["new_mix"]),
         )
+
+
+def _mix_of(weights: Mapping[str, float]) -> Mix:
+    """Put weights by name into the order of `COMPONENTS`."""
+    matched, graph, text = (weights[name] for name in COMPONENTS)
+    return matched, graph, text
 
 
 def mixed(components: list[np.ndarray], mix: np.ndarray) -> np.ndarray:
-    """Add up components by their weights, (3,) or (3, I). Returns a fresh (B, I) float32."""
-    return sum(
-        weight * component for weight, component in zip(np.float32(mix), components, strict=True)
-    )
+    """Return the weighted sum of component scores, (B, I) float32. mix: (3,) or (3, I)."""
+    total = np.zeros_like(components[0])
+    for weight, component in zip(np.asarray(mix, np.float32), components, strict=True):
+        total += weight * component
+    return total
 
 
 class MatchTokens(Step):
-    """Solve for the token map, and choose the weights of the components on validation."""
+    """Solve for the token map, and choose the weights of the components on validation.
+
+    `run` raises ValueError when the catalogue has more than settings.glta-plus.max_items items.
+    """
 
     def run(self, job: Job) -> GLTAPlus:
-        """Raise ValueError when the catalogue is larger than settings.glta-plus.max_items."""
         from glta.evaluation.validation import validation_ndcgs
 
         settings = job.own(GLTAPlusSettings)
@@ -384,15 +391,15 @@ class MatchTokens(Step):
             history, text.item, settings.l2, settings.text_weight, settings.user_power
         )
         model = GLTAPlus(
-            history,
-            weights,
-            diagonal,
-            settings.text_weight,
-            (1.0, 1.0),
-            graph,
-            text,
-            (1, 0, 0),
-            (1, 0, 0),
+            history=history,
+            weights=weights,
+            diagonal=diagonal,
+            text_weight=settings.text_weight,
+            gains=(1.0, 1.0),
+            graph=graph,
+            text=text,
+            mix=(1.0, 0.0, 0.0),
+            new_mix=(1.0, 0.0, 0.0),
         ).calibrated()
         left_out = [component not in settings.components for component in COMPONENTS]
         mixes = simplex(settings.weight_steps)
@@ -402,7 +409,7 @@ class MatchTokens(Step):
             components = model.components(users, without=model.diagonal == 0)
             return (mixed(components, mix) for mix in mixes)
 
-        # equal lists may differ in the last bit of their sum, which must not choose among them
+        # equal lists may differ in the last bit of the sum, which must not decide
         values = validation_ndcgs(prepared, candidates).round(12)
         best = tuple(mixes[np.argmax(values)].tolist())
         return replace(model, mix=best).with_new_mix(prepared, mixes)

@@ -1,4 +1,4 @@
-"""HCCF: a graph's local view contrasted with a global one over learnt hyperedges."""
+"""HCCF: contrast the local embeddings of a graph with global ones over learnt hyperedges."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class HCCF(TrainedEmbeddings):
 class TrainHCCF(TrainRanker):
     """Train hypergraph contrastive collaborative filtering (Xia et al., SIGIR 2022, 2204.12200).
 
-    This is the variant of its authors' torch code (akaxlh/HCCF, torchVersion): no map between
-    hyperedges, BPR, and a contrast averaged over the distinct users and positives of the batch with
-    the gradient stopped in the local view. `activation` puts the paper's LeakyReLU back.
-    Departures: L2 on the batch's layer-0 rows, as in all our graph models, instead of on all
-    parameters; an edge is dropped in both directions at once; layer 0 starts from a normal
-    distribution, not Xavier's.
+    This is the variant of the authors' torch code (akaxlh/HCCF, torchVersion). It has no map
+    between hyperedges, and trains by BPR. Its contrast is averaged over the distinct users and
+    positives of the batch, and has no gradient through the local embeddings. `activation` adds the
+    LeakyReLU of the paper.
+    Differences from that code: the L2 penalty is on the batch's layer-0 embeddings, as in all our
+    graph models, instead of on all parameters; an edge is dropped in both directions at once; layer
+    0 starts from a normal distribution instead of Xavier's.
     """
 
     result = HCCF

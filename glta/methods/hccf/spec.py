@@ -5,7 +5,7 @@ from glta.methods.spec import MethodSpec, StepSpec
 
 
 class HCCFSettings(HypergraphSettings):
-    """Hypergraph contrastive collaborative filtering."""
+    """HCCF: hypergraph contrastive collaborative filtering."""
 
 
 SPEC = MethodSpec(

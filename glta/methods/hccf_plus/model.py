@@ -21,7 +21,7 @@ class HCCFPlus(TrainedEmbeddings):
 
 
 class TrainHCCFPlus(TrainRanker):
-    """Train HCCF with the text term of LightGCN+ (the GLTA paper's HCCF+)."""
+    """Train HCCF with the text term of LightGCN+. This is HCCF+ of the GLTA paper."""
 
     result = HCCFPlus
 

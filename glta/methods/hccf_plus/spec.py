@@ -6,7 +6,7 @@ from glta.nn.graph.settings import TextContrastSettings
 
 
 class HCCFPlusSettings(TextContrastSettings, HypergraphSettings):
-    """HCCF with a text contrast."""
+    """HCCF+: HCCF with a text contrast."""
 
 
 SPEC = MethodSpec(

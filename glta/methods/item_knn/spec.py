@@ -1,4 +1,4 @@
-"""Item-kNN: items that share users with a user's items."""
+"""Item-kNN: score items by how many users they share with the user's items."""
 
 from typing import Annotated
 
@@ -9,16 +9,16 @@ from glta.methods.spec import MethodSpec, StepSpec
 
 
 class ItemKNNSettings(Section):
-    """Items that the same users have."""
+    """Item-kNN: items that share users with the user's items."""
 
     neighbours: Annotated[int, Search(5, 1000, log=True)] = Field(
-        100, ge=1, description="most similar items kept of each item"
+        100, ge=1, description="number of most similar items that are kept for each item"
     )
     shrinkage: Annotated[float, Search(0.1, 1000.0, log=True)] = Field(
         10.0,
         ge=0,
-        description="added to the cosine's denominator, against similarities that few users "
-        "support",
+        description="added to the denominator of the cosine; it lowers similarities that rest on "
+        "few users",
     )
 
 

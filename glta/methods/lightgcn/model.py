@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from glta.data.interactions import Interactions
 from glta.methods.base import Job, Step
 from glta.methods.lightgcn.spec import LightGCNSettings
+from glta.methods.shared.about import read_about
 from glta.methods.shared.graph_scores import GraphScores
 from glta.storage.arrays import load_arrays
 from glta.storage.files import read_json, write_json
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LightGCN(GraphScores):
-    """Score by propagated node embeddings. history: of their training, one record an epoch."""
+    """Score by propagated node embeddings. history: one record an epoch of their training."""
 
     name = "lightgcn"
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -30,6 +31,7 @@ class LightGCN(GraphScores):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        read_about(folder, cls.name)
         arrays, _ = load_arrays(folder / "model.safetensors")
         return cls(**arrays, history=read_json(folder / "history.json"))
 
@@ -42,14 +44,14 @@ class PretrainAll(Step):
 
 
 class PretrainGraph(Step):
-    """Train node embeddings on the training edges that are no targets of the alignment."""
+    """Train node embeddings on the training edges that are not targets of the alignment."""
 
     def run(self, job: Job) -> NodeEmbeddings:
         return pretrain(job, job.prepared.graph)
 
 
 def pretrain(job: Job, graph: Interactions) -> NodeEmbeddings:
-    """Train on a graph. Validation propagates over all training edges."""
+    """Train node embeddings on a graph. Validation propagates over all training edges."""
     from glta.evaluation.validation import embeddings_ndcg
     from glta.nn.graph.node_embeddings import train
     from glta.training.devices import find_devices
@@ -58,7 +60,7 @@ def pretrain(job: Job, graph: Interactions) -> NodeEmbeddings:
         graph,
         job.own(LightGCNSettings),
         job.seed,
-        embeddings_ndcg(job.prepared),
+        evaluate=embeddings_ndcg(job.prepared),
         serve=job.prepared.train,
         checkpoint=job.checkpoint,
         on_epoch=job.on_epoch,

@@ -1,11 +1,11 @@
-"""LightGCN: a linear graph convolution. Its node embeddings are what GLTA and others build on."""
+"""LightGCN: a linear graph convolution. GLTA and other methods use its node embeddings."""
 
 from glta.methods.spec import MethodSpec, StepSpec
 from glta.nn.graph.settings import EncoderSettings
 
 
 class LightGCNSettings(EncoderSettings):
-    """LightGCN, and the node embeddings that other methods build on."""
+    """LightGCN, and the node embeddings that other methods use."""
 
 
 SPEC = MethodSpec(

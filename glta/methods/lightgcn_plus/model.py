@@ -22,10 +22,12 @@ class LightGCNPlus(TrainedEmbeddings):
 class TrainLightGCNPlus(TrainRanker):
     """Train LightGCN with L = L_base + text_weight * mean_i NCE(h_i, P s_i; batch).
 
-    This is the GLTA paper's LightGCN+. L_base is the ranking loss of LightGCN. h_i: propagated
-    embedding. s_i: text state of the language model. P: two layers. The paper names only the pair
-    (InfoNCE between a node's and its MiniLM description embedding). So the candidates (the batch's
-    distinct items), the map, weight and temperature are ours. text_users contrasts users too.
+    L_base is the ranking loss of LightGCN, h_i the propagated embedding of item i, s_i the text
+    state of item i, and P a map of two layers. NCE is `info_nce`, whose candidates are the distinct
+    items of the batch. With text_users, users have the same term.
+    This is LightGCN+ of the GLTA paper. The paper describes it only as InfoNCE between a node's
+    embedding and the MiniLM embedding of its description. The candidates, the map, the weight and
+    the temperature are therefore our choice.
     """
 
     result = LightGCNPlus

@@ -5,7 +5,7 @@ from glta.nn.graph.settings import GraphTraining, TextContrastSettings
 
 
 class LightGCNPlusSettings(TextContrastSettings, GraphTraining):
-    """LightGCN with a text contrast."""
+    """LightGCN+: LightGCN with a text contrast."""
 
 
 SPEC = MethodSpec(

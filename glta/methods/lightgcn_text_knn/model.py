@@ -1,4 +1,4 @@
-"""LightGCN + text-kNN: the control that every method using text has to beat."""
+"""LightGCN + text-kNN: a simple baseline for every method that uses text."""
 
 # U users, I items, D graph width, W language width, B users of a block
 from __future__ import annotations
@@ -23,10 +23,10 @@ from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 
 @dataclass(frozen=True)
 class LightGCNTextKNN(Scorer):
-    """Score by weight * graph + (1 - weight) * text, each standardised per user over the catalogue.
+    """Score by weight * graph + (1 - weight) * text, each standardised per user over all items.
 
-    weight: in [0, 1], best on validation NDCG@20, the smallest of equals. curve: {"weight",
-    "valid"} of all weights tried.
+    weight: from 0 to 1; the one with the best validation NDCG@20, of equals the smallest.
+    curve: {"weight": ..., "valid": NDCG@20} for each weight that was tried.
     """
 
     graph: GraphScores
@@ -35,22 +35,19 @@ class LightGCNTextKNN(Scorer):
     curve: list[dict]
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        return mixed(
-            standardized(self.graph.score(users)), standardized(self.text.score(users)), self.weight
-        )
+        graph_BI = standardized(self.graph.score(users))
+        text_BI = standardized(self.text.score(users))
+        return mixed(graph_BI, text_BI, self.weight)
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        graph, text = (
-            standardized(part.score_histories(history_BI)) for part in (self.graph, self.text)
-        )
-        return mixed(graph, text, self.weight)
+        graph_BI = standardized(self.graph.score_histories(history_BI))
+        text_BI = standardized(self.text.score_histories(history_BI))
+        return mixed(graph_BI, text_BI, self.weight)
 
     def save(self, folder: Path) -> None:
-        save_arrays(
-            folder / "model.safetensors",
-            joined({"graph": self.graph.arrays, "text": self.text.arrays}),
-        )
-        count = self.graph.trainable_parameters + 1  # and the weight
+        arrays = joined({"graph": self.graph.arrays, "text": self.text.arrays})
+        save_arrays(folder / "model.safetensors", arrays)
+        count = self.graph.trainable_parameters + 1  # the weight is the one more
         write_about(
             folder,
             "lightgcn-text-knn",
@@ -61,42 +58,44 @@ class LightGCNTextKNN(Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        arrays, _ = load_arrays(folder / "model.safetensors")
         about = read_about(folder, "lightgcn-text-knn")
-        graph, text = GraphScores(**part_of(arrays, "graph")), TextScores(**part_of(arrays, "text"))
+        arrays, _ = load_arrays(folder / "model.safetensors")
+        graph = GraphScores(**part_of(arrays, "graph"))
+        text = TextScores(**part_of(arrays, "text"))
         return cls(graph, text, about["weight"], about["curve"])
 
 
 def mixed(graph_BI: np.ndarray, text_BI: np.ndarray, weight: float) -> np.ndarray:
-    """Average two scores. Returns a fresh (B, I) float32."""
+    """Compute weight * graph + (1 - weight) * text, (B, I) float32."""
     return np.float32(weight) * graph_BI + np.float32(1 - weight) * text_BI
 
 
 def mixing_curve(
     prepared: Prepared, graph: Scorer, text: Scorer, weights: np.ndarray
 ) -> np.ndarray:
-    """Measure validation NDCG@20 for every weight (S,), scoring each user once.
+    """Compute validation NDCG@20 for every weight: (S,) float64. Each user is scored only once.
 
-    Returns (S,) float64.
+    weights: (S,).
     """
     from glta.evaluation.validation import validation_ndcgs
 
     def scores(users: np.ndarray) -> Iterator[np.ndarray]:
-        graph_BI, text_BI = standardized(graph.score(users)), standardized(text.score(users))
+        graph_BI = standardized(graph.score(users))
+        text_BI = standardized(text.score(users))
         return (mixed(graph_BI, text_BI, weight) for weight in weights)
 
     return validation_ndcgs(prepared, scores)
 
 
 class ChooseWeight(Step):
-    """Choose the weight that is best on validation; of equal ones the smallest."""
+    """Choose the weight with the best validation NDCG@20, of equals the smallest."""
 
     def run(self, job: Job) -> LightGCNTextKNN:
         settings = job.own(LightGCNTextKNNSettings)
         graph = GraphScores.of(job.source("pretrain-all"), job.prepared.train)
         text = TextScores.of(job)
         weights = np.linspace(0, 1, settings.weight_steps).round(6)
-        # equal lists may differ in the last bit of their sum, which must not choose among them
+        # equal lists may differ in the last bit of the sum, which must not decide
         values = mixing_curve(job.prepared, graph, text, weights).round(12)
         curve = [
             {"weight": float(weight), "valid": float(value)}

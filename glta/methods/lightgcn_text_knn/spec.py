@@ -1,4 +1,4 @@
-"""LightGCN + text-kNN: the control that every method using text has to beat."""
+"""LightGCN + text-kNN: a simple baseline for every method that uses text."""
 
 from pydantic import Field
 
@@ -7,10 +7,10 @@ from glta.methods.spec import MethodSpec, StepSpec
 
 
 class LightGCNTextKNNSettings(Section):
-    """Weighted sum of LightGCN and text-kNN."""
+    """LightGCN + text-kNN: a weighted sum of two component scores."""
 
     weight_steps: int = Field(
-        21, ge=2, le=1001, description="weights tried on validation, from 0 to 1"
+        21, ge=2, le=1001, description="number of weights tried on validation, evenly from 0 to 1"
     )
 
 

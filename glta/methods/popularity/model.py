@@ -1,4 +1,4 @@
-"""Popularity: the same list for everyone, the items with most training users first."""
+"""Popularity: the same scores for every user."""
 
 # U users, I items, B users of a block
 from __future__ import annotations
@@ -12,13 +12,13 @@ from scipy.sparse import csr_array
 
 from glta.data.histories import checked, known_users
 from glta.methods.base import Job, Scorer, Step
-from glta.methods.shared.about import write_about
+from glta.methods.shared.about import read_about, write_about
 from glta.storage.arrays import load_arrays, save_arrays
 
 
 @dataclass(frozen=True)
 class Popularity(Scorer):
-    """Score an item by its number of training users. degree: (I,) float32."""
+    """Score an item by its number of training users. degree: (I,) float32, these numbers."""
 
     degree: np.ndarray
     num_users: int
@@ -36,6 +36,7 @@ class Popularity(Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        read_about(folder, "popularity")
         arrays, meta = load_arrays(folder / "model.safetensors")
         return cls(arrays["degree"], meta["num_users"])
 

@@ -1,4 +1,4 @@
-"""Popularity: the same list for everyone."""
+"""Popularity: the same scores for every user."""
 
 from glta.config import NoSettings
 from glta.methods.spec import MethodSpec, StepSpec

@@ -23,12 +23,14 @@ class TrainRLMRecCon(TrainRanker):
     """Train RLMRec's contrastive form (Ren et al., WWW 2024, arXiv 2310.15950, "Con") on LightGCN.
 
     L = L_base + contrast_weight * [NCE(h_u, f(s_u); all users) + NCE(h_i, f(s_i); positives) +
-    NCE(h_n, f(s_n); negatives)], means over the batch, f two layers from text to graph, as in the
-    authors' code (HKUDS/RLMRec, lightgcn_plus). Departures, so that only the term differs from our
-    LightGCN: layers are averaged, not summed; the L2 penalty is on the batch's layer-0 rows, not on
-    all parameters; an edge is dropped in both directions at once. Profiles are what the stage
-    `profile` wrote (tags and likely interests of a user, an item's text). They are encoded by the
-    model of the section `language`, not by GPT-3.5's.
+    NCE(h_n, f(s_n); negatives)], each a mean over the batch, as in the authors' code
+    (HKUDS/RLMRec, lightgcn_plus). h is the node embedding of a user u, a positive i or a negative
+    n, s the text state of its profile, and f a map of two layers from text to graph.
+    Differences from that code, so that only the term differs from our LightGCN: layers are
+    averaged, not summed; the L2 penalty is on the batch's layer-0 embeddings, not on all
+    parameters; an edge is dropped in both directions at once.
+    Profiles are what the stage `profile` wrote: tags and likely interests of a user, and the text
+    of an item. The model of the section `language` encodes them, instead of a model of OpenAI.
     """
 
     result = RLMRecCon
@@ -40,15 +42,14 @@ class TrainRLMRecCon(TrainRanker):
 
         settings = job.own(RLMRecConSettings)
         train = job.prepared.train
-        encoder = LightGCNEncoder(train, settings, job.seed, settings.keep, device=device)
+        encoder = LightGCNEncoder(train, settings, job.seed, keep=settings.keep, device=device)
         term = ProfileContrast(
             profile_states(job),
-            train.num_users,
-            settings.embedding_dim,
-            settings.temperature,
-            job.seed,
+            num_users=train.num_users,
+            embedding_dim=settings.embedding_dim,
+            temperature=settings.temperature,
+            seed=job.seed,
         )
         contrast = OfSome(term, settings.contrast_batch)
-        return Ranker(encoder, settings, {"contrast": (settings.contrast_weight, contrast)}).to(
-            device
-        )
+        terms = {"contrast": (settings.contrast_weight, contrast)}
+        return Ranker(encoder, settings, terms).to(device)

@@ -13,13 +13,13 @@ from glta.nn.graph.settings import (
 
 
 class RLMRecConSettings(ContrastSettings, GraphTraining):
-    """RLMRec, contrastive."""
+    """RLMRec-Con: the contrastive form of RLMRec."""
 
     keep: Keep = Field(0.8, gt=0, le=1, description="share of edges kept in a training step")
     contrast_weight: Weight = Field(
-        0.01, ge=0, description="of the contrast between nodes and profiles"
+        0.01, ge=0, description="weight of the contrast between nodes and profiles"
     )
-    temperature: Temperature = Field(0.2, gt=0, description="of that contrast")
+    temperature: Temperature = Field(0.2, gt=0, description="temperature of that contrast")
 
 
 SPEC = MethodSpec(

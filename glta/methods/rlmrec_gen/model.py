@@ -22,11 +22,14 @@ class RLMRecGen(TrainedEmbeddings):
 class TrainRLMRecGen(TrainRanker):
     """Train RLMRec's generative form (Ren et al., WWW 2024, arXiv 2310.15950, "Gen") on LightGCN.
 
-    A share of nodes loses its layer-0 embedding to one learnt vector. The same masked pass serves
-    ranking and L = L_base + reconstruction_weight * NCE(g(h_v), s_v; masked nodes), mean over
-    masked v, g two layers from graph to text (HKUDS/RLMRec, lightgcn_gene). Departures, so that
-    only the term differs from our LightGCN: layers are averaged, not summed; the L2 penalty is on
-    the batch's layer-0 rows, not on all parameters; an edge is dropped in both directions at once.
+    In each step, one learnt vector replaces the layer-0 embedding of a random share of the nodes.
+    L = L_base + reconstruction_weight * NCE(g(h_v), s_v; masked nodes), a mean over the masked
+    nodes v, as in the authors' code (HKUDS/RLMRec, lightgcn_gene). h is the node embedding, s the
+    text state of the node's profile, and g a map of two layers from graph to text. L_base is
+    computed from the same masked embeddings.
+    Differences from that code, so that only the term differs from our LightGCN: layers are
+    averaged, not summed; the L2 penalty is on the batch's layer-0 embeddings, not on all
+    parameters; an edge is dropped in both directions at once.
     Profiles are what the stage `profile` wrote, encoded by the model of the section `language`.
     """
 
@@ -39,10 +42,18 @@ class TrainRLMRecGen(TrainRanker):
 
         settings = job.own(RLMRecGenSettings)
         encoder = MaskedEncoder(
-            job.prepared.train, settings, job.seed, settings.keep, settings.mask_share, device
+            job.prepared.train,
+            settings,
+            job.seed,
+            keep=settings.keep,
+            mask_share=settings.mask_share,
+            device=device,
         )
         term = Reconstruction(
-            profile_states(job), settings.embedding_dim, settings.temperature, job.seed
+            profile_states(job),
+            embedding_dim=settings.embedding_dim,
+            temperature=settings.temperature,
+            seed=job.seed,
         )
         terms = {"reconstruction": (settings.reconstruction_weight, term)}
         return Ranker(encoder, settings, terms).to(device)

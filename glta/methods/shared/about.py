@@ -1,4 +1,4 @@
-"""The file model.json, which every recommender writes beside its arrays."""
+"""Write and check model.json, which every recommender has beside its arrays."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 from glta.storage.files import read_json, write_json
 
 SCHEMA = 1
-"""Counts the forms that model folders have had. A folder of another form is refused."""
+"""Version of the format of model folders. A folder of another version is refused."""
 
 
 def write_about(folder: Path, method: str, *, trainable_parameters: int, **more: Any) -> None:
-    """Write model.json. method: of the spec. trainable_parameters: how many numbers were fitted."""
+    """Write model.json.
+
+    method: its name. trainable_parameters: how many numbers were fitted. more: further keys.
+    """
     about = {"method": method, "trainable_parameters": trainable_parameters, "schema": SCHEMA}
     write_json(folder / "model.json", about | more)
 
@@ -20,15 +23,18 @@ def write_about(folder: Path, method: str, *, trainable_parameters: int, **more:
 def read_about(folder: Path, method: str) -> dict[str, Any]:
     """Read model.json.
 
-    Raises ValueError when another method, or another version, has written it.
+    Raises ValueError when another method, or another version of glta, has written it.
     """
     path = folder / "model.json"
     about = read_json(path)
     if about.get("method") != method:
-        raise ValueError(f"{path}: is a model of {about.get('method')}, not of {method}")
+        raise ValueError(
+            f"{path}: is a model of {about.get('method')}, not of {method}; give the folder of a "
+            f"{method} model"
+        )
     if about.get("schema") != SCHEMA:
         raise ValueError(
             f"{path}: has schema {about.get('schema')}, this version of glta reads {SCHEMA}; "
-            f"train the method again"
+            "train the method again"
         )
     return about

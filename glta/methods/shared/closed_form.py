@@ -1,5 +1,6 @@
 """Linear maps between items, solved in closed form."""
 
+# I items
 from __future__ import annotations
 
 import numpy as np
@@ -7,11 +8,13 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 
 def zero_diagonal_map(gram: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarray]:
-    """Solve for B from a Gram matrix (I, I) float64 in Fortran order, which is overwritten; as
-    `item_weights`.
+    """Solve a ridge regression of each item on the other items, in closed form.
 
-    Returns B and the diagonal of P, (I,) float32, from which P can be told again: P = (1 - B)
-    diag(P).
+    With P = (gram + l2 I)^-1, the solution is B = I - P / diag(P), whose diagonal is 0 (Steck,
+    WWW 2019, eq. 8). Column j of B predicts item j.
+    gram: (I, I) float64 in Fortran order; it is overwritten. l2 > 0.
+    Returns B (I, I) and the diagonal of P (I,), both float32. They determine P, which is
+    (I - B) diag(P).
     """
     gram[np.diag_indices_from(gram)] += l2
     factor, failed = dpotrf(gram, overwrite_a=True)
@@ -26,11 +29,13 @@ def zero_diagonal_map(gram: np.ndarray, l2: float) -> tuple[np.ndarray, np.ndarr
 
 
 def refuse_large(method: str, num_items: int, max_items: int) -> None:
-    """Raise ValueError, with the memory that a catalogue needs, when it is larger than allowed."""
+    """Raise ValueError when a catalogue has more than max_items items.
+
+    The message gives the memory that an item-item matrix would need.
+    """
     if num_items > max_items:
         raise ValueError(
             f"{method} inverts an item-item matrix: {num_items} items need "
-            f"{20 * num_items**2 / 1e9:.1f} GB, more than "
-            f"settings.{method}.max_items = {max_items} allows; raise it, or take {method} out of "
-            "methods"
+            f"{20 * num_items**2 / 1e9:.1f} GB, more than settings.{method}.max_items = "
+            f"{max_items} allows; raise it, or take {method} out of methods"
         )

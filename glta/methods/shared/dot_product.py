@@ -1,4 +1,4 @@
-"""What the recommenders share that score by the dot product of a user's and an item's embedding."""
+"""Score by the dot product of a user's and an item's embedding."""
 
 # U users, I items, D embedding width, B users of a block
 from __future__ import annotations
@@ -11,13 +11,16 @@ import numpy as np
 
 from glta.data.histories import known_users
 from glta.methods.base import Scorer
-from glta.methods.shared.about import write_about
+from glta.methods.shared.about import read_about, write_about
 from glta.storage.arrays import load_arrays, save_arrays
 
 
 @dataclass(frozen=True)
 class DotProduct(Scorer):
-    """Score by dot products. name: of the method. user (U, D), item (I, D): float32."""
+    """Score by dot products of embeddings.
+
+    name: of the method. user: (U, D) float32. item: (I, D) float32.
+    """
 
     name: ClassVar[str]
     user: np.ndarray
@@ -35,7 +38,7 @@ class DotProduct(Scorer):
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name."""
+        """All arrays of the dataclass by field name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
@@ -45,4 +48,5 @@ class DotProduct(Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        read_about(folder, cls.name)
         return cls(**load_arrays(folder / "model.safetensors")[0])

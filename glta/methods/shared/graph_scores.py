@@ -1,4 +1,4 @@
-"""Scores of propagated node embeddings."""
+"""Score by propagated node embeddings."""
 
 # U users, I items, D embedding width, B users of a block
 from __future__ import annotations
@@ -17,21 +17,22 @@ from glta.methods.shared.dot_product import DotProduct
 
 @dataclass(frozen=True)
 class GraphScores(DotProduct):
-    """Score by the dot product of propagated embeddings. user (U, D), item (I, D): float32.
+    """Score by the dot product of propagated embeddings.
 
-    message (I, D): what a user receives from an item. People without a node are placed by it
-    (`fold_in`).
+    user: (U, D) float32. item: (I, D) float32. message: (I, D) float32, what each item contributes
+    to the embedding of a user without a node (`fold_in`).
     """
 
     message: np.ndarray
 
     @classmethod
     def of(cls, folder: Path, train: Interactions) -> Self:
-        """Propagate the node embeddings of a folder over all training edges.
+        """Read node embeddings from a folder, and propagate them over all training edges.
 
         Raises ValueError when they were trained on other users or items.
         """
-        from glta.nn.graph.node_embeddings import NodeEmbeddings  # imports torch; scoring does not
+        # it imports torch, which scoring does without
+        from glta.nn.graph.node_embeddings import NodeEmbeddings
 
         model = NodeEmbeddings.load(folder)
         if (len(model.user), len(model.item)) != (train.num_users, train.num_items):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def hypergraph_parts(
     train: Interactions, settings: HypergraphSettings, seed: int, device: str
 ) -> tuple[HypergraphEncoder, OfSome]:
-    """Build the encoder and the contrast between its local and global embeddings."""
+    """Build the encoder, and the contrast between its local and global embeddings."""
     from glta.nn.graph.encoders import HypergraphEncoder
     from glta.nn.graph.terms import LocalGlobal, OfSome
 
@@ -22,10 +22,10 @@ def hypergraph_parts(
         train,
         settings,
         seed,
-        settings.keep,
-        settings.hyperedges,
-        settings.activation,
-        device,
+        keep=settings.keep,
+        num_hyperedges=settings.hyperedges,
+        activation=settings.activation,
+        device=device,
     )
     term = LocalGlobal(train.num_users, settings.temperature)
     return encoder, OfSome(term, settings.contrast_batch)

@@ -1,4 +1,6 @@
-"""Scores of several methods on one scale."""
+"""Bring component scores to one scale."""
+
+# B users of a block, I items
 
 from __future__ import annotations
 
@@ -6,9 +8,10 @@ import numpy as np
 
 
 def standardized(scores_BI: np.ndarray, among_I: np.ndarray | None = None) -> np.ndarray:
-    """Shift and scale each row to mean 0 and standard deviation 1; a constant row becomes zeros.
+    """Shift and scale each row to mean 0 and standard deviation 1: (B, I) float32.
 
-    among_I: (I,) bool, the items that mean and deviation are taken over; None: all.
+    A constant row becomes zeros.
+    among_I: (I,) bool, the items over which mean and deviation are computed; None: all items.
     """
     basis = scores_BI if among_I is None else scores_BI.compress(among_I, axis=1)
     centred = scores_BI - basis.mean(1, keepdims=True)

@@ -1,5 +1,6 @@
-"""The text term of LightGCN+ and HCCF+."""
+"""Make the text terms of LightGCN+, HCCF+ and RLMRec."""
 
+# U users, I items, W language width
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -17,27 +18,30 @@ if TYPE_CHECKING:
 
 
 def text_contrast(job: Job, settings: TextContrastSettings, embedding_dim: int) -> OfSome:
-    """Build the term. A user's text is the mean of the centred texts of their training items."""
+    """Build the contrast between node embeddings and text states (LightGCN+, HCCF+).
+
+    A user's text state is the mean of the centred states of their training items.
+    """
     import torch
 
     from glta.nn.graph.terms import OfSome, TextContrast
 
     train = job.prepared.train
     _, item_IW = text_states(job)
-    user = text_vectors(item_IW, train).user if settings.text_users else None
+    user_UW = text_vectors(item_IW, train).user if settings.text_users else None
     term = TextContrast(
         torch.from_numpy(item_IW),
-        None if user is None else torch.from_numpy(user),
-        train.num_users,
-        embedding_dim,
-        settings.text_temperature,
-        job.seed,
+        None if user_UW is None else torch.from_numpy(user_UW),
+        num_users=train.num_users,
+        embedding_dim=embedding_dim,
+        temperature=settings.text_temperature,
+        seed=job.seed,
     )
     return OfSome(term, settings.contrast_batch)
 
 
 def profile_states(job: Job) -> torch.Tensor:
-    """Stack the text states of users, then of items: (U + I, W)."""
+    """Stack the text states of users and of items, users first: (U + I, W) float32."""
     import torch
 
     return torch.from_numpy(np.concatenate(text_states(job)))

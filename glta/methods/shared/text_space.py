@@ -1,5 +1,6 @@
-"""Users and items among the texts of items."""
+"""Score by text: vectors of items, and of users by their items."""
 
+# U users, I items, J new items, W language width, B users of a block, N rows
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -16,15 +17,17 @@ from glta.storage.arrays import load_arrays
 
 
 def unit_rows(array: np.ndarray) -> np.ndarray:
-    """Scale rows to length 1; rows of zeros stay zeros. (N, W) float32."""
+    """Scale the rows of (N, W) to length 1, float32. Rows of zeros stay zeros."""
     norm = np.linalg.norm(array, axis=1, keepdims=True)
     return (array / np.where(norm > 0, norm, 1)).astype(np.float32)
 
 
 class TextVectors(NamedTuple):
-    """user (U, W), item (I, W): rows of length 1 or 0.
+    """Hold the vectors of users and items in text space, float32.
 
-    length (I,): of items before. mean (W,): what was taken off.
+    user: (U, W), item: (I, W); each row has length 1, or 0 without text.
+    length: (I,), the lengths of the centred item vectors before scaling.
+    mean: (W,), the centre that was subtracted.
     """
 
     user: np.ndarray
@@ -34,12 +37,12 @@ class TextVectors(NamedTuple):
 
 
 def text_vectors(states_IW: np.ndarray, train: Interactions) -> TextVectors:
-    """Place users among item texts: a user is the mean of the centred vectors of their training
-    items.
+    """Compute item vectors from text states, and user vectors from their training items.
 
-    states_IW: one pooled state an item. Centring takes away the direction that all texts share,
-    which would make every cosine large; items without training users do not move the centre.
-    Returns float32 arrays.
+    An item's vector is its centred state. A user's vector is the mean of the centred states of
+    their training items. Centring removes the direction that all texts share, which would make
+    every cosine large. The centre is the mean over the items with training users.
+    states_IW: one text state an item. Raises ValueError when there are more or fewer.
     """
     if states_IW.shape[0] != train.num_items:
         raise ValueError(
@@ -52,38 +55,47 @@ def text_vectors(states_IW: np.ndarray, train: Interactions) -> TextVectors:
 
 
 def centred_rows(states_IW: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre states: rows of length 1 or 0, and what their lengths were."""
+    """Subtract the mean. Returns rows scaled to length 1 (or 0), and their lengths before."""
     centred = states_IW - mean
     return unit_rows(centred), np.linalg.norm(centred, axis=1).astype(np.float32)
 
 
 def users_among(history_BI: csr_array, item_IW: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Place people by their items; scaled to length 1, a sum is what a mean is."""
+    """Compute user vectors from the vectors of their items: (B, W), rows of length 1 or 0.
+
+    length: see `TextVectors`.
+    """
+    # a sum and a mean have the same direction, and the rows are scaled to length 1
     return unit_rows(history_BI @ (item_IW * length[:, None]))
 
 
 @dataclass(frozen=True)
 class TextScores(DotProduct):
-    """Score by the cosine of item and user in text space. Fields: see `TextVectors`."""
+    """Score by the cosine of a user's and an item's vector in text space.
+
+    user, item, length, mean: see `TextVectors`.
+    """
 
     length: np.ndarray
     mean: np.ndarray
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Make the scores from the text states of the stage `profile`."""
+        """Compute the vectors from the text states that the stage `profile` wrote."""
         _, item_IW = text_states(job)
         return cls(*text_vectors(item_IW, job.prepared.train))
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        return (
-            users_among(checked(history_BI, len(self.item)), self.item, self.length) @ self.item.T
-        )
+        history_BI = checked(history_BI, len(self.item))
+        return users_among(history_BI, self.item, self.length) @ self.item.T
 
     def extended(self, text_JW: np.ndarray) -> Self:
-        old, new = (self.item, self.length), centred_rows(text_JW, self.mean)
-        item, length = (np.concatenate(sides) for sides in zip(old, new, strict=True))
-        return replace(self, item=item, length=length)
+        item_JW, length_J = centred_rows(text_JW, self.mean)
+        return replace(
+            self,
+            item=np.concatenate([self.item, item_JW]),
+            length=np.concatenate([self.length, length_J]),
+        )
 
     @property
     def trainable_parameters(self) -> int:
@@ -91,9 +103,10 @@ class TextScores(DotProduct):
 
 
 def text_states(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """Read the language model's states of user profiles (U, W) and of item texts (I, W).
+    """Read the text states of user profiles (U, W) and of item texts (I, W) of stage `profile`.
 
-    Rows have length 1, or 0 without text. Raises ValueError when they were made for other data.
+    Rows have length 1, or 0 without text. Raises ValueError when the numbers of users or items are
+    not those of the prepared data.
     """
     path = job.source("profile") / "states.safetensors"
     arrays, _ = load_arrays(path)

@@ -1,4 +1,4 @@
-"""What the methods share that train a graph model: the step, and the recommender it makes."""
+"""The training step and the recommender of methods that train a graph model."""
 
 # U users, I items, D embedding width
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedEmbeddings(DotProduct):
-    """Score by the encoded nodes of a trained graph model.
+    """Score by the node embeddings of a trained graph model.
 
-    count: how many numbers were trained. best_epoch: the one that was kept. history: one record an
-    epoch.
+    count: how many numbers were trained. best_epoch: the epoch with the best validation NDCG@20,
+    whose embeddings these are. history: one record an epoch.
     """
 
     count: int = 0
@@ -52,19 +52,19 @@ class TrainedEmbeddings(DotProduct):
 
 
 class TrainRanker(Step):
-    """Train a graph model with early stopping on validation NDCG@20, and keep its encoded nodes.
+    """Train a graph model with early stopping on validation NDCG@20.
 
-    result: class of what is made.
+    result: the class of the recommender that `run` returns.
     """
 
     result: ClassVar[type[TrainedEmbeddings]]
 
     @abstractmethod
     def ranker(self, job: Job, device: str) -> Ranker:
-        """Build the model to train, on a device."""
+        """Build the model, on the device. Its weights have their initial values."""
 
     def run(self, job: Job) -> TrainedEmbeddings:
-        # loading and scoring start without torch
+        # imported here, so that loading and scoring do without torch
         from glta.evaluation.validation import embeddings_ndcg
         from glta.nn.graph.ranker import train_ranker
         from glta.training.devices import find_devices
@@ -74,10 +74,10 @@ class TrainRanker(Step):
             model,
             job.prepared.train,
             job.seed,
-            embeddings_ndcg(job.prepared),
-            job.checkpoint,
-            job.on_epoch,
-            f"settings.{self.result.name}",
+            evaluate=embeddings_ndcg(job.prepared),
+            checkpoint=job.checkpoint,
+            on_epoch=job.on_epoch,
+            section=f"settings.{self.result.name}",
         )
         user, item = model.embeddings()
         count = sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""Text-kNN: items whose text is like that of a user's items. Nothing is trained."""
+"""Text-kNN: score items by how similar their text is to the texts of the user's items."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from glta.methods.shared.text_space import TextScores
 
 
 class TextKNN(TextScores):
-    """Score by the cosine of an item and a user among item texts."""
+    """Score by the cosine of a user's and an item's vector in text space."""
 
     name = "text-knn"
 
 
 class PlaceUsers(Step):
-    """Place users among item texts."""
+    """Compute the vectors of users and items. Nothing is trained."""
 
     def run(self, job: Job) -> TextKNN:
         return TextKNN.of(job)

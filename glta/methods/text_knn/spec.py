@@ -1,4 +1,4 @@
-"""Text-kNN: items whose text is like that of a user's items."""
+"""Text-kNN: score items by how similar their text is to the texts of the user's items."""
 
 from glta.config import NoSettings
 from glta.methods.spec import MethodSpec, StepSpec
