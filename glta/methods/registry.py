@@ -127,16 +127,26 @@ def units() -> dict[str, Unit]:
     return found
 
 
+def needed_steps(spec: MethodSpec) -> tuple[StepSpec, ...]:
+    """Return those steps of a method that its recommender needs, in their order."""
+    wanted = {spec.name}
+    for step in reversed(spec.steps):
+        if step.name in wanted:
+            wanted |= set(step.reads)
+    return tuple(step for step in spec.steps if step.name in wanted)
+
+
 def _ablation_unit(spec: MethodSpec, name: str, ablation: Ablation) -> Unit:
     """Return the unit of an ablation: the steps from the first one that reads a changed setting.
 
     Raises ValueError when no step reads a changed setting.
     """
     changed = {key.partition(".")[0] for key in ablation.changes}
-    touched = [n for n, s in enumerate(spec.steps) if not s.settings or changed & {*s.settings}]
+    own = needed_steps(spec)
+    touched = [n for n, s in enumerate(own) if not s.settings or changed & {*s.settings}]
     if not touched:
         raise ValueError(f"{spec.name}-{name}: no step of {spec.name} reads {sorted(changed)}")
-    steps = spec.steps[touched[0] :]
+    steps = own[touched[0] :]
     made = {step.name for step in steps}
     needed = [read for step in steps for read in step.reads if read not in made]
     reads = tuple(dict.fromkeys([*needed, *ablation.reads]))

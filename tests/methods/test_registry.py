@@ -250,7 +250,10 @@ class ReadsTooMuch(Step):
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ('job.source("profile")', "step made: does not read profile; its spec names prepare"),
+        (
+            'job.source("profile")',
+            "step made: does not read profile; its spec names prepare; add profile to its `reads`",
+        ),
         (
             'job.section(LanguageSettings, "language")',
             "step made: does not read language; its spec names no such section",

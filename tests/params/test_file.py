@@ -221,7 +221,7 @@ def test_an_experiment_adds_tables_and_keeps_others():
         "ours": {"interactions": "b.csv"},
     }
     assert found["overrides"]["ours"] == whole_overrides({})
-    assert "\n\n# Clean, filter, split.\nprepare:\n" in changed
+    assert "\n\n# Clean, filter and split the dataset.\nprepare:\n" in changed
 
 
 @pytest.mark.parametrize(
