@@ -54,7 +54,7 @@ def log_model(
     return model.model_id
 
 
-def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str) -> None:
+def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str | None) -> None:
     """Give a judged model its version, once per content. model_id, run_id: of the model's maker."""
     version = _versions(client, judged.registered).get((judged.path, judged.digest))
     if version is None:

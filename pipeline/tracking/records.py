@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -31,6 +31,8 @@ from pipeline.engine.snapshot import Snapshot, Workspace
 from pipeline.tracking import models
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
+
+T = TypeVar("T")
 
 # the main checkout, also from the copy of it that `dvc exp run --temp` or `--queue` works in
 HOME = Path(str(Path.cwd()).split("/.dvc/tmp/exps/")[0])
@@ -252,14 +254,18 @@ class Run:
         step: int = 0,
         of_model: dict[str, str] | None = None,
     ) -> None:
-        entities: dict[str, list[Any]] = {
-            "metrics": points(metrics or {}, step, **(of_model or {})),
-            "params": [Param(k, str(v)) for k, v in (params or {}).items()],
-            "tags": [RunTag(k, str(v)) for k, v in (tags or {}).items()],
-        }
-        for kind, entries in entities.items():
-            for start in range(0, len(entries), BATCH):
-                self.client.log_batch(self.id, **{kind: entries[start : start + BATCH]})
+        for numbers in _batches(points(metrics or {}, step, **(of_model or {}))):
+            self.client.log_batch(self.id, metrics=numbers)
+        for values in _batches([Param(k, str(v)) for k, v in (params or {}).items()]):
+            self.client.log_batch(self.id, params=values)
+        for marks in _batches([RunTag(k, str(v)) for k, v in (tags or {}).items()]):
+            self.client.log_batch(self.id, tags=marks)
+
+
+def _batches(entries: list[T]) -> Iterator[list[T]]:
+    """Cut entries into parts that MLflow takes at once."""
+    for start in range(0, len(entries), BATCH):
+        yield entries[start : start + BATCH]
 
 
 def points(metrics: dict[str, Any], step: int, **of_model: str) -> list[Metric]:

@@ -23,7 +23,7 @@ class LanguageSettings(Section):
         "auto", description="auto: bfloat16 on CUDA, float32 on CPU"
     )
     batch_tokens: int = Field(
-        8192, ge=64, description="tokens of one forward pass when encoding texts"
+        8192, ge=64, description="tokens of one forward pass of the language model"
     )
 
     def at(self, precision: str | None) -> LanguageSettings:
