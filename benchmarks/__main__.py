@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import PROCESSOR_TIME, Row, machine
-from benchmarks.render import cells, render
+from benchmarks.performance_page import cells, write_page
 
 NAMES = ("graph", "splitting", "ranking", "metrics", "alignment", "startup", "cost", "device")
 OUT = Path("benchmarks/out")
@@ -59,7 +59,7 @@ def main() -> None:
             }
             record = {"machine": about, "rows": [asdict(row) for row in rows]}
             (OUT / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-            render(OUT, Path("docs"))
+            write_page(OUT, Path("docs"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Alignment: prompts a second of stage 3, training and reading, against a straightforward padded
-loop.
+"""Prompts a second of user alignment, training and reading, against a straightforward padded loop.
 
 The rival pads batches of random order under an attention mask, keeps gradients on in everything but
 the frozen model, and reads states prompt batch by prompt batch in that same way; both must give the
@@ -12,18 +11,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from glta.methods.glta.loop import read_states
 
 from benchmarks.measure import Row, in_turns
-from glta.methods.glta.aligner import Aligner, Nodes, projector
-from glta.methods.glta.item_alignment import new_aligner
+from glta.methods.glta.aligner import Aligner, new_aligner
+from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
+from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
+from glta.methods.glta.user_alignment import add_user_projector
 from glta.nn.language.frozen import Language as Frozen
 from glta.nn.language.frozen import load_language
 from glta.nn.language.settings import LanguageSettings
 
-BATCH_TOKENS = 8192
 WORDS = [
     "quiet",
     "river",
@@ -40,6 +39,9 @@ WORDS = [
 ]
 
 
+BATCH_TOKENS = 8192  # tokens of one forward pass
+
+
 def made_up(
     num_users: int,
     num_items: int,
@@ -47,13 +49,13 @@ def made_up(
     shared: AlignSettings | None = None,
     reader: Frozen | None = None,
 ) -> tuple[list[Prompt], torch.Tensor, Nodes, Aligner]:
-    """Make stage-3 prompts of varying length in the packaged model's tokens, their targets (U, K),
-    nodes and an aligner.
+    """Make prompts of user alignment, of varying length, in the packaged model's tokens; their
+    targets (U, K), nodes and an aligner.
 
     reader: the language model that the aligner reads them with, the packaged one by default.
     """
     rng = np.random.default_rng(0)
-    language = load_language(LanguageSettings(), "cpu")
+    language = load_language(LanguageSettings(batch_tokens=BATCH_TOKENS), "cpu")
     reader = reader or language
     generator = torch.Generator().manual_seed(0)
     nodes = Nodes(
@@ -62,7 +64,7 @@ def made_up(
     )
     nodes = nodes.to(reader.device)
     aligner = new_aligner(reader, nodes, shared or AlignSettings(), 0, np.ones(num_items, bool))
-    aligner.user_projector = projector(nodes.user, reader, generator).to(reader.device)
+    add_user_projector(aligner, nodes, 0)
     aligner.item_projector.requires_grad_(False)
     templates, prompts = Templates(language), []
     for user in range(num_users):
@@ -133,7 +135,7 @@ def run(quick: bool) -> list[Row]:
         return torch.cat(parts)[torch.from_numpy(np.argsort(random))]
 
     def our_read() -> torch.Tensor:
-        return read_states(aligner, prompts, nodes, BATCH_TOKENS, "prompts read")
+        return read_states(aligner, prompts, nodes, "prompts read")
 
     torch.testing.assert_close(our_read(), plain_read(), atol=1e-4, rtol=1e-4)
     rng = np.random.default_rng(0)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from glta.methods.glta.loop import accumulated
 
 from benchmarks.alignment import made_up
 from benchmarks.graph import GOWALLA, REFERENCE, Contestant, power_law_graph
 from benchmarks.measure import Row, child, in_turns, peak_bytes, report
+from glta.methods.glta.alignment import add_gradient
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.nn.language.frozen import Language
 from glta.training.devices import keep_freed_memory
@@ -98,7 +98,7 @@ def random_language(shape: Shape, device: str, precision: torch.dtype) -> Langua
 
 
 def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
-    """Print seconds of a training step of stage 3 with its loss, and the memory that it takes
+    """Print seconds of a training step of user alignment, its loss, and the memory that it takes
     beyond the model's.
     """
     precision = torch.bfloat16 if device == "cuda" else torch.float32
@@ -120,14 +120,12 @@ def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
         )
 
     optimizer = torch.optim.AdamW(aligner.trained().values(), lr=1e-5, fused=True)
-    backward = accumulated(
-        nats, lambda part: target[torch.from_numpy(part)].numel(), shared.micro_batch
-    )
+    num_targets = target[torch.from_numpy(batch)].numel()
     losses = []
 
     def step() -> None:
         optimizer.zero_grad()
-        losses.append(backward(batch))
+        losses.append(add_gradient(nats, batch, num_targets, shared.micro_batch))
         optimizer.step()
 
     before = held_from_now(device)

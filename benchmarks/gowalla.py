@@ -48,9 +48,9 @@ def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out
     def evaluate(user, item):
         catalogue = torch.from_numpy(item).T.contiguous()
         lists, _ = rank_all(
-            lambda ids: torch.from_numpy(user[ids]) @ catalogue, users, 20, exclude=graph
+            lambda ids: torch.from_numpy(user[ids]) @ catalogue, users, k=20, exclude=graph
         )
-        values = accuracy(hits(lists, users, test), test.user_degree[users], 20)
+        values = accuracy(hits(lists, users, relevant=test), test.user_degree[users], k=20)
         latest.update({f"{name}@20": float(values[name].mean()) for name in ("recall", "ndcg")})
         return latest["ndcg@20"]
 

@@ -4,8 +4,8 @@ loaded.
 python -m benchmarks.grid METHOD DATASET KEY=VALUE,VALUE... ...
 
 For example: python -m benchmarks.grid hccf ml-latest-small batch_size=2048,4096
-contrast_batch=0,1024 Keys of the method's own section need no prefix. The dataset's stages up to
-`pretrain` must have run.
+contrast_batch=0,1024 Keys within settings.METHOD need no prefix. The stages that the
+method reads must have run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from glta.params.check import load_params
-from glta.tuning.study import objective, recipe
+from glta.storage.cell import Cell
+from glta.tuning.objective import objective
 
 
 def main() -> None:
@@ -30,13 +30,13 @@ def main() -> None:
     parser.add_argument("values", nargs="+", metavar="KEY=VALUE,VALUE")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    section = recipe(args.method).sections[0]
     grid = {}
     for text in args.values:
         key, _, values = text.partition("=")
-        grid[key if "." in key else f"{section}.{key}"] = YAML(typ="safe").load(f"[{values}]")
+        whole = key if key.startswith("settings.") else f"settings.{args.method}.{key}"
+        grid[whole] = YAML(typ="safe").load(f"[{values}]")
     params = load_params().for_dataset(args.dataset)
-    measure = objective(args.method, Path("data", args.dataset, str(args.seed)), params, args.seed)
+    measure = objective(args.method, Cell(args.dataset, args.seed), params)
     print(f"| {' | '.join(grid)} | validation NDCG@20 | seconds |\n|{'---|' * (len(grid) + 2)}")
     for values in itertools.product(*grid.values()):
         start = time.perf_counter()

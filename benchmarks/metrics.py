@@ -34,7 +34,7 @@ def run(quick: bool) -> list[Row]:
     size = relevant.user_degree[users]
 
     def ours() -> dict[str, np.ndarray]:
-        return accuracy(hits(lists, users, relevant), size, K)
+        return accuracy(hits(lists, users, relevant=relevant), size, k=K)
 
     truth = {
         str(user): dict.fromkeys(map(str, relevant.items_of(user).tolist()), 1) for user in users

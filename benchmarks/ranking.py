@@ -38,7 +38,8 @@ def nothing(num_users: int, num_items: int) -> Interactions:
 
 
 def ours(user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return rank_all(scorer(user, item), np.arange(len(user)), K, nothing(len(user), len(item)))
+    no_pair = nothing(len(user), len(item))
+    return rank_all(scorer(user, item), np.arange(len(user)), k=K, exclude=no_pair)
 
 
 def with_numpy(
@@ -101,7 +102,10 @@ def whole(num_users: int, num_items: int) -> None:
     shown = sum(
         lists.size
         for _, lists, _ in rank(
-            scorer(user, item), np.arange(num_users), K, nothing(num_users, num_items)
+            scorer(user, item),
+            np.arange(num_users),
+            k=K,
+            exclude=nothing(num_users, num_items),
         )
     )
     report(seconds=clock() - begin, shown=shown)

@@ -54,12 +54,10 @@ def repository(folder: Path, num_datasets: int, num_seeds: int, num_methods: int
     datasets times seeds that is.
     """
     subprocess.run(["git", "clone", "-q", "--depth", "1", Path.cwd().as_uri(), folder], check=True)
-    methods = METHODS[: num_methods - 1] + METHODS[-1:]
     values = {
         "datasets": DATASETS[:num_datasets],
         "seeds": list(range(num_seeds)),
-        "methods": methods,
-        "baselines": [method for method in methods if method != "glta"],
+        "methods": METHODS[: num_methods - 1] + METHODS[-1:],
     }
     params = folder / "params.yaml"
     text = params.read_text()

@@ -1,6 +1,4 @@
-"""The ground floor of all parameters: closed, frozen sections, ranges for tuning, and value
-types.
-"""
+"""Base classes and value types of all settings: closed sections, search ranges, checked values."""
 
 from __future__ import annotations
 
@@ -8,29 +6,26 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+
+def _bare_digest(value: Any) -> Any:
+    """Put a digest into lower case and drop the prefix `sha256:`; leave other values alone."""
+    return value.lower().removeprefix("sha256:") if isinstance(value, str) else value
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]  # neither nothing nor all
 Positive = Annotated[int, Field(ge=1)]
-
-
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-
-
-Sha256 = Annotated[
-    str,
-    BeforeValidator(
-        lambda digest: digest.lower().removeprefix("sha256:") if isinstance(digest, str) else digest
-    ),
-    Field(pattern=r"^[0-9a-f]{64}$"),
-]
+Sha256 = Annotated[str, BeforeValidator(_bare_digest), Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
 class Search:
-    """Say where tuning looks for a value: from low to high, evenly or by factors (log); an integer
-    key in whole numbers.
+    """Give the range in which tuning looks for a value.
+
+    low, high: the ends of the range, both included. log: try values evenly on a logarithmic scale
+    instead of a linear one. A field of type int takes whole numbers only.
     """
 
     low: float
@@ -39,41 +34,47 @@ class Search:
 
 
 class Section(BaseModel):
-    """Refuse unknown keys, and never change."""
+    """Hold one section of params.yaml: unknown keys are refused, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def search_space(cls) -> dict[str, Search]:
-        """Return the keys that tuning may vary, as their annotations declare them.
+        """Return the range of each key that tuning may vary, from the field's annotation.
 
-        Keys of a section within this one are dotted: align_items.learning_rate.
+        A key of a section within this one has a dot: align_items.learning_rate.
         """
-        found = {}
+        space: dict[str, Search] = {}
         for key, field in cls.model_fields.items():
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, Section):
                 inner = kind.search_space()
-                found |= {f"{key}.{name}": search for name, search in inner.items()}
+                space |= {f"{key}.{name}": search for name, search in inner.items()}
             for mark in field.metadata:
                 if isinstance(mark, Search):
-                    found[key] = mark
-        return found
+                    space[key] = mark
+        return space
 
     def changed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return all values with some replaced, within nested sections too."""
-        whole = self.model_dump()
+        """Return all values as a dict, with the given ones replaced.
+
+        A mapping for a section within this one replaces its given keys alone. The result is not
+        checked.
+        """
+        result = self.model_dump()
         for key, value in values.items():
             inner = getattr(self, key.replace("-", "_"), None)
-            is_nested = isinstance(inner, Section) and isinstance(value, dict)
-            whole[key] = inner.changed(value) if is_nested else value
-        return whole
+            if isinstance(inner, Section) and isinstance(value, dict):
+                result[key] = inner.changed(value)
+            else:
+                result[key] = value
+        return result
 
 
 class NoSettings(Section):
     """Nothing to set."""
 
 
-def file_fields(model: type[BaseModel]) -> dict:
-    """Return the fields by the names that they have in the file."""
+def file_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a section by the names that they have in params.yaml."""
     return {field.alias or key: field for key, field in model.model_fields.items()}

@@ -1,5 +1,6 @@
-"""Progress for people (a rich bar, or plain lines where nobody watches a terminal) and records for
-the stage runner.
+"""Progress for people, and records of each epoch for the stage runner.
+
+People see a rich bar in a terminal and plain lines elsewhere, both on stderr.
 """
 
 from __future__ import annotations
@@ -8,22 +9,30 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
-PLAIN_SECONDS = 10  # between two plain lines of one loop
 
+PLAIN_SECONDS = 10  # at least so long between two plain lines of one task
 
 _quiet = False
 
 
+class Advance(Protocol):
+    """Tell the display of a task that some of its steps are done."""
+
+    def __call__(self, steps: int = 1, note: str = "") -> None:
+        """Add steps to those done. note: a short text to show after the count."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Show no task within: who calls has a display of its own."""
+    """Show no progress inside this context, for callers that have a display of their own."""
     global _quiet
-    before, _quiet = _quiet, True
+    before = _quiet
+    _quiet = True
     try:
         yield
     finally:
@@ -31,33 +40,55 @@ def quiet() -> Iterator[None]:
 
 
 def plain() -> bool:
-    """Parallel stages would overwrite each other's bars, so Snakemake's rules ask for plain
-    lines.
+    """Tell whether to write plain lines instead of bars.
+
+    That is so where stderr is no terminal, and where GLTA_PLAIN is set. The rules of Snakemake set
+    it, because the bars of parallel stages would overwrite each other.
     """
     return bool(os.environ.get("GLTA_PLAIN")) or not sys.stderr.isatty()
 
 
 @contextmanager
-def bar(total: int | None, description: str) -> Iterator:
-    """Show a task; yields advance(steps=1, note=""). Safe to nest only one at a time."""
+def bar(total: int | None, description: str) -> Iterator[Advance]:
+    """Show the progress of one task, and yield the function that advances it.
+
+    total: number of steps, None where it is unknown. Do not open a second bar inside the first: a
+    terminal shows one at a time.
+    """
     if _quiet:
-        yield lambda steps=1, note="": None
-        return
-    if plain():
-        state = {"done": 0, "said": time.monotonic()}
+        yield _no_display
+    elif plain():
+        yield _PlainLines(total, description)
+    else:
+        with _rich_bar(total, description) as advance:
+            yield advance
 
-        def advance(steps: int = 1, note: str = "") -> None:
-            state["done"] += steps
-            if time.monotonic() - state["said"] >= PLAIN_SECONDS:
-                state["said"] = time.monotonic()
-                print(
-                    f"{description}: {state['done']}/{total or '?'} {note}".rstrip(),
-                    file=sys.stderr,
-                    flush=True,
-                )
 
-        yield advance
-        return
+def _no_display(steps: int = 1, note: str = "") -> None:
+    """Show nothing."""
+
+
+class _PlainLines:
+    """Write one line about a task every PLAIN_SECONDS."""
+
+    def __init__(self, total: int | None, description: str):
+        self.total = total
+        self.description = description
+        self.done = 0
+        self.last_line = time.monotonic()
+
+    def __call__(self, steps: int = 1, note: str = "") -> None:
+        self.done += steps
+        if time.monotonic() - self.last_line < PLAIN_SECONDS:
+            return
+        self.last_line = time.monotonic()
+        line = f"{self.description}: {self.done}/{self.total or '?'} {note}"
+        print(line.rstrip(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _rich_bar(total: int | None, description: str) -> Iterator[Advance]:
+    # imported here because it is slow and only a terminal needs it
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -74,66 +105,53 @@ def bar(total: int | None, description: str) -> Iterator:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
-    with Progress(
-        *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)
-    ) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(description, total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:
-            progress.update(task, advance=steps, **({"note": note} if note else {}))
+            progress.update(task, advance=steps)
+            if note:
+                progress.update(task, note=note)
 
         yield advance
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a bar."""
-    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    """Yield the items, and show how many are done.
+
+    total: number of items; None takes their length, where they have one.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     with bar(total, description) as advance:
         for item in items:
             yield item
             advance()
 
 
-@contextmanager
-def epochs(total: int, description: str) -> Iterator[Callable[[dict], None]]:
-    """Show a training of at most `total` epochs; yields on_epoch, which also reports each epoch to
-    the stage runner.
-    """
-    with bar(total, description) as advance:
-
-        def on_epoch(values: dict) -> None:
-            record_epoch(values)
-            advance(
-                note=", ".join(
-                    f"{name} {value:.4f}" for name, value in values.items() if name != "epoch"
-                )
-            )
-
-        yield on_epoch
-
-
-def record_epoch(values: dict) -> None:
-    """Report one epoch of a training loop, {"epoch": ..., "loss": ..., ...}, to the stage
-    runner.
-    """
-    record(values["epoch"], **{name: value for name, value in values.items() if name != "epoch"})
+def record_epoch(values: dict[str, Any]) -> None:
+    """Record one epoch, {"epoch": number, "loss": value, ...}, for the stage runner."""
+    others = {name: value for name, value in values.items() if name != "epoch"}
+    record(values["epoch"], **others)
 
 
 def record(step: int, **values: float) -> None:
-    """Report one epoch to the stage runner, which logs it to MLflow; without a runner, to nobody.
+    """Record values of one step for the stage runner, which logs them to MLflow.
 
-    One JSON line in the file named by GLTA_RECORDS: {"step": ..., "loss": ..., ...}.
+    They are one line of JSON in the file that GLTA_RECORDS names: {"step": 3, "loss": 0.5, ...}.
+    Nothing is written where GLTA_RECORDS is not set.
     """
     _append({"step": step, **values})
 
 
 def record_error(message: str) -> None:
-    """Tell the runner why a script ends without a result."""
+    """Tell the stage runner why a script ends without a result."""
     _append({"error": message})
 
 
-def _append(line: dict) -> None:
+def _append(line: dict[str, Any]) -> None:
     if path := os.environ.get("GLTA_RECORDS"):
-        with open(path, "a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

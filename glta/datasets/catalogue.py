@@ -1,6 +1,4 @@
-"""The datasets that have a name: where they come from, what they must hash to, and what their
-owners ask for.
-"""
+"""The registered datasets: addresses and checksums of their files, licences and citations."""
 
 from __future__ import annotations
 
@@ -13,10 +11,11 @@ from glta.datasets.presets import PRESETS
 class File(NamedTuple):
     """Describe one file of a dataset.
 
-    address: http address; a bare name where the owner hands the file out only after its terms are
-    accepted, or in another form. checksum: `sha256:...` or `md5:...` as the owner publishes it;
-    empty: recorded at the first download, see `glta.datasets.download`. size_bytes: None where
-    unknown.
+    address: an http address. It is a bare file name where the user must fetch the file, because the
+    owner asks to accept terms first or publishes another form of it.
+    checksum: `sha256:...` or `md5:...` as the owner publishes it. Where it is empty,
+    `glta.datasets.fetch` records the checksum of the first download.
+    size_bytes: None where it is unknown.
     """
 
     address: str
@@ -25,21 +24,22 @@ class File(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the file, also below a mirror: <mirror>/<source>/<name>."""
+        """Name of the file. A mirror has it at MIRROR/SOURCE/NAME."""
         return self.address.rpartition("/")[2]
 
     @property
     def by_hand(self) -> bool:
-        """Whether the user must fetch it."""
+        """Whether the user must fetch the file by hand."""
         return "://" not in self.address
 
 
 class Dataset(NamedTuple):
     """Describe one dataset.
 
-    reader: a name of `glta.datasets.readers.READERS`. files: by what they are for (interactions,
-    items, ...). source: name of the dataset that has the same files, for the presets of papers
-    (`glta.datasets.presets`).
+    reader: a name in `glta.datasets.readers.READERS`. about: one line for lists of datasets.
+    files: by their role (interactions, items, ...). homepage: where the owner describes the data.
+    source: for the presets of papers (`glta.datasets.presets`), the dataset that has the same
+    files; else empty. synthetic: whether this program makes the data itself.
     """
 
     name: str
@@ -54,24 +54,21 @@ class Dataset(NamedTuple):
 
     @property
     def file(self) -> File:
-        """The only file of a dataset that is one archive."""
+        """The file of a dataset that has just one."""
         (file,) = self.files.values()
         return file
 
 
 def _movielens() -> Iterator[Dataset]:
-    base, homepage = (
-        "https://files.grouplens.org/datasets/movielens/",
-        "https://grouplens.org/datasets/movielens/",
-    )
+    base = "https://files.grouplens.org/datasets/movielens/"
+    homepage = "https://grouplens.org/datasets/movielens/"
     licence = (
         "GroupLens, University of Minnesota: research use; no commercial use without permission; "
         "acknowledge GroupLens in publications; see the README within the archive"
     )
     citation = (
         "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and "
-        "Context. "
-        "ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. "
+        "Context. ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. "
         "https://doi.org/10.1145/2827872"
     )
     for name, reader, about, checksum, size, page in (
@@ -133,9 +130,18 @@ def _movielens() -> Iterator[Dataset]:
         ),
     ):
         archive = {"archive": File(f"{base}{name}.zip", checksum, size)}
-        yield Dataset(name, reader, about, archive, licence, citation, homepage + page)
+        yield Dataset(
+            name=name,
+            reader=reader,
+            about=about,
+            files=archive,
+            licence=licence,
+            citation=citation,
+            homepage=homepage + page,
+        )
 
 
+# The categories of Amazon that all three editions have, and those of single editions.
 AMAZON_ALWAYS = """
     Automotive Books CDs_and_Vinyl Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
     Grocery_and_Gourmet_Food Home_and_Kitchen Kindle_Store Movies_and_TV Musical_Instruments Office_Products
@@ -157,8 +163,9 @@ UCSD = "https://mcauleylab.ucsd.edu/public_datasets/"
 
 
 def _amazon() -> Iterator[Dataset]:
-    """Yield the categories of each edition: the 5-core of the reviews for 2014 and 2018, all
-    reviews for 2023.
+    """Yield one dataset for each category of each edition.
+
+    The editions of 2014 and 2018 give the 5-core of the reviews, that of 2023 gives all reviews.
     """
     snap = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
     addresses = {
@@ -179,31 +186,29 @@ def _amazon() -> Iterator[Dataset]:
     }
     citations = {
         2014: "Ruining He and Julian McAuley. 2016. Ups and Downs: Modeling the Visual Evolution "
-        "of Fashion Trends with "
-        "One-Class Collaborative Filtering. WWW 2016; Julian McAuley, Christopher Targett, "
-        "Qinfeng Shi and Anton van den "
-        "Hengel. 2015. Image-based Recommendations on Styles and Substitutes. SIGIR 2015",
+        "of Fashion Trends with One-Class Collaborative Filtering. WWW 2016; Julian McAuley, "
+        "Christopher Targett, Qinfeng Shi and Anton van den Hengel. 2015. Image-based "
+        "Recommendations on Styles and Substitutes. SIGIR 2015",
         2018: "Jianmo Ni, Jiacheng Li and Julian McAuley. 2019. Justifying Recommendations using "
-        "Distantly-Labeled Reviews and "
-        "Fine-Grained Aspects. EMNLP-IJCNLP 2019",
+        "Distantly-Labeled Reviews and Fine-Grained Aspects. EMNLP-IJCNLP 2019",
         2023: "Yupeng Hou, Jiacheng Li, Zhankui He, An Yan, Xiusi Chen and Julian McAuley. 2024. "
-        "Bridging Language and Items "
-        "for Retrieval and Recommendation. arXiv:2403.03952",
+        "Bridging Language and Items for Retrieval and Recommendation. arXiv:2403.03952",
     }
     for year, once in AMAZON_ONCE.items():
+        reviews, products = addresses[year]
+        kind = "all reviews" if year == 2023 else "5-core"
         for category in sorted([*AMAZON_ALWAYS.split(), *once.split()]):
-            name = f"amazon-{year}-{category.lower().replace('_', '-')}"
-            about = (
-                f"Amazon reviews of {year}: "
-                f"{category.replace('_', ' ')}{', all reviews' if year == 2023 else ', 5-core'}"
-            )
-            files = {
-                role: File(a.format(category))
-                for role, a in zip(("interactions", "items"), addresses[year], strict=True)
-            }
-            licence = "no licence stated; research use, with citation"
             yield Dataset(
-                name, f"amazon_{year}", about, files, licence, citations[year], homepages[year]
+                name=f"amazon-{year}-{category.lower().replace('_', '-')}",
+                reader=f"amazon_{year}",
+                about=f"Amazon reviews of {year}: {category.replace('_', ' ')}, {kind}",
+                files={
+                    "interactions": File(reviews.format(category)),
+                    "items": File(products.format(category)),
+                },
+                licence="no licence stated; research use, with citation",
+                citation=citations[year],
+                homepage=homepages[year],
             )
 
 
@@ -211,10 +216,8 @@ def _goodreads() -> Iterator[Dataset]:
     base = UCSD + "gdrive/goodreads/"
     citation = (
         "Mengting Wan and Julian McAuley. 2018. Item Recommendation on Monotonic Behavior Chains. "
-        "RecSys 2018; Mengting Wan, "
-        "Rishabh Misra, Ndapa Nakashole and Julian McAuley. 2019. Fine-Grained Spoiler Detection "
-        "from Large-Scale Review "
-        "Corpora. ACL 2019"
+        "RecSys 2018; Mengting Wan, Rishabh Misra, Ndapa Nakashole and Julian McAuley. 2019. "
+        "Fine-Grained Spoiler Detection from Large-Scale Review Corpora. ACL 2019"
     )
     licence = "academic use only; do not redistribute, no commercial use"
     genres = (
@@ -227,24 +230,27 @@ def _goodreads() -> Iterator[Dataset]:
             "items": File(f"{base}byGenre/goodreads_books_{genre}.json.gz"),
             "genres": File(f"{base}goodreads_book_genres_initial.json.gz"),
         }
-        homepage = "https://cseweb.ucsd.edu/~jmcauley/datasets/goodreads.html"
-        words = genre.replace("_", " ")
-        name = f"goodreads-{genre.replace('_', '-')}"
         yield Dataset(
-            name, "goodreads", f"Goodreads shelves, {words}", files, licence, citation, homepage
+            name=f"goodreads-{genre.replace('_', '-')}",
+            reader="goodreads",
+            about=f"Goodreads shelves, {genre.replace('_', ' ')}",
+            files=files,
+            licence=licence,
+            citation=citation,
+            homepage="https://cseweb.ucsd.edu/~jmcauley/datasets/goodreads.html",
         )
 
 
 def _others() -> Iterator[Dataset]:
     yield Dataset(
-        "sample",
-        "sample",
-        "synthetic bookshop: 800 users, 600 books, about 25,000 ratings; made here in a second, "
+        name="sample",
+        reader="sample",
+        about="synthetic bookshop: 800 users, 600 books, about 25,000 ratings; made here in a second, "
         "needs no network",
-        {},
-        "CC0 1.0: made by this program, no rights reserved",
-        "",
-        "",
+        files={},
+        licence="CC0 1.0: made by this program, no rights reserved",
+        citation="",
+        homepage="",
         synthetic=True,
     )
     yield from _movielens()
@@ -255,58 +261,58 @@ def _others() -> Iterator[Dataset]:
         "FastML. http://fastml.com/goodbooks-10k"
     )
     yield Dataset(
-        "goodbooks-v1",
-        "goodbooks_v1",
-        "goodbooks-10k, first edition: 10,000 books, one million ratings, none with a time",
-        {"archive": File("goodbooks-10k.zip")},
-        "CC BY-SA 4.0",
-        citation,
-        "https://www.kaggle.com/datasets/zygmunt/goodbooks-10k",
+        name="goodbooks-v1",
+        reader="goodbooks_v1",
+        about="goodbooks-10k, first edition: 10,000 books, one million ratings, none with a time",
+        files={"archive": File("goodbooks-10k.zip")},
+        licence="CC BY-SA 4.0",
+        citation=citation,
+        homepage="https://www.kaggle.com/datasets/zygmunt/goodbooks-10k",
     )
     yield Dataset(
-        "goodbooks-v2",
-        "goodbooks_v2",
-        "goodbooks-10k, second edition: 10,000 books, six million ratings, none with a time",
-        {role: File(f"{raw}{role}.csv") for role in ("ratings", "books", "book_tags", "tags")},
-        "CC BY-SA 4.0",
-        citation,
-        goodbooks,
+        name="goodbooks-v2",
+        reader="goodbooks_v2",
+        about="goodbooks-10k, second edition: 10,000 books, six million ratings, none with a time",
+        files={
+            role: File(f"{raw}{role}.csv") for role in ("ratings", "books", "book_tags", "tags")
+        },
+        licence="CC BY-SA 4.0",
+        citation=citation,
+        homepage=goodbooks,
     )
     yield Dataset(
-        "steam",
-        "steam",
-        "Steam, version 2: who reviewed which game on what day; no ratings",
-        {
+        name="steam",
+        reader="steam",
+        about="Steam, version 2: who reviewed which game on what day; no ratings",
+        files={
             "interactions": File("https://cseweb.ucsd.edu/~wckang/steam_reviews.json.gz"),
             "items": File("https://cseweb.ucsd.edu/~wckang/steam_games.json.gz"),
         },
-        "no licence stated; research use, with citation",
-        "Wang-Cheng Kang and Julian McAuley. 2018. Self-Attentive Sequential Recommendation. ICDM "
-        "2018; Mengting Wan and "
-        "Julian McAuley. 2018. Item Recommendation on Monotonic Behavior Chains. RecSys 2018; "
-        "Apurva Pathak, Kshitiz Gupta and "
-        "Julian McAuley. 2017. Generating and Personalizing Bundle Recommendations on Steam. "
-        "SIGIR 2017",
-        "https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data",
+        licence="no licence stated; research use, with citation",
+        citation="Wang-Cheng Kang and Julian McAuley. 2018. Self-Attentive Sequential "
+        "Recommendation. ICDM 2018; Mengting Wan and Julian McAuley. 2018. Item Recommendation on "
+        "Monotonic Behavior Chains. RecSys 2018; Apurva Pathak, Kshitiz Gupta and Julian McAuley. "
+        "2017. Generating and Personalizing Bundle Recommendations on Steam. SIGIR 2017",
+        homepage="https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data",
     )
     yield Dataset(
-        "yelp",
-        "yelp",
-        "Yelp Open Dataset: reviews of businesses, with stars",
-        {"archive": File("Yelp-JSON.zip")},
-        "Yelp Dataset User Agreement: academic, non-commercial use; accept it on the homepage",
-        "Yelp Open Dataset. https://business.yelp.com/data/resources/open-dataset/",
-        "https://business.yelp.com/data/resources/open-dataset/",
+        name="yelp",
+        reader="yelp",
+        about="Yelp Open Dataset: reviews of businesses, with stars",
+        files={"archive": File("Yelp-JSON.zip")},
+        licence="Yelp Dataset User Agreement: academic, non-commercial use; accept it on the homepage",
+        citation="Yelp Open Dataset. https://business.yelp.com/data/resources/open-dataset/",
+        homepage="https://business.yelp.com/data/resources/open-dataset/",
     )
     yield from _id_lists()
 
 
 def _id_lists() -> Iterator[Dataset]:
-    """Yield the split data that papers publish beside their code: no texts, no times."""
+    """Yield the data that papers publish with their code: already split, as ids alone."""
     lightgcn = (
         "Xiangnan He, Kuan Deng, Xiang Wang, Yan Li, Yongdong Zhang and Meng Wang. 2020. "
-        "LightGCN: Simplifying and Powering "
-        "Graph Convolution Network for Recommendation. SIGIR 2020"
+        "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation. SIGIR "
+        "2020"
     )
     for name in ("gowalla", "yelp2018", "amazon-book"):
         base = f"https://raw.githubusercontent.com/kuandeng/LightGCN/master/Data/{name}/"
@@ -314,11 +320,19 @@ def _id_lists() -> Iterator[Dataset]:
         about = f"{name} as split by NGCF and LightGCN: ids only"
         licence = "no licence stated for the data"
         homepage = "https://github.com/kuandeng/LightGCN"
-        yield Dataset(f"split-{name}", "id_lists", about, files, licence, lightgcn, homepage)
+        yield Dataset(
+            name=f"split-{name}",
+            reader="id_lists",
+            about=about,
+            files=files,
+            licence=licence,
+            citation=lightgcn,
+            homepage=homepage,
+        )
     rlmrec = (
         "Xubin Ren, Wei Wei, Lianghao Xia, Lixin Su, Suqi Cheng, Junfeng Wang, Dawei Yin and Chao "
-        "Huang. 2024. Representation "
-        "Learning with Large Language Models for Recommendation. WWW 2024"
+        "Huang. 2024. Representation Learning with Large Language Models for Recommendation. WWW "
+        "2024"
     )
     texts = {
         "amazon": File(
@@ -343,25 +357,52 @@ def _id_lists() -> Iterator[Dataset]:
         licence = "no licence stated for the data"
         homepage = "https://github.com/HKUDS/RLMRec"
         yield Dataset(
-            f"split-rlmrec-{name}", f"rlmrec_{name}", about, files, licence, rlmrec, homepage
+            name=f"split-rlmrec-{name}",
+            reader=f"rlmrec_{name}",
+            about=about,
+            files=files,
+            licence=licence,
+            citation=rlmrec,
+            homepage=homepage,
         )
 
 
-_SOURCES = {d.name: d for group in (_others(), _amazon(), _goodreads()) for d in group}
-REGISTRY: dict[str, Dataset] = _SOURCES | {
-    name: _SOURCES[preset.source]._replace(name=name, about=preset.described, source=preset.source)
-    for name, preset in PRESETS.items()
-}
+def _registry() -> dict[str, Dataset]:
+    """Return all datasets by name: the sources, and then the presets of papers."""
+    sources = {d.name: d for group in (_others(), _amazon(), _goodreads()) for d in group}
+    presets = {
+        name: sources[preset.source]._replace(
+            name=name, about=preset.described, source=preset.source
+        )
+        for name, preset in PRESETS.items()
+    }
+    return sources | presets
+
+
+REGISTRY: dict[str, Dataset] = _registry()
+
+
+def unknown_dataset(dataset: str) -> ValueError:
+    """Return the error for a name that is neither registered nor one of the user's own tables."""
+    return ValueError(
+        f"{dataset}: is no registered dataset, nor one of tables in params.yaml; `glta datasets` "
+        "lists all"
+    )
 
 
 def table_files(interactions: str, items: str | None) -> dict[str, str]:
-    """Name the files of a user's own dataset in its download folder: {"interactions": name,
-    "items": name}.
+    """Return the file names, by role, that a user's own dataset has in its download folder.
 
-    They keep their names; where both have the same, the items' file gets a prefix.
+    interactions, items: paths or addresses. Files keep their names. Where both have the same name,
+    that of the items gets the prefix `items-`.
     """
-    names = {"interactions": interactions.replace("\\", "/").rpartition("/")[2]}
+    names = {"interactions": file_name(interactions)}
     if items is not None:
-        name = items.replace("\\", "/").rpartition("/")[2]
+        name = file_name(items)
         names["items"] = f"items-{name}" if name == names["interactions"] else name
     return names
+
+
+def file_name(address: str) -> str:
+    """Return the last part of a path, with slashes or backslashes, or of an http address."""
+    return address.replace("\\", "/").rpartition("/")[2]

@@ -1,17 +1,20 @@
-"""The data of papers by one name: `datasets: [glta-movielens]` sets files, filters and split, and
-checks the counts.
+"""The datasets of papers, each by one name that sets files, filters, split and expected counts.
+
+For example `datasets: [glta-movielens]` in params.yaml.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 GLTA = "table of datasets in arXiv:2502.18757"
 LIGHTGCN = "table of datasets in arXiv:2002.02126"
 RLMREC = "HKUDS/RLMRec issue 28: training part only"
 S3REC = "table of datasets in arXiv:2008.07873, whose files GAL-Rec is taken to use"
 
-WHOLE = {
+# Values of `prepare`. CORE, RANDOM and GIVEN start from WHOLE, which filters nothing.
+WHOLE: dict[str, Any] = {
     "min_rating": None,
     "since": None,
     "until": None,
@@ -27,23 +30,26 @@ GIVEN = WHOLE | {"split": "given", "valid_share": 0.1}
 class Preset(NamedTuple):
     """Describe one dataset of a paper.
 
-    source: the registered dataset with its files. prepare: values of params.yaml's `prepare`, in
-    place of the general ones; overrides of this name come on top. published: counts of
-    `counts.json` as printed; table: where. stated: whether paper or code state the filters and the
-    split, or we infer them.
+    source: the registered dataset that has its files. about: one line for lists of datasets.
+    prepare: values that replace those of the section `prepare` in params.yaml. Values that
+    `overrides` has for this preset replace them in turn.
+    published: the counts that the paper prints, by their names in `counts.json`. table: where they
+    are printed. stated: whether the paper or its code tells the filters and the split; if not, they
+    are our guess.
     """
 
     source: str
     about: str
-    prepare: dict
+    prepare: dict[str, Any]
     published: dict[str, int]
     table: str
     stated: bool = True
 
     @property
     def described(self) -> str:
-        """What it is, with the published counts."""
-        return f"{self.about}: {', '.join(f'{n:,} {name}' for name, n in self.published.items())}"
+        """One line about the dataset, with the published counts."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.published.items())
+        return f"{self.about}: {counts}"
 
 
 def _counts(users: int, items: int, interactions: int) -> dict[str, int]:
@@ -54,8 +60,8 @@ def _training(users: int, items: int, train: int) -> dict[str, int]:
     return {"users": users, "items": items, "train": train}
 
 
-# Of GLTA's data only the counts are known. Those of MovieLens are of the whole file; for the others
-# no filter is stated.
+# The paper of GLTA tells only the counts of its data. Those of MovieLens are the counts of the
+# whole file; for the other two no filter is known that gives them.
 PRESETS: dict[str, Preset] = {
     "glta-movielens": Preset(
         "ml-1m", "MovieLens-1M in GLTA", RANDOM, _counts(6040, 3706, 1_000_209), GLTA
@@ -133,27 +139,28 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def compare(dataset: str, counts: dict, must_agree: bool) -> dict | None:
-    """Return {"table", "counts", "agrees"} of a preset, None for other datasets.
+def compare(dataset: str, counts: Mapping[str, Any], must_agree: bool) -> dict[str, Any] | None:
+    """Compare the counts of a preset with the published ones.
 
-    Raises ValueError that shows both when must_agree and the published counts differ from those
-    found.
+    counts: those found, with at least the names of `Preset.published`. Returns {"table", "counts",
+    "agrees"}, or None for a dataset that is no preset. Raises ValueError that shows both counts
+    when must_agree is set and they differ.
     """
     if dataset not in PRESETS:
         return None
     preset = PRESETS[dataset]
     found = {name: counts[name] for name in preset.published}
-    if must_agree and found != preset.published:
+    agrees = found == preset.published
+    if must_agree and not agrees:
         both = "; ".join(
-            f"{name} {preset.published[name]:,} published, {n:,} found" for name, n in found.items()
+            f"{name} {count:,} published, {found[name]:,} found"
+            for name, count in preset.published.items()
         )
-        why = (
-            "the files or the filters differ"
-            if preset.stated
-            else "the filters are not stated, ours are a guess"
-        )
+        why = "the files or the filters differ"
+        if not preset.stated:
+            why = "the filters are not stated, ours are a guess"
         raise ValueError(
-            f"{dataset}: {both} ({preset.table}); {why}: correct overrides.{dataset}.prepare, "
-            "or set published: report there to go on with what was found"
+            f"{dataset}: {both} ({preset.table}); {why}: correct overrides.{dataset}.prepare, or "
+            "set published: report there to go on with what was found"
         )
-    return {"table": preset.table, "counts": preset.published, "agrees": found == preset.published}
+    return {"table": preset.table, "counts": preset.published, "agrees": agrees}

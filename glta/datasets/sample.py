@@ -1,10 +1,12 @@
-"""The sample: a synthetic bookshop whose readers' taste shows half in the texts and half in who
-reads what.
+"""The sample: a synthetic bookshop that needs both the texts and the interactions.
 
-A book has a theme, which its text tells (title, description, categories), and a mood, of which no
-text says anything. A reader likes a few themes and one or two moods, and draws books by u =
-THEME_WEIGHT * theme + MOOD_WEIGHT * mood + popularity + noise. Text alone finds the themes, also of
-books that hardly anyone has read; interactions alone find the moods; both are needed.
+A book has a theme, which its title, description and category tell, and a mood, which no text tells.
+A reader likes a few themes and one or two moods, and takes the books of the largest
+
+    THEME_WEIGHT * theme + MOOD_WEIGHT * mood + POPULARITY_WEIGHT * popularity + noise.
+
+Texts alone find the themes, also those of books that hardly anyone has read. Interactions alone
+find the moods.
 """
 
 # U users, I items, T themes, M moods
@@ -20,17 +22,24 @@ import polars as pl
 from glta.datasets.sample_words import ADJECTIVES, OPENINGS, PEOPLE, SMALL, THEMES, TITLES, TURNS
 
 SEED = 20240501  # the data are the same for every split seed
-NUM_USERS, NUM_ITEMS, NUM_MOODS = 800, 600, 12
-MEAN_HISTORY, MIN_HISTORY = 31, 10  # books a reader
-THEME_WEIGHT, MOOD_WEIGHT, POPULARITY_WEIGHT = 5.0, 4.0, 1.0
-THEMES_LIKED, MOODS_LIKED = 3, 2
+NUM_USERS = 800
+NUM_ITEMS = 600
+NUM_MOODS = 12
+MEAN_HISTORY = 31  # books of a reader
+MIN_HISTORY = 10
+THEME_WEIGHT = 5.0
+MOOD_WEIGHT = 4.0
+POPULARITY_WEIGHT = 1.0
+THEMES_LIKED = 3  # by a reader
+MOODS_LIKED = 2
 SECOND_THEME = 0.35  # share of books whose text and appeal mix in another theme
 POPULARITY_EXPONENT = 0.8  # of Zipf's law: the book of rank r draws readers as r ** -exponent
-START, YEARS = 1_577_836_800, 3  # of the timestamps: seconds since 1970
+START = 1_577_836_800  # of the timestamps, in seconds since 1970: 2020-01-01
+YEARS = 3  # that the timestamps span
 
 
 def write(folder: Path) -> None:
-    """Write interactions.csv.gz and items.csv.gz, the same bytes every time."""
+    """Write interactions.csv.gz and items.csv.gz into a folder, the same bytes every time."""
     interactions, items = make()
     for name, frame in (("interactions", interactions), ("items", items)):
         with gzip.GzipFile(folder / f"{name}.csv.gz", "wb", mtime=0) as file:
@@ -40,7 +49,8 @@ def write(folder: Path) -> None:
 def make(seed: int = SEED) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Draw the dataset.
 
-    Returns interactions (user_id, item_id, rating 1..5, timestamp) and items (item_id, title, ...).
+    Returns two frames: interactions with columns user_id, item_id, rating (1 to 5) and timestamp,
+    and items with columns item_id, title, description and categories.
     """
     rng = np.random.default_rng(seed)
     first = rng.permutation(np.arange(NUM_ITEMS) % len(THEMES))
@@ -57,14 +67,13 @@ def make(seed: int = SEED) -> tuple[pl.DataFrame, pl.DataFrame]:
     theme_IT = (np.eye(len(THEMES))[first] + np.eye(len(THEMES))[second]) / 2
     mood_IM = np.eye(NUM_MOODS)[rng.permutation(np.arange(NUM_ITEMS) % NUM_MOODS)]
     popularity_I = -POPULARITY_EXPONENT * np.log(rng.permutation(NUM_ITEMS) + 10)
-    theme_UT, mood_UM = _likes(rng, len(THEMES), THEMES_LIKED), _likes(rng, NUM_MOODS, MOODS_LIKED)
+    theme_UT = _likes(rng, len(THEMES), THEMES_LIKED)
+    mood_UM = _likes(rng, NUM_MOODS, MOODS_LIKED)
     taste_UI = THEME_WEIGHT * theme_UT @ theme_IT.T + MOOD_WEIGHT * mood_UM @ mood_IM.T
-    noise_UI = rng.gumbel(
-        size=taste_UI.shape
-    )  # the largest of utility + Gumbel noise is a draw from its softmax
-    order_UI = np.argsort(
-        -(taste_UI + POPULARITY_WEIGHT * popularity_I + noise_UI), axis=1, kind="stable"
-    )
+    # The book with the largest utility + Gumbel noise is a draw from the softmax of utilities.
+    noise_UI = rng.gumbel(size=taste_UI.shape)
+    utility_UI = taste_UI + POPULARITY_WEIGHT * popularity_I + noise_UI
+    order_UI = np.argsort(-utility_UI, axis=1, kind="stable")
     size_U = MIN_HISTORY + rng.geometric(1 / (MEAN_HISTORY - MIN_HISTORY), NUM_USERS).clip(
         max=NUM_ITEMS // 4
     )
@@ -79,9 +88,9 @@ def make(seed: int = SEED) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _likes(rng: np.random.Generator, size: int, liked: int) -> np.ndarray:
-    """Draw for each reader weights in 0.6..1 for `liked` of `size` kinds, 0 for the others.
+    """Draw how much each reader likes each of `size` themes or moods, (U, size).
 
-    Returns (U, size).
+    `liked` of them have a weight between 0.6 and 1, the others have 0.
     """
     kinds = np.argsort(rng.random((NUM_USERS, size)), axis=1)[:, :liked]
     likes = np.zeros((NUM_USERS, size))
@@ -90,9 +99,9 @@ def _likes(rng: np.random.Generator, size: int, liked: int) -> np.ndarray:
 
 
 def _text(rng: np.random.Generator, theme: tuple, other: tuple) -> tuple[str, str, str]:
-    """Write one book: title, description, categories.
+    """Write title, description and category of one book.
 
-    A second theme lends two of its eight words.
+    theme, other: entries of THEMES. A second theme that differs gives two of the eight words.
     """
     words = rng.permutation(theme[2])[:8]
     if other is not theme:
@@ -104,25 +113,23 @@ def _text(rng: np.random.Generator, theme: tuple, other: tuple) -> tuple[str, st
         person=rng.choice(PEOPLE), adjective=rng.choice(ADJECTIVES), **blanks
     )
     description = re.sub(r"\ba (?=[aeio])", "an ", description)
-    return (
-        _title_case(title),
-        re.sub(r"(^|\. )(\w)", lambda m: m[1] + m[2].upper(), description),
-        theme[0],
-    )
+    description = re.sub(r"(^|\. )(\w)", lambda m: m[1] + m[2].upper(), description)
+    return _title_case(title), description, theme[0]
 
 
 def _title_case(title: str) -> str:
-    """Capitalise all but the small words within."""
+    """Capitalise the first word, and all others that are not in SMALL."""
     title = re.sub(r"\ba (?=[aeio])", "an ", title)
     words = [w if w in SMALL else w[:1].upper() + w[1:] for w in title.split()]
     return " ".join([words[0].capitalize(), *words[1:]])
 
 
 def _distinct_titles(texts: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """Number the volumes of books that got the same title."""
+    """Number the books that got the same title as volumes."""
     count: dict[str, int] = {}
-    out = []
-    for title, *rest in texts:
+    distinct = []
+    for title, description, category in texts:
         count[title] = count.get(title, 0) + 1
-        out.append((title if count[title] == 1 else f"{title}, Volume {count[title]}", *rest))
-    return out
+        volume = "" if count[title] == 1 else f", Volume {count[title]}"
+        distinct.append((title + volume, description, category))
+    return distinct

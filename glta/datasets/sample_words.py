@@ -1,6 +1,6 @@
-"""Words of the sample's books: (category, theme, words that a book of this theme uses)."""
+"""The words and sentences from which the sample's books are written."""
 
-_WORDS = {
+_WORDS = {  # category: theme: words of its books
     "Adventure": {
         "sailing": "harbour captain schooner storm lighthouse mutiny island sailor anchor tide "
         "voyage compass",
@@ -82,6 +82,7 @@ _WORDS = {
         "scalpel cure ward",
     },
 }
+# (category, theme, words); in the sentences below a letter in braces stands for one of the words
 THEMES = [
     (category, theme, words.split())
     for category, themes in _WORDS.items()
@@ -92,43 +93,36 @@ ADJECTIVES = [
     *("quiet", "last", "hidden", "long", "bitter", "golden", "second", "restless"),
     *("broken", "early", "distant", "crooked", "honest", "silent", "strange"),
 ]
+# words that stay small within a title
 SMALL = {"a", "an", "and", "at", "beneath", "from", "has", "of", "the"}
 PEOPLE = [
-    *(
-        "a young widow",
-        "two brothers",
-        "a retired teacher",
-        "an apprentice",
-        "a stubborn daughter",
-        "a newcomer",
-        "old friends",
-    ),
-    *(
-        "a reluctant hero",
-        "a journalist",
-        "three sisters",
-        "a stranger",
-        "an ageing father",
-        "a gifted child",
-        "rival families",
-    ),
+    "a young widow",
+    "two brothers",
+    "a retired teacher",
+    "an apprentice",
+    "a stubborn daughter",
+    "a newcomer",
+    "old friends",
+    "a reluctant hero",
+    "a journalist",
+    "three sisters",
+    "a stranger",
+    "an ageing father",
+    "a gifted child",
+    "rival families",
 ]
 TITLES = [
-    *(
-        "the {a} and the {b}",
-        "the {adjective} {a}",
-        "a {a} of {b}",
-        "{a} season",
-        "beneath the {a}",
-        "the {a} keeper",
-    ),
-    *(
-        "the {a}'s {b}",
-        "every {a} has a {b}",
-        "{adjective} {a}, {adjective} {b}",
-        "letters from the {a}",
-        "the {b} at the {a}",
-    ),
+    "the {a} and the {b}",
+    "the {adjective} {a}",
+    "a {a} of {b}",
+    "{a} season",
+    "beneath the {a}",
+    "the {a} keeper",
+    "the {a}'s {b}",
+    "every {a} has a {b}",
+    "{adjective} {a}, {adjective} {b}",
+    "letters from the {a}",
+    "the {b} at the {a}",
 ]
 OPENINGS = [
     "{person} must choose between the {c} and the {d}.",

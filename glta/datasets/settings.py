@@ -1,4 +1,4 @@
-"""Parameters of the user's own data."""
+"""Settings of the user's own data, the section `tables` of params.yaml."""
 
 from __future__ import annotations
 
@@ -13,47 +13,53 @@ ITEM_COLUMNS = ("item", "item_id", "title", "description", "categories")
 
 
 class TableSettings(Section):
-    """Describe the user's own interactions and items: CSV, JSON lines or Parquet, one row an
-    interaction or item.
-    """
+    """Describe one dataset of the user: files of interactions and items, and their columns."""
 
     interactions: str = Field(
-        description="file, relative to this folder or to the mirror, or an http address"
+        description="file with one row an interaction: CSV, JSON lines or Parquet; a path from "
+        "this folder or from the mirror, or an http address"
     )
     items: str | None = Field(
-        None, description="file with item texts; without it the item id is the title"
+        default=None,
+        description="file with one row an item, in the same formats; null: ids serve as titles",
     )
-    user: str = Field("user_id", description="column of interactions")
-    item: str = Field("item_id", description="column of interactions and of items")
+    user: str = Field(default="user_id", description="column of interactions: the user's id")
+    item: str = Field(default="item_id", description="column of both files: the item's id")
     rating: str | None = Field(
-        "rating", description="column of interactions; null when there is none"
+        default="rating", description="column of interactions; null if there is none"
     )
     timestamp: str | None = Field(
-        "timestamp", description="column of interactions, any number that grows with time; or null"
+        default="timestamp",
+        description="column of interactions, any number that grows with time; null if there is "
+        "none",
     )
     part: str | None = Field(
-        None,
-        description="column of interactions: train, valid or test, for prepare.split: given; or "
-        "null",
+        default=None,
+        description="column of interactions with train, valid or test, for prepare.split = given; "
+        "null if there is none",
     )
-    title: str | None = Field("title", description="column of items, or null")
-    description: str | None = Field("description", description="column of items, or null")
-    categories: str | None = Field("categories", description="column of items, or null")
+    title: str | None = Field(default="title", description="column of items; null if there is none")
+    description: str | None = Field(
+        default="description", description="column of items; null if there is none"
+    )
+    categories: str | None = Field(
+        default="categories", description="column of items; null if there is none"
+    )
     category_separator: str = Field(
-        "|", min_length=1, description="what separates categories within a cell"
+        default="|", min_length=1, description="text between the categories in a cell"
     )
     features: list[str] = Field(
-        [],
+        default=[],
         description="further columns of items to keep, such as price or brand, for methods that "
         "use them",
     )
     interactions_sha256: Sha256 | None = Field(
-        None, description="refuse a changed file; null checks nothing"
+        default=None, description="checksum that the file must have; null checks nothing"
     )
     items_sha256: Sha256 | None = Field(
-        None, description="refuse a changed file; null checks nothing"
+        default=None, description="checksum that the file must have; null checks nothing"
     )
-    licence: str = Field("not stated", description="shown in the report")
+    licence: str = Field(default="not stated", description="licence to show in the report")
 
     @field_validator("features")
     @classmethod
@@ -73,7 +79,8 @@ class TableSettings(Section):
         if self.features and self.items is None:
             raise ValueError("features are columns of items; set items, or leave features out")
         for role in ("item", "title", "description", "categories"):
-            if (column := getattr(self, role)) in self.features:
+            column = getattr(self, role)
+            if column in self.features:
                 raise ValueError(
                     f"features has {column}, which is read as {role}; leave it out of one of them"
                 )

@@ -1,6 +1,6 @@
-"""Exact top-K over the whole catalogue in blocks of users, with a stated tie rule."""
+"""Rank the whole catalogue exactly, in blocks of users, with a stated rule for equal scores."""
 
-# U users, I items, B users of a block, K list length
+# U users, I items, D embedding width, B users of a block, K list length
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -12,33 +12,39 @@ from glta.data.interactions import Interactions
 from glta.training.devices import keep_freed_memory
 from glta.training.stopping import Diverged
 
-NO_ITEM = -1  # fills a list when fewer than K items are left to recommend
-MIN_PART = 16  # below, one selection is as fast as two
+NO_ITEM = -1
+"""Fills a list when fewer than K items are left to recommend."""
+
+MIN_PART = 16
+"""Smallest part of a row that `_highest` selects by. Below it, one selection is as fast as two."""
+
+Score = Callable[[np.ndarray], np.ndarray | torch.Tensor]
+"""Maps user ids (B,) to fresh scores (B, I), which may be overwritten."""
 
 
 def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Select the k best items per row; among equal scores the lower item id comes first.
 
-    Returns scores and items, both (B, k), best first. Items with score -inf are never selected:
-    their places hold
-    -inf and NO_ITEM, as do places beyond the catalogue. Raises Diverged for NaN scores.
+    Returns scores and items, both (B, k), best first. Items with score -inf are never selected.
+    Places without an item hold -inf and NO_ITEM. Raises Diverged for NaN scores.
 
-    torch.topk breaks ties arbitrarily, so the (k+1)-th score is fetched too: only where it equals
-    the k-th can the wrong items have been chosen, and only those rows are done again.
+    torch.topk breaks ties arbitrarily. The (k+1)-th score is therefore fetched too: the wrong items
+    can only have been chosen where it equals the k-th, and only those rows are selected again.
     """
     num_items = scores_BI.shape[1]
     width = min(k, num_items)
     best, item = _highest(scores_BI, min(k + 1, num_items))
-    if best.isnan().any():  # topk puts NaN first, so looking at the winners is enough
+    if best.isnan().any():  # topk puts NaN first, so the selected scores show every NaN
         raise Diverged("scores contain NaN: the model has diverged, lower its learning rate")
     if best.shape[1] > width:
         tied = (best[:, width - 1] == best[:, width]) & (best[:, width - 1] > -torch.inf)
-        best, item = best[:, :width].contiguous(), item[:, :width].contiguous()
+        best = best[:, :width].contiguous()
+        item = item[:, :width].contiguous()
         for row in tied.nonzero().flatten().tolist():
-            edge = best[row, -1]
-            above = (scores_BI[row] > edge).nonzero().flatten()
-            level = (scores_BI[row] == edge).nonzero().flatten()[: width - above.numel()]
-            item[row] = torch.cat([above, level])
+            last = best[row, -1]
+            above = (scores_BI[row] > last).nonzero().flatten()
+            equal = (scores_BI[row] == last).nonzero().flatten()[: width - above.numel()]
+            item[row] = torch.cat([above, equal])
             best[row] = scores_BI[row, item[row]]
     # order by (score descending, item ascending): two stable sorts, the less significant key first
     item, order = item.sort(dim=1)
@@ -51,85 +57,95 @@ def top_k(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _highest(scores_BI: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Select the k highest scores and any items that have them, (B, k), best first.
+    """Select the k highest scores of each row, with any items that have them.
 
-    A row's k highest scores lie within the k parts of it with the highest maxima, whichever way it
-    is cut. With parts of sqrt(I / k) items, two short selections take the place of a long one.
+    Returns scores and items, both (B, k), best first.
+
+    Divide a row into parts. Its k highest scores lie within the k parts with the highest maxima.
+    With parts of sqrt(I / k) items, two short selections are faster than a long one.
     """
     num_items = scores_BI.shape[1]
     size = round((num_items / k) ** 0.5)
     if size < MIN_PART:
         return scores_BI.topk(k, dim=1)
     count = num_items // size
-    parts_BSC = scores_BI[:, : size * count].unflatten(
-        1, (size, count)
-    )  # part c has the items c, c + count, ...
-    part_Bk = parts_BSC.amax(1).topk(k, dim=1, sorted=False).indices[:, None]
+    # part c has the items c, c + count, c + 2 * count, ...
+    parts_BSC = scores_BI[:, : size * count].unflatten(1, (size, count))
+    part_B1k = parts_BSC.amax(1).topk(k, dim=1, sorted=False).indices[:, None]
+    # items that do not fill a part are always candidates
     rest = torch.arange(size * count, num_items, device=scores_BI.device)
     steps_S = count * torch.arange(size, device=scores_BI.device)
-    score = torch.cat(
-        [parts_BSC.gather(2, part_Bk.expand(-1, size, -1)).flatten(1), scores_BI[:, rest]], 1
-    )
-    item = torch.cat([(part_Bk + steps_S[:, None]).flatten(1), rest.expand(len(scores_BI), -1)], 1)
-    best, place = score.topk(k, dim=1)
-    return best, item.gather(1, place)
+    in_parts = parts_BSC.gather(2, part_B1k.expand(-1, size, -1)).flatten(1)
+    items_in_parts = (part_B1k + steps_S[:, None]).flatten(1)
+    candidate_score = torch.cat([in_parts, scores_BI[:, rest]], 1)
+    candidate_item = torch.cat([items_in_parts, rest.expand(len(scores_BI), -1)], 1)
+    best, place = candidate_score.topk(k, dim=1)
+    return best, candidate_item.gather(1, place)
 
 
 def dot_products(left_BD: np.ndarray, right_ID: np.ndarray) -> np.ndarray:
-    """Multiply embeddings, (B, I), with torch's threads, which also select.
+    """Multiply embeddings to scores (B, I), with torch's threads.
 
-    numpy has threads of its own; the two pools would wait for each other on the same cores
-    (docs/performance.md).
+    numpy has threads of its own. torch's threads also select the best items, and two sets of
+    threads would wait for each other on the same cores (docs/performance.md).
     """
     return (torch.from_numpy(left_BD) @ torch.from_numpy(right_ID).T).numpy()
 
 
 def rank(
-    score: Callable[[np.ndarray], np.ndarray | torch.Tensor],
+    score: Score,
     users: np.ndarray,
+    *,
     k: int,
     exclude: Interactions,
     block_bytes: int = 64 * 2**20,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rank the catalogue for users, block by block, never showing an excluded pair.
+    """Rank the catalogue for users, block by block, without the excluded pairs.
 
-    score: maps user ids (B,) to scores (B, I). exclude: pairs masked out (training, at test time
-    also validation). Yields (users (B,), items (B, k), scores (B, k)); B is chosen so that a block
-    of scores takes block_bytes.
+    score: maps user ids (B,) to scores (B, I), which are overwritten. exclude: pairs that are never
+    shown, which are the training pairs and at test time also the validation pairs. block_bytes:
+    size of the scores of one block, which sets B. Yields (users (B,), items (B, k), scores (B, k)).
+    Raises Diverged for NaN scores.
     """
-    keep_freed_memory()  # a block of scores is a new one each time
-    block = max(1, block_bytes // (4 * max(exclude.num_items, 1)))
-    for start in range(0, len(users), block):
-        part = users[start : start + block]
-        scores_BI = torch.as_tensor(score(part))
-        row, item = (torch.from_numpy(ids).to(scores_BI.device) for ids in exclude.rows(part))
+    keep_freed_memory()  # every block of scores needs new memory of the same size
+    block_size = max(1, block_bytes // (4 * max(exclude.num_items, 1)))
+    for start in range(0, len(users), block_size):
+        block = users[start : start + block_size]
+        scores_BI = torch.as_tensor(score(block))
+        row, item = (torch.from_numpy(ids).to(scores_BI.device) for ids in exclude.rows(block))
         scores_BI[row, item] = -torch.inf
         best, items = top_k(scores_BI, k)
-        yield part, items.cpu().numpy(), best.cpu().numpy()
+        yield block, items.cpu().numpy(), best.cpu().numpy()
 
 
 def rank_among(
-    score, users: np.ndarray, k: int, exclude: Interactions, items: np.ndarray
+    score: Score, users: np.ndarray, *, k: int, exclude: Interactions, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rank a part of the catalogue, as `rank_all` does all of it.
+    """Rank a part of the catalogue for users.
 
-    items: its ids, ascending; the result names them.
+    items: ids of the part, ascending. The other arguments are those of `rank`. Returns items and
+    scores, each (len(users), k); the items have the ids of the whole catalogue.
     """
     place = np.full(exclude.num_items, NO_ITEM)
     place[items] = np.arange(items.size)
     inside = place[exclude.item] != NO_ITEM
-    masked = Interactions(
+    excluded = Interactions(
         exclude.user[inside], place[exclude.item[inside]], exclude.num_users, items.size
     )
-    found, scores = rank_all(lambda part: score(part)[:, items], users, k, masked)
+    found, scores = rank_all(lambda block: score(block)[:, items], users, k=k, exclude=excluded)
     return np.where(found == NO_ITEM, NO_ITEM, items[found]), scores
 
 
 def rank_all(
-    score, users: np.ndarray, k: int, exclude: Interactions
+    score: Score, users: np.ndarray, *, k: int, exclude: Interactions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Collect `rank` into two arrays, items and scores, each (len(users), k)."""
-    blocks = list(rank(score, users, k, exclude))
+    """Rank the catalogue for users and collect the blocks of `rank`.
+
+    Returns items and scores, each (len(users), k).
+    """
+    blocks = list(rank(score, users, k=k, exclude=exclude))
     if not blocks:
         return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
-    return np.concatenate([b[1] for b in blocks]), np.concatenate([b[2] for b in blocks])
+    items = np.concatenate([items for _, items, _ in blocks])
+    scores = np.concatenate([scores for _, _, scores in blocks])
+    return items, scores

@@ -1,8 +1,6 @@
-"""Parameters of top-K lists and of how they are measured."""
+"""Define the parameters of top-K lists and of how they are measured."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 from pydantic import Field
 
@@ -13,10 +11,6 @@ class RecommendSettings(Section):
     """Write top-K lists."""
 
     k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
-    mode: Literal["first_logit", "one_per_position", "autoregressive"] = Field(
-        "first_logit",
-        description="how GLTA's positions become a list; other methods rank by their scores",
-    )
 
 
 class EvaluateSettings(Section):
@@ -24,11 +18,11 @@ class EvaluateSettings(Section):
 
     cutoffs: list[Positive] = Field([5, 10, 20], min_length=1, description="list lengths K")
     cold_user_items: int = Field(
-        7, ge=1, description="users with at most so many training items count as cold"
+        7, ge=1, description="a user with at most this many training items is cold"
     )
     cold_item_users: int = Field(
-        5, ge=1, description="items with at most so many training users count as cold"
+        5, ge=1, description="an item with at most this many training users is cold"
     )
     popular_share: Share = Field(
-        0.1, description="the most popular share of items, for the popularity share of lists"
+        0.1, description="share of the items that count as popular in the popularity share"
     )

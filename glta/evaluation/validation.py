@@ -1,8 +1,10 @@
-"""The one number that everything is selected by: NDCG@20 on the validation pairs, training items
-masked.
+"""Measure NDCG@20 on the validation pairs, by which every choice is made.
+
+Epochs, mixing weights and hyperparameters are all selected by this one number. The training items
+of a user are masked.
 """
 
-# I items, B users of a block, S candidates that are compared
+# U users, I items, D embedding width, B users of a block, S candidates that are compared
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -18,56 +20,63 @@ Scores = np.ndarray | torch.Tensor
 
 
 def validation_ndcg(
-    prepared: Prepared, score: Callable[[np.ndarray], Scores], k: int = 20
+    prepared: Prepared, score: Callable[[np.ndarray], Scores], *, k: int = 20
 ) -> float:
-    """Average NDCG@k over the users that have validation items. Returns a value in [0, 1].
+    """Average NDCG@k over the users who have validation items.
 
-    score: maps users (B,) to scores (B, I), a fresh array or tensor on any device, which is
-    changed. Raises ValueError without validation pairs.
+    score: maps user ids (B,) to scores (B, I). It must return a fresh array or tensor, because the
+    scores of training items are overwritten. A tensor may be on any device. Returns a value in
+    [0, 1]. Raises ValueError without validation pairs.
     """
-    return float(validation_ndcgs(prepared, lambda users: [score(users)], k)[0])
+    return float(validation_ndcgs(prepared, lambda users: [score(users)], k=k)[0])
 
 
 def embeddings_ndcg(prepared: Prepared) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Make the measure of embeddings that score by dot products: maps users (U, D) and items (I, D)
-    to `validation_ndcg`.
+    """Return a function that measures embeddings whose scores are dot products.
+
+    It maps user embeddings (U, D) and item embeddings (I, D) to their `validation_ndcg`.
     """
-    return lambda user_UD, item_ID: validation_ndcg(
-        prepared, lambda users: dot_products(user_UD[users], item_ID)
-    )
+
+    def measure(user_UD: np.ndarray, item_ID: np.ndarray) -> float:
+        return validation_ndcg(prepared, lambda users: dot_products(user_UD[users], item_ID))
+
+    return measure
 
 
 def validation_ndcgs(
     prepared: Prepared,
     scores: Callable[[np.ndarray], Iterable[Scores]],
+    *,
     k: int = 20,
     block_bytes: int = 32 * 2**20,
 ) -> np.ndarray:
-    """Average NDCG@k for several candidates at once, so that what they share is computed once a
-    block of users.
+    """Average NDCG@k over the users who have validation items, for several candidates at once.
 
-    scores: maps users (B,) to S arrays or tensors (B, I), equally many for every block. Returns
-    (S,) float64.
+    scores: maps user ids (B,) to S arrays or tensors (B, I), one for each candidate, with the same
+    S for every block of users. What the candidates share is thereby computed once per block.
+    block_bytes: size of the scores of one candidate for one block. Returns (S,) float64 in [0, 1].
+    Raises ValueError without validation pairs.
     """
-    valid, train = prepared.valid, prepared.train
+    valid = prepared.valid
     users = np.flatnonzero(valid.user_degree)
     if not users.size:
         raise ValueError(
             "there are no validation pairs to select by: raise prepare.valid_share or lower "
             "prepare.user_core"
         )
-    block = max(1, block_bytes // (4 * valid.num_items))
+    block_size = max(1, block_bytes // (4 * valid.num_items))
     totals = []
-    for start in range(0, users.size, block):
-        part = users[start : start + block]
-        pairs = [torch.from_numpy(ids) for ids in train.rows(part)]
-        relevant = valid.user_degree[part]
+    for start in range(0, users.size, block_size):
+        block = users[start : start + block_size]
+        masked = [torch.from_numpy(ids) for ids in prepared.train.rows(block)]
+        num_relevant = valid.user_degree[block]
         values = []
-        for candidate in scores(part):
+        for candidate in scores(block):
             scores_BI = torch.as_tensor(candidate)
-            row, item = (ids.to(scores_BI.device) for ids in pairs)
+            row, item = (ids.to(scores_BI.device) for ids in masked)
             scores_BI[row, item] = -torch.inf
-            best = top_k(scores_BI, k)[1].cpu().numpy()
-            values.append(accuracy(hits(best, part, valid), relevant, k)["ndcg"].sum())
+            items_BK = top_k(scores_BI, k)[1].cpu().numpy()
+            hits_BK = hits(items_BK, block, relevant=valid)
+            values.append(accuracy(hits_BK, num_relevant, k=k)["ndcg"].sum())
         totals.append(values)
     return np.sum(totals, axis=0) / users.size

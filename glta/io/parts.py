@@ -1,3 +1,5 @@
-"""The numbers that stand for the parts of a split."""
+"""The numbers that stand for the parts of a split in column `part`."""
 
-TRAIN, VALID, TEST = 0, 1, 2
+TRAIN = 0
+VALID = 1
+TEST = 2

@@ -1,34 +1,33 @@
-"""Checked columns: cells of text become the two plain tables that are the same for every source."""
+"""Sheets to the two plain tables, interactions and items, that are the same for every source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from glta.io.cells import LINE, PROBLEM, Sieve, mark, missing, need_column
 from glta.io.parts import TEST, TRAIN, VALID
-from glta.io.streams import AGAIN
+from glta.io.sheets import LINE, PROBLEM, BadRows, is_blank, mark, need_column
+from glta.io.streams import DOWNLOAD_AGAIN
 
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
-Columns = dict[str, str | None]
-"""What a column is for (user, item, rating, ...) to its name in the file; None: the file has none.
-"""
+Columns = Mapping[str, str | None]
+"""The name of each column in the file, by its role (user, item, rating, ...); None: it has none."""
 
 
 @dataclass(frozen=True)
 class Raw:
     """Hold a dataset as its source gives it.
 
-    interactions: user_id, item_id (text), rating (float or null), timestamp (int or null), in the
-    order of the file; with a column `part` (of `glta.data.splits`) where the source is split
-    already.
-    items: item_id, title, description (text, never null), categories (list of text), then the
-    further columns that the source was asked for (null where an item has no value); one row an
-    item, each with a title.
-    counts: what was read, mended and dropped.
+    interactions: columns user_id and item_id (text), rating (float or null), timestamp (integer or
+    null), in the order of the file. Where the source is split already there is a column part, with
+    the numbers of `glta.io.parts`.
+    items: columns item_id, title and description (text, never null), categories (list of text),
+    then the further columns that were asked for (null where an item has no value); one row an item,
+    each with a title.
+    counts: rows that were read, mended and dropped.
     """
 
     interactions: pl.DataFrame
@@ -36,26 +35,45 @@ class Raw:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def interactions_of(
-    sheets: Iterable[pl.DataFrame], name: str, share: float, columns: Columns, key: str = ""
-) -> Raw:
-    """Turn cells into checked interactions; columns: user, item, rating, timestamp and, where the
-    source is split, part; key: the parameter that names them, empty for an official format.
+@dataclass(frozen=True)
+class CheckedTable:
+    """Hold one of the two tables of `Raw`, with its counts."""
 
-    Raises ValueError for a missing column, and for more than `share` rows without ids or with a
-    rating that is no number.
+    rows: pl.DataFrame
+    counts: dict[str, int]
+
+
+def check_interactions(
+    sheets: Iterable[pl.DataFrame],
+    name: str,
+    *,
+    max_bad_share: float,
+    columns: Columns,
+    parameter: str = "",
+) -> CheckedTable:
+    """Turn the sheets of one file into checked interactions.
+
+    name: of the file, for errors. max_bad_share: the largest share of rows that may be dropped.
+    columns: the roles user, item, rating, timestamp and, where the source is split, part.
+    parameter: the entry of params.yaml that names the columns; empty for an official format.
+
+    A row is bad without a user or an item, and with a rating or a timestamp that is no number.
+    Raises ValueError for a missing column, for too many bad rows, and for a pair in two parts.
     """
-    sieve = Sieve(name, share)
-    good = pl.concat([sieve.sift(_interactions(sheet, name, columns, key)) for sheet in sheets])
-    sieve.check()
-    refuse_shared_pairs(good, name)
-    return Raw(
-        good, pl.DataFrame(), {"interaction_rows": sieve.rows, "bad_interaction_rows": sieve.bad}
-    )
+    bad_rows = BadRows(name, max_bad_share)
+    tables = [
+        bad_rows.drop(_interactions(sheet, name, columns=columns, parameter=parameter))
+        for sheet in sheets
+    ]
+    bad_rows.check()
+    interactions = pl.concat(tables)
+    refuse_shared_pairs(interactions, name)
+    counts = {"interaction_rows": bad_rows.num_rows, "bad_interaction_rows": bad_rows.num_bad}
+    return CheckedTable(interactions, counts)
 
 
 def refuse_shared_pairs(interactions: pl.DataFrame, name: str) -> None:
-    """Raise ValueError when a source's own split has a pair in two of its parts."""
+    """Raise ValueError when a pair of user and item is in two parts of the source's own split."""
     if "part" not in interactions.columns:
         return
     shared = interactions.filter(pl.col("part").n_unique().over("user_id", "item_id") > 1)
@@ -69,210 +87,252 @@ def refuse_shared_pairs(interactions: pl.DataFrame, name: str) -> None:
         )
 
 
-def _interactions(sheet: pl.DataFrame, name: str, columns: Columns, key: str) -> pl.DataFrame:
-    _need_columns(sheet, name, columns, key, required=("user", "item"))
+def _interactions(
+    sheet: pl.DataFrame, name: str, *, columns: Columns, parameter: str
+) -> pl.DataFrame:
+    """Return a sheet with the columns of `Raw.interactions`, its bad rows marked."""
+    _need_columns(sheet, name, columns=columns, parameter=parameter, required=("user", "item"))
+    values = []
     for role in ("user", "item"):
-        sheet = mark(
-            sheet,
-            missing(columns[role]),
-            pl.lit(f"column {columns[role]}: is empty; every row needs a {role}"),
-        )
+        column = _required(columns, role)
+        problem = pl.lit(f"column {column}: is empty; every row needs a {role}")
+        sheet = mark(sheet, is_blank(column), problem)
+        values.append(pl.col(column).str.strip_chars().alias(f"{role}_id"))
     sheet, rating = _number(sheet, columns["rating"], "a number")
+    values.append(rating.alias("rating"))
     sheet, time = _number(
         sheet, columns["timestamp"], "a number that grows with time, such as seconds since 1970"
     )
-    ids = [pl.col(columns[role]).str.strip_chars().alias(f"{role}_id") for role in ("user", "item")]
     if columns["timestamp"] is not None:
-        # A double holds seconds exactly but not nanoseconds, so integers are read as such; parts of
-        # a second are cut off.
+        # A float holds seconds exactly but not nanoseconds, so whole numbers are read as integers.
+        # The other times are rounded down.
         exact = pl.col(columns["timestamp"]).str.strip_chars().cast(pl.Int64, strict=False)
         time = pl.coalesce(exact, time.floor().cast(pl.Int64, strict=False))
-    values = [*ids, rating.alias("rating"), time.cast(pl.Int64).alias("timestamp")]
+    values.append(time.cast(pl.Int64).alias("timestamp"))
     if (part := columns.get("part")) is not None:
         known = pl.col(part).replace_strict(PARTS, default=None, return_dtype=pl.Int8)
-        sheet = mark(
-            sheet,
-            known.is_null(),
-            pl.format(
-                f"column {part} = {{}}: must be {', '.join(PARTS)}", pl.col(part).fill_null("")
-            ),
-        )
+        text = f"column {part} = {{}}: must be {', '.join(PARTS)}"
+        sheet = mark(sheet, known.is_null(), pl.format(text, pl.col(part).fill_null("")))
         values.append(known.alias("part"))
     return sheet.select(*values, LINE, PROBLEM)
 
 
-def items_of(
+def check_items(
     sheets: Iterable[pl.DataFrame],
     name: str,
-    share: float,
+    *,
+    max_bad_share: float,
     columns: Columns,
-    key: str = "",
+    parameter: str = "",
     separator: str = "|",
     only: pl.DataFrame | None = None,
     features: Sequence[str] = (),
-) -> Raw:
-    """Turn cells into checked items; columns: item, title, description, categories; separator:
-    between categories; features: further columns to keep, with the type that the sheets give them.
+) -> CheckedTable:
+    """Turn the sheets of one file into checked items.
 
-    only: a frame of the item_ids to keep, for catalogues much larger than what was interacted with;
-    the first of several rows of an id is then kept and the others counted. An item without any text
-    gets its id as title, and is counted. Raises ValueError when that is so for all of them, for a
-    missing column, and for more than `share` rows without an id or, where all are kept, with the id
-    of an earlier row.
+    name, max_bad_share, parameter: as for `check_interactions`. columns: the roles item, title,
+    description, categories. separator: between the categories of a cell. only: a column item_id
+    with the items to keep, for catalogues much larger than the items with interactions. features:
+    further columns to keep, with the type that the sheets give them.
+
+    A row is bad without an id. A second row of the same item is bad too; with `only` it is dropped
+    and counted. An item without any text gets its id as title, and is counted. Raises ValueError
+    when no item has any text, when none of the items to keep is there, for a missing column, and
+    for too many bad rows.
     """
-    sieve, parts, rows, example = Sieve(name, share), [], 0, None
+    bad_rows = BadRows(name, max_bad_share)
+    parts = []
+    num_rows = 0
+    example = None  # any id of the file, for an error
     for sheet in sheets:
-        part = _items(sheet, name, columns, key, separator, features)
-        rows, example = rows + part.height, example or part["item_id"].drop_nulls().first()
+        part = _items(
+            sheet,
+            name,
+            columns=columns,
+            parameter=parameter,
+            separator=separator,
+            features=features,
+        )
+        num_rows += part.height
+        example = example or part["item_id"].drop_nulls().first()
         if only is not None:
-            part = pl.concat(
-                [
-                    part.join(only, on="item_id", how="semi"),
-                    part.filter(pl.col(PROBLEM).is_not_null()),
-                ]
-            )
+            wanted = part.join(only, on="item_id", how="semi")
+            part = pl.concat([wanted, part.filter(pl.col(PROBLEM).is_not_null())])
         parts.append(part)
     items = pl.concat(parts)
-    repeated = 0
+    num_repeated = 0
     if only is None:
-        first = pl.col(LINE).min().over("item_id")
-        again = pl.col(PROBLEM).is_null() & (pl.col(LINE) > first)
-        text = f"column {columns['item']} = {{}}: occurs a second time (first at {{}})"
-        items = mark(items, again, pl.format(text, "item_id", first))
+        items = _mark_repeated(items, _required(columns, "item"))
     else:
-        bad = pl.col(PROBLEM).is_not_null()
-        distinct = (
-            items.filter(~bad).sort(LINE).unique("item_id", keep="first", maintain_order=True)
-        )
-        whole = pl.concat([distinct, items.filter(bad)])
-        items, repeated = whole, items.height - whole.height
-    good = sieve.sift(items, rows)
-    sieve.check()
+        height = items.height
+        items = _without_repeated(items)
+        num_repeated = height - items.height
+    good = bad_rows.drop(items, num_rows)
+    bad_rows.check()
     if only is not None and not good.height and only.height:
-        raise _strangers(name, key, example, only["item_id"][0])
-    empty = (
-        (pl.col("title") == "")
-        & (pl.col("description") == "")
-        & (pl.col("categories").list.len() == 0)
-    )
-    without = good.filter(empty).height
-    if without == good.height:
-        read = ", ".join(c for role, c in columns.items() if role != "item" and c) or "(none named)"
-        fix = f"set {key}.title, or {key}.items: null to use ids as titles" if key else AGAIN
-        raise ValueError(f"{name}: no item has text in columns {read}; {fix}")
-    good = good.with_columns(pl.when(empty).then("item_id").otherwise("title").alias("title"))
+        raise _other_ids(name, parameter, here=example, there=only["item_id"][0])
+    good, num_without_text = _with_titles(good)
+    if num_without_text == good.height:
+        read = [column for role, column in columns.items() if role != "item" and column]
+        fix = DOWNLOAD_AGAIN
+        if parameter:
+            fix = f"set {parameter}.title, or {parameter}.items: null to use ids as titles"
+        raise ValueError(
+            f"{name}: no item has text in columns {', '.join(read) or '(none named)'}; {fix}"
+        )
     counts = {
-        "item_rows": rows,
-        "bad_item_rows": sieve.bad,
-        "repeated_item_rows": repeated,
-        "items_without_text": without,
+        "item_rows": num_rows,
+        "bad_item_rows": bad_rows.num_bad,
+        "repeated_item_rows": num_repeated,
+        "items_without_text": num_without_text,
     }
-    return Raw(pl.DataFrame(), good, counts)
+    return CheckedTable(good, counts)
 
 
 def _items(
     sheet: pl.DataFrame,
     name: str,
+    *,
     columns: Columns,
-    key: str,
+    parameter: str,
     separator: str,
     features: Sequence[str],
 ) -> pl.DataFrame:
-    _need_columns(sheet, name, columns, key, required=("item",))
+    """Return a sheet with the columns of `Raw.items`, its bad rows marked."""
+    _need_columns(sheet, name, columns=columns, parameter=parameter, required=("item",))
     for feature in features:
-        need_column(sheet, name, feature, fix_of(key, "features"))
-    item = columns["item"]
-    sheet = mark(sheet, missing(item), pl.lit(f"column {item}: is empty; every row needs an item"))
-    texts = (_text(columns[role]).alias(role) for role in ("title", "description"))
-    categories = _categories(sheet, columns["categories"], separator).alias("categories")
+        need_column(sheet, name, feature, column_fix(parameter, "features"))
+    item = _required(columns, "item")
+    sheet = mark(sheet, is_blank(item), pl.lit(f"column {item}: is empty; every row needs an item"))
     return sheet.select(
         pl.col(item).str.strip_chars().alias("item_id"),
-        *texts,
-        categories,
+        _text(columns["title"]).alias("title"),
+        _text(columns["description"]).alias("description"),
+        _categories(sheet, columns["categories"], separator).alias("categories"),
         *features,
         LINE,
         PROBLEM,
     )
 
 
-def fix_of(key: str, role: str, optional: bool = False) -> str:
-    """Say what to do about a column that is not there: name the parameter, or fetch an official
-    file again.
+def _mark_repeated(items: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Mark all rows of an item but the first."""
+    first = pl.col(LINE).min().over("item_id")
+    again = pl.col(PROBLEM).is_null() & (pl.col(LINE) > first)
+    text = f"column {column} = {{}}: occurs a second time (first at {{}})"
+    return mark(items, again, pl.format(text, "item_id", first))
+
+
+def _without_repeated(items: pl.DataFrame) -> pl.DataFrame:
+    """Return the first row of each item, then all bad rows."""
+    bad = pl.col(PROBLEM).is_not_null()
+    good = items.filter(~bad).sort(LINE)
+    return pl.concat([good.unique("item_id", keep="first", maintain_order=True), items.filter(bad)])
+
+
+def _with_titles(items: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Give items without any text their id as title; return the items and how many these were."""
+    no_title = pl.col("title") == ""
+    no_description = pl.col("description") == ""
+    no_category = pl.col("categories").list.len() == 0
+    empty = no_title & no_description & no_category
+    title = pl.when(empty).then("item_id").otherwise("title").alias("title")
+    return items.with_columns(title), items.filter(empty).height
+
+
+def column_fix(parameter: str, role: str, *, optional: bool = False) -> str:
+    """Say what to do about a missing column.
+
+    That is to set its name below `parameter`; or, for an official format, where `parameter` is
+    empty, to download the file again.
     """
-    return f"set {key}.{role}{' (null if there is none)' if optional else ''}" if key else AGAIN
+    if not parameter:
+        return DOWNLOAD_AGAIN
+    return f"set {parameter}.{role}{' (null if there is none)' if optional else ''}"
 
 
 def _need_columns(
-    sheet: pl.DataFrame, name: str, columns: Columns, key: str, required: tuple[str, ...]
+    sheet: pl.DataFrame, name: str, *, columns: Columns, parameter: str, required: tuple[str, ...]
 ) -> None:
+    """Raise ValueError when a named column is missing. required: the roles that cannot be null."""
     for role, column in columns.items():
         if column is not None:
-            need_column(sheet, name, column, fix_of(key, role, optional=role not in required))
+            fix = column_fix(parameter, role, optional=role not in required)
+            need_column(sheet, name, column, fix)
+
+
+def _required(columns: Columns, role: str) -> str:
+    """Return the name of a column that every file has."""
+    column = columns[role]
+    assert column is not None, f"no column for {role}"
+    return column
 
 
 def _number(sheet: pl.DataFrame, column: str | None, what: str) -> tuple[pl.DataFrame, pl.Expr]:
-    """Mark the cells that are no finite number; empty ones are null."""
+    """Return the sheet with cells marked that are no finite number, and the numbers of the cells.
+
+    Empty cells are null. what: the numbers that are expected, for errors.
+    """
     if column is None:
         return sheet, pl.lit(None, pl.Float64)
     text = pl.col(column).str.strip_chars()
     number = text.cast(pl.Float64, strict=False)
-    wrong = (text != "") & ~(number.is_finite() & (number.abs() < 2**63)).fill_null(False)
-    return mark(
-        sheet, wrong, pl.format(f"column {column} = {{}}: must be {what}, or empty", pl.col(column))
-    ), number
+    is_number = number.is_finite() & (number.abs() < 2**63)
+    wrong = (text != "") & ~is_number.fill_null(False)
+    problem = pl.format(f"column {column} = {{}}: must be {what}, or empty", pl.col(column))
+    return mark(sheet, wrong, problem), number
 
 
 def _text(column: str | None) -> pl.Expr:
-    return (
-        pl.lit("")
-        if column is None
-        else pl.when(missing(column)).then(pl.lit("")).otherwise(pl.col(column).str.strip_chars())
-    )
+    """Return the trimmed text of cells; blank cells, and those of no column, give ""."""
+    if column is None:
+        return pl.lit("")
+    return pl.when(is_blank(column)).then(pl.lit("")).otherwise(pl.col(column).str.strip_chars())
 
 
 def _categories(sheet: pl.DataFrame, column: str | None, separator: str) -> pl.Expr:
-    """Cut a cell into its distinct categories, in their order; a Parquet file may hold lists
-    already.
-    """
+    """Return the distinct categories of cells, in their order; a cell is a text or a list."""
     if column is None:
         return pl.lit([], pl.List(pl.String))
-    lists = (
-        pl.col(column)
-        if isinstance(sheet.schema[column], pl.List)
-        else _text(column).str.split(separator)
-    )
+    is_list = isinstance(sheet.schema[column], pl.List)
+    lists = pl.col(column) if is_list else _text(column).str.split(separator)
     word = pl.element().str.strip_chars()
-    return lists.list.eval(word.filter(word != "")).list.unique(maintain_order=True).fill_null([])
+    words = lists.list.eval(word.filter(word != ""))
+    return words.list.unique(maintain_order=True).fill_null([])
 
 
-def join(interactions: Raw, items: Raw | None, name: str, key: str = "") -> Raw:
-    """Put both parts together; interacted items that the items' table lacks get their id as title,
-    and are counted.
+def join_items(
+    interactions: CheckedTable, items: CheckedTable | None, name: str, *, parameter: str = ""
+) -> Raw:
+    """Put interactions and items together.
 
-    Raises ValueError when it lacks all of them, which means that the two files use different ids.
+    items: None where the source has no items' table. name: of the items' file, for errors. Items
+    with interactions that the table lacks get their id as title, and are counted. Raises ValueError
+    when the table lacks all of them, which means that the two files use different ids.
     """
-    pairs = interactions.interactions
-    used = pairs.select("item_id").unique(maintain_order=True)
-    known = items.items if items else pl.DataFrame(schema={"item_id": pl.String})
+    used = interactions.rows.select("item_id").unique(maintain_order=True)
+    known = items.rows if items else pl.DataFrame(schema={"item_id": pl.String})
     absent = used.join(known, on="item_id", how="anti", maintain_order="left")
     if items and known.height and used.height and absent.height == used.height:
-        raise _strangers(name, key, known["item_id"][0], used["item_id"][0])
+        raise _other_ids(name, parameter, here=known["item_id"][0], there=used["item_id"][0])
     blank = absent.with_columns(
         pl.col("item_id").alias("title"),
         pl.lit("").alias("description"),
         pl.lit([], pl.List(pl.String)).alias("categories"),
     )
-    counts = interactions.counts | (items.counts if items else {"items_without_table": True})
-    counts["items_missing_from_their_table"] = absent.height if items else 0
-    if items:
-        rows = counts["item_rows"] - counts["bad_item_rows"] - counts["repeated_item_rows"]
-        counts["items_without_interactions"] = rows - (used.height - absent.height)
-    whole = pl.concat([known, blank], how="diagonal") if items else blank
-    return Raw(pairs, whole, counts)
+    if items is None:
+        without = {"items_without_table": True, "items_missing_from_their_table": 0}
+        return Raw(interactions.rows, blank, interactions.counts | without)
+    counts = interactions.counts | items.counts
+    counts["items_missing_from_their_table"] = absent.height
+    num_known = counts["item_rows"] - counts["bad_item_rows"] - counts["repeated_item_rows"]
+    num_used = used.height - absent.height
+    counts["items_without_interactions"] = num_known - num_used
+    return Raw(interactions.rows, pl.concat([known, blank], how="diagonal"), counts)
 
 
-def _strangers(name: str, key: str, here: str, there: str) -> ValueError:
+def _other_ids(name: str, parameter: str, *, here: object, there: object) -> ValueError:
     return ValueError(
         f"{name}: has none of the interactions' items (it has {here!r}, they have {there!r}); "
-        f"{fix_of(key, 'item')}"
+        f"{column_fix(parameter, 'item')}"
     )

@@ -1,24 +1,28 @@
-"""Downloaded files as streams of whole lines: plain, gzip, zip or a tar within; unpacked on the
-way, never to the disk.
+"""Downloaded files as blocks of whole lines: plain, gzip, a member of a zip, or a tar within a zip.
+
+Files are unpacked while they are read, never to the disk.
 """
 
 from __future__ import annotations
 
 import difflib
 import gzip
+import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 from glta.progress import bar
 
-BLOCK_BYTES = 1 << 25  # what is in memory at a time
-AGAIN = "delete it and run the stage download again"
-DAMAGE = (
+Stream = IO[bytes] | gzip.GzipFile
+
+BLOCK_BYTES = 1 << 25  # read at a time, 32 MiB
+DOWNLOAD_AGAIN = "delete it and run the stage download again"
+DAMAGE = (  # what the unpackers raise for a damaged file
     gzip.BadGzipFile,
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -30,97 +34,116 @@ DAMAGE = (
 
 
 def blocks(path: Path, *members: str, quote: bytes = b"") -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first line, whole lines) of a file, of a member of a zip archive, or of
-    a tar within that.
+    """Yield the lines of a file in blocks: the number of the first line, and its bytes.
 
-    quote: lines end only outside of a pair of them. A byte-order mark is left out. Raises
-    ValueError for a damaged file, with the line it was read to, for an empty file, for UTF-16 text,
-    and for archives with members that point outside.
+    members: empty for a file of its own; a name in the zip archive `path`; or that of a tar in it
+    and a name in the tar. quote: the character around cells that may hold line ends; a block then
+    ends outside of quotes. A byte-order mark is left out. Line numbers start at 1.
+
+    Raises ValueError for a damaged file, with the line up to which it was read, for an empty file,
+    for UTF-16 text, and for an archive with members that point outside of it.
     """
     name = members[-1] if members else path.name
-    line, rest = 1, b""
+    line = 1
+    rest = b""
     try:
         with ExitStack() as stack:
             raw = stack.enter_context(open(path, "rb"))
             stream = _open(path, raw, members, stack)
-            large = path.stat().st_size > BLOCK_BYTES
-            advance = (
-                stack.enter_context(bar(path.stat().st_size, f"{name}, bytes"))
-                if large
-                else lambda steps: None
-            )
+            advance = _progress(path, name, stack)
             done = 0
             while chunk := stream.read(BLOCK_BYTES):
                 advance(raw.tell() - done)
                 done = raw.tell()
                 if line == 1 and not rest:
-                    chunk = _start(chunk, name)
+                    chunk = _without_byte_order_mark(chunk, name)
                 chunk = rest + chunk
-                end = chunk.rfind(b"\n") + 1
-                if (
-                    quote and chunk.count(quote, 0, end) % 2
-                ):  # the last line end lies within a cell; none before its quote does
-                    end = chunk.rfind(b"\n", 0, chunk.rfind(quote, 0, end)) + 1
-                block, rest = chunk[:end], chunk[end:]
+                end = _end_of_lines(chunk, quote)
+                block = chunk[:end]
+                rest = chunk[end:]
                 if block:
                     yield line, block
                     line += block.count(b"\n")
     except DAMAGE as error:
         kind = "no gzip file" if path.suffix == ".gz" else "no archive"
         raise ValueError(
-            f"{path}: is damaged or {kind} ({error}; read to {name} line {line}); {AGAIN}"
+            f"{path}: is damaged or {kind} ({error}; read to {name} line {line}); {DOWNLOAD_AGAIN}"
         ) from None
     if rest:
         yield line, rest
     elif line == 1:
-        raise ValueError(f"{name}: is empty; {AGAIN}, or give a file with data")
+        raise ValueError(f"{name}: is empty; {DOWNLOAD_AGAIN}, or give a file with data")
 
 
-def _start(chunk: bytes, name: str) -> bytes:
+def _progress(path: Path, name: str, stack: ExitStack) -> Callable[[int], None]:
+    """Open a bar for a file of more than one block, and return what advances it."""
+    size = path.stat().st_size
+    if size <= BLOCK_BYTES:
+        return lambda steps: None
+    return stack.enter_context(bar(size, f"{name}, bytes"))
+
+
+def _end_of_lines(chunk: bytes, quote: bytes) -> int:
+    """Return where the last line of a chunk that is whole ends."""
+    end = chunk.rfind(b"\n") + 1
+    if quote and chunk.count(quote, 0, end) % 2:
+        # An odd number of quotes: the last line end is inside a cell. That cell begins at the last
+        # quote, so the line end before that quote is outside of all cells.
+        end = chunk.rfind(b"\n", 0, chunk.rfind(quote, 0, end)) + 1
+    return end
+
+
+def _without_byte_order_mark(chunk: bytes, name: str) -> bytes:
+    """Return the first chunk of a file without its mark. Raises ValueError for UTF-16."""
     if chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError(f"{name} line 1: is UTF-16 text; save the file as UTF-8")
     return chunk.removeprefix(b"\xef\xbb\xbf")
 
 
-def _open(path: Path, raw: BinaryIO, members: tuple[str, ...], stack: ExitStack) -> BinaryIO:
+def _open(path: Path, raw: io.BufferedReader, members: tuple[str, ...], stack: ExitStack) -> Stream:
+    """Open the stream of unpacked bytes; the stack closes it."""
     if not members:
         packed = path.suffix == ".gz" or raw.peek(2)[:2] == b"\x1f\x8b"
-        return stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+        if not packed:
+            return raw
+        return stack.enter_context(gzip.GzipFile(fileobj=raw))
     archive = stack.enter_context(zipfile.ZipFile(raw))
-    stream = stack.enter_context(archive.open(_in_zip(path, members[0], archive.namelist())))
-    return _in_tar(path, members[1], stream, stack) if len(members) > 1 else stream
+    member = _find_in_zip(path, members[0], archive.namelist())
+    stream = stack.enter_context(archive.open(member))
+    return _open_in_tar(path, members[1], stream, stack) if len(members) > 1 else stream
 
 
-def _in_zip(path: Path, member: str, names: list[str]) -> str:
-    """Find the member with this path, or else the one that ends with it."""
+def _find_in_zip(path: Path, member: str, names: list[str]) -> str:
+    """Return the name of the member with this path, or else of the first that ends with it."""
     for name in names:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in name:
             raise ValueError(
                 f"{path}: holds a file named {name!r}, outside of the archive; do not use this "
                 "archive"
             )
-    found = (
-        member
-        if member in names
-        else next((name for name in names if name.endswith(f"/{member}")), None)
-    )
-    if found is None:
-        raise _missing(path, member, names)
-    return found
+    if member in names:
+        return member
+    for name in names:
+        if name.endswith(f"/{member}"):
+            return name
+    raise _no_member(path, member, names)
 
 
-def _in_tar(path: Path, member: str, stream: BinaryIO, stack: ExitStack) -> BinaryIO:
+def _open_in_tar(path: Path, member: str, stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
+    """Open the first file of a tar that has this name, in any folder."""
     names = []
-    tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|*"))  # noqa: SIM115 (the stack closes it)
+    tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|*"))  # noqa: SIM115 - the stack closes it
     for entry in tar:
         names.append(entry.name)
         if entry.isfile() and PurePosixPath(entry.name).name == member:
-            return tar.extractfile(entry)
-    raise _missing(path, member, names)
+            opened = tar.extractfile(entry)
+            assert opened is not None  # as the entry is a file
+            return opened
+    raise _no_member(path, member, names)
 
 
-def _missing(path: Path, member: str, names: list[str]) -> ValueError:
+def _no_member(path: Path, member: str, names: list[str]) -> ValueError:
     near = difflib.get_close_matches(member, names, n=1, cutoff=0.0)
-    return ValueError(
-        f"{path}: has no file {member}; nearest is {near[0] if near else 'none'}; {AGAIN}"
-    )
+    nearest = near[0] if near else "none"
+    return ValueError(f"{path}: has no file {member}; nearest is {nearest}; {DOWNLOAD_AGAIN}")

@@ -87,9 +87,10 @@ class Job:
 
     def _of(self, kind: type[S], sections: Mapping[str, Section], name: str) -> S:
         if name not in sections:
-            known = ", ".join(section or "all settings" for section in sections)
+            known = ", ".join(filter(None, sections)) or "no such section"
             raise ValueError(
-                f"step {self.step}: does not read {name or 'all settings'}; its spec names {known}"
+                f"step {self.step}: does not read {name or 'all of its settings'}; its spec names "
+                f"{known}"
             )
         found = sections[name]
         if not isinstance(found, kind):
@@ -171,4 +172,4 @@ class Scorer(Recommender):
     ) -> tuple[np.ndarray, np.ndarray]:
         from glta.evaluation.ranking import rank_all
 
-        return rank_all(self.score, users, k, exclude)
+        return rank_all(self.score, users, k=k, exclude=exclude)

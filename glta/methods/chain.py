@@ -10,7 +10,7 @@ from typing import Any
 from glta.config import Section
 from glta.data.prepared import Prepared
 from glta.methods.base import Artefact, Job, Step, ignore
-from glta.methods.registry import Unit, specs, units
+from glta.methods.registry import Unit, needed_steps, specs, units
 from glta.methods.spec import StepSpec, load
 from glta.storage.cell import Cell
 
@@ -21,11 +21,7 @@ Sections = Callable[[str], Section]
 def chain_of(method: str) -> Unit:
     """Return one unit of all steps of a method that its recommender depends on."""
     spec = specs()[method]
-    wanted = {method}
-    for step in reversed(spec.steps):
-        if step.name in wanted:
-            wanted |= set(step.reads)
-    steps = tuple(step for step in spec.steps if step.name in wanted)
+    steps = needed_steps(spec)
     made = {step.name for step in steps}
     reads = tuple(dict.fromkeys(r for step in steps for r in step.reads if r not in made))
     return Unit(method, spec, steps, reads, model=True)

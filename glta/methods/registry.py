@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import glta.methods
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 STAGES = ("prepare", "profile")
 """The stages before the methods. A step may read their folders."""
 
+OTHERS = ("code", "download", "models", "recommend", "evaluate", "report")
+"""Names of other stages and folders, which no step may have."""
+
 
 @cache
 def specs() -> dict[str, MethodSpec]:
@@ -26,43 +29,38 @@ def specs() -> dict[str, MethodSpec]:
     Raises ValueError when two methods or steps have the same name, when a step reads a folder that
     no step writes, and when the last step of a method does not have the method's name.
     """
-    folders = [
-        f"{module.name}.spec"
-        for module in pkgutil.iter_modules(glta.methods.__path__, "glta.methods.")
-        if module.ispkg
-    ]
-    found = [spec for name in folders if (spec := _spec(name))]
+    files = [path for root in glta.methods.__path__ for path in Path(root).glob("*/spec.py")]
+    found = [import_module(f"glta.methods.{path.parent.name}.spec").SPEC for path in files]
     ordered = sorted(found, key=lambda spec: (spec.place, spec.name))
     _check(ordered)
     return {spec.name: spec for spec in ordered}
 
 
-def _spec(module: str) -> MethodSpec | None:
-    """Import the spec of a method's folder. Returns None for a folder without one."""
-    try:
-        return import_module(module).SPEC
-    except ModuleNotFoundError as error:
-        if error.name == module:
-            return None
-        raise
-
-
 def _check(found: Iterable[MethodSpec]) -> None:
     """Raise ValueError when specs contradict each other."""
     names = [name for spec in found for name in (*(s.name for s in spec.steps), *_names(spec))]
-    known = sorted({*STAGES, *names})
+    taken = [*STAGES, *OTHERS, *names]
+    if twice := [name for name in taken if taken.count(name) > 1]:
+        raise ValueError(f"{twice[0]}: two stages, steps or methods have this name")
+    known = {*STAGES, *names}
     for spec in found:
         if spec.steps[-1].name != spec.name:
             raise ValueError(f"method {spec.name}: its last step must be called {spec.name}")
+        later = {step.name for step in spec.steps}
         for step in spec.steps:
-            if missing := [name for name in step.reads if name not in known]:
+            _check_reads(f"step {step.name}", step.reads, known)
+            if early := [name for name in step.reads if name in later]:
                 raise ValueError(
-                    f"step {step.name}: reads {missing[0]}, which no step writes; known are "
-                    f"{', '.join(known)}"
+                    f"step {step.name}: reads {early[0]}, which does not come before it"
                 )
-    taken = [*STAGES, *names]
-    if twice := [name for name in taken if taken.count(name) > 1]:
-        raise ValueError(f"{twice[0]}: two steps or methods have this name; rename one of them")
+            later.remove(step.name)
+        for name, ablation in spec.ablations.items():
+            _check_reads(f"ablation {spec.name}-{name}", ablation.reads, known)
+
+
+def _check_reads(who: str, reads: Iterable[str], known: Iterable[str]) -> None:
+    if missing := [name for name in reads if name not in known]:
+        raise ValueError(f"{who}: reads {missing[0]}, which no step writes")
 
 
 def _names(spec: MethodSpec) -> list[str]:
@@ -129,16 +127,26 @@ def units() -> dict[str, Unit]:
     return found
 
 
+def needed_steps(spec: MethodSpec) -> tuple[StepSpec, ...]:
+    """Return those steps of a method that its recommender needs, in their order."""
+    wanted = {spec.name}
+    for step in reversed(spec.steps):
+        if step.name in wanted:
+            wanted |= set(step.reads)
+    return tuple(step for step in spec.steps if step.name in wanted)
+
+
 def _ablation_unit(spec: MethodSpec, name: str, ablation: Ablation) -> Unit:
     """Return the unit of an ablation: the steps from the first one that reads a changed setting.
 
     Raises ValueError when no step reads a changed setting.
     """
     changed = {key.partition(".")[0] for key in ablation.changes}
-    touched = [n for n, s in enumerate(spec.steps) if not s.settings or changed & {*s.settings}]
+    own = needed_steps(spec)
+    touched = [n for n, s in enumerate(own) if not s.settings or changed & {*s.settings}]
     if not touched:
         raise ValueError(f"{spec.name}-{name}: no step of {spec.name} reads {sorted(changed)}")
-    steps = spec.steps[touched[0] :]
+    steps = own[touched[0] :]
     made = {step.name for step in steps}
     needed = [read for step in steps for read in step.reads if read not in made]
     reads = tuple(dict.fromkeys([*needed, *ablation.reads]))
@@ -167,8 +175,7 @@ def needed(methods: Iterable[str]) -> list[str]:
 
     for method in methods:
         visit(method)
-    order = ["profile", *units()]
-    return sorted(found, key=order.index)
+    return found
 
 
 def title(method: str) -> str:

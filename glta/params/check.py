@@ -21,8 +21,10 @@ MOVED = {
     "align_items": "is settings.glta.align_items now",
     "align_users": "is settings.glta.align_users now",
     "fit": "is settings.lightgcn-text-knn now",
+    "recommend.mode": "is settings.glta.serve.mode now",
+    "settings.glta-plus.evidences": "is settings.glta-plus.components now",
 }
-"""Keys of older parameter files, and where they are."""
+"""Keys of older parameter files, and where they are. The same holds for a dataset's overrides."""
 
 
 class ParamsError(ValueError):
@@ -222,6 +224,9 @@ def _explain(source: str, error: dict, model: type[BaseModel], prefix: str = "")
     path = [*(prefix.split(".") if prefix else []), *(str(p) for p in error["loc"])]
     where, value = ".".join(path), error["input"]
     if error["type"] == "extra_forbidden":
+        for key, words in MOVED.items():
+            if "." in key and f".{where}".endswith(f".{key}"):
+                return f"{source} {where}: {words}".strip()
         for part in error["loc"][:-1]:
             field = file_fields(model).get(str(part))
             inner = field.annotation if field else None

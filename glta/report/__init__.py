@@ -1,3 +1,1 @@
-"""The report: gather what `evaluate` wrote, compare, draw, and write one HTML file that needs no
-network.
-"""
+"""Compare the evaluated methods, draw figures, and write one HTML page that needs no network."""

@@ -1,324 +1,307 @@
-"""Turn the cells of one dataset into means, intervals, paired comparisons and a verdict in plain
-words.
-"""
+"""Compute what the report says about one dataset: means, intervals and paired comparisons."""
 
+# U users, M metrics
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from glta.ablations import ABLATIONS, ablation_title
-from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY, NEW_GROUPS
+from glta.evaluation.metrics import ACCURACY, NEW_GROUPS
 from glta.evaluation.significance import (
     Comparison,
     bootstrap,
-    compare,
+    compare_paired,
     enough_resamples,
     holm,
     interval,
     over_seeds,
 )
-from glta.methods.registry import METHODS
 from glta.params.model import Params
 from glta.report.evaluated import Evaluated
+from glta.report.known import base_of, is_ablation
 
-RESAMPLING_SEED = 0  # the resampling is part of the definition of an interval, not a knob
+RESAMPLING_SEED = 0
+"""Seed of all resampling. It is fixed, so that equal lists give equal intervals."""
+
+Intervals = dict[str, tuple[float, float]]
+"""Lower and upper limit by metric."""
 
 
 class Tested(NamedTuple):
-    """A comparison, reference minus other, with its p-value corrected over all comparisons of the
-    dataset.
-    """
+    """Hold a comparison of two methods, and its p-value corrected for all comparisons beside it."""
 
     values: Comparison
     corrected_p: float
 
 
-class Verdict(NamedTuple):
-    """kind: win, loss, tie, untested or nothing.
-
-    headline: who wins. text: by how much, and how sure.
-    """
-
-    kind: str
-    headline: str
-    text: str
-
-
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that the report says about one dataset.
+    """Compute everything that the report says about one dataset.
 
-    params: with the dataset's overrides in place.
+    params: with the dataset's overrides in place. cells: results by method and seed. A value that
+    is computed from users is averaged over a user's seeds first
+    (`glta.evaluation.significance`).
     """
 
     dataset: str
     params: Params
-    cells: dict[str, dict[int, Evaluated]]  # by method and seed
+    cells: dict[str, dict[int, Evaluated]]
 
     @property
     def methods(self) -> list[str]:
+        """The evaluated methods, ablations included, in the order of the parameters."""
         return list(self.cells)
 
     @property
     def missing(self) -> list[tuple[str, int]]:
-        """Methods and seeds that the parameters name and nobody evaluated."""
+        """The methods and seeds that the parameters name and that have no results."""
         return [
-            (m, s)
-            for m in self.params.methods
-            for s in self.params.seeds
-            if s not in self.cells.get(m, {})
+            (method, seed)
+            for method in self.params.methods
+            for seed in self.params.seeds
+            if seed not in self.cells.get(method, {})
         ]
 
     @property
+    def metric(self) -> str:
+        """The metric that the report tests and draws first: ndcg@20."""
+        return self.params.report.metric
+
+    @property
+    def metric_cutoff(self) -> str:
+        """The cut-off of that metric: 20."""
+        return self.metric.partition("@")[2]
+
+    @property
+    def reference(self) -> str:
+        """The method that the others are tested against."""
+        return self.params.reference
+
+    @property
     def cutoffs(self) -> list[int]:
+        """The list lengths K at which metrics are measured, ascending."""
         return sorted(self.params.evaluate.cutoffs)
 
     @property
     def columns(self) -> list[str]:
-        """The accuracy metrics, all of them tested: precision@5, ..."""
+        """The accuracy metrics at every cut-off, all of which are tested: precision@5, ..."""
         return [f"{name}@{k}" for k in self.cutoffs for name in ACCURACY]
 
     @property
     def alpha(self) -> float:
+        """The level of significance."""
         return 1 - self.params.report.confidence
 
     @cached_property
     def splits(self) -> dict[int, Evaluated]:
-        """By seed, in the order of the parameters: a cell to read the split's description from,
-        equal for all methods.
+        """One cell for each seed, in the order of the parameters.
+
+        Read the description of the split from it, which is equal for all methods.
         """
-        cells = {
-            seed: cell for seeds in reversed(self.cells.values()) for seed, cell in seeds.items()
-        }
-        return {seed: cells[seed] for seed in self.params.seeds if seed in cells}
+        by_seed: dict[int, Evaluated] = {}
+        for seeds in self.cells.values():
+            for seed, cell in seeds.items():
+                by_seed.setdefault(seed, cell)
+        return {seed: by_seed[seed] for seed in self.params.seeds if seed in by_seed}
 
     @property
     def any_cell(self) -> Evaluated | None:
-        """A cell of the first seed, to read the dataset's own description from."""
+        """A cell of the first seed that has results, or None without results."""
         return next(iter(self.splits.values()), None)
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The description of the first split, empty without results."""
+        return self.any_cell.summary if self.any_cell else {}
+
     def per_seed(self, method: str, metric: str) -> list[float]:
-        """Values of one metric, one a seed, where it exists (a group may be empty)."""
-        return [
-            cell.metrics[metric] for cell in self.cells[method].values() if metric in cell.metrics
-        ]
+        """Return a method's values of one metric, one for each seed that has it.
+
+        A group of users or items may be empty in some seeds.
+        """
+        cells = self.cells[method].values()
+        return [cell.metrics[metric] for cell in cells if metric in cell.metrics]
 
     def mean(self, method: str, metric: str) -> float | None:
-        """Mean over seeds."""
+        """Average a metric over seeds; None when no seed has it."""
         values = self.per_seed(method, metric)
         return float(np.mean(values)) if values else None
 
+    def known_mean(self, method: str, metric: str) -> float:
+        """Average a metric over seeds. Raises ValueError when no seed has it."""
+        mean = self.mean(method, metric)
+        if mean is None:
+            raise ValueError(
+                f"{self.dataset}, {method}: {metric} was not measured: evaluate the method again"
+            )
+        return mean
+
     def spread(self, method: str, metric: str) -> float | None:
-        """Standard deviation over seeds (n - 1); None for fewer than two."""
+        """Compute the standard deviation over seeds (n - 1); None for fewer than two."""
         values = self.per_seed(method, metric)
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
     def best(self, metric: str) -> str | None:
-        """The method with the highest mean; the first one named among equals."""
-        known = {m: v for m in self.methods if (v := self.mean(m, metric)) is not None}
-        return max(known, key=known.get) if known else None
+        """Return the method with the highest mean, or None when no method has the metric.
 
-    def users(self, method: str, cold: bool | None = None) -> np.ndarray:
-        """Accuracy of each user, averaged over seeds: (users, columns).
+        Among equals, the first one of the parameters is returned.
+        """
+        means = {method: self.mean(method, metric) for method in self.methods}
+        known = {method: mean for method, mean in means.items() if mean is not None}
+        return max(known, key=lambda method: known[method]) if known else None
 
-        cold: only cold, only warm, or all users.
+    def users(self, method: str, *, cold: bool | None = None) -> np.ndarray:
+        """Average each user's accuracy over seeds.
+
+        cold: True for cold users alone, False for warm users alone, None for all. Returns (U, M)
+        with the metrics of `columns`.
         """
         frames = [cell.users for cell in self.cells[method].values()]
         if cold is not None:
-            frames = [
-                f.filter((f["num_train"] <= self.params.evaluate.cold_user_items) == cold)
-                for f in frames
-            ]
+            limit = self.params.evaluate.cold_user_items
+            frames = [frame.filter((frame["num_train"] <= limit) == cold) for frame in frames]
         return over_seeds(frames, self.columns).drop("user").to_numpy()
 
-    def _intervals(self, values: np.ndarray) -> dict[str, tuple[float, float]]:
-        if len(values) < 2:
+    def _intervals(self, values_UM: np.ndarray) -> Intervals:
+        """Compute the bootstrap interval of each metric's mean; empty for fewer than two users."""
+        if len(values_UM) < 2:
             return {}
-        samples = bootstrap(values, self.params.report.resamples, RESAMPLING_SEED)
-        low, high = interval(samples, self.params.report.confidence)
+        report = self.params.report
+        samples = bootstrap(values_UM, resamples=report.resamples, seed=RESAMPLING_SEED)
+        lows, highs = interval(samples, report.confidence)
         return {
-            name: (float(a), float(b)) for name, a, b in zip(self.columns, low, high, strict=True)
+            column: (float(low), float(high))
+            for column, low, high in zip(self.columns, lows, highs, strict=True)
         }
 
     @cached_property
-    def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """By method and metric: the bootstrap interval of the mean over users."""
+    def intervals(self) -> dict[str, Intervals]:
+        """The bootstrap interval of the mean over users, by method and metric."""
         return {method: self._intervals(self.users(method)) for method in self.methods}
 
     @cached_property
-    def group_intervals(self) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
-        """By group of users, method and metric."""
-        groups = {"cold_users": True, "warm_users": False}
+    def group_intervals(self) -> dict[str, dict[str, Intervals]]:
+        """The bootstrap interval within a group of users, by group, method and metric."""
         return {
-            g: {m: self._intervals(self.users(m, cold)) for m in self.methods}
-            for g, cold in groups.items()
+            group: {method: self._intervals(self.users(method, cold=cold)) for method in self.cells}
+            for group, cold in {"cold_users": True, "warm_users": False}.items()
         }
+
+    @property
+    def _others(self) -> list[tuple[str, str]]:
+        return [(self.reference, method) for method in self.methods if method != self.reference]
 
     @cached_property
     def tests(self) -> dict[str, dict[str, Tested]]:
-        """By other method and metric: reference minus other, over users that both served, on the
-        seeds of both.
+        """The reference minus each other method, by other method and metric.
+
+        Each pair is compared over the users and seeds that both methods have. p is corrected over
+        all comparisons of the dataset.
         """
-        reference = self.params.report.reference
-        return self._compared(reference, [m for m in self.methods if m != reference], self.columns)
+        return self._compared(self._others, self.columns)
 
     @cached_property
     def ablation_tests(self) -> dict[str, Tested]:
-        """By ablation: GLTA minus the ablation in the report's metric; corrected over the ablations
-        alone.
+        """Each ablation's base method minus the ablation in the report's metric, by ablation.
+
+        p is corrected over the ablations alone.
         """
-        metric = self.params.report.metric
-        found = self._compared("glta", [m for m in self.methods if m in ABLATIONS], [metric])
-        return {method: tests[metric] for method, tests in found.items()}
+        pairs = [(base_of(method), method) for method in self.methods if is_ablation(method)]
+        found = self._compared(pairs, [self.metric])
+        return {method: tests[self.metric] for method, tests in found.items()}
 
     @cached_property
     def new_columns(self) -> list[str]:
-        """What is told of items without training users, GROUP/METRIC@K at the report's cut-off;
-        empty where there are none.
+        """The metrics of items without training users at the report's cut-off: new_items/ndcg@20.
+
+        Empty when no test pair has such an item.
         """
-        k = self.params.report.metric.partition("@")[2]
-        wanted = [f"{group}/{name}@{k}" for group in NEW_GROUPS for name in ("ndcg", "recall")]
+        wanted = [
+            f"{group}/{name}@{self.metric_cutoff}"
+            for group in NEW_GROUPS
+            for name in ("ndcg", "recall")
+        ]
         cells = [cell for seeds in self.cells.values() for cell in seeds.values()]
-        return wanted if any(set(wanted) <= set(cell.users.columns) for cell in cells) else []
+        measured = any(set(wanted) <= set(cell.users.columns) for cell in cells)
+        return wanted if measured else []
 
     @cached_property
     def new_tests(self) -> dict[str, dict[str, Tested]]:
-        """As `tests`, over users who have a new item in test; corrected among themselves."""
-        reference = self.params.report.reference
-        others = [m for m in self.methods if m != reference]
-        return self._compared(reference, others, self.new_columns) if self.new_columns else {}
+        """As `tests`, in `new_columns`, over the users who have a new item in test.
+
+        p is corrected over these comparisons alone.
+        """
+        return self._compared(self._others, self.new_columns) if self.new_columns else {}
 
     def _compared(
-        self, reference: str, others: list[str], columns: list[str]
+        self, pairs: Sequence[tuple[str, str]], columns: list[str]
     ) -> dict[str, dict[str, Tested]]:
-        """Compare one method with others, by method and metric; p is corrected over all of it."""
+        """Compare pairs of methods, the first minus the second, and correct p over all of them.
+
+        Returns comparisons by second method and column. Pairs without common users are left out.
+        """
         report = self.params.report
-        if reference not in self.cells:
-            return {}
+        pairs = [(one, other) for one, other in pairs if one in self.cells and other in self.cells]
         flips = enough_resamples(
-            max(len(others), 1) * len(columns), report.confidence, report.resamples
+            max(len(pairs), 1) * len(columns),
+            confidence=report.confidence,
+            at_least=report.resamples,
         )
-        found = {}
-        for method in others:
-            ours, theirs = self.cells[reference], self.cells[method]
-            shared = [
-                s
-                for s in ours
-                if s in theirs
-                and {*columns} <= {*ours[s].users.columns} & {*theirs[s].users.columns}
-            ]
-            if not shared:
+        found: dict[str, list[Comparison]] = {}
+        for one, other in pairs:
+            values = self._values_of_both(one, other, columns)
+            if len(values) < 2:
                 continue
-            one, other = (
-                over_seeds([cells[s].users.drop_nulls(columns) for s in shared], columns)
-                for cells in (ours, theirs)
+            found[other] = compare_paired(
+                values[:, : len(columns)],
+                values[:, len(columns) :],
+                confidence=report.confidence,
+                resamples=report.resamples,
+                seed=RESAMPLING_SEED,
+                flips=flips,
             )
-            both = one.join(other, on="user", how="inner", suffix="/other", maintain_order="left")
-            if both.height < 2:
-                continue
-            values = both.drop("user").to_numpy()
-            left, right = values[:, : len(columns)], values[:, len(columns) :]
-            found[method] = compare(
-                left, right, report.confidence, report.resamples, RESAMPLING_SEED, flips
-            )
-        corrected = holm(np.array([[c.p for c in found[m]] for m in found]))
-        return {
-            method: {
+        corrected = holm(np.array([[c.p for c in comparisons] for comparisons in found.values()]))
+        tested = {}
+        for (method, comparisons), row in zip(found.items(), corrected, strict=True):
+            tested[method] = {
                 column: Tested(comparison, float(p))
-                for column, comparison, p in zip(columns, row, ps, strict=True)
+                for column, comparison, p in zip(columns, comparisons, row, strict=True)
             }
-            for (method, row), ps in zip(found.items(), corrected, strict=True)
-        }
+        return tested
+
+    def _values_of_both(self, one: str, other: str, columns: list[str]) -> np.ndarray:
+        """Average each user's values over the seeds of both methods.
+
+        Returns (U, 2 * M), the first method's columns first, with the users whom both have.
+        """
+        ours = self.cells[one]
+        theirs = self.cells[other]
+        shared = [
+            seed
+            for seed in ours
+            if seed in theirs
+            and set(columns) <= set(ours[seed].users.columns)
+            and set(columns) <= set(theirs[seed].users.columns)
+        ]
+        if not shared:
+            return np.empty((0, 2 * len(columns)))
+        left, right = (
+            over_seeds([cells[seed].users.drop_nulls(columns) for seed in shared], columns)
+            for cells in (ours, theirs)
+        )
+        both = left.join(right, on="user", how="inner", suffix="/other", maintain_order="left")
+        return both.drop("user").to_numpy()
 
     def significant(self, method: str, metric: str) -> int:
-        """Say whether a method differs from the reference: 1 better, -1 worse, 0 not shown."""
-        test = self.tests.get(method, {}).get(metric)
+        """Tell how a method differs from the reference: 1 better, -1 worse, 0 not significant."""
+        return self.direction(self.tests.get(method, {}).get(metric))
+
+    def direction(self, test: Tested | None) -> int:
+        """Tell how the other method of a test differs: 1 better, -1 worse, 0 not significant."""
         if test is None or test.corrected_p >= self.alpha:
             return 0
         return -1 if test.values.difference > 0 else 1
-
-    @cached_property
-    def verdict(self) -> Verdict:
-        """Say in plain words who wins by the report's metric, against the best of the others."""
-        reference, metric = self.params.report.reference, self.params.report.metric
-        label, best = metric_title(metric), self.best(metric)
-        if best is None:
-            return Verdict(
-                "nothing", "Nothing evaluated yet", "No results of this dataset were found."
-            )
-        if len(self.methods) == 1:
-            return Verdict(
-                "nothing",
-                f"Only {title(best)} was run",
-                f"{label} {self.mean(best, metric):.4f}, and nothing to compare.",
-            )
-        if reference not in self.cells or not self.tests:
-            text = (
-                f"{label} {self.mean(best, metric):.4f}. {title(reference)}, the reference, "
-                "has no results to test against."
-            )
-            return Verdict("untested", f"{title(best)} is highest", text)
-        rival = max(self.tests, key=lambda m: self.mean(m, metric))
-        c, p = self.tests[rival][metric]
-        ours, theirs = self.mean(reference, metric), self.mean(rival, metric)
-        share = f" ({abs(c.difference) / theirs:.1%})" if theirs else ""
-        interval_text = (
-            f"{self.params.report.confidence:.0%} interval {signed(c.low)} to {signed(c.high)}"
-        )
-        sure = f"{interval_text}, {p_text(p)} after Holm's correction"
-        if p >= self.alpha:
-            ahead, behind = (reference, rival) if c.difference > 0 else (rival, reference)
-            text = (
-                f"{title(ahead)} is ahead of {title(behind)} by {abs(c.difference):.4f}{share} in "
-                f"{label}, "
-                f"but that may be chance when all comparisons are counted ({title(reference)} "
-                f"minus {title(rival)}: {sure})."
-            )
-            return Verdict(
-                "tie", f"No clear winner between {title(reference)} and {title(rival)}", text
-            )
-        if c.difference > 0:
-            text = (
-                f"Its {label} is {ours:.4f}, which is {c.difference:.4f}{share} above the best of "
-                "the others, "
-                f"{title(rival)} at {theirs:.4f} ({sure})."
-            )
-            return Verdict("win", f"{title(reference)} wins", text)
-        kind = "a baseline, " if rival in self.params.baselines else ""
-        text = (
-            f"{title(reference)} reaches {label} {ours:.4f} and stays {-c.difference:.4f}{share} "
-            f"below {kind}{title(rival)} "
-            f"at {theirs:.4f} ({title(reference)} minus {title(rival)}: {sure})."
-        )
-        return Verdict("loss", f"{title(rival)} wins, not {title(reference)}", text)
-
-
-def title(method: str) -> str:
-    """How a method is written."""
-    if method in ABLATIONS:
-        return ablation_title(method)
-    return METHODS[method].title if method in METHODS else method
-
-
-def metric_title(metric: str) -> str:
-    """How a metric is written: NDCG@20."""
-    name, _, k = metric.partition("@")
-    definition = ACCURACY.get(name) or BEYOND_ACCURACY.get(name)
-    return f"{definition.title if definition else name}@{k}" if k else name
-
-
-def signed(value: float, digits: int = 4) -> str:
-    """Write a number with its sign, a true minus."""
-    text = f"{value:+.{digits}f}"
-    if float(text) == 0:
-        return text[1:]
-    return text.replace("-", "−")  # noqa: RUF001 - the typographic minus
-
-
-def p_text(p: float) -> str:
-    """Write a p-value as nobody could misread it."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.9995 else "p = 1"

@@ -1,4 +1,4 @@
-"""Gather what the stage `evaluate` wrote."""
+"""Read what the stage `evaluate` wrote."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from glta.storage.files import read_json
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One method on one split.
+    """Hold the results of one method on one split.
 
-    users: as `glta.evaluation.measure.Evaluation.users`; summary: as `pipeline.stages.evaluate`
-    writes it.
+    metrics: values by name. users: as `glta.evaluation.measure.Measurement.users`. summary: the
+    content of summary.json, which `pipeline.stages.evaluate` writes.
     """
 
     metrics: dict[str, float]
@@ -26,51 +26,59 @@ class Evaluated:
 
 
 Cells = dict[str, dict[str, dict[int, Evaluated]]]
-"""By dataset, method and seed, in the order of the parameters; what was not evaluated is absent."""
+"""Results by dataset, method and seed, in the order of the parameters.
+
+What was not evaluated is absent. One cell is one method with one seed on one dataset.
+"""
 
 
 def load_cells(folder: Path | str, params: Params) -> Cells:
-    """Read evaluate/D/S/M for all datasets, seeds and methods of the parameters; folders that are
-    not there are left out.
+    """Read all results that the parameters name.
+
+    folder: contains DATASET/SEED/METHOD. Folders that do not exist are left out.
     """
     folder = Path(folder)
-
-    def seeds_of(dataset: str, method: str) -> dict[int, Evaluated]:
-        folders = {seed: folder / dataset / str(seed) / method for seed in params.seeds}
-        return {
-            seed: load_cell(path)
-            for seed, path in folders.items()
-            if (path / "metrics.json").exists()
-        }
-
-    return {
-        dataset: {
-            method: seeds for method in params.methods if (seeds := seeds_of(dataset, method))
-        }
-        for dataset in params.datasets
-    }
+    cells: Cells = {}
+    for dataset in params.datasets:
+        cells[dataset] = {}
+        for method in params.methods:
+            paths = {seed: folder / dataset / str(seed) / method for seed in params.seeds}
+            seeds = {
+                seed: load_cell(path)
+                for seed, path in paths.items()
+                if (path / "metrics.json").exists()
+            }
+            if seeds:
+                cells[dataset][method] = seeds
+    return cells
 
 
 def load_cell(folder: Path) -> Evaluated:
-    """Read one folder. Raises FileNotFoundError when a file is missing."""
-    users = pl.read_parquet(folder / "users.parquet")
-    return Evaluated(read_json(folder / "metrics.json"), users, read_json(folder / "summary.json"))
+    """Read the results of one method on one split.
 
-
-def test_metrics(cells: Cells) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Nest the test metrics as {dataset: {method: {seed: {metric: value}}}}, the content of
-    report/metrics.json.
+    Raises FileNotFoundError when a file is missing.
     """
+    return Evaluated(
+        metrics=read_json(folder / "metrics.json"),
+        users=pl.read_parquet(folder / "users.parquet"),
+        summary=read_json(folder / "summary.json"),
+    )
+
+
+def metrics_on_test(cells: Cells) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Collect the test metrics, the content of report/metrics.json.
+
+    Returns {dataset: {method: {seed: {metric: value}}}}.
+    """
+
+    def of_cell(cell: Evaluated) -> dict[str, float]:
+        return {
+            name: value for name, value in cell.metrics.items() if not name.startswith("valid/")
+        }
+
     return {
         dataset: {
-            method: {
-                str(seed): {
-                    name: value
-                    for name, value in cell.metrics.items()
-                    if not name.startswith("valid/")
-                }
-                for seed, cell in seeds.items()
-            }
+            method: {str(seed): of_cell(cell) for seed, cell in seeds.items()}
             for method, seeds in methods.items()
         }
         for dataset, methods in cells.items()

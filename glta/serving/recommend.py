@@ -103,7 +103,9 @@ def _of_items(
     ones = np.ones(history.size, np.float32)
     rows = csr_array((ones, history, [0, history.size]), shape=(1, num_items))
     exclude = Interactions.of(np.zeros_like(has), has, 1, num_items)
-    items, scores = rank_all(lambda _: model.score_histories(rows), np.array([0]), k, exclude)
+    items, scores = rank_all(
+        lambda _: model.score_histories(rows), np.array([0]), k=k, exclude=exclude
+    )
     return items[0], scores[0]
 
 
@@ -115,24 +117,27 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     Returns columns item, item_id, title, description, categories. Raises ValueError for an id that
     the dataset has.
     """
-    from glta.datasets.readers.tables import read_sheets
-    from glta.io.raw import items_of
+    from glta.datasets.readers.own_tables import item_columns, read_sheets
+    from glta.io.raw import check_items
 
     table = params.tables.get(dataset) or TableSettings(interactions="")
-    key = f"tables.{dataset}"
-    columns = {
-        role: getattr(table, role) for role in ("item", "title", "description", "categories")
-    }
-    sheets = read_sheets(file, columns, key, table.category_separator)
+    parameter = f"tables.{dataset}"
+    columns = item_columns(table)
+    sheets = read_sheets(file, columns, parameter, separator=table.category_separator)
     first = next(sheets)
     columns = {
         role: column if column in first.columns or role == "item" else None
         for role, column in columns.items()
     }
     sheets = chain([first], sheets)
-    found = items_of(
-        sheets, file.name, params.prepare.max_bad_share, columns, key, table.category_separator
-    ).items
+    found = check_items(
+        sheets,
+        file.name,
+        max_bad_share=params.prepare.max_bad_share,
+        columns=columns,
+        parameter=parameter,
+        separator=table.category_separator,
+    ).rows
     if (twice := found.filter(pl.col("item_id").is_in(prepared.items["item_id"].implode()))).height:
         raise ValueError(
             f"{file}: item {twice['item_id'][0]} is no new one, {dataset} has it; take it out of "

@@ -1,5 +1,6 @@
-"""Whole files or none: everything that ends up as a result is written beside its place and then
-renamed.
+"""Files and folders that are whole or not there, JSON with one form, and SHA-256 digests.
+
+A result is first written beside its place, and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 
 @contextmanager
 def whole_folder(folder: Path | str) -> Iterator[Path]:
-    """Give an empty temporary folder that takes the place of `folder` at the end; after an error
-    nothing changes.
+    """Yield an empty temporary folder that replaces `folder` at the end.
+
+    After an error `folder` is as it was before. What a killed process left is deleted. One process
+    at a time may write the same folder.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -33,18 +36,19 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
 
 
 def write_whole(path: Path | str, content: str | bytes) -> None:
-    """Write a file atomically, making its folder.
+    """Write a file, whole or not at all, and make its folder.
 
-    One process at a time: what a killed one left is overwritten.
+    What a killed process left is overwritten. One process at a time may write the same file. Raises
+    OSError when the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(partial, "wb") as f:
-            f.write(content.encode() if isinstance(content, str) else content)
-            f.flush()
-            os.fsync(f.fileno())
+        with open(partial, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -55,29 +59,27 @@ def write_json(path: Path | str, value: Any) -> None:
 
     Raises ValueError for NaN and infinities.
     """
-    write_whole(
-        path,
-        json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n",
-    )
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_whole(path, text + "\n")
 
 
 def read_json(path: Path | str) -> Any:
-    """Read JSON. Raises ValueError that names the file."""
+    """Read JSON. Raises ValueError that names the file when it is not JSON in UTF-8."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: not readable as JSON ({error}); delete it and run again"
         ) from None
 
 
 def sha256_of(path: Path | str) -> str:
-    """Hash a file's content without reading it at once."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    """Return the SHA-256 digest of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_all(paths: Iterable[Path]) -> str:
-    """Hash the names and contents of several files, in the order of their names."""
+    """Return one SHA-256 digest of the names and contents of several files, sorted by path."""
     lines = [f"{path.name} {sha256_of(path)}\n" for path in sorted(paths)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

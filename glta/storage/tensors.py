@@ -1,4 +1,4 @@
-"""Tensors in safetensors files, whole or not at all, with a digest where they are cached."""
+"""Torch tensors in safetensors files, with a digest of the content where they are a cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from glta.storage.files import write_whole
@@ -18,47 +18,45 @@ from glta.storage.files import write_whole
 def save_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping | None = None
 ) -> None:
-    """Write tensors (and a JSON-able mapping) to a safetensors file, atomically.
+    """Write tensors to a safetensors file, whole or not at all.
 
-    Raises OSError when the disk is full.
+    meta: further values, as JSON. Raises OSError when the disk is full.
     """
-    metadata = {"meta": json.dumps(meta, sort_keys=True)} if meta is not None else None
-    write_whole(
-        path,
-        save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, metadata),
-    )
+    metadata = None if meta is None else {"meta": json.dumps(meta, sort_keys=True)}
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, save(contiguous, metadata))
 
 
 def load_tensors(
     path: Path, device: str | torch.device = "cpu"
 ) -> tuple[dict[str, torch.Tensor], dict]:
-    """Read what `save_tensors` wrote: (tensors, meta).
+    """Read the tensors and the meta values that `save_tensors` wrote.
 
-    Raises ValueError, naming the file, when it is not such a file.
+    Raises FileNotFoundError, and ValueError that names the file when it is not safetensors.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as f:
-            meta = json.loads((f.metadata() or {}).get("meta", "{}"))
-            return {k: f.get_tensor(k) for k in f.keys()}, meta  # noqa: SIM118 - not a dict
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # safetensors raises its own type, without the file's name
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, meta
+    except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path}: not a readable safetensors file ({error}); delete it and run again"
         ) from error
 
 
 def save_checked(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
-    """Write tensors with a digest of all of it: safetensors alone would read a file whose numbers
-    were changed.
+    """Write tensors as `save_tensors` does, with a digest of the content.
+
+    safetensors checks the layout of a file alone, so it would read numbers that were damaged.
     """
     save_tensors(path, tensors, {"meta": meta, "digest": _digest(tensors, meta)})
 
 
 def load_checked(path: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
-    """Read what `save_checked` wrote: (tensors, meta).
+    """Read the tensors and the meta values that `save_checked` wrote, or None without a file.
 
-    None without a file; a damaged one is deleted, with a line about it.
+    A damaged file is deleted, a line on stderr says so, and the result is None.
     """
     if not path.exists():
         return None
@@ -68,16 +66,16 @@ def load_checked(path: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
             return tensors, saved["meta"]
     except ValueError:
         pass
-    print(f"{path}: is damaged and was deleted; what it held is computed again", file=sys.stderr)
+    print(f"{path}: is damaged and was deleted; its content is computed again", file=sys.stderr)
     path.unlink()
     return None
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], meta: Mapping | None) -> str:
-    """Hash names, types, shapes and bytes."""
+    """Return the SHA-256 digest of meta and of each tensor's name, type, shape and bytes."""
     found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().cpu().contiguous()
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy())
+        found.update(tensor.flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -123,9 +123,9 @@ def datasets(
         if part in name:
             table.add_row(name, entry.about, entry.licence)
     if Path("params.yaml").exists():
-        for name, entry in load_params().tables.items():
+        for name, own in load_params().tables.items():
             if part in name:
-                table.add_row(name, entry.interactions, entry.licence)
+                table.add_row(name, own.interactions, own.licence)
     Console().print(table)
 
 
@@ -243,7 +243,7 @@ def why_stale(
 
 def _show_ranges(wanted: bool) -> None:
     if wanted:
-        from glta.tuning.study import space_table
+        from glta.tuning.space import space_table
 
         typer.echo(space_table())
         raise typer.Exit

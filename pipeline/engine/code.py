@@ -39,7 +39,9 @@ def is_data(path: str) -> bool:
 
 def programs() -> dict[str, dict[str, Any]]:
     """Return for each program's name what its file holds: {"files": {path: sha256}, ...}."""
-    found = {name: {"files": _hashed(f"pipeline/stages/{name}.py")} for name in SCRIPTS}
+    found: dict[str, dict[str, Any]] = {}
+    for name in SCRIPTS:
+        found[name] = {"files": _hashed(f"pipeline/stages/{name}.py")}
     for name, unit in units().items():
         found[name] = _of_unit(unit)
     for method in models():

@@ -33,6 +33,10 @@ STAGES = f"""\
     deps:
       - glta
       - pipeline
+    # what plan.yaml follows from: the runner compares it before a stage is missed
+    params:
+      - datasets
+      - methods
     outs:
       - data/code: {{type: dir}}
 

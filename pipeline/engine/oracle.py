@@ -60,7 +60,7 @@ def ask_status(repo, stages: list) -> dict[str, list]:
     known: dict[tuple, dict[str, str]] = {}
 
     def changes(entries: list) -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         for entry in entries:
             if isinstance(entry, ParamsDependency):  # every stage has values of its own
                 found |= entry.status()

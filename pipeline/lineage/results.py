@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,13 +68,13 @@ class Results:
                     for o in other.outs
                     if any(o.def_path.startswith(f"{d}/") for d in data)
                 ]
-                params = [
+                values = [
                     d.hash_info.value or {} for d in s.deps if isinstance(d, ParamsDependency)
                 ]
                 lock[s.name] = (
                     {o.def_path: o.hash_info.value for o in s.outs},
                     data | {o.def_path: o.hash_info.value for o in within if o.hash_info},
-                    effective({k: v for p in params for k, v in flatten(p).items()}),
+                    effective({k: v for p in values for k, v in flatten(p).items()}),
                 )
         self.stages = [s.name for s in stages]
         self.current: dict[str, Result] = {}
@@ -82,21 +82,21 @@ class Results:
             made = [
                 run for run in self._runs.get(stage, []) if _hashes(run, "dvc.out.", outs) == outs
             ]
-            exact = [
-                run for run in made if _hashes(run, "dvc.in.", deps) == deps
-            ]  # equal results may have other inputs
+            # equal results may have other inputs
+            exact = [run for run in made if _hashes(run, "dvc.in.", deps) == deps]
             self.current[stage] = Result(
                 stage, outs, deps, params, next(iter(exact + made), None), True
             )
 
     @cached_property
-    def _runs(self) -> dict[str, list]:
+    def _runs(self) -> dict[str | None, list]:
         """Hold the finished runs of every stage, newest first."""
         from pipeline.tracking.records import DATABASE, EXPERIMENT, open_client, search
 
         if not os.environ.get("MLFLOW_TRACKING_URI") and not DATABASE.exists():
             return {}
-        client, found = open_client(), {}
+        client = open_client()
+        found: dict[str | None, list] = {}
         if experiment := client.get_experiment_by_name(EXPERIMENT):
             for run in search(client, experiment.experiment_id, "attributes.status = 'FINISHED'"):
                 found.setdefault(run.data.tags.get("stage"), []).append(run)
@@ -228,9 +228,11 @@ class Results:
         """Name the language model that a result says it was made with: {model, sha256}."""
         for name in ("profile.json", "model.json"):
             about = self.read(result, name) or {}
-            language = about.get("language") if isinstance(about.get("language"), dict) else {}
+            language = about.get("language")
+            if not isinstance(language, dict):
+                continue
             sha256 = about.get("language_sha256") or language.get("sha256")
-            if language and sha256:
+            if sha256:
                 return {"model": language["model"], "sha256": sha256}
         return None
 
@@ -274,7 +276,7 @@ def _hashes(run, prefix: str, paths: dict[str, str]) -> dict[str, str | None]:
 
 
 def in_order(
-    results: Results, top: Result, keep: Iterator[str] | None = None
+    results: Results, top: Result, keep: Collection[str] | None = None
 ) -> list[tuple[Result, list[Result]]]:
     """List a result and all it was made from, sources first, each with its direct sources.
 

@@ -285,7 +285,8 @@ def _md5(path: Path) -> str:
 def mermaid(found: Trace) -> str:
     """Draw a trace as a Mermaid flowchart."""
     number = {step["stage"]: n for n, step in enumerate(found.steps)}
-    lines, roots = ["flowchart LR"], {}
+    lines = ["flowchart LR"]
+    roots: dict[str, str] = {}
     for step in found.steps:
         n = number[step["stage"]]
         run = f"run {step['run_id'][:8]}" if step["run_id"] else "no run known"

@@ -54,9 +54,9 @@ def reasons(status: dict[str, list] | None = None) -> dict[str, list[str]]:
 
     status: of `read_stages`, asked for if not given.
     """
-    status = read_stages(ask=True)[1] if status is None else status
+    found = (read_stages(ask=True)[1] or {}) if status is None else status
     with dvc_stages() as (_, stages):
-        return {s.name: _reasons(s, status[s.name]) for s in stages if s.name in status}
+        return {s.name: _reasons(s, found[s.name]) for s in stages if s.name in found}
 
 
 def _reasons(stage, report: list) -> list[str]:

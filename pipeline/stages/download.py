@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glta.datasets.download import download
+from glta.datasets.fetch import download
 from glta.params.model import Params
 from glta.storage.cell import folder
 from pipeline.stages.script import run

@@ -17,7 +17,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     import polars as pl
 
     from glta.data.prepared import Prepared
-    from glta.evaluation.measure import evaluate
+    from glta.evaluation.measure import measure_lists
     from glta.storage.files import read_json, whole_folder, write_json
 
     def optional(path: Path):
@@ -30,7 +30,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     test = pl.read_parquet(lists / "test.parquet")
     among_new = lists / "new.parquet"
     new = pl.read_parquet(among_new) if among_new.exists() else None
-    result = evaluate(prepared, valid, test, params.evaluate, new)
+    result = measure_lists(prepared, valid=valid, test=test, options=params.evaluate, new=new)
 
     history = optional(model / "history.json")
     summary = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glta.data.prepare import prepare
 from glta.datasets.presets import compare
-from glta.datasets.readers import read
+from glta.datasets.readers import read_dataset
 from glta.params.model import Params
 from glta.storage.cell import folder
 from glta.storage.files import read_json, whole_folder, write_json
@@ -12,7 +12,7 @@ from pipeline.stages.script import run
 
 
 def main(params: Params, dataset: str, seed: int) -> None:
-    raw = read(
+    raw = read_dataset(
         dataset,
         params.tables,
         folder(dataset, "download"),

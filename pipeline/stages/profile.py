@@ -24,10 +24,14 @@ def main(params: Params, dataset: str, seed: int) -> None:
     texts = item_texts(prepared.items, params.profile)
     provider = make_provider(params.profile)
     asked = provider and Cached(provider)
-    words, counts = user_words(prepared.items, texts, prepared.train, params.profile, asked)
+    words, counts = user_words(
+        prepared.items, texts, prepared.train, params.profile, provider=asked
+    )
     # alignment trains on prompts that must not tell its targets, so they show words of the graph's
     # items alone
-    graph_words, _ = user_words(prepared.items, texts, prepared.graph, params.profile, asked)
+    graph_words, _ = user_words(
+        prepared.items, texts, prepared.graph, params.profile, provider=asked
+    )
     words = words.with_columns(
         graph_words.select(pl.col("tags", "interests").name.prefix("graph_"))
     )

@@ -45,7 +45,7 @@ def lists_among_new(
     """
     users = np.flatnonzero(relevant.user_degree)
     new = np.flatnonzero(prepared.new_items)
-    items, scores = rank_among(model.score, users, k, prepared.seen, new)
+    items, scores = rank_among(model.score, users, k=k, exclude=prepared.seen, items=new)
     return list_table(users, items, scores)
 
 

@@ -13,10 +13,12 @@ from pipeline.stages.script import run
 def main(params: Params) -> None:
     """Write data/report: index.html, figures/, metrics.json and cards.json."""
     from glta.report.evaluated import load_cells
-    from glta.report.render import render
+    from glta.report.page.render import render
     from glta.storage.files import whole_folder, write_json, write_whole
 
-    report = render(params, load_cells(folder("evaluate"), params), *records())
+    costs, provenance = records()
+    cells = load_cells(folder("evaluate"), params)
+    report = render(params, cells, costs=costs, provenance=provenance)
     out = folder("report")
     with whole_folder(out / "figures") as figures:
         for name, svg in report.figures.items():
@@ -34,7 +36,7 @@ def tables(dataset: str, form: str) -> str:
     from glta.params.check import load_params
     from glta.report.analysis import Analysis
     from glta.report.evaluated import load_cells
-    from glta.report.tables import overview, tables, written
+    from glta.report.paper_tables import overview_tables, tables, written
 
     params = load_params()
     if dataset not in ("", *params.datasets):
@@ -44,7 +46,9 @@ def tables(dataset: str, form: str) -> str:
     cells, (costs, _) = load_cells(folder("evaluate"), params), records()
     wanted = [name for name in params.datasets if dataset in ("", name)]
     found = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in wanted]
-    return written([*overview(found), *(table for a in found for table in tables(a, costs))], form)
+    return written(
+        [*overview_tables(found), *(table for a in found for table in tables(a, costs))], form
+    )
 
 
 def records() -> tuple[Any, Any]:

@@ -110,7 +110,7 @@ def crown(client: MlflowClient, judgements: Iterable[Judgement]) -> None:
             client.set_registered_model_alias(name, BEST, version.version)
 
 
-def _versions(client: MlflowClient, name: str) -> dict[tuple[str, str], ModelVersion]:
+def _versions(client: MlflowClient, name: str) -> dict[tuple[str | None, str | None], ModelVersion]:
     """Return the versions of a registered model by path and hash; none where it does not exist."""
     quoted = name.replace("'", "''")
     found = client.search_model_versions(f"name='{quoted}'")

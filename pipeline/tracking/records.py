@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -139,33 +139,23 @@ class Run:
         self._log(
             tags={f"dvc.out.{path}": digest for path, digest in after.outs.items()}, metrics=costs
         )
-        judges = self._meta.get("judges")
+        judges: dict[str, Any] = self._meta.get("judges") or {}
         model_id = self._dependent_models.get(judges["model"]) if judges else None
+        of_model = self._judged_on(model_id, judges) if model_id else {}
         for path in after.metrics:
             values = dict(_flat(json.loads(Path(path).read_text(encoding="utf-8"))))
-            self._log(
-                metrics=values, of_model=self._judged_on(model_id, judges) if model_id else {}
-            )
-        for path in map(Path, after.outs if after.meta.get("artifacts") else ()):
-            if path.is_dir():
-                self.client.log_artifacts(self.id, str(path), path.name)
-            else:
-                self.client.log_artifact(self.id, str(path))
-        self._log_inputs(
-            [
-                a
-                for path in after.outs
-                if (Path(path) / "source.json").is_file()
-                for a in _archives(Path(path))
-            ]
-        )
-        if path := self._meta.get("model"):
+            self._log(metrics=values, of_model=of_model)
+        if after.meta.get("artifacts"):
+            self._log_files(map(Path, after.outs))
+        folders = [path for path in map(Path, after.outs) if (path / "source.json").is_file()]
+        self._log_inputs([archive for folder in folders for archive in _archives(folder)])
+        if model := self._meta.get("model"):
             made = models.log_model(
                 self.client,
                 self._experiment,
                 self.id,
-                path,
-                after.outs[path],
+                model,
+                after.outs[model],
                 self._params,
                 self._code,
             )
@@ -176,11 +166,17 @@ class Run:
                 for judged in workspace.judgements():
                     if judged.path == judges["model"]:
                         models.register(self.client, judged, model_id, maker)
-                if (
-                    Path.cwd() == HOME
-                ):  # an experiment must not take the place of the checkout's own results
+                # an experiment must not take the place of the checkout's own results
+                if Path.cwd() == HOME:
                     models.crown(self.client, workspace.judgements())
             self._describe(self.id)
+
+    def _log_files(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path.is_dir():
+                self.client.log_artifacts(self.id, str(path), path.name)
+            else:
+                self.client.log_artifact(self.id, str(path))
 
     def close(self, error: str) -> None:
         """End the run as FINISHED, or with an error as FAILED."""
@@ -195,7 +191,7 @@ class Run:
     def _link(self) -> None:
         """Find by hash the runs that made the inputs, and tell both sides."""
         todo = {path: digest for path, digest in self._deps.items() if is_data(path)}
-        makers = {}
+        makers: dict[str, list[str]] = {}
         for path in list(todo):
             if path not in todo or not todo[path]:
                 continue
@@ -256,7 +252,7 @@ class Run:
         step: int = 0,
         of_model: dict[str, str] | None = None,
     ) -> None:
-        entities = {
+        entities: dict[str, list[Any]] = {
             "metrics": points(metrics or {}, step, **(of_model or {})),
             "params": [Param(k, str(v)) for k, v in (params or {}).items()],
             "tags": [RunTag(k, str(v)) for k, v in (tags or {}).items()],

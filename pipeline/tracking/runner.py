@@ -126,19 +126,24 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
     records.parent.mkdir(parents=True, exist_ok=True)
     records.unlink(missing_ok=True)
 
-    started, ended = time.monotonic(), []
+    started = time.monotonic()
+    ended: list[float] = []
     script = subprocess.Popen(
         cmd, env=environment(before, checkpoint, records), preexec_fn=prepare_script
     )
-    waiter = threading.Thread(
-        target=lambda: (script.wait(), ended.append(time.monotonic())), daemon=True
-    )
+
+    def wait() -> None:
+        script.wait()
+        ended.append(time.monotonic())
+
+    waiter = threading.Thread(target=wait, daemon=True)
     waiter.start()
     run, error = None, "interrupted"
     try:
         # MLflow takes a second or two to import, so it does while the script works, and half a
         # second less without these
-        sys.modules.update(dict.fromkeys({"pandas", "polars"} - sys.modules.keys()))
+        for unwanted in {"pandas", "polars"} - sys.modules.keys():
+            sys.modules[unwanted] = None  # type: ignore[assignment]  # "not to be imported"
         from pipeline.tracking.records import MlflowException, Run, tracking_address
 
         run = Run(name, cmd, before)

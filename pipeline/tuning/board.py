@@ -65,9 +65,8 @@ class LiveBoard(Board):
 
         heads = ["", "valid NDCG@20", "seconds", *short(self.present)]
         table = Table(*heads, title=self.name, title_justify="left", box=None)
-        measured = sorted(
-            (t for t in self.done if t.value is not None), key=lambda t: (-t.value, t.number)
-        )
+        measured = [trial for trial in self.done if trial.value is not None]
+        measured.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
         for trial in measured[:ROWS]:
             mark = "present" if trial.values == self.present else f"trial {trial.number}"
             table.add_row(

@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import graph, ranking, render
+from benchmarks import graph, grid, performance_page, ranking
 from benchmarks.__main__ import NAMES
 from benchmarks.measure import Row
 
@@ -39,17 +39,30 @@ def test_other_lists_are_noticed(monkeypatch):
         ranking.run(quick=True)
 
 
+def test_grid_measures_every_combination(world, monkeypatch, capsys):
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
+    values = ["neighbours=1,20", "settings.item-knn.shrinkage=0,9"]
+    monkeypatch.setattr("sys.argv", ["grid", "item-knn", "blocks", *values])
+    grid.main()
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("| settings.item-knn.neighbours | settings.item-knn.shrinkage |")
+    cells = [[cell.strip() for cell in row.split("|")[1:4]] for row in rows]
+    assert [row[:2] for row in cells] == [["1", "0"], ["1", "9"], ["20", "0"], ["20", "9"]]
+    assert float(cells[0][2]) < float(cells[2][2]) <= 1
+
+
 def test_page_is_written_between_its_marks(tmp_path):
     out, docs = tmp_path / "out", tmp_path / "docs"
     (docs / "images").mkdir(parents=True)
     out.mkdir()
     record = {"machine": {"cores": "2"}, "rows": [asdict(Row("x", 2, "y", 3, target=2))]}
     (out / "a.json").write_text(json.dumps(record))
-    (docs / "performance.md").write_text(f"before\n{render.BEGIN}\nold\n{render.END}\nafter\n")
-    render.render(out, docs)
+    begin, end = performance_page.BEGIN, performance_page.END
+    (docs / "performance.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    performance_page.write_page(out, docs)
     text = (docs / "performance.md").read_text()
     assert text.startswith("before\n")
-    assert text.endswith(f"{render.END}\nafter\n")
+    assert text.endswith(f"{performance_page.END}\nafter\n")
     assert "| x | 2 s | y | 3 s | 1.5 | 2 missed |  |" in text
     assert "old" not in text
     assert "<svg" in (docs / "images" / "performance.svg").read_text()

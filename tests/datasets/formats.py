@@ -1,5 +1,6 @@
-"""Every official format on a tiny scale: the same two users, two items and three interactions,
-written as the owners do.
+"""Every official format on a tiny scale, written as its owner does.
+
+Each has the same two users, two items and three interactions.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import NamedTuple
 Files = dict[str, bytes]
 
 
-class Sample(NamedTuple):
-    """texts: what the files hold, by the name that errors give them. log, catalogue: which of them
-    are what.
+class TinyDataset(NamedTuple):
+    """Hold the files of one format, and what is read from them.
 
-    first: the first row of interactions that comes out. items: all items that come out.
+    texts: the unpacked files, by the name that errors give them. pack: writes them as the owner
+    packs them. log, catalogue: names of the files of interactions and of items. first: the first
+    row of interactions. items: all items.
     """
 
     dataset: str
@@ -32,7 +34,7 @@ class Sample(NamedTuple):
     items: list[tuple]
 
     def write(self, folder: Path, **changed: bytes) -> Path:
-        """Write the files into a folder; changed: other bytes for `log` or `catalogue`."""
+        """Write the files into a folder. changed: other texts for `log` or `catalogue`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.pack(
             folder, self.texts | {getattr(self, role): content for role, content in changed.items()}
@@ -60,7 +62,7 @@ def zipped(archive: str) -> Callable[[Path, Files], None]:
 
 
 def yelp_archive(folder: Path, texts: Files) -> None:
-    """A zip with a tar that is packed once more, whatever its name says."""
+    """Write a zip with a tar that is packed with gzip, though its name does not say so."""
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w:gz") as opened:
         for name, content in {"Dataset_User_Agreement.pdf": b"%PDF", **texts}.items():
@@ -95,18 +97,18 @@ MOVIES_CSV = b'movieId,title,genres\r\n10,"American President, The (1995)",Comed
 
 def movielens(
     name: str, root: str, log: str, ratings: bytes, catalogue: str, movies: bytes, first: tuple
-) -> Sample:
+) -> TinyDataset:
     texts = {
         f"{root}/{log}": ratings,
         f"{root}/{catalogue}": movies,
         f"{root}/tags.csv": b"userId,tag\n1,secret\n",
     }
-    return Sample(
+    return TinyDataset(
         name, texts, zipped(f"{name}.zip"), f"{root}/{log}", f"{root}/{catalogue}", first, FILMS
     )
 
 
-def movielens_csv(name: str) -> Sample:
+def movielens_csv(name: str) -> TinyDataset:
     return movielens(
         name,
         name,
@@ -120,9 +122,11 @@ def movielens_csv(name: str) -> Sample:
 
 def amazon(
     name: str, log: str, reviews: bytes, catalogue: str, products: bytes, first: tuple
-) -> Sample:
+) -> TinyDataset:
     items = [("B01", "Tea & Cups", "Green tea. Loose.", ["Grocery", "Tea"]), ("B02", "B02", "", [])]
-    return Sample(name, {log: reviews, catalogue: products}, packed, log, catalogue, first, items)
+    return TinyDataset(
+        name, {log: reviews, catalogue: products}, packed, log, catalogue, first, items
+    )
 
 
 def review_2018(user: str, item: str, stars: float, time: int) -> dict:
@@ -231,7 +235,9 @@ def book(number: str, title: str, description: str) -> dict:
     }
 
 
-def goodbooks(name: str, number: str, goodreads: str, pack: Callable, ratings: bytes) -> Sample:
+def goodbooks(
+    name: str, number: str, goodreads: str, pack: Callable, ratings: bytes
+) -> TinyDataset:
     texts = {
         "ratings.csv": ratings,
         "books.csv": f'{number},{goodreads},authors,title\n1,901,Suzanne Collins,"Games, '
@@ -240,7 +246,7 @@ def goodbooks(name: str, number: str, goodreads: str, pack: Callable, ratings: b
         "tags.csv": b"tag_id,tag_name\n7,war\n8,to-read\n9,fantasy\n",
     }
     items = [("1", "Games, The", "Suzanne Collins", ["fantasy", "war"]), ("2", "Emma", "Jane", [])]
-    return Sample(name, texts, pack, "ratings.csv", "books.csv", ("1", "1", 5.0, None), items)
+    return TinyDataset(name, texts, pack, "ratings.csv", "books.csv", ("1", "1", 5.0, None), items)
 
 
 def yelp_review(user: str, business: str, stars: float) -> dict:
@@ -257,8 +263,8 @@ def yelp_review(user: str, business: str, stars: float) -> dict:
 
 def rlmrec(
     name: str, field: str, catalogue: str, items: bytes, pack: Callable, expected: list[tuple]
-) -> Sample:
-    """Lists and map as they are, the catalogue packed as its owner does."""
+) -> TinyDataset:
+    """Return a dataset of RLMRec: lists and map as they are, the catalogue as its owner packs it."""
     mapper = f"{name}_item.json"
     texts = {"train.txt": b"0 0\n1\n", "valid.txt": b"1 0\n", "test.txt": b"1 1\n"}
     texts |= {
@@ -270,7 +276,7 @@ def rlmrec(
         plain(folder, {file: content for file, content in files.items() if file != catalogue})
         pack(folder, {catalogue: files[catalogue]})
 
-    return Sample(
+    return TinyDataset(
         f"split-rlmrec-{name}",
         texts,
         write,
@@ -281,7 +287,7 @@ def rlmrec(
     )
 
 
-SAMPLES = [
+TINY_DATASETS = [
     *map(movielens_csv, ("ml-latest-small", "ml-20m", "ml-25m", "ml-32m")),
     movielens(
         "ml-1m",
@@ -359,7 +365,7 @@ SAMPLES = [
         ),
         ("U1", "B01", 5.0, 1588687728923),
     ),
-    Sample(
+    TinyDataset(
         "goodreads-poetry",
         {
             "goodreads_interactions_poetry.json.gz": json_lines(
@@ -393,7 +399,7 @@ SAMPLES = [
         plain,
         b"user_id,book_id,rating\n1,1,5\n2,1,3\n2,2,4\n",
     ),
-    Sample(
+    TinyDataset(
         "steam",
         {
             "steam_reviews.json.gz": literal_lines(
@@ -431,7 +437,7 @@ SAMPLES = [
         ("Zoë", "10", None, 1513468800),
         [("10", "Bravium", "", ["Indie", "RPG"]), ("20", "Kitty 😀", "", [])],
     ),
-    Sample(
+    TinyDataset(
         "yelp",
         {
             "yelp_academic_dataset_business.json": json_lines(
@@ -463,7 +469,7 @@ SAMPLES = [
         ("u1", "b1", 5.0, 1531001351),
         [("b1", "Cafe", "", ["Coffee & Tea", "Food"]), ("b2", "Bar", "", [])],
     ),
-    Sample(
+    TinyDataset(
         "split-gowalla",
         {"train.txt": b"0 0\n1 0\n2\n", "test.txt": b"0 \n1 1\n"},
         plain,

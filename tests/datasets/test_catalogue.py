@@ -9,11 +9,11 @@ import pytest
 from glta.data.settings import PrepareSettings
 from glta.datasets.catalogue import REGISTRY
 from glta.datasets.presets import PRESETS, compare
-from glta.datasets.readers import READERS, read
+from glta.datasets.readers import READERS, read_dataset
 from glta.params.check import check_params, whole_overrides
 from glta.params.model import Params
 from glta.storage.files import read_json, write_json
-from tests.datasets.formats import SAMPLES
+from tests.datasets.formats import TINY_DATASETS
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -133,17 +133,18 @@ def test_published_counts_that_differ_are_both_shown():
 
 
 def test_a_preset_runs_from_file_to_tables(tmp_path, monkeypatch):
-    """Real stages on a tiny file of the true format: refused for its counts, and noted where that
-    is asked for.
+    """The stage prepare reads a tiny file of the true format.
+
+    It refuses the counts, or only notes them where that is asked for.
     """
     from pipeline.stages import prepare as stage
 
     (tmp_path / "data/lightgcn-gowalla/download").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    sample = next(s for s in SAMPLES if s.dataset == "split-gowalla")
+    tiny = next(s for s in TINY_DATASETS if s.dataset == "split-gowalla")
     write_json(tmp_path / "data/lightgcn-gowalla/download/source.json", {"licence": "theirs"})
     content = b"".join(b"%d %d %d %d\n" % (u, u, u + 1, u + 2) for u in range(40))
-    sample.write(tmp_path / "data/lightgcn-gowalla/download", log=content, catalogue=b"0 5\n1 6\n")
+    tiny.write(tmp_path / "data/lightgcn-gowalla/download", log=content, catalogue=b"0 5\n1 6\n")
     overrides = {"lightgcn-gowalla": {"prepare": {"valid_share": 0.4}}}
     params = Params.model_validate({"overrides": overrides}).for_dataset("lightgcn-gowalla")
     with pytest.raises(ValueError, match="users 29,858 published, 40 found"):
@@ -170,5 +171,8 @@ def test_a_preset_runs_from_file_to_tables(tmp_path, monkeypatch):
 
 
 def test_readers_of_presets_are_those_of_their_source(tmp_path):
-    sample = next(s for s in SAMPLES if s.dataset == "ml-1m")
-    assert read("glta-movielens", Params().tables, sample.write(tmp_path)).interactions.height == 3
+    tiny = next(s for s in TINY_DATASETS if s.dataset == "ml-1m")
+    assert (
+        read_dataset("glta-movielens", Params().tables, tiny.write(tmp_path)).interactions.height
+        == 3
+    )

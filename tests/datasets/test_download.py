@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from glta.datasets import download as module
+from glta.datasets import fetch as module
 from glta.datasets.catalogue import REGISTRY
-from glta.datasets.download import describe
-from glta.datasets.download import download as download_files
+from glta.datasets.fetch import describe
+from glta.datasets.fetch import download as download_files
 from glta.params.model import Params
 from glta.storage.files import sha256_of
 
@@ -35,11 +35,12 @@ def quick(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def server():
-    """Serve CONTENT. cut: requests that break off half way; ranges: is Range known; failures:
-    requests answered with status.
+    """Serve `content`, with the faults that a test sets.
 
-    tag: version of the file, as ETag; knows_if_range: is the whole file sent when it is another
-    one.
+    asked: the path and the Range of each request. failures: how many requests are answered with
+    `status`. cut: how many answers break off half way. ranges: whether the server knows Range. tag:
+    the version of the file, as ETag. knows_if_range: whether the server knows If-Range, and then
+    sends a whole file when its version is another.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,15 +73,14 @@ def server():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.cut, server.ranges, server.status, server.failures, server.content = (
-        [],
-        0,
-        True,
-        503,
-        0,
-        CONTENT,
-    )
-    server.tag, server.knows_if_range = "", True
+    server.asked = []
+    server.cut = 0
+    server.ranges = True
+    server.status = 503
+    server.failures = 0
+    server.content = CONTENT
+    server.tag = ""
+    server.knows_if_range = True
     server.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -135,7 +135,8 @@ def test_a_broken_connection_goes_on_where_it_stopped(server, tmp_path):
 
 
 def test_without_range_it_starts_again(server, tmp_path):
-    server.cut, server.ranges = 2, False
+    server.cut = 2
+    server.ranges = False
     download("mine", remote(server), tmp_path / "download")
     assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
     assert len(server.asked) == 3
@@ -157,7 +158,8 @@ def test_an_unfinished_download_never_counts_and_is_taken_up_later(server, tmp_p
 
 @pytest.mark.parametrize("old", [b"old" * 100_000, b"o" * 2_000_000], ids=["shorter", "longer"])
 def test_a_part_of_another_version_is_given_up(server, tmp_path, old):
-    server.content, server.cut = old, module.TRIES
+    server.content = old
+    server.cut = module.TRIES
     with pytest.raises(ValueError, match="no connection"):
         download("mine", remote(server), tmp_path / "download")
     server.content = CONTENT
@@ -175,7 +177,9 @@ def test_without_a_checksum_nothing_old_is_used(server, tmp_path):
 
 @pytest.mark.parametrize("knows_if_range", [True, False])
 def test_a_version_of_the_server_lets_it_go_on(server, tmp_path, knows_if_range):
-    server.tag, server.knows_if_range, server.cut = '"one"', knows_if_range, module.TRIES
+    server.tag = '"one"'
+    server.knows_if_range = knows_if_range
+    server.cut = module.TRIES
     with pytest.raises(ValueError, match="no connection"):
         download("mine", remote(server, None), tmp_path / "download")
     download("mine", remote(server, None), tmp_path / "download")
@@ -186,15 +190,14 @@ def test_a_version_of_the_server_lets_it_go_on(server, tmp_path, knows_if_range)
 
 @pytest.mark.parametrize("knows_if_range", [True, False])
 def test_halves_of_two_versions_are_never_joined(server, tmp_path, knows_if_range):
-    server.tag, server.knows_if_range, server.cut, server.content = (
-        '"old"',
-        knows_if_range,
-        module.TRIES,
-        b"old" * 100_000,
-    )
+    server.tag = '"old"'
+    server.knows_if_range = knows_if_range
+    server.cut = module.TRIES
+    server.content = b"old" * 100_000
     with pytest.raises(ValueError, match="no connection"):
         download("mine", remote(server, None), tmp_path / "download")
-    server.tag, server.content = '"new"', CONTENT
+    server.tag = '"new"'
+    server.content = CONTENT
     download("mine", remote(server, None), tmp_path / "download")
     assert (tmp_path / "download" / "log.csv.gz").read_bytes() == CONTENT
 
@@ -210,9 +213,8 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert download("mine", remote(server), tmp_path / "second") == first
     assert (tmp_path / "second" / "log.csv.gz").read_bytes() == CONTENT
     assert len(server.asked) == 1
-    download(
-        "mine", remote(server, None), tmp_path / "unchecked"
-    )  # nothing says that the server's is still the same
+    # without a checksum nothing tells that the file of the server is still the same
+    download("mine", remote(server, None), tmp_path / "unchecked")
     assert len(server.asked) == 2
 
 
@@ -257,7 +259,8 @@ def test_a_tired_server_is_asked_again(server, tmp_path):
     ],
 )
 def test_a_server_that_refuses(server, tmp_path, status, asked, message):
-    server.status, server.failures = status, 9
+    server.status = status
+    server.failures = 9
     with pytest.raises(ValueError, match=message):
         download("mine", remote(server), tmp_path / "download")
     assert len(server.asked) == asked
@@ -378,7 +381,7 @@ def test_disk_full_while_copying(tmp_path, monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty working directory, as checksums are recorded below it."""
+    """Make an empty working directory, below which checksums are recorded."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -419,7 +422,8 @@ def test_a_later_change_is_refused(server, place):
 
 
 def test_a_failed_first_download_records_nothing(server, place):
-    server.status, server.failures = 404, 9
+    server.status = 404
+    server.failures = 9
     with pytest.raises(ValueError, match="the server answers 404"):
         download("split-gowalla", Params(mirror=server.address), place / "a")
     assert not (place / "a").exists()
@@ -429,10 +433,11 @@ def test_a_failed_first_download_records_nothing(server, place):
 def test_what_came_before_a_failure_has_not_to_come_again(server, place, monkeypatch):
     fetch = module.fetch
 
-    def second_fails(source, *args):
+    def second_fails(source, *args, **given):
         if source.endswith("test.txt"):
-            server.status, server.failures = 404, 1
-        return fetch(source, *args)
+            server.status = 404
+            server.failures = 1
+        return fetch(source, *args, **given)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "fetch", second_fails)
@@ -462,6 +467,12 @@ def test_what_is_not_for_programs_says_where_to_get_it(place):
     (place / "mirror/yelp").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"by hand .* set `mirror`"):
         download("yelp", Params(mirror="mirror"), place / "a")
+    # three datasets of RLMRec have a train.txt, so one that lies here may be of any of them
+    (place / "train.txt").write_bytes(b"0 1\n")
+    with pytest.raises(
+        ValueError, match=r"split-rlmrec-yelp: train\.txt is not for download .* by hand"
+    ):
+        download("split-rlmrec-yelp", Params(), place / "a")
     (place / "mirror/yelp/Yelp-JSON.zip").write_bytes(b"zip")
     assert list(download("yelp", Params(mirror="mirror"), place / "a")["files"]) == [
         "Yelp-JSON.zip"

@@ -1,9 +1,11 @@
-"""The user's own tables, archives, and every bad input with its message; official formats:
-test_formats.py.
+"""The user's own tables, archives, and every bad input with its message.
+
+The official formats are in test_formats.py.
 """
 
 import gzip
 import zipfile
+from datetime import time, timedelta
 
 import polars as pl
 import pytest
@@ -11,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glta.datasets.catalogue import table_files
-from glta.datasets.readers import read
+from glta.datasets.readers import read_dataset
 from glta.datasets.settings import TableSettings
-from glta.io import cells, records, streams
-from glta.io.cells import LINE, PROBLEM, read_csv
+from glta.io import json_lines, sheets, streams
+from glta.io.sheets import LINE, PROBLEM, read_csv
 from glta.io.streams import blocks
 from glta.params.model import Params
-from tests.datasets.formats import SAMPLES
+from tests.datasets.formats import TINY_DATASETS
 
-ML_1M = next(sample for sample in SAMPLES if sample.dataset == "ml-1m")
+ML_1M = next(tiny for tiny in TINY_DATASETS if tiny.dataset == "ml-1m")
 INTERACTIONS = "user_id,item_id,rating,timestamp\n1,a,5,100\n1,b,3.5,101\n2,a,,\n"
 ITEMS = "item_id,title,description,categories\na,Alpha,About a,X|Y\nb,Beta,,\nc,Gamma,,\n"
 
@@ -46,7 +48,7 @@ def tables(folder, interactions=INTERACTIONS, items=ITEMS, share=0.0, **table):
         "items": "things.csv" if items is not None else None,
         **table,
     }
-    return read(
+    return read_dataset(
         "mine",
         Params.model_validate({"tables": {"mine": entry}}).tables,
         folder,
@@ -93,7 +95,7 @@ def test_tables_gzip_byte_order_mark_windows_lines_and_blank_end(tmp_path):
     params = Params.model_validate(
         {"tables": {"mine": {"interactions": "d/log.csv.gz", "items": "things.csv"}}}
     )
-    raw = read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+    raw = read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
     assert raw.interactions.height == 3
     assert raw.interactions["user_id"].to_list() == ["1", "1", "2"]
 
@@ -120,7 +122,7 @@ def test_tables_as_parquet(tmp_path):
     params = Params.model_validate(
         {"tables": {"mine": {"interactions": "log.parquet", "items": "things.parquet"}}}
     )
-    raw = read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+    raw = read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
     assert raw.interactions.rows() == [
         ("1", "10", 1.0, 1577836800000),
         ("2", "20", 2.0, 1577923200000),
@@ -142,7 +144,7 @@ def test_tables_as_json_lines(tmp_path):
     params = Params.model_validate(
         {"tables": {"mine": {"interactions": "log.jsonl.gz", "items": "things.json"}}}
     )
-    raw = read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+    raw = read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
     assert raw.interactions.rows() == [("7", "a", 4.5, 100), ("8", "b", None, None)]
     assert raw.items.rows() == [("a", "A", "", ["X", "Y"]), ("b", "B", "one two", ["Z"])]
 
@@ -181,7 +183,7 @@ def test_json_lines_lack_a_column(tmp_path):
         match=r"log\.ndjson: has no column rating; nearest is .*stars.*set tables\.mine\.rating "
         r"\(null",
     ):
-        read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+        read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
 
 
 @pytest.mark.parametrize("size", [1, 5, 40, 1000])
@@ -200,14 +202,14 @@ def test_small_blocks_and_sheets_change_nothing(size, tmp_path, monkeypatch):
 def test_parquet_is_read_in_pieces(tmp_path, monkeypatch):
     frame = pl.DataFrame({"user_id": [1.0, 2.0, None, 4.0], "item_id": ["a", "b", "c", "d"]})
     frame.write_parquet(tmp_path / "log.parquet")
-    monkeypatch.setattr(cells, "PARQUET_ROWS", 3)
+    monkeypatch.setattr(sheets, "PARQUET_ROWS", 3)
     given = {"interactions": "log.parquet", "rating": None, "timestamp": None}
     params = Params.model_validate({"tables": {"mine": given}, "prepare": {"max_bad_share": 0.25}})
-    assert read(
+    assert read_dataset(
         "mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share
     ).interactions["user_id"].to_list() == ["1", "2", "4"]
     with pytest.raises(ValueError, match=r"log\.parquet row 3, column user_id: is empty"):
-        read("mine", Params.model_validate({"tables": {"mine": given}}).tables, tmp_path)
+        read_dataset("mine", Params.model_validate({"tables": {"mine": given}}).tables, tmp_path)
 
 
 def test_parquet_names_the_row(tmp_path):
@@ -218,7 +220,46 @@ def test_parquet_names_the_row(tmp_path):
         {"tables": {"mine": {"interactions": "log.parquet", "rating": None, "timestamp": None}}}
     )
     with pytest.raises(ValueError, match=r"log\.parquet row 2, column user_id: is empty"):
-        read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+        read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300])
+@pytest.mark.parametrize("column", ["rating", "timestamp"])
+def test_a_parquet_number_that_fits_no_integer_is_not_lost(tmp_path, column, value):
+    """The other numbers of the column are whole, so that it is read as integers."""
+    log = {"user_id": [1, 2], "item_id": ["a", "b"], "rating": [1.0, 2.0], "timestamp": [1.0, 2.0]}
+    pl.DataFrame(log | {column: [1.0, value]}).write_parquet(tmp_path / "log.parquet")
+    params = Params.model_validate({"tables": {"mine": {"interactions": "log.parquet"}}})
+    with pytest.raises(
+        ValueError, match=rf"log\.parquet row 2, column {column} = .*: must be a num"
+    ):
+        read_dataset("mine", params.tables, tmp_path)
+
+
+OTHER_TYPES = {
+    "time": pl.Series([time(1), time(2)]),
+    "duration": pl.Series([timedelta(1), timedelta(2)]),
+    "bytes": pl.Series([b"\xff", b"x"]),
+    "struct": pl.Series([{"a": 1}, {"a": 2}]),
+    "array": pl.Series([[1.0], [2.0]], dtype=pl.Array(pl.Float64, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_TYPES)
+def test_a_parquet_column_of_another_type_matters_only_if_it_is_read(tmp_path, kind):
+    frame = pl.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"], "more": OTHER_TYPES[kind]})
+    frame.write_parquet(tmp_path / "log.parquet")
+
+    def read(**columns):
+        given = {"interactions": "log.parquet", "rating": None, "timestamp": None, **columns}
+        params = Params.model_validate({"tables": {"mine": given}})
+        return read_dataset("mine", params.tables, tmp_path)
+
+    assert read().interactions["user_id"].to_list() == ["1", "2"]
+    with pytest.raises(
+        ValueError, match=r"log\.parquet: column more is of type .*; save it as text"
+    ):
+        read(rating="more")
 
 
 def test_without_items_the_id_is_the_title(tmp_path):
@@ -243,7 +284,8 @@ def test_quoted_line_breaks_do_not_shift_the_lines(tmp_path):
     assert raw.items.rows()[0] == ("a", "Two\nlines", 'said "so"', [])
 
 
-HEAD, ITEM_HEAD = "user_id,item_id,rating,timestamp\n", "item_id,title,description,categories\n"
+HEAD = "user_id,item_id,rating,timestamp\n"
+ITEM_HEAD = "item_id,title,description,categories\n"
 BAD = {
     "empty user": (
         {"interactions": HEAD + "1,a,5,1\n,a,5,1\n"},
@@ -384,7 +426,7 @@ def test_damaged_tables(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     params = Params.model_validate({"tables": {"mine": {"interactions": name}}})
     with pytest.raises(ValueError, match=message):
-        read("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
+        read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
 
 
 def test_damaged_archives(tmp_path):
@@ -398,7 +440,7 @@ def test_damaged_archives(tmp_path):
         with pytest.raises(
             ValueError, match=r"ml-1m\.zip: is damaged .*delete it and run the stage download again"
         ):
-            read("ml-1m", {}, folder)
+            read_dataset("ml-1m", {}, folder)
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "a/../../evil", "..\\evil"])
@@ -416,7 +458,7 @@ def test_missing_member_names_the_nearest(tmp_path):
         ValueError,
         match=r"ml-1m\.zip: has no file ml-1m/ratings\.dat; nearest is ml-1m/rating\.dat",
     ):
-        read("ml-1m", {}, folder)
+        read_dataset("ml-1m", {}, folder)
 
 
 def test_bad_line_of_an_official_file(tmp_path):
@@ -424,17 +466,18 @@ def test_bad_line_of_an_official_file(tmp_path):
     with pytest.raises(
         ValueError, match=r"ml-1m/ratings\.dat line 4, column rating = x: must be a number"
     ):
-        read("ml-1m", {}, folder)
+        read_dataset("ml-1m", {}, folder)
 
 
 def test_unknown_dataset():
     with pytest.raises(ValueError, match=r"nothing: is no registered dataset.*`glta datasets`"):
-        read("nothing", {}, None)
+        read_dataset("nothing", {}, None)
 
 
 def test_fast_and_slow_reading_agree():
     text = b"a,b,c\n" + b"".join(b"%d,x%d,\n" % (k, k) for k in range(50))
-    fast, slow = sheet_of(text), sheet_of(text.replace(b"x7,", b'"x7",'))
+    fast = sheet_of(text)
+    slow = sheet_of(text.replace(b"x7,", b'"x7",'))
     assert fast.equals(slow)
 
 
@@ -486,7 +529,7 @@ def featured(folder, file: str, *features: str):
     """Read the usual interactions with the items of a file that is there already."""
     (folder / "log.csv").write_text(INTERACTIONS)
     entry = {"interactions": "log.csv", "items": file, "features": features, **PLAIN}
-    return read("mine", {"mine": TableSettings.model_validate(entry)}, folder)
+    return read_dataset("mine", {"mine": TableSettings.model_validate(entry)}, folder)
 
 
 def test_features_of_csv_are_text(tmp_path):
@@ -526,7 +569,9 @@ def json_features(folder, *lines: str, features: list[str]) -> pl.DataFrame:
 
 
 def test_features_of_json_get_the_type_of_all_their_values(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "RECORDS", 1)  # a sheet a line: the second alone tells the type
+    monkeypatch.setattr(
+        json_lines, "SHEET_ROWS", 1
+    )  # a sheet a line: the second alone tells the type
     kept = json_features(
         tmp_path,
         '{"item_id": "a", "title": "T", "price": 9, "brand": "Ac\\"me", '

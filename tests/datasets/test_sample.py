@@ -1,6 +1,4 @@
-"""The sample: the same bytes every time, a long tail, and texts that tell the theme but not the
-mood.
-"""
+"""The sample has the same bytes every time, a long tail, and texts that tell the theme alone."""
 
 import gzip
 
@@ -10,8 +8,8 @@ import pytest
 
 from glta.data.prepare import prepare
 from glta.datasets import sample
-from glta.datasets.download import download
-from glta.datasets.readers import read
+from glta.datasets.fetch import download
+from glta.datasets.readers import read_dataset
 from glta.datasets.sample_words import THEMES
 from glta.params.model import Params
 from glta.storage.files import sha256_of
@@ -82,7 +80,9 @@ def test_every_theme_has_its_words():
 def test_the_stages_take_it(tmp_path):
     params = Params()
     download("sample", params, tmp_path / "download")
-    tables = prepare(read("sample", params.tables, tmp_path / "download"), params.prepare, 0)
+    tables = prepare(
+        read_dataset("sample", params.tables, tmp_path / "download"), params.prepare, 0
+    )
     assert tables.counts["users"] == 800
     assert tables.counts["items"] >= 595
     assert tables.counts["cold"] == {"users": 0, "items": 0, "valid": 0, "test": 0}

@@ -1,4 +1,4 @@
-"""Every metric against a loop over users that follows its definition word by word."""
+"""Check every metric against a loop over users that follows its definition word by word."""
 
 import math
 
@@ -16,7 +16,7 @@ from glta.evaluation.groups import (
     most_popular,
     popularity_groups,
 )
-from glta.evaluation.measure import evaluate
+from glta.evaluation.measure import measure_lists, read_lists
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY, accuracy, beyond_accuracy, gini, hits
 from glta.evaluation.settings import EvaluateSettings
 from glta.params.check import METRICS
@@ -45,8 +45,9 @@ def slow_accuracy(shown: list[int], relevant: set[int], k: int) -> dict[str, flo
 
 @st.composite
 def worlds(draw):
-    """Lists without repeats, possibly short, and relevant and training sets of every user."""
-    num_users, num_items = draw(st.integers(1, 6)), draw(st.integers(1, 12))
+    """Draw lists without repeats, possibly short, and relevant and training sets of every user."""
+    num_users = draw(st.integers(1, 6))
+    num_items = draw(st.integers(1, 12))
     item = st.integers(0, num_items - 1)
     lists = [draw(st.lists(item, unique=True, max_size=num_items)) for _ in range(num_users)]
     relevant = [draw(st.sets(item, min_size=1)) for _ in range(num_users)]
@@ -55,7 +56,8 @@ def worlds(draw):
 
 
 def pairs(sets, num_items: int) -> Interactions:
-    user, item = [u for u, s in enumerate(sets) for _ in s], [i for s in sets for i in s]
+    user = [u for u, s in enumerate(sets) for _ in s]
+    item = [i for s in sets for i in s]
     return Interactions.of(user, item, len(sets), num_items)
 
 
@@ -66,9 +68,10 @@ def padded(lists, width: int) -> np.ndarray:
 @given(worlds(), st.integers(1, 15), st.integers(1, 15))
 def test_accuracy_follows_its_definition(world, k, width):
     num_items, lists, relevant, _ = world
-    items_BK, users = padded(lists, width), np.arange(len(lists))
+    items_BK = padded(lists, width)
+    users = np.arange(len(lists))
     of = pairs(relevant, num_items)
-    fast = accuracy(hits(items_BK, users, of), of.user_degree, k)
+    fast = accuracy(hits(items_BK, users, relevant=of), of.user_degree, k=k)
     for user in users:
         slow = slow_accuracy(lists[user][:width], relevant[user], k)
         assert {name: v[user] for name, v in fast.items()} == pytest.approx(slow)
@@ -80,7 +83,7 @@ def test_beyond_accuracy_follows_its_definition(world, k):
     num_items, lists, _, train = world
     of = pairs(train, num_items)
     popular = most_popular(of.item_degree, 0.25)
-    fast = beyond_accuracy(padded(lists, k), of, popular)
+    fast = beyond_accuracy(padded(lists, k), train=of, popular_I=popular)
     shown = [i for row in lists for i in row[:k]]
     if not shown:
         assert set(fast.values()) == {0.0}
@@ -101,15 +104,17 @@ def test_beyond_accuracy_follows_its_definition(world, k):
 @given(worlds(), st.integers(1, 15))
 def test_item_groups_follow_their_definition(world, k):
     num_items, lists, relevant, train = world
-    items_BK, users, of = padded(lists, k), np.arange(len(lists)), pairs(relevant, num_items)
+    items_BK = padded(lists, k)
+    users = np.arange(len(lists))
+    of = pairs(relevant, num_items)
     member = pairs(train, num_items).item_degree <= 1
     wanted = [(row, {i for i in s if member[i]}) for row, s in zip(lists, relevant, strict=True)]
     slow = [slow_accuracy(row, s, k) for row, s in wanted if s]
-    fast = item_group_accuracy(items_BK, users, of, member, k)
+    fast = item_group_accuracy(items_BK, users, relevant=of, member_I=member, k=k)
     assert fast == pytest.approx(
         {name: np.mean([s[name] for s in slow]) for name in ("recall", "ndcg")} if slow else {}
     )
-    recall = group_recall(items_BK, users, of, member.astype(int), 2)
+    recall = group_recall(items_BK, users, relevant=of, group_I=member.astype(int), num_groups=2)
     for group in range(2):
         total = sum(member[i] == group for s in relevant for i in s)
         found = sum(
@@ -123,8 +128,10 @@ def test_item_groups_follow_their_definition(world, k):
 
 def test_known_answers():
     relevant = pairs([{1, 2, 9}], 10)
-    values = accuracy(hits(np.array([[5, 1, 7, 2, -1]]), np.array([0]), relevant), np.array([3]), 5)
-    dcg, ideal = 1 / math.log2(3) + 1 / math.log2(5), 1 + 1 / math.log2(3) + 1 / math.log2(4)
+    hits_BK = hits(np.array([[5, 1, 7, 2, -1]]), np.array([0]), relevant=relevant)
+    values = accuracy(hits_BK, np.array([3]), k=5)
+    dcg = 1 / math.log2(3) + 1 / math.log2(5)
+    ideal = 1 + 1 / math.log2(3) + 1 / math.log2(4)
     expected = {
         "precision": 2 / 5,
         "recall": 2 / 3,
@@ -137,18 +144,20 @@ def test_known_answers():
 
 def test_a_perfect_list_scores_one_and_a_list_longer_than_the_catalogue_is_padded():
     relevant = pairs([{0, 1}], 2)
-    values = accuracy(hits(np.array([[1, 0]]), np.array([0]), relevant), np.array([2]), 20)
+    hits_BK = hits(np.array([[1, 0]]), np.array([0]), relevant=relevant)
+    values = accuracy(hits_BK, np.array([2]), k=20)
     assert values.pop("precision")[0] == pytest.approx(2 / 20)
     assert {v[0] for v in values.values()} == {1.0}
 
 
 def test_no_item_is_never_a_hit():
-    assert not hits(np.array([[-1, -1]]), np.array([0]), pairs([{0, 1}], 2)).any()
+    empty = np.array([[-1, -1]])
+    assert not hits(empty, np.array([0]), relevant=pairs([{0, 1}], 2)).any()
 
 
 def test_users_without_relevant_items_are_refused():
     with pytest.raises(ValueError, match="leave them out"):
-        accuracy(np.zeros((1, 3), bool), np.array([0]), 3)
+        accuracy(np.zeros((1, 3), bool), np.array([0]), k=3)
 
 
 def test_gini_of_equal_and_of_one():
@@ -183,18 +192,16 @@ def test_popularity_groups_are_ordered_and_balanced(degrees, num_groups):
 
 def test_definitions_cover_the_parameters():
     assert tuple(ACCURACY) == METRICS
-    assert set(beyond_accuracy(np.array([[0]]), pairs([{0}], 1), np.array([True]))) == set(
-        BEYOND_ACCURACY
-    )
+    train = pairs([{0}], 1)
+    values = beyond_accuracy(np.array([[0]]), train=train, popular_I=np.array([True]))
+    assert set(values) == set(BEYOND_ACCURACY)
 
 
 def small_world() -> Prepared:
-    """Three users, five items; user 2 has no history, item 4 no training user."""
-    train, valid, test = (
-        pairs([{0, 1}, {0}, set()], 5),
-        pairs([{2}, {1}, set()], 5),
-        pairs([{3, 4}, {2}, {0}], 5),
-    )
+    """Make three users and five items. User 2 has no history, items 2 to 4 no training user."""
+    train = pairs([{0, 1}, {0}, set()], 5)
+    valid = pairs([{2}, {1}, set()], 5)
+    test = pairs([{3, 4}, {2}, {0}], 5)
     users = pl.DataFrame({"user": [0, 1, 2], "user_id": ["a", "b", "c"]})
     texts = {
         "title": ["t", "t", "", "t", "t"],
@@ -212,12 +219,15 @@ def frame(rows: dict[int, list[int]]) -> pl.DataFrame:
     )
 
 
-def test_evaluate_by_hand():
+def test_measures_by_hand():
     options = EvaluateSettings(
         cutoffs=[2, 1], cold_user_items=1, cold_item_users=1, popular_share=0.2
     )
-    result = evaluate(
-        small_world(), frame({0: [2], 1: [3]}), frame({0: [4], 1: [3, 2], 2: [1]}), options
+    result = measure_lists(
+        small_world(),
+        valid=frame({0: [2], 1: [3]}),
+        test=frame({0: [4], 1: [3, 2], 2: [1]}),
+        options=options,
     )
     m = result.metrics
     assert m["recall@2"] != m["recall@1"]
@@ -225,9 +235,8 @@ def test_evaluate_by_hand():
     assert m["mrr@2"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert m["cold_users/hit_rate@2"] == 0.5
     assert m["warm_users/hit_rate@2"] == 1
-    assert m["cold_items/recall@1"] == pytest.approx(
-        (1 / 2 + 0) / 2
-    )  # user 2 has only item 0, the warm one
+    # user 2 is not counted: its only test item is item 0, which is warm
+    assert m["cold_items/recall@1"] == pytest.approx((1 / 2 + 0) / 2)
     assert m["warm_items/recall@2"] == 0
     assert m["valid/recall@1"] == 0.5
     assert m["coverage@2"] == pytest.approx(4 / 5)
@@ -241,9 +250,14 @@ def test_evaluate_by_hand():
 
 
 def test_new_items_by_hand():
-    """Nobody has items 2, 3 and 4 in training; users 0 and 1 have some in test, user 2 has not."""
-    test, new = frame({0: [4], 1: [3, 2], 2: [1]}), frame({0: [4, 3], 1: [3, 2]})
-    result = evaluate(small_world(), frame({}), test, EvaluateSettings(cutoffs=[1, 2]), new)
+    """Items 2, 3 and 4 have no training user. Users 0 and 1 have some of them in test."""
+    result = measure_lists(
+        small_world(),
+        valid=frame({}),
+        test=frame({0: [4], 1: [3, 2], 2: [1]}),
+        options=EvaluateSettings(cutoffs=[1, 2]),
+        new=frame({0: [4, 3], 1: [3, 2]}),
+    )
     m = result.metrics
     assert m["new_items/recall@1"] == pytest.approx((1 / 2 + 0) / 2)
     assert m["new_items/recall@2"] == pytest.approx((1 / 2 + 1) / 2)
@@ -255,20 +269,32 @@ def test_new_items_by_hand():
     assert result.groups["new_items"] == {"items": 3, "pairs": 3}
 
 
-def test_evaluate_refuses_lists_that_do_not_fit():
+def test_measuring_refuses_lists_that_do_not_fit():
     good = frame({0: [2], 1: [3]})
     for bad, why in (
         ({0: [0]}, "known to have"),
         ({0: [2]}, "known to have"),
-        ({0: [7]}, "has not"),
+        ({0: [7]}, "does not have"),
+        ({0: [4, 3, 4]}, "twice"),
     ):
         with pytest.raises(ValueError, match=why):
-            evaluate(small_world(), good, frame(bad), EvaluateSettings())
+            measure_lists(small_world(), valid=good, test=frame(bad), options=EvaluateSettings())
+
+
+@pytest.mark.parametrize("ranks", [[0, 1], [2, 2]])
+def test_a_wrong_rank_is_refused(ranks):
+    relevant = pairs([{3, 4}], 5)
+    lists = pl.DataFrame({"user": [0, 0], "rank": ranks, "item": [3, 4]})
+    with pytest.raises(ValueError, match="rank"):
+        read_lists(lists, relevant, known=pairs([set()], 5), k=2)
 
 
 def test_groups_without_test_items_have_no_metrics():
-    result = evaluate(
-        small_world(), frame({}), frame({}), EvaluateSettings(cutoffs=[3], cold_user_items=9)
+    result = measure_lists(
+        small_world(),
+        valid=frame({}),
+        test=frame({}),
+        options=EvaluateSettings(cutoffs=[3], cold_user_items=9),
     )
     assert "warm_users/ndcg@3" not in result.metrics
     assert result.metrics["ndcg@3"] == 0

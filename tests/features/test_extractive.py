@@ -1,4 +1,4 @@
-"""Extracted tags and interests: against a slow, obvious form, and without leaks."""
+"""Extracted tags and interests equal a slow, obvious form, and tell nothing of held-out pairs."""
 
 import math
 from dataclasses import replace
@@ -45,11 +45,9 @@ def naive_emphases(texts, train, user):
     everything = [set(text.split()) for text in texts["text"]]
     result = {}
     for word in WORDS:
-        c, n, p = (
-            sum(word in t for t in mine),
-            len(mine),
-            sum(word in t for t in everything) / len(everything),
-        )
+        c = sum(word in text for text in mine)
+        n = len(mine)
+        p = sum(word in text for text in everything) / len(everything)
         if c and (value := c * math.log((c + p) / ((n + 1) * p))) > 1e-9:
             result[word] = value
     return result
@@ -57,7 +55,7 @@ def naive_emphases(texts, train, user):
 
 def test_tags_equal_the_naive_form(random_world):
     texts, train = random_world
-    found = extract(item_terms(texts), train, 3, 3)
+    found = extract(item_terms(texts), train, num_tags=3, num_interests=3)
     for user in range(train.num_users):
         values = naive_emphases(texts, train, user)
         assert (
@@ -76,7 +74,7 @@ def test_interests_equal_the_naive_form(random_world):
     similar = together / (np.outer(own, own) + extractive.SHRINKAGE)
     np.fill_diagonal(similar, 0)
     value = np.where(profile > 0, 0, profile @ similar)
-    found = extract(item_terms(texts), train, 3, 3)
+    found = extract(item_terms(texts), train, num_tags=3, num_interests=3)
     for user in range(train.num_users):
         expected = [
             WORDS[t] for t in np.argsort(-value[user], kind="stable")[:3] if value[user, t] > 0
@@ -95,10 +93,15 @@ def test_blocks_do_not_matter(random_world):
 
 def test_words_of_others_are_those_of_users_with_the_same_items(random_world):
     texts, train = random_world
-    terms, users = item_terms(texts), [3, 0]
+    terms = item_terms(texts)
+    users = [3, 0]
     row, item = train.rows(np.array(users))
-    others = extract(terms, train, 3, 3, of=Interactions.of(row, item, 2, train.num_items))
-    assert others.drop("user").equals(extract(terms, train, 3, 3)[users].drop("user"))
+    others = extract(
+        terms, train, num_tags=3, num_interests=3, of=Interactions.of(row, item, 2, train.num_items)
+    )
+    assert others.drop("user").equals(
+        extract(terms, train, num_tags=3, num_interests=3)[users].drop("user")
+    )
 
 
 def test_categories_are_phrases_and_stop_words_are_gone():
@@ -122,7 +125,7 @@ def test_vocabulary_is_limited_to_the_frequent(monkeypatch):
 
 def test_texts_without_a_word():
     texts = pl.DataFrame({"item": [0, 1], "text": ["1", "!"]})
-    found = extract(item_terms(texts), Interactions.of([0], [1], 2, 2), 3, 3)
+    found = extract(item_terms(texts), Interactions.of([0], [1], 2, 2), num_tags=3, num_interests=3)
     assert found["tags"].to_list() == found["interests"].to_list() == [[], []]
 
 
@@ -140,7 +143,7 @@ def test_tags_tell_the_blocks_apart(prepared):
 
 
 class Echo:
-    """Keeps what it is asked, and answers with it."""
+    """Keeps the prompts that it is asked, and answers all alike."""
 
     def __init__(self):
         self.asked: list[str] = []
@@ -162,11 +165,13 @@ def test_nothing_leaks_from_held_out_pairs(prepared):
         for part in np.array_split(pairs, 2)
     ]
     changed = replace(prepared, valid=half[0], test=half[1])
-    params, results = ProfileSettings(num_tags=3), []
+    params = ProfileSettings(num_tags=3)
+    results = []
     for data in (prepared, changed):
-        texts, echo = item_texts(data.items, params), Echo()
+        texts = item_texts(data.items, params)
+        echo = Echo()
         words, _ = user_words(data.items, texts, data.train, params)
-        user_words(data.items, texts, data.train, params, echo)
+        user_words(data.items, texts, data.train, params, provider=echo)
         results.append((words.to_dicts(), echo.asked))
     assert results[0] == results[1]
     # and no prompt shows an item that the user holds out
@@ -193,7 +198,7 @@ def test_changing_training_pairs_does_change_the_words(prepared):
 def test_answers_are_filled_from_the_extracted_words(prepared):
     params = ProfileSettings(num_tags=4, num_interests=2)
     words, counts = user_words(
-        prepared.items, item_texts(prepared.items, params), prepared.train, params, Echo()
+        prepared.items, item_texts(prepared.items, params), prepared.train, params, provider=Echo()
     )
     assert words["tags"][0].to_list()[:2] == ["one", "two"]
     assert len(words["tags"][0]) == 4

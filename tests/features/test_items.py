@@ -1,4 +1,4 @@
-"""Item texts."""
+"""The texts of items."""
 
 import polars as pl
 import pytest

@@ -14,7 +14,9 @@ from pipeline.stages import profile
 
 
 class StandIn:
-    name, sha256, width = "stand-in", "0" * 64, 4
+    name = "stand-in"
+    sha256 = "0" * 64
+    width = 4
 
     def encode(self, texts, batch_tokens):
         return np.array(
@@ -70,7 +72,11 @@ def test_equal_inputs_give_equal_bytes(stage):
 
 def test_generating_provider_is_asked_once(stage, monkeypatch):
     class Counting:
-        identity, batch, asked = {"provider": "counting"}, 7, 0
+        batch = 7
+        asked = 0
+
+        def __init__(self):
+            self.identity = {"provider": "counting"}
 
         def write(self, prompts):
             Counting.asked += len(prompts)
@@ -80,7 +86,6 @@ def test_generating_provider_is_asked_once(stage, monkeypatch):
     params = Params(profile=ProfileSettings(num_tags=3, num_interests=3))
     users = [(stage(params) / "users.parquet").read_bytes() for _ in range(2)]
     assert users[0] == users[1]
-    # tags and interests, from all training items and from the graph's alone;
-    assert (
-        Counting.asked == 2 * 2 * 20
-    )  # of the 23 users with items, three share theirs, and so their prompts, with another
+    # Of the 23 users with items, three share theirs, and so their prompts, with another. Each has
+    # prompts for tags and interests, from all training items and from those of the graph alone.
+    assert Counting.asked == 2 * 2 * 20

@@ -1,4 +1,4 @@
-"""Endpoint, causal model and the cache before them."""
+"""The two providers, an endpoint and a causal model, and the cache of their answers."""
 
 import json
 import shutil
@@ -15,8 +15,9 @@ from glta.nn.language.causal import CausalModel
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with `replies` (status, body) in turn, the last one for ever; keeps what it was
-    asked.
+    """Answers with `replies` (status, body) in turn, and with the last one from then on.
+
+    `asked` keeps path, body and key of all requests.
     """
 
     daemon_threads = True
@@ -136,12 +137,14 @@ def test_cache_asks_nothing_twice(server, tmp_path):
 
 
 class Countdown:
-    """Answers until it breaks."""
+    """Gives so many answers, and then breaks."""
 
-    identity, batch = {"provider": "countdown"}, 2
+    batch = 2
 
     def __init__(self, answers):
-        self.left, self.asked = answers, []
+        self.identity = {"provider": "countdown"}
+        self.left = answers
+        self.asked = []
 
     def write(self, prompts):
         if self.left < len(prompts):
@@ -165,7 +168,8 @@ def test_cache_resumes_after_an_interruption(tmp_path):
 
 
 def test_cache_tells_providers_apart(tmp_path):
-    first, other = Countdown(9), Countdown(9)
+    first = Countdown(9)
+    other = Countdown(9)
     other.identity = {"provider": "countdown", "max_new_tokens": 5}
     Cached(first, tmp_path).write(["a"])
     Cached(other, tmp_path).write(["a"])
@@ -233,7 +237,8 @@ def test_causal_model_answers_alike_alone_and_in_a_batch(tiny_model):
 
 
 def test_causal_model_uses_its_chat_template(tiny_model):
-    plain, chat = CausalModel(str(tiny_model), 8), CausalModel(str(tiny_model), 8)
+    plain = CausalModel(str(tiny_model), 8)
+    chat = CausalModel(str(tiny_model), 8)
     chat.loaded[1].chat_template = CHAT
     assert chat.as_chat("tea") == "<user> tea <answer>"
     assert plain.as_chat("tea") == "tea"

@@ -10,14 +10,13 @@ import pytest
 
 from glta.data.interactions import Interactions
 from glta.evaluation.validation import validation_ndcg
-from glta.methods.lightgcn_text_knn.model import LightGCNTextKNN
 from glta.methods.popularity.model import Popularity
 from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_space import TextScores, text_vectors
-from glta.params.model import FitSettings, Params
+from glta.params.model import Params
 from glta.testing.contract import MethodContract
-from pipeline.stages import fit as fit_stage
 from pipeline.stages import recommend as recommend_stage
+from pipeline.stages import train as train_stage
 
 
 class TestPopularity(MethodContract):
@@ -29,7 +28,7 @@ class TestPopularity(MethodContract):
     def test_lower_item_first_among_equals(self):
         nothing = Interactions.of([], [], 1, 4)
         items, _ = Popularity(np.array([1, 2, 2, 2], np.float32), 1).recommend(
-            np.array([0]), 3, nothing, "first_logit"
+            np.array([0]), 3, nothing
         )
         assert items.tolist() == [[1, 2, 3]]
 
@@ -65,13 +64,13 @@ class TestLightGCN(MethodContract):
     def test_embeddings_of_other_data_are_refused(self, world):
         from glta.storage.arrays import save_arrays
 
-        path = world.inputs.pretrained / "model.safetensors"
+        path = world.cell.step("pretrain-all") / "model.safetensors"
         save_arrays(
             path,
             {"user": np.zeros((3, 4), np.float32), "item": np.zeros((20, 4), np.float32)},
             {"num_layers": 2},
         )
-        with pytest.raises(ValueError, match="pretrain again"):
+        with pytest.raises(ValueError, match="run the stage pretrain-all again"):
             self.fit(world)
 
 
@@ -79,7 +78,7 @@ class TestLightGCNTextKNN(MethodContract):
     name = "lightgcn-text-knn"
 
     def test_weight_is_the_best_of_the_curve(self, world, prepared):
-        model = LightGCNTextKNN.fit(world.inputs, Params(fit=FitSettings(weight_steps=5)), 0)
+        model = world.train(self.name, {"settings.lightgcn-text-knn.weight_steps": 5})
         assert [point["weight"] for point in model.curve] == [0, 0.25, 0.5, 0.75, 1]
         best = max(point["valid"] for point in model.curve)
         assert model.weight == next(
@@ -101,17 +100,20 @@ class TestLightGCNTextKNN(MethodContract):
 
 def test_methods_start_without_torch():
     code = (
-        "import sys; from glta.methods.registry import METHODS, TRAINED_ELSEWHERE, method_class;"
-        "[method_class(name) for name in METHODS if name not in TRAINED_ELSEWHERE]; assert "
-        "'torch' not in sys.modules"
+        "import sys; from glta.methods.registry import recommender_class, specs;"
+        "from glta.methods.spec import load;"
+        "others = [spec for name, spec in specs().items() if name != 'glta'];"
+        "[recommender_class(spec.name) for spec in others];"
+        "[load(step.run) for spec in others for step in spec.steps];"
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("method", Params().baselines)
-def test_stages_fit_and_recommend(world, prepared, monkeypatch, method):
+@pytest.mark.parametrize("method", [name for name in Params().methods if name != "glta"])
+def test_stages_train_and_recommend(world, prepared, monkeypatch, method):
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
-    fit_stage.main(Params(), "blocks", 0, method)
+    train_stage.main(Params(), "blocks", 0, method)
     recommend_stage.main(Params(), "blocks", 0, method)
     root = world.data / "blocks" / "0"
     assert json.loads((root / "models" / method / "model.json").read_text())["method"] == method
@@ -137,6 +139,8 @@ def test_stages_fit_and_recommend(world, prepared, monkeypatch, method):
         ).all()
 
 
-def test_the_stage_refuses_an_unknown_method():
-    with pytest.raises(ValueError, match="--method nothing"):
-        fit_stage.main(Params(), "blocks", 0, "nothing")
+def test_the_stages_refuse_an_unknown_name():
+    with pytest.raises(ValueError, match=r"--step nothing: no method has such a step; .*ease"):
+        train_stage.main(Params(), "blocks", 0, "nothing")
+    with pytest.raises(ValueError, match=r"--method nothing: unknown method; .*ease"):
+        recommend_stage.main(Params(), "blocks", 0, "nothing")

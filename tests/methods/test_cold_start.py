@@ -12,11 +12,9 @@ from glta.data.histories import fold_in, history_matrix
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
-from glta.methods.base import Inputs
 from glta.methods.glta.head_rows import fit_rows
-from glta.methods.glta_plus.model import as_if_new, token_map
+from glta.methods.glta_plus.model import leave_one_out_columns, token_map
 from glta.methods.hccf.model import HCCF
-from glta.methods.registry import method_class
 from glta.methods.shared.closed_form import zero_diagonal_map
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
@@ -28,8 +26,7 @@ NEW = [0, 7]
 
 
 def fit(world: World, name: str, prepared: Prepared | None = None):
-    inputs = world.inputs if prepared is None else replace(world.inputs, prepared=prepared)
-    return method_class(name).fit(inputs, Params(), 0)
+    return world.train(name, prepared=prepared)
 
 
 def held_out(prepared: Prepared, test: Interactions) -> Prepared:
@@ -59,7 +56,7 @@ TEXT = np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
 def test_closed_forms_know_users_by_their_items_exactly(world, name):
     model = fit(world, name)
     np.testing.assert_allclose(
-        model.score_histories(history_matrix(world.inputs.prepared.train)),
+        model.score_histories(history_matrix(world.prepared.train)),
         model.score(EVERYONE),
         atol=1e-5,
     )
@@ -67,7 +64,7 @@ def test_closed_forms_know_users_by_their_items_exactly(world, name):
 
 @pytest.mark.parametrize("name", ["lightgcn", "lightgcn-text-knn", "glta-plus"])
 def test_users_are_nearly_as_well_served_by_their_items_alone(world, name):
-    model, prepared = fit(world, name), world.inputs.prepared
+    model, prepared = fit(world, name), world.prepared
     history = history_matrix(prepared.train)
     stored = validation_ndcg(prepared, model.score)
     alone = validation_ndcg(prepared, lambda users: model.score_histories(history[users]))
@@ -96,15 +93,17 @@ def test_received_messages_make_up_for_the_users_own_layer(prepared):
 
 def test_methods_that_cannot_say_so(world):
     learnt = HCCF(np.zeros((2, 3), np.float32), np.zeros((4, 3), np.float32))
-    with pytest.raises(ValueError, match="HCCF knows users by what it has learnt"):
-        learnt.score_histories(history_matrix(world.inputs.prepared.train))
-    with pytest.raises(ValueError, match="EASE knows items by their interactions alone"):
+    with pytest.raises(
+        ValueError, match="HCCF scores users that it was trained on: it cannot score a list"
+    ):
+        learnt.score_histories(history_matrix(world.prepared.train))
+    with pytest.raises(ValueError, match="EASE needs interactions to score an item"):
         fit(world, "ease").extended(np.zeros((1, 8), np.float32))
 
 
 def test_histories_of_another_catalogue_are_refused(world):
     with pytest.raises(ValueError, match="histories over 19 items: this model has 20"):
-        fit(world, "ease").score_histories(history_matrix(world.inputs.prepared.train)[:, :19])
+        fit(world, "ease").score_histories(history_matrix(world.prepared.train)[:, :19])
 
 
 def test_the_column_of_one_new_item_is_that_of_the_joint_map():
@@ -129,11 +128,11 @@ def test_the_column_of_one_new_item_is_that_of_the_joint_map():
         )
 
 
-def test_as_if_new_is_the_map_without_the_items_users():
+def test_a_column_left_out_is_the_map_without_the_items_users():
     pairs, l2, weight = random_pairs(), 3.0, 2.0
     weights, diagonal = token_map(history_matrix(pairs), TEXT, l2, weight, 0.0)
     items = np.array([1, 9])
-    found = as_if_new(weights, diagonal, TEXT, items, weight)
+    found = leave_one_out_columns(weights, diagonal, TEXT, items, weight)
     for place, item in enumerate(items):
         keep = pairs.item != item
         fewer = Interactions(pairs.user[keep], pairs.item[keep], 30, 12)
@@ -146,18 +145,17 @@ def test_as_if_new_is_the_map_without_the_items_users():
 
 @pytest.mark.parametrize("name", ["text-knn", "glta-plus"])
 def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name, tmp_path):
-    prepared, more = (
-        world.inputs.prepared,
-        np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32),
-    )
-    arrays, _ = load_arrays(world.inputs.profile / "states.safetensors")
+    prepared = world.prepared
+    more = np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32)
+    wide = World.write(tmp_path / "wide")
+    arrays, _ = load_arrays(world.cell.step("profile") / "states.safetensors")
     save_arrays(
-        tmp_path / "profile/states.safetensors",
+        wide.cell.step("profile") / "states.safetensors",
         arrays | {"item": np.concatenate([arrays["item"], more])},
     )
-    arrays, meta = load_arrays(world.inputs.pretrained / "model.safetensors")
+    arrays, meta = load_arrays(world.cell.step("pretrain-all") / "model.safetensors")
     arrays["item"] = np.concatenate([arrays["item"], np.ones((3, 4), np.float32)])
-    save_arrays(tmp_path / "pretrain/model.safetensors", arrays, meta)
+    save_arrays(wide.cell.step("pretrain-all") / "model.safetensors", arrays, meta)
 
     def wider(pairs: Interactions) -> Interactions:
         return Interactions(pairs.user, pairs.item, NUM_USERS, NUM_ITEMS + 3)
@@ -166,8 +164,7 @@ def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name,
         part: wider(getattr(prepared, part))
         for part in ("train", "valid", "test", "graph", "target")
     }
-    inputs = Inputs(replace(prepared, **parts), tmp_path / "profile", tmp_path / "pretrain")
-    fitted, model = method_class(name).fit(inputs, Params(), 0), fit(world, name)
+    fitted, model = fit(wide, name, replace(prepared, **parts)), fit(world, name)
     if name == "glta-plus":
         fitted, model = (replace(m, mix=(0.4, 0.3, 0.3)) for m in (fitted, model))
     extended = model.extended(more)
@@ -185,7 +182,7 @@ def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name,
 
 @pytest.mark.parametrize("name", ["text-knn", "glta-plus"])
 def test_new_items_are_told_by_their_text(world, name):
-    model = fit(world, name, held_out(world.inputs.prepared, world.inputs.prepared.test))
+    model = fit(world, name, held_out(world.prepared, world.prepared.test))
     scores = model.score(EVERYONE[:-1])
     for item in NEW:
         fans = EVERYONE[:-1] % 2 == item % 2
@@ -196,7 +193,7 @@ def test_new_items_are_told_by_their_text(world, name):
     "name", ["popularity", "text-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"]
 )
 def test_held_out_interactions_change_no_model(world, name, tmp_path):
-    prepared = world.inputs.prepared
+    prepared = world.prepared
     tests = prepared.test, Interactions.of([3], [NEW[0]], NUM_USERS, NUM_ITEMS)
     for place, test in enumerate(tests):
         (tmp_path / str(place)).mkdir()
@@ -230,21 +227,20 @@ def test_rows_without_a_link_to_texts_are_alike():
 def test_lists_among_new_items_alone(world, monkeypatch):
     from glta.testing.blocks import write_prepared
     from pipeline.stages import evaluate as evaluate_stage
-    from pipeline.stages import fit as fit_stage
     from pipeline.stages import recommend as recommend_stage
+    from pipeline.stages import train as train_stage
 
-    prepared = world.inputs.prepared
+    prepared = world.prepared
     user, item = (array.ravel() for array in np.meshgrid(np.arange(NUM_USERS - 1), NEW))
     own = user % 2 == item % 2
     cold = held_out(prepared, Interactions.of(user[own], item[own], NUM_USERS, NUM_ITEMS))
     root = world.data / "cold" / "0"
     write_prepared(cold, root / "prepare")
-    for stage in ("profile", "pretrain"):
+    for stage in ("profile", "pretrain-all"):
         (root / stage).symlink_to(world.data / "blocks" / "0" / stage)
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
-    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     for method in ("glta-plus", "popularity"):
-        for stage in (fit_stage, recommend_stage, evaluate_stage):
+        for stage in (train_stage, recommend_stage, evaluate_stage):
             stage.main(Params(), "cold", 0, method)
         lists = pl.read_parquet(root / "recommend" / method / "new.parquet")
         assert set(lists["item"]) == set(NEW)
@@ -272,7 +268,9 @@ def test_profile_words_hold_no_states_of_new_items():
     texts = pl.DataFrame(
         {"item": [0, 1, 2], "text": ["roses garden", "robots space", "comets telescopes"]}
     )
-    found = extract(item_terms(texts), Interactions.of([0, 1], [0, 1], 2, 3), 6, 6)
+    found = extract(
+        item_terms(texts), Interactions.of([0, 1], [0, 1], 2, 3), num_tags=6, num_interests=6
+    )
     said = {word for column in ("tags", "interests") for words in found[column] for word in words}
     assert said == {"roses", "garden", "robots", "space"}
     assert not said & {"comets", "telescopes"}

@@ -18,18 +18,21 @@ from glta.evaluation.validation import validation_ndcg
 from glta.features.settings import ProfileSettings
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
+from glta.methods.chain import chain_of, run_unit
 from glta.methods.glta import artefacts
 from glta.methods.glta.aligner import new_aligner
 from glta.methods.glta.item_alignment import reorder_prompts
 from glta.methods.glta.model import GLTA
 from glta.methods.glta.prompts import ITEM, READ_OUT, Prompt, Templates
 from glta.methods.glta.settings import AlignSettings, ServeSettings
-from glta.methods.glta.steps import AlignInputs, align_items, align_users, serve
+from glta.methods.glta.steps import AlignInputs, align_items, align_users, new_users, serve
+from glta.methods.registry import units
 from glta.nn.language import frozen
 from glta.nn.language.settings import LanguageSettings
+from glta.params.model import Params
 from glta.storage.arrays import save_arrays
 from glta.storage.files import read_json
-from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, block_states
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World, block_states
 from glta.testing.contract import MethodContract
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, Small, write_pretrained
 from tests.tiny import WRITERS
@@ -110,9 +113,48 @@ class TestGLTA(MethodContract):
         for name in ("model.safetensors", "aligner.safetensors", "model.json", "history.json"):
             assert (first / "model" / name).read_bytes() == (second / "model" / name).read_bytes()
 
-    def test_fit_points_to_the_stages(self, world):
-        with pytest.raises(ValueError, match="align_items and align_users"):
-            self.fit(world)
+    def test_the_last_step_alone_names_what_is_missing(self, world):
+        with pytest.raises(FileNotFoundError, match="blocks/0/align_users/"):
+            run_unit(units()["glta"], world.cell, Params().section)
+
+    def test_its_own_steps_run_one_after_the_other(self, tiny, world, tmp_path):
+        """From the folders of the stages before the method, to what the steps make by hand."""
+        assert [step.name for step in chain_of("glta").steps] == [
+            "align_items",
+            "align_users",
+            "glta",
+        ]
+        write_stages(world)
+        sections = {
+            "settings.glta.align_items": ITEMS.model_copy(update=ONE_EPOCH),
+            "settings.glta.align_users": USERS.model_copy(update=ONE_EPOCH),
+            "language": LanguageSettings(
+                model=str(tiny["encoder"]), precision="float32", batch_tokens=BATCH_TOKENS
+            ),
+        }
+        values = {
+            f"{name}.{key}": value
+            for name, section in sections.items()
+            for key, value in section.model_dump().items()
+        }
+        ours = again(world.train("glta", values), tmp_path / "ours")
+        assert not world.cell.step("align_users").exists()
+        theirs = build(tiny["encoder"], tmp_path, world.prepared)
+        np.testing.assert_array_equal(ours.score(EVERYONE), theirs.score(EVERYONE))
+        np.testing.assert_array_equal(ours.states, theirs.states)
+        again(theirs, tmp_path / "theirs")
+        for name in ("model.safetensors", "aligner.safetensors", "model.json", "history.json"):
+            assert (tmp_path / "ours" / name).read_bytes() == (
+                tmp_path / "theirs" / name
+            ).read_bytes()
+
+
+def write_stages(world: World) -> None:
+    """Write what the alignments read besides the data."""
+    shutil.rmtree(world.cell.step("profile"))
+    write_profile(world.prepared, world.cell.step("profile"))
+    embeddings = write_pretrained(world.data / "embeddings")
+    (embeddings / "graph").rename(world.cell.step("pretrain-graph"))
 
 
 EVERYONE = np.arange(NUM_USERS)
@@ -135,7 +177,7 @@ def check_lists(prepared, items, scores):
 def test_first_logit_is_the_exact_ranking(made, prepared):
     for found, expected in zip(
         made.recommend(EVERYONE, 7, prepared.train),
-        rank_all(made.score, EVERYONE, 7, prepared.train),
+        rank_all(made.score, EVERYONE, k=7, exclude=prepared.train),
         strict=True,
     ):
         np.testing.assert_array_equal(found, expected)
@@ -266,9 +308,9 @@ def test_unknown_user_is_refused_in_every_mode(made, prepared, mode, user):
         in_mode(made, mode).recommend(np.array([0, user]), 3, nothing)
 
 
-def test_people_are_read_by_their_items(made, prepared):
-    """Users as lists of their items are served about as well as with their own node, and a person
-    scores alike in any block.
+def test_new_users_are_read_by_their_items(made, prepared):
+    """Users without a node are served about as well as with their own, and score alike in any
+    block.
     """
     history = history_matrix(prepared.train)
     stored, alone = (
@@ -282,8 +324,32 @@ def test_people_are_read_by_their_items(made, prepared):
     assert np.isfinite(made.score_histories(history[[LONER]])).all()
 
 
+def test_new_users_go_without_words_that_a_provider_wrote(made, prepared, tmp_path):
+    """The provider is not asked again: their prompts show items alone, also after a save."""
+    asked = ProfileSettings(provider="language_model", generator="some")
+    inputs = AlignInputs(
+        prepared,
+        write_profile(prepared, tmp_path / "profile"),
+        write_pretrained(tmp_path / "pretrain") / "graph",
+        made.aligned.about.language,
+        made.aligned.about.align,
+    )
+    kept, history = new_users(inputs, asked), history_matrix(prepared.train)[[0, 5]]
+    np.testing.assert_array_equal(kept.message, made.aligned.new_users.message)
+    silent = replace(made, aligned=replace(made.aligned, new_users=kept))
+    loaded = again(silent, tmp_path / "model").aligned
+    language, params = made.aligned.aligner.language, made.aligned.about.align_users
+    without = loaded.new_users.prompts(language, history, params)
+    with_words = made.aligned.new_users.prompts(language, history, params)
+    for short, long in zip(without, with_words, strict=True):
+        assert len(short) < len(long)
+        items = [prompt.value[prompt.kind == ITEM].tolist() for prompt in (short, long)]
+        assert items[0] == items[1]
+    assert np.isfinite(silent.score_histories(history)).all()
+
+
 def test_extended_scores_new_items_by_their_text(made, prepared):
-    """Texts of two known items, as if they were new; the others' scores stay, and new items are no
+    """New items with the texts of two known items. The others' scores stay, and new items are no
     part of prompts.
     """
     text = block_states()[:2]

@@ -12,17 +12,16 @@ from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
 from glta.methods.ease.model import item_weights
 from glta.methods.glta_plus.model import (
-    EVIDENCES,
+    COMPONENTS,
     STRENGTHS,
     GLTAPlus,
-    as_if_new,
+    leave_one_out_columns,
     simplex,
     token_map,
 )
-from glta.methods.glta_plus.spec import GLTAPlusSettings
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.text_space import TextScores, text_vectors
-from glta.params.model import MethodSettings, Params
+from glta.params.model import Params
 from glta.testing.contract import MethodContract
 
 
@@ -107,9 +106,7 @@ class TestGLTAPlus(MethodContract):
 
     def test_mix_is_the_best_on_validation(self, model, world):
         def value(mix):
-            return round(
-                validation_ndcg(world.inputs.prepared, replace(model, mix=tuple(mix)).score), 12
-            )
+            return round(validation_ndcg(world.prepared, replace(model, mix=tuple(mix)).score), 12)
 
         tried = simplex(Params().settings.glta_plus.weight_steps)
         assert value(model.mix) == max(map(value, tried))
@@ -117,29 +114,23 @@ class TestGLTAPlus(MethodContract):
 
     @pytest.mark.parametrize("left_out", range(3))
     def test_what_is_left_out_has_no_weight(self, world, left_out):
-        names = [name for name in EVIDENCES if name != EVIDENCES[left_out]]
-        model = GLTAPlus.fit(
-            world.inputs,
-            Params(settings=MethodSettings(glta_plus=GLTAPlusSettings(evidences=names))),
-            0,
-        )
+        names = [name for name in COMPONENTS if name != COMPONENTS[left_out]]
+        model = world.train(self.name, {"settings.glta-plus.components": names})
         assert (model.mix[left_out], model.new_mix[left_out]) == (0, 0)
         assert sum(model.mix) == pytest.approx(1)
-        alone = GLTAPlus.fit(
-            world.inputs,
-            Params(settings=MethodSettings(glta_plus=GLTAPlusSettings(evidences=names[:1]))),
-            0,
-        )
-        assert alone.mix == tuple(float(name == names[0]) for name in EVIDENCES)
+        alone = world.train(self.name, {"settings.glta-plus.components": names[:1]})
+        assert alone.mix == tuple(float(name == names[0]) for name in COMPONENTS)
 
     def test_mix_of_new_items_is_the_best_on_validation_as_if_known_ones_were_new(self, world):
         """Four items of 40 are shown, a tenth.
 
         Their lists choose the mix, lists of all items its strength.
         """
-        model, prepared = at_random(world.inputs.prepared)
+        model, prepared = at_random(world.prepared)
         mixes, shown, users = simplex(6), np.arange(0, 40, 10), np.arange(60)
-        told = as_if_new(model.weights, model.diagonal, model.text.item, shown, model.text_weight)
+        told = leave_one_out_columns(
+            model.weights, model.diagonal, model.text.item, shown, model.text_weight
+        )
         weights, item, diagonal = (
             model.weights.copy(),
             model.graph.item.copy(),
@@ -173,7 +164,7 @@ class TestGLTAPlus(MethodContract):
         np.testing.assert_allclose(model.with_new_mix(prepared, mixes).new_mix, strength * best)
 
     def test_without_validation_pairs_new_items_are_mixed_as_known_ones(self, model, world):
-        prepared = world.inputs.prepared
+        prepared = world.prepared
         kept = ~np.isin(prepared.valid.item, [0, 10])
         valid = Interactions(
             prepared.valid.user[kept], prepared.valid.item[kept], prepared.valid.num_users, 20
@@ -194,8 +185,7 @@ class TestGLTAPlus(MethodContract):
         }
 
     def test_large_catalogue_is_refused(self, world):
-        params = Params(settings=MethodSettings(glta_plus=GLTAPlusSettings(max_items=19)))
         with pytest.raises(
             ValueError, match=r"20 items need .* GB, more than settings\.glta-plus\.max_items = 19"
         ):
-            GLTAPlus.fit(world.inputs, params, 0)
+            world.train(self.name, {"settings.glta-plus.max_items": 19})

@@ -7,10 +7,8 @@ from scipy.optimize import minimize
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.methods.ease.model import EASE, item_weights
-from glta.methods.ease.spec import EASESettings
 from glta.methods.item_knn import model
 from glta.methods.item_knn.model import ItemKNN, neighbours
-from glta.params.model import MethodSettings, Params
 from glta.testing.contract import MethodContract
 
 
@@ -89,8 +87,7 @@ class TestEASE(MethodContract):
         )
 
     def test_large_catalogue_is_refused(self, world):
-        params = Params(settings=MethodSettings(ease=EASESettings(max_items=19)))
         with pytest.raises(
             ValueError, match=r"20 items need .* GB, more than settings\.ease\.max_items = 19"
         ):
-            EASE.fit(world.inputs, params, 0)
+            world.train(self.name, {"settings.ease.max_items": 19})

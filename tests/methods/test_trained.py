@@ -1,4 +1,4 @@
-"""The methods that the stage `fit` trains on the graph."""
+"""The methods that train a graph model of their own."""
 
 import json
 
@@ -6,25 +6,45 @@ import numpy as np
 import pytest
 import torch
 
-from glta.evaluation.validation import embeddings_ndcg, validation_ndcg
-from glta.methods.registry import method_class
-from glta.nn.graph.ranker import train_ranker
+from glta.evaluation.validation import validation_ndcg
+from glta.methods.base import Job
+from glta.methods.chain import place_of
+from glta.methods.registry import specs, units
+from glta.methods.spec import load
 from glta.params.model import Params
 from glta.storage.arrays import save_arrays
+from glta.testing.blocks import World
 from glta.testing.contract import MethodContract
-from pipeline.stages import fit as fit_stage
+from pipeline.stages import train as train_stage
 
 TRAINED = ["lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"]
 SMALL = {"embedding_dim": 8, "num_layers": 2, "learning_rate": 0.1, "epochs": 10, "batch_size": 64}
 # 24 users are soon learnt, if nothing is dropped
 FEW = {"hyperedges": 8, "keep": 1, "init_std": 0.03, "contrast_weight": 0.02, "learning_rate": 0.05}
 OWN = {"hccf": FEW, "hccf-plus": FEW}
-PARAMS = Params.model_validate({"settings": {name: SMALL | OWN.get(name, {}) for name in TRAINED}})
+VALUES = {
+    f"settings.{name}.{key}": value
+    for name in TRAINED
+    for key, value in (SMALL | OWN.get(name, {})).items()
+}
+PARAMS = Params().with_values(VALUES)
 FITTED = {}
 
 
+def step_of(name: str):
+    """Make the step that trains a method."""
+    return load(specs()[name].steps[-1].run)()
+
+
+def job_of(world: World, name: str, params: Params = PARAMS, **more) -> Job:
+    """Give the step of a method what its spec names."""
+    sources = {read: place_of(world.cell, read) for read in units()[name].reads}
+    settings = {"": params.section(f"settings.{name}")}
+    return Job(step=name, sources=sources, settings=settings, seed=0, **more)
+
+
 class TrainedContract(MethodContract):
-    params = PARAMS
+    values = VALUES
 
     @pytest.fixture
     def model(self, world):
@@ -83,27 +103,24 @@ class Stopped(Exception):
 @pytest.mark.parametrize("name", TRAINED)
 def test_resumed_run_equals_the_uninterrupted_one(world, tmp_path, name):
     """Dropped edges, masks and the best weights so far included."""
-    train = world.inputs.prepared.train
 
-    def run(checkpoint=None, on_epoch=lambda record: None):
-        model = method_class(name).ranker(world.inputs, PARAMS, 0, "cpu")
-        return *train_ranker(
-            model, train, 0, embeddings_ndcg(world.inputs.prepared), checkpoint, on_epoch
-        ), model.embeddings()
+    def run(**more):
+        return step_of(name).run(job_of(world, name, **more))
 
     def stop_in_epoch_5(record):
         if record["epoch"] == 5:
             raise Stopped
 
-    history, best_epoch, embeddings = run()
+    whole = run()
+    checkpoint = tmp_path / "checkpoint"
     with pytest.raises(Stopped):
-        run(tmp_path, stop_in_epoch_5)
+        run(checkpoint=checkpoint, on_epoch=stop_in_epoch_5)
     seen = []
-    resumed = run(tmp_path, seen.append)
-    assert resumed[:2] == (history, best_epoch)
-    assert seen == history
-    for ours, whole in zip(resumed[2], embeddings, strict=True):
-        np.testing.assert_array_equal(ours, whole)
+    resumed = run(checkpoint=checkpoint, on_epoch=seen.append)
+    assert (resumed.history, resumed.best_epoch) == (whole.history, whole.best_epoch)
+    assert seen == whole.history
+    np.testing.assert_array_equal(resumed.user, whole.user)
+    np.testing.assert_array_equal(resumed.item, whole.item)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -114,7 +131,7 @@ def test_stage_resumes_and_reports_every_epoch(world, monkeypatch, tmp_path, nam
     out = world.data / "blocks" / "0" / "models" / name
     written = []
     for _ in range(2):  # the second run finds the finished training
-        fit_stage.main(PARAMS, "blocks", 0, name)
+        train_stage.main(PARAMS, "blocks", 0, name)
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert written[0] == written[1]
     assert sorted(written[0]) == ["history.json", "model.json", "model.safetensors"]
@@ -133,26 +150,23 @@ def test_stage_resumes_and_reports_every_epoch(world, monkeypatch, tmp_path, nam
 @pytest.mark.parametrize("name", [n for n in TRAINED if n != "hccf"])
 def test_states_of_other_data_are_refused(world, name):
     states = {"item": np.zeros((20, 8), np.float32)}  # as of a stage profile that wrote no users
-    save_arrays(world.inputs.profile / "states.safetensors", states)
+    save_arrays(world.cell.step("profile") / "states.safetensors", states)
     with pytest.raises(ValueError, match="run the stage profile again"):
-        method_class(name).fit(world.inputs, PARAMS, 0)
+        world.train(name, VALUES)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_divergence_names_the_parameter(world, name):
-    params = Params.model_validate({"settings": {name: SMALL | {"init_std": 1e30}}})
     with pytest.raises(
         ValueError, match=rf"diverged in epoch 0: lower settings\.{name}\.learning_rate"
     ):
-        method_class(name).fit(world.inputs, params, 0)
+        world.train(name, VALUES | {f"settings.{name}.init_std": 1e30})
 
 
 def test_users_texts_are_contrasted_on_request(world):
-    params = Params.model_validate(
-        {"settings": {"lightgcn-plus": SMALL | {"epochs": 2, "text_users": True}}}
-    )
-    model = method_class("lightgcn-plus").fit(world.inputs, params, 0)
-    without = method_class("lightgcn-plus").fit(world.inputs, PARAMS, 0)
+    own = {"settings.lightgcn-plus.epochs": 2, "settings.lightgcn-plus.text_users": True}
+    model = world.train("lightgcn-plus", VALUES | own)
+    without = world.train("lightgcn-plus", VALUES)
     assert model.history[0]["text"] > 1.5 * without.history[0]["text"]
 
 
@@ -168,7 +182,7 @@ def test_contrasts_see_so_many_triples_of_a_batch(world, name):
     def parts(contrast_batch, size):
         own = {"contrast_batch": contrast_batch} | ({} if name == "lightgcn-plus" else {"keep": 1})
         params = PARAMS.with_values({f"settings.{name}.{key}": value for key, value in own.items()})
-        model = method_class(name).ranker(world.inputs, params, 0, "cpu")
+        model = step_of(name).ranker(job_of(world, name, params), "cpu")
         found = model.loss(tuple(ids[:size] for ids in batch), torch.Generator().manual_seed(0))[1]
         return {part: value.item() for part, value in found.items()}
 

@@ -45,16 +45,19 @@ def test_what_is_rendered_loads_as_the_same(tmp_path):
         for i, text in enumerate(TEXTS)
     }
     own = {
-        "pretrain": {"learning_rate": 1e-7},
-        "settings": {"rlmrec-con": {"l2": 1e-9}},
+        "settings": {
+            "lightgcn": {"learning_rate": 1e-7},
+            "rlmrec-con": {"l2": 1e-9},
+            "glta": {"align_users": {"head_learning_rate": 1e-8}},
+        },
         "language": {"model": "a/b-c.d"},
         "profile": {"text": ["title"]},
     }
     values = {
         "prepare.min_rating": 3.5,
         "prepare.max_bad_share": 1e-05,
-        "pretrain.l2": 1e-12,
-        "pretrain.init_std": 1e16,
+        "settings.lightgcn.l2": 1e-12,
+        "settings.lightgcn.init_std": 1e16,
     }
     whole = Params().with_values(values).model_dump()
     params = check_params(
@@ -94,17 +97,22 @@ def test_committed_file_is_what_the_code_generates():
 def test_override_changes_one_line_and_keeps_what_people_wrote():
     text = COMMITTED.read_text(encoding="utf-8")
     assert override(text, "sample", {}) == text
-    values = {"settings.ease.l2": 1.5e-7, "settings.item-knn.neighbours": 7, "pretrain.l2": 0.00123}
+    values = {
+        "settings.ease.l2": 1.5e-7,
+        "settings.item-knn.neighbours": 7,
+        "settings.lightgcn.l2": 0.00123,
+        "recommend.k": 40,
+    }
     own = text.replace("seeds: [0]", "# our seeds\nseeds: [0]   # one is enough")
     changed = override(own, "sample", values)
     lost = [
         old for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new
     ]
-    assert [line.partition(":")[0] for line in lost] == ["    pretrain", "    settings"]
+    assert [line.partition(":")[0] for line in lost] == ["    settings", "    recommend"]
     assert "# our seeds\nseeds: [0]   # one is enough" in changed
-    assert ", item-knn: {neighbours: 7}, ease: {l2: 1.5e-7}, glta-plus: {}, " in changed
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 1.5e-7}, lightgcn: {l2: 0.00123}, " in changed
     again = override(changed, "sample", {"settings.ease.l2": 3.0})
-    assert ", item-knn: {neighbours: 7}, ease: {l2: 3.0}, glta-plus: {}, " in again
+    assert ", item-knn: {neighbours: 7}, ease: {l2: 3.0}, lightgcn: {l2: 0.00123}, " in again
 
 
 def test_override_completes_the_settings_of_a_dataset():
@@ -120,14 +128,18 @@ def test_override_writes_what_sync_would(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(
         override(
-            COMMITTED.read_text(encoding="utf-8"), "sample", {"align_users.learning_rate": 2e-5}
+            COMMITTED.read_text(encoding="utf-8"),
+            "sample",
+            {"settings.glta.align_users.learning_rate": 2e-5},
         )
     )
     assert render_params(load_params(path)) == path.read_text()
-    assert (
-        load_params(path).for_dataset("sample").align_users.epochs
-        == load_params(COMMITTED).for_dataset("sample").align_users.epochs
+    before, after = (
+        load_params(file).for_dataset("sample").settings.glta.align_users
+        for file in (COMMITTED, path)
     )
+    assert after.epochs == before.epochs != Params().settings.glta.align_users.epochs
+    assert after.learning_rate == 2e-5
 
 
 def test_override_refuses_what_the_file_may_not_hold():
@@ -147,7 +159,7 @@ def test_an_experiment_is_valid_and_leaves_the_form_of_the_file(path, tmp_path):
     params = load_params(tmp_path / "params.yaml")
     assert render_params(params) == changed
     assert used(changed, **experiment) == changed
-    for key in ("datasets", "seeds", "methods", "baselines", "ablations"):
+    for key in ("datasets", "seeds", "methods"):
         assert getattr(params, key) == experiment[key]
     assert params.tables.keys() >= experiment.get("tables", {}).keys()
 
@@ -181,17 +193,17 @@ def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
         own,
         seeds=[4, 5],
         overrides={"sample": {"settings": {"ease": {"max_items": 8}}}},
-        pretrain={"l2": 0.5},
+        settings={"lightgcn": {"l2": 0.5}},
     )
     assert ", ease: {l2: 7.0, max_items: 8}, " in changed
     assert "# our seeds\nseeds: [4, 5]  # one split and one training each\n" in changed
     different = [
         new for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new
     ]
-    assert [line.partition(":")[0] for line in different] == ["seeds", "  l2", "    settings"]
+    assert [line.partition(":")[0] for line in different] == ["seeds", "    l2", "    settings"]
     assert changes(YAML(typ="safe").load(own), YAML(typ="safe").load(changed)) == [
         "seeds: [0] -> [4, 5]",
-        "pretrain.l2: 0.001 -> 0.5",
+        "settings.lightgcn.l2: 0.001 -> 0.5",
         "overrides.sample.settings.ease.max_items: 9 -> 8",
     ]
 
@@ -209,7 +221,7 @@ def test_an_experiment_adds_tables_and_keeps_others():
         "ours": {"interactions": "b.csv"},
     }
     assert found["overrides"]["ours"] == whole_overrides({})
-    assert "\n\n# Clean, filter, split.\nprepare:\n" in changed
+    assert "\n\n# Clean, filter and split the dataset.\nprepare:\n" in changed
 
 
 @pytest.mark.parametrize(
@@ -222,10 +234,9 @@ def test_an_experiment_adds_tables_and_keeps_others():
         ),
         ({"datasets": 3}, r"some.yaml datasets = 3"),
         ({"overrides": 3}, r"some.yaml overrides = 3"),
-        (
-            {"ablations": [], "methods": ["glta-tied-head"]},
-            r"some.yaml methods: glta-tied-head is not made",
-        ),
+        ({"methods": ["glta-tied-haed"]}, r"some.yaml methods: .*nearest is glta-tied-head"),
+        ({"ablations": []}, r"^some.yaml ablations: is gone: name ablations under `methods`$"),
+        ({"pretrain": {"l2": 1}}, r"^some.yaml pretrain: is settings\.lightgcn now$"),
     ],
 )
 def test_a_wrong_experiment_is_refused(experiment, said):

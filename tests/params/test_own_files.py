@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from glta.datasets.download import download
+from glta.datasets.fetch import download
 from glta.datasets.settings import TableSettings
 from glta.params.model import Params
 from glta.params.own_files import refuse_changed, with_checksums

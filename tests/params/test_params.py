@@ -2,18 +2,15 @@
 code generates.
 """
 
-from pathlib import Path
-
 import pytest
-from glta.ablations import ABLATIONS, ablated
 from pydantic import ValidationError
 
-from glta.params.check import ParamsError, check_params, load_params, whole_overrides
+from glta.methods.registry import specs, units
+from glta.params.check import MOVED, ParamsError, check_params, load_params, whole_overrides
 from glta.params.file import changes, render_params
-from glta.params.model import Params
+from glta.params.model import Params, nested
 
-COMMITTED = Path(__file__).parents[2] / "params.yaml"
-EXPERIMENTS = sorted(COMMITTED.parent.glob("experiments/*.yaml"))
+ABLATIONS = [name for name, unit in units().items() if unit.ablation]
 
 
 def defaults(**changes) -> dict:
@@ -26,6 +23,12 @@ def defaults(**changes) -> dict:
 
 def overridden(**sections) -> dict:
     return {"overrides": {"sample": whole_overrides(sections)}}
+
+
+def lightgcn(**value) -> tuple[dict, str]:
+    """Return a change of one setting of LightGCN, and how an error names it."""
+    ((key, given),) = value.items()
+    return {"settings": {"lightgcn": value}}, f"settings.lightgcn.{key} = {given!r}"
 
 
 def mistake(**changes) -> str:
@@ -41,8 +44,16 @@ def test_defaults_are_valid():
 @pytest.mark.parametrize(
     ("changes", "where", "nearest"),
     [
-        ({"pretrain": {"learning_rat": 0.1}}, "pretrain.learning_rat = 0.1", "learning_rate"),
-        ({"align_users": {"readouts": 3}}, "align_users.readouts = 3", "read_outs"),
+        (
+            {"settings": {"lightgcn": {"learning_rat": 0.1}}},
+            "settings.lightgcn.learning_rat = 0.1",
+            "learning_rate",
+        ),
+        (
+            {"settings": {"glta": {"align_users": {"readouts": 3}}}},
+            "settings.glta.align_users.readouts = 3",
+            "read_outs",
+        ),
         (
             {"tables": {"mine": {"interactions": "a.csv", "titel": "t"}}},
             "tables.mine.titel = 't'",
@@ -55,18 +66,27 @@ def test_defaults_are_valid():
             "overrides.sample.settings.item-knn.neighbors = 3",
             "neighbours",
         ),
-        (overridden(pretrain={"epoch": 3}), "overrides.sample.pretrain.epoch = 3", "epochs"),
-        (overridden(pretrian={}), "overrides.sample.pretrian", "pretrain"),
+        (
+            overridden(settings={"lightgcn": {"epoch": 3}}),
+            "overrides.sample.settings.lightgcn.epoch = 3",
+            "epochs",
+        ),
+        (
+            overridden(settings={"glta": {"align": {"haed": "tied"}}}),
+            "overrides.sample.settings.glta.align.haed = 'tied'",
+            "head",
+        ),
+        (overridden(recomend={}), "overrides.sample.recomend", "recommend"),
         ({"datasets": ["sampel"]}, "datasets: unknown dataset sampel", "sample"),
         (
             {"methods": ["lightgcn", "glta", "lihgtgcn"]},
             "methods: unknown method lihgtgcn",
             "lightgcn",
         ),
-        ({"baselines": ["text-kn", "popularity"]}, "baselines: unknown method text-kn", "text-knn"),
+        ({"methods": ["text-kn", "popularity"]}, "methods: unknown method text-kn", "text-knn"),
         (
-            {"ablations": ["glta-without-profiles"]},
-            "ablations: unknown ablation glta-without-profiles",
+            {"methods": ["glta-without-profiles"]},
+            "methods: unknown method glta-without-profiles",
             "glta-without-profile",
         ),
         (
@@ -99,20 +119,20 @@ def test_a_checksum_may_be_written_as_others_write_it():
 
 def test_unknown_section_is_told_with_the_nearest():
     with pytest.raises(
-        ParamsError, match=r"some.yaml pretrian = .*unknown key; nearest is pretrain"
+        ParamsError, match=r"some.yaml recomend = .*unknown key; nearest is recommend"
     ):
-        check_params(defaults() | {"pretrian": {"epochs": 3}}, "some.yaml")
+        check_params(defaults() | {"recomend": {"k": 3}}, "some.yaml")
 
 
 @pytest.mark.parametrize(
     ("changes", "where", "must"),
     [
-        ({"pretrain": {"learning_rate": -1}}, "pretrain.learning_rate = -1", "> 0"),
-        ({"pretrain": {"learning_rate": 1.5}}, "pretrain.learning_rate = 1.5", "<= 1"),
+        (*lightgcn(learning_rate=-1), "> 0"),
+        (*lightgcn(learning_rate=1.5), "<= 1"),
         ({"prepare": {"test_share": 1.0}}, "prepare.test_share = 1.0", "< 1"),
         ({"prepare": {"user_core": 0}}, "prepare.user_core = 0", ">= 1"),
-        ({"pretrain": {"epochs": "many"}}, "pretrain.epochs = 'many'", "integer"),
-        ({"pretrain": {"epochs": 2.5}}, "pretrain.epochs = 2.5", "integer"),
+        (*lightgcn(epochs="many"), "integer"),
+        (*lightgcn(epochs=2.5), "integer"),
         (
             {"prepare": {"split": "randon"}},
             "prepare.split = 'randon'",
@@ -120,7 +140,11 @@ def test_unknown_section_is_told_with_the_nearest():
         ),
         ({"seeds": [0, -3]}, "seeds.1 = -3", ">= 0"),
         ({"datasets": []}, "datasets = []", "at least 1"),
-        (overridden(pretrain={"epochs": 0}), "overrides.sample.pretrain.epochs = 0", ">= 1"),
+        (
+            overridden(settings={"lightgcn": {"epochs": 0}}),
+            "overrides.sample.settings.lightgcn.epochs = 0",
+            ">= 1",
+        ),
         (
             overridden(settings={"hccf": {"keep": 1.1}}),
             "overrides.sample.settings.hccf.keep = 1.1",
@@ -149,17 +173,18 @@ def test_unknown_section_is_told_with_the_nearest():
             "profile.endpoint",
             "needs endpoint and endpoint_model",
         ),
-        ({"report": {"reference": "svd"}}, "report.reference = svd", "must be one of methods"),
+        (
+            {"report": {"reference": "svd"}},
+            "report.reference = svd",
+            "must be null or one of methods",
+        ),
         ({"tables": {"ml-1m": {"interactions": "a.csv"}}}, "tables.ml-1m", "choose another"),
         (
-            {"baselines": ["text-knn", "lightgcn", "lightgcn-text-knn"]},
-            "methods: popularity",
-            "add it to baselines",
-        ),
-        ({"methods": ["glta", "glta-tied-head"]}, "methods: glta-tied-head", "add it to ablations"),
-        (
-            {"ablations": ["glta-leaky-targets"], **overridden(align={"targets": "all"})},
-            "ablations: glta-leaky-targets (dataset sample)",
+            {
+                "methods": ["glta", "glta-leaky-targets"],
+                **overridden(settings={"glta": {"align": {"targets": "all"}}}),
+            },
+            "methods: glta-leaky-targets (dataset sample)",
             "would be glta itself, which has align.targets = all already",
         ),
     ],
@@ -171,12 +196,13 @@ def test_wrong_value_is_told_with_its_range(changes, where, must):
 
 
 def test_wrong_override_is_named_once_and_within_its_dataset():
-    assert mistake(**overridden(pretrain={"epochs": 0, "batch_size": 0})).count("\n") == 1
+    wrong = {"lightgcn": {"epochs": 0, "batch_size": 0}}
+    assert mistake(**overridden(settings=wrong)).count("\n") == 1
 
 
-@pytest.mark.parametrize("key", ["datasets", "seeds", "methods", "baselines", "ablations"])
+@pytest.mark.parametrize("key", ["datasets", "seeds", "methods"])
 def test_duplicate_entries_are_refused(key):
-    twice = (defaults()[key] or ["glta-tied-head"]) * 2
+    twice = defaults()[key] * 2
     assert mistake(**{key: twice}) == f"some.yaml {key} = {twice}: names an entry twice"
 
 
@@ -187,21 +213,30 @@ def test_missing_override_entry_names_the_command_that_adds_it():
         ParamsError, match=r"overrides\.sample\.settings: has no hccf; .*glta params sync"
     ):
         check_params(whole)
-    del whole["overrides"]["sample"]["fit"]
-    with pytest.raises(ParamsError, match=r"overrides\.sample: has no fit; .*glta params sync"):
+    del whole["overrides"]["sample"]["settings"]["glta"]["align"]
+    with pytest.raises(
+        ParamsError,
+        match=r"overrides\.sample\.settings: has no hccf, glta\.align; .*glta params sync",
+    ):
+        check_params(whole)
+    del whole["overrides"]["sample"]["language"]
+    with pytest.raises(
+        ParamsError, match=r"overrides\.sample: has no language; .*glta params sync"
+    ):
         check_params(whole)
     with pytest.raises(
-        ParamsError, match=r"overrides\.ml-1m: has no prepare, profile, language and 8 more; "
+        ParamsError, match=r"overrides\.ml-1m: has no prepare, profile, language and 3 more; "
     ):
         check_params(defaults() | {"datasets": ["ml-1m"]})
 
 
 def test_overrides_hold_for_one_dataset_only():
-    params = check_params(defaults(**overridden(pretrain={"epochs": 3})))
-    assert params.for_dataset("sample").pretrain.epochs == 3
-    assert params.for_dataset("sample").pretrain.batch_size == Params().pretrain.batch_size
+    params = check_params(defaults(**overridden(settings={"lightgcn": {"epochs": 3}})))
+    usual = Params().settings.lightgcn
+    assert params.for_dataset("sample").settings.lightgcn.epochs == 3
+    assert params.for_dataset("sample").settings.lightgcn.batch_size == usual.batch_size
     assert params.for_dataset("ml-1m") == params
-    assert params.pretrain.epochs == Params().pretrain.epochs != 3
+    assert params.settings.lightgcn.epochs == usual.epochs != 3
 
 
 def test_an_override_of_one_setting_keeps_the_others():
@@ -215,27 +250,24 @@ def test_an_override_of_one_setting_keeps_the_others():
 
 
 def test_search_spaces_lie_within_the_ranges_and_hold_the_defaults():
-    sections = [section for _, section in Params().settings if section.search_space()]
-    assert {type(section).__name__ for section in sections} >= {
-        "ItemKNNSettings",
-        "EASESettings",
-        "HCCFPlusSettings",
-        "RLMRecGenSettings",
-    }
-    for section in (Params().pretrain, *sections):
-        for key, search in section.search_space().items():
-            assert search.low <= getattr(section, key) <= search.high, (
-                f"{type(section).__name__}.{key}"
-            )
+    spaces = {name: spec.settings.search_space() for name, spec in specs().items()}
+    tunable = {name for name, space in spaces.items() if space}
+    assert tunable >= {"lightgcn", "item-knn", "ease", "hccf-plus", "rlmrec-gen", "glta"}
+    for method in tunable:
+        for key, search in spaces[method].items():
+            name = f"settings.{method}.{key}"
+            section, _, last = name.rpartition(".")
+            default = getattr(Params().section(section), last)
+            assert search.low <= default <= search.high, name
             for value in (search.low, search.high):
-                type(section).model_validate(
-                    section.changed({key: int(value) if key == "num_layers" else value})
-                )
+                given = int(value) if isinstance(default, int) else value
+                found = Params().with_values({name: given}).section(section)
+                assert getattr(found, last) == value, name
 
 
 def test_never_changes():
     with pytest.raises(ValidationError):
-        Params().pretrain.epochs = 3
+        Params().settings.lightgcn.epochs = 3
     with pytest.raises(ValidationError):
         Params().seeds = [3]
 
@@ -243,7 +275,7 @@ def test_never_changes():
 def test_numbers_are_those_of_yaml_1_2(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(render_params(Params()).replace("learning_rate: 0.005", "learning_rate: 1e-3"))
-    assert load_params(path).pretrain.learning_rate == 1e-3
+    assert load_params(path).settings.lightgcn.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize("text", ["a: [", "a: b: c", "\t- x", "a: 1\na: 2"])
@@ -276,6 +308,38 @@ def test_missing_file_names_the_command_that_writes_it(tmp_path):
 
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_ablation_changes_just_what_it_says(name):
-    found = changes(Params().model_dump(), ablated(Params(), name).model_dump())
-    assert [line.partition(":")[0] for line in found] == list(ABLATIONS[name])
-    assert check_params(defaults() | {"methods": ["glta", name], "ablations": [name]})
+    values = units()[name].values
+    found = changes(Params().model_dump(), Params().with_values(values).model_dump())
+    assert [line.partition(":")[0] for line in found] == list(values)
+    assert check_params(defaults() | {"methods": ["glta", name]})
+
+
+@pytest.mark.parametrize("key", MOVED)
+def test_a_key_of_an_older_file_is_told_with_its_place(key):
+    """At the top of the file or within a section, and among a dataset's overrides."""
+    value = {} if "." not in key else "first_logit"
+    said = mistake(**nested({key: value})) if "." in key else older({key: value})
+    assert said == f"some.yaml {key}: {MOVED[key]}"
+    said = mistake(**overridden(**nested({key: value})))
+    assert said == f"some.yaml overrides.sample.{key}: {MOVED[key]}"
+
+
+def older(keys: dict) -> str:
+    """Return what is said of a file with keys that no longer are."""
+    with pytest.raises(ParamsError) as caught:
+        check_params(defaults() | keys, "some.yaml")
+    return str(caught.value)
+
+
+def test_moved_keys_name_a_section_that_is_there():
+    for key, words in MOVED.items():
+        if words.endswith(" now"):
+            section, _, last = words.split()[1].rpartition(".")
+            parent = Params().section(section) if section else Params()
+            assert hasattr(parent, last.replace("-", "_")), key
+
+
+def test_the_last_method_is_the_reference_unless_one_is_named():
+    assert check_params(defaults()).reference == Params().methods[-1]
+    assert check_params(defaults(report={"reference": "ease"})).reference == "ease"
+    assert check_params(defaults(methods=["glta", "ease"])).reference == "ease"

@@ -7,17 +7,16 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.pipeline.repository import REPOSITORY, Toy
 from tests.tiny import WRITERS
 
-METHODS, ABLATION, TRAINED = (
-    ["lightgcn", "glta"],
-    "glta-without-profile",
-    ("pretrain", "align_items", "align_users", "ablate"),
-)
+ABLATION = "glta-without-profile"
+METHODS = ["lightgcn", ABLATION, "glta"]
+TRAINED = ("pretrain-all", "align_items", "align_users", ABLATION)
 
 
 class Moment(NamedTuple):
@@ -33,12 +32,12 @@ class Moment(NamedTuple):
 
 
 class Real(Toy):
-    """A repository with the real stages, 60 readers, 40 books and two methods."""
+    """A repository with the real stages, 60 readers, 40 books and a few methods."""
 
     @classmethod
-    def create(cls, folder: Path) -> Real:
-        from glta.params.check import check_params
+    def create(cls, folder: Path, methods: Sequence[str] = METHODS) -> Real:
         from glta.params.file import render_params
+        from glta.params.plan import render_plan
         from tests.pipeline.test_stages import small_params, write_tables
 
         folder.mkdir()
@@ -52,13 +51,12 @@ class Real(Toy):
             ignored.write(".site/\n/reached\n/engine.log\n")
         WRITERS["encoder"](folder / "tiny")
         write_tables(folder)
-        params = small_params().model_dump() | {
-            "methods": METHODS,
-            "baselines": ["lightgcn"],
-            "ablations": [ABLATION],
-        }
-        params["align_items"]["epochs"] = params["align_users"]["epochs"] = 3
-        (folder / "params.yaml").write_text(render_params(check_params(params)))
+        longer = {"align_items": {"epochs": 3}, "align_users": {"epochs": 3}}
+        params = small_params(
+            methods=list(methods), settings={"glta": longer}, report={"reference": None}
+        )
+        (folder / "params.yaml").write_text(render_params(params))
+        (folder / "plan.yaml").write_text(render_plan(params))
         real = cls(folder)
         real("git", "init", "-q")
         real("dvc", "init", "-q")
@@ -102,15 +100,15 @@ class Real(Toy):
     def curves(self) -> dict[str, list[dict]]:
         """Read what the trainings say of themselves: {stage: one record an epoch}."""
         cell = self.folder / "data/books/0"
-        history = {
-            f"pretrain@books-0-{e}": json.loads((cell / f"pretrain/{e}/history.json").read_text())
-            for e in EDGES
-        }
-        both = json.loads((cell / "models/glta/history.json").read_text())
-        return history | {
-            f"{stage}@books-0": both[stage] for stage in ("align_items", "align_users")
-        }
+
+        def history(step: str) -> Any:
+            return json.loads((cell / step / "history.json").read_text())
+
+        alone = ("pretrain-all", "pretrain-graph", "align_items")
+        both = history("models/glta")
+        assert both == history("align_users") and both["align_items"] == history("align_items")
+        found = {step: history(step) for step in alone} | {"align_users": both["align_users"]}
+        return {f"{step}@books-0": records for step, records in found.items()}
 
 
-EDGES = ("all", "graph")
 ENGINES = {"snakemake": ("snakemake", "--cores", "2"), "dvc": ("dvc", "repro")}

@@ -15,6 +15,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINS = ["train@popularity", "train@text-knn"]
 EVALUATES = ["evaluate@popularity", "evaluate@text-knn"]
 DOWNSTREAM = {*TRAINS, *EVALUATES, "report"}
+OVERRIDE = r"^(  sample:\n(?:    .*\n)*?    settings: .*lightgcn-text-knn: )\{[^}]*\}"
+"""What params.yaml holds in place of the toy's parameter for the dataset `sample`."""
 
 
 class Toy:
@@ -174,8 +176,16 @@ class Toy:
         assert count, f"{old} is not in {path}"
         file.write_text(text)
 
+    def sync(self) -> str:
+        """Run `glta params sync`, which writes the real stages too; the toy keeps its own."""
+        own = (self.folder / "dvc.yaml").read_bytes()
+        output = self("glta", "params", "sync")
+        (self.folder / "dvc.yaml").write_bytes(own)
+        (self.folder / "plan.yaml").unlink(missing_ok=True)
+        return output
+
     def set_steps(self, steps: int) -> None:
-        self.edit("params.yaml", r"^  weight_steps: \d+", f"  weight_steps: {steps}")
+        self.edit("params.yaml", r"^    weight_steps: \d+", f"    weight_steps: {steps}")
 
     def mlflow(self):
         from mlflow import MlflowClient

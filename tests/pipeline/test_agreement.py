@@ -21,7 +21,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.engine.oracle import overlap
-from tests.pipeline.repository import Toy
+from tests.pipeline.repository import OVERRIDE, Toy
 
 NUM_SEEDS, NUM_STEPS = map(int, os.environ.get("GLTA_AGREEMENT", "2x6").split("x"))
 SEEDS = (
@@ -52,12 +52,12 @@ class World:
                 ("user_core", self.random.randint(5, 7)),
             ]
         )
-        self.toy.edit("params.yaml", rf"^  {key}: \d+", f"  {key}: {value}")
+        self.toy.edit("params.yaml", rf"^( +){key}: \d+", rf"\g<1>{key}: {value}")
         return f"{key} = {value}"
 
     def override(self) -> str:
         value = self.random.choice(["{}", "{weight_steps: 31}"])
-        self.toy.edit("params.yaml", r"^(  sample:\n(?:    .*\n)*?    fit: )\{.*\}", rf"\1{value}")
+        self.toy.edit("params.yaml", OVERRIDE, rf"\1{value}")
         return f"override {value}"
 
     def matrix(self) -> str:
@@ -166,9 +166,11 @@ class World:
     def assert_results(self) -> None:
         """Compute every result anew and compare."""
         params = YAML(typ="safe").load(self.folder / "params.yaml")
-        steps = params["overrides"]["sample"]["fit"].get(
-            "weight_steps", params["fit"]["weight_steps"]
+        usual, own = (
+            settings["lightgcn-text-knn"]
+            for settings in (params["settings"], params["overrides"]["sample"]["settings"])
         )
+        steps = own.get("weight_steps", usual["weight_steps"])
         version = (self.folder / "toy/prepare.py").read_text().split("VERSION = ")[1].split()[0]
         raw = (self.folder / "data/raw.txt").read_text()
         pairs = f"core {params['prepare']['user_core']} v{version} {raw}"

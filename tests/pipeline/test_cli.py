@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from glta.ablations import ABLATIONS
+from ruamel.yaml import YAML
 
 from glta.datasets.catalogue import REGISTRY
-from glta.methods.registry import METHODS
+from glta.methods.registry import specs, units
 from glta.params.check import load_params
 from glta.params.file import render_params
 from glta.params.model import SECTIONS, Params
+from glta.params.plan import render_plan
+from pipeline.engine.definition import render_definition
 
 GLTA = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
@@ -80,7 +82,7 @@ def test_check_ends_in_one_line(glta, file):
     file.write_text(file.read_text().replace("num_layers: 3", "num_layers: -1", 1))
     status, output, errors = glta("params", "check")
     assert (status, output) == (1, "")
-    assert errors == "error: params.yaml pretrain.num_layers = -1: must be >= 0\n"
+    assert errors == "error: params.yaml settings.lightgcn.num_layers = -1: must be >= 0\n"
 
 
 @pytest.mark.parametrize(
@@ -117,15 +119,30 @@ def test_sync_adds_overrides_for_own_tables(glta, file):
     assert glta("params", "check")[0] == 0
 
 
+def test_sync_writes_the_plan_and_the_stages_too(glta, file):
+    assert glta("params", "sync")[0] == 0
+    plan, definition = file.with_name("plan.yaml"), file.with_name("dvc.yaml")
+    assert plan.read_text() == render_plan(load_params(file))
+    assert definition.read_text() == render_definition()
+    file.write_text(file.read_text().replace("methods: [popularity, ", "methods: ["))
+    status, output, errors = glta("params", "sync", "--check")
+    assert (status, errors) == (1, "error: plan.yaml: is not up to date; run `glta params sync`\n")
+    assert "-  popularity: [sample]" in output and "+  popularity: []" in output
+    assert glta("params", "sync")[1] == "plan.yaml: written\n"
+    definition.write_text("stages: {}\n")
+    assert glta("params", "sync", "--check")[2].startswith("error: dvc.yaml: is not up to date")
+
+
 def test_sync_check_shows_the_difference_and_writes_nothing(glta, file):
+    assert glta("params", "sync")[0] == 0
     assert glta("params", "sync", "--check") == (0, "", "")
-    stale = file.read_text().replace("# Train LightGCN.", "# Old words.")
+    stale = file.read_text().replace("# Linear item-item model in closed form.", "# Old words.")
     file.write_text(stale)
     status, output, errors = glta("params", "sync", "--check")
     assert status == 1
-    assert "-# Old words." in output
-    assert "+# Train LightGCN." in output
-    assert errors.startswith("error: params.yaml is not what")
+    assert "-  ease:  # Old words." in output
+    assert "+  ease:  # Linear item-item model in closed form." in output
+    assert errors == "error: params.yaml: is not up to date; run `glta params sync`\n"
     assert file.read_text() == stale
 
 
@@ -134,7 +151,7 @@ def test_sync_leaves_a_wrong_file_alone(glta, file):
     file.write_text(wrong)
     status, _, errors = glta("params", "sync")
     assert (status, errors.count("\n")) == (1, 1)
-    assert "pretrain.epochs = 'none'" in errors
+    assert "settings.lightgcn.epochs = 'none'" in errors
     assert file.read_text() == wrong
 
 
@@ -151,15 +168,17 @@ def test_sync_explains_an_unreadable_file(glta, file, text):
 
 
 def test_use_writes_an_experiment_and_says_what_changed(glta, file):
-    small = file.with_name("small.yaml")
-    small.write_text("seeds: [3]\nablations: [glta-tied-head]\n")
+    small, usual = file.with_name("small.yaml"), ", ".join(Params().methods)
+    small.write_text("seeds: [3]\nmethods: [ease, glta-tied-head]\n")
     assert glta("params", "sync")[0] == 0
     assert glta("params", "use", "small.yaml") == (
         0,
-        "seeds: [0] -> [3]\nablations: [] -> [glta-tied-head]\n",
+        f"seeds: [0] -> [3]\nmethods: [{usual}] -> [ease, glta-tied-head]\n",
         "",
     )
     assert load_params(file).seeds == [3]
+    plan = YAML(typ="safe").load(file.with_name("plan.yaml"))["plan"]
+    assert (plan["ease"], plan["glta-tied-head"], plan["glta"]) == (["sample"], ["sample"], [])
     assert glta("params", "use", "small.yaml") == (0, "params.yaml: has all of this already\n", "")
     before = file.read_text()
     small.write_text("seed: [3]\n")
@@ -190,13 +209,15 @@ def test_lists_datasets_also_of_tables(glta, file):
 def test_lists_methods(glta):
     status, output, _ = glta("methods")
     assert status == 0
-    assert [line.split()[0] for line in output.splitlines()] == list(METHODS)
+    assert [line.split()[0] for line in output.splitlines()] == list(specs())
 
 
 def test_lists_ablations(glta):
     status, output, _ = glta("ablations")
+    expected = [name for name, unit in units().items() if unit.ablation]
     assert status == 0
-    assert [line.split()[0] for line in output.splitlines()] == list(ABLATIONS)
+    assert [line.split()[0] for line in output.splitlines()] == expected
+    assert "align_users.tag_tokens = 0" in output
 
 
 def test_unknown_command_is_refused(glta):

@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from glta.storage.files import sha256_of, write_json
-from tests.pipeline.repository import DOWNSTREAM, EVALUATES, TRAINS
+from tests.pipeline.repository import DOWNSTREAM, EVALUATES, OVERRIDE, TRAINS
 
 pytestmark = pytest.mark.engines
 
@@ -29,7 +29,7 @@ def test_first_run_records_every_stage(built):
     runs = {run.data.tags["stage"]: run for run in built.runs()}
     assert {run.info.status for run in runs.values()} == {"FINISHED"} and len(built.runs()) == 6
     train = runs["train@popularity"]
-    assert train.data.params == {"fit.weight_steps": "21"}
+    assert train.data.params == {"settings.lightgcn-text-knn.weight_steps": "21"}
     assert train.data.metrics["loss"] == 0.5 and train.data.metrics["valid_at_20"] == 0.5
     assert train.data.metrics["seconds"] > 0 and train.data.metrics["peak_memory_bytes"] > 1e6
     assert [d.dataset.name for d in train.inputs.dataset_inputs] == ["data/prepare"]
@@ -76,12 +76,18 @@ def test_parameter_there_and_back(toy):
     toy.assert_clean()
     assert all(p["run_id"] for p in toy.provenance()[0])
 
-    toy.edit("params.yaml", r"^(  sample:\n(?:    .*\n)*?    fit: )\{\}", r"\1{weight_steps: 41}")
+    toy.edit("params.yaml", OVERRIDE, r"\1{weight_steps: 41}")
     toy.snakemake()
     assert set(toy.executed()) >= set(TRAINS)
     toy.assert_clean()
     assert "didn't change" in toy.repro() and toy.executed() == []
-    assert max(int(run.data.params.get("fit.weight_steps", 0)) for run in toy.runs()) == 41
+    assert (
+        max(
+            int(run.data.params.get("settings.lightgcn-text-knn.weight_steps", 0))
+            for run in toy.runs()
+        )
+        == 41
+    )
 
 
 def test_snakemake_is_told_what_dvc_status_says(toy):
@@ -175,6 +181,49 @@ def test_matrix_entries_come_and_go(toy):
 
 
 @pytest.mark.slow
+def test_code_edited_while_a_stage_runs_is_named(toy):
+    """A program's file in data/code names the code; the code itself is no dependency."""
+    helper, program = toy.folder / "toy/helper.py", toy.folder / "data/code/train.json"
+    helper.write_text("# one")
+    write_json(program, {"files": {"toy/helper.py": sha256_of(helper)}})
+    toy.edit("dvc.yaml", r"- toy/train.py", r"- toy/train.py\n      - data/code/train.json")
+    toy.hold()
+    engine = toy.start("dvc", "repro", "train@popularity")
+    toy.wait_for_training()
+    helper.write_text("# two")
+    toy.release()
+    assert engine.wait(60) != 0
+    assert "train@popularity: changed while it ran: toy/helper.py" in toy.output()
+    assert "train@popularity" in toy.stale()
+    output = toy("dvc", "repro", "train@popularity", status=None)
+    words = "train@popularity: toy/helper.py was edited after its hash was taken; run again"
+    assert words in output and "Traceback" not in output
+    write_json(program, {"files": {"toy/helper.py": sha256_of(helper)}})
+    toy.repro()
+    toy.assert_clean()
+
+
+def test_plan_out_of_date_is_told_once_and_brought_up_to_date(toy):
+    """Plain dvc refuses in one line and then works; Snakemake goes on at once."""
+    plan = toy.folder / "plan.yaml"
+    for number, methods in enumerate((["popularity", "ease"], ["popularity", "lightgcn"])):
+        toy.edit("params.yaml", r"^methods: .*", f"methods: [{', '.join(methods)}]")
+        plan.write_text("plan: {}\n")
+        if number:
+            assert "plan.yaml: brought in line" in toy.snakemake()
+        else:
+            output = toy("dvc", "repro", status=None)
+            errors = [line for line in output.splitlines() if line.startswith("error: ")]
+            assert len(errors) == 1 and errors[0].startswith("error: plan.yaml: was made for other")
+            assert errors[0].endswith("run the same command again") and "Traceback" not in output
+            assert f"{methods[1]}: [sample]" in plan.read_text()
+            toy.repro()
+        assert f"train@{methods[1]}" in toy.executed()
+        assert f"{methods[1]}: [sample]" in plan.read_text()
+        toy.assert_clean()
+
+
+@pytest.mark.slow
 def test_input_changed_while_a_stage_runs(toy):
     toy.set_steps(31)
     toy.hold()
@@ -183,7 +232,7 @@ def test_input_changed_while_a_stage_runs(toy):
     toy.set_steps(41)
     toy.release()
     assert engine.wait(60) != 0
-    assert "changed while it ran: fit.weight_steps" in toy.output()
+    assert "changed while it ran: settings.lightgcn-text-knn.weight_steps" in toy.output()
     assert "FAILED" in {run.info.status for run in toy.runs()}
     assert toy.stale() >= set(TRAINS)
     toy.snakemake()
@@ -206,9 +255,7 @@ def test_an_edited_file_of_ones_own_stops_snakemake_until_it_is_stated(toy):
     own.write_text("user_id,item_id")
     toy.edit("params.yaml", r"^datasets: .*", "datasets: [sample, books]")
     toy.edit("params.yaml", r"^tables: .*", "tables: {books: {interactions: my.csv}}")
-    assert f'tables.books.interactions_sha256: null -> "{sha256_of(own)}"' in toy(
-        "glta", "params", "sync"
-    )
+    assert f'tables.books.interactions_sha256: null -> "{sha256_of(own)}"' in toy.sync()
     write_json(read, {"files": {"my.csv": {"bytes": own.stat().st_size, "sha256": sha256_of(own)}}})
     toy.assert_clean()
     own.write_text("user_id,item_ID")
@@ -217,7 +264,7 @@ def test_an_edited_file_of_ones_own_stops_snakemake_until_it_is_stated(toy):
         "books: my.csv has changed since it was read: `glta params sync`" in output
         and "Traceback" not in output
     )
-    toy("glta", "params", "sync")
+    toy.sync()
     toy.assert_clean()
 
 

@@ -31,7 +31,12 @@ TURNS = [(engine, sig) for sig in (signal.SIGKILL, signal.SIGTERM) for engine in
 
 def script(stage: str, name: str, path: str, count: int = 1) -> Moment:
     """Stand still in a stage's own process, before a file or folder takes its place."""
-    return Moment(stage, rf"^\S+ -m pipeline\.{name}\b", "os.rename", path, count)
+    return Moment(stage, rf"^\S+ -m pipeline\.stages\.{name}( |$)", "os.rename", path, count)
+
+
+def step(name: str, path: str, count: int = 1) -> Moment:
+    """Stand still in the process that trains a step."""
+    return script(f"{name}@books-0", f"train .*--step {name}", path, count)
 
 
 def engine(stage: str, event: str, path: str, count: int = 1) -> Moment:
@@ -41,17 +46,18 @@ def engine(stage: str, event: str, path: str, count: int = 1) -> Moment:
 
 CHECKPOINT = r"\.state\.safetensors\.partial$"
 MOMENTS = [
+    script("code", "code", r"/\.code\.partial$"),
     script("download@books", "download", r"/\.download\.partial$"),
     script("prepare@books-0", "prepare", r"/\.prepare\.partial$"),
     script("profile@books-0", "profile", r"/\.states\.safetensors\.partial$"),
-    script("pretrain@books-0-all", "pretrain .*all", CHECKPOINT, 3),
-    engine("pretrain@books-0-graph", "os.rename", r"\.dvc/cache/runs"),
-    script("align_items@books-0", "align_items", CHECKPOINT, 2),
-    script("align_users@books-0", "align_users", CHECKPOINT, 3),
-    script(f"ablate@books-0-{ABLATION}", "ablate", CHECKPOINT, 2),
-    script("fit@books-0-lightgcn", "fit", r"/\.lightgcn\.partial$"),
-    script("recommend@books-0-glta", "recommend .*glta", r"/\.glta\.partial$"),
-    script("evaluate@books-0-glta", "evaluate .*glta", r"/\.summary\.json\.partial$"),
+    step("pretrain-all", CHECKPOINT, 3),
+    engine("pretrain-graph@books-0", "os.rename", r"\.dvc/cache/runs"),
+    step("align_items", CHECKPOINT, 2),
+    step("align_users", CHECKPOINT, 3),
+    step(ABLATION, CHECKPOINT, 2),
+    step("lightgcn", r"/\.lightgcn\.partial$"),
+    script("recommend@books-0-glta", "recommend .*--method glta", r"/\.glta\.partial$"),
+    script("evaluate@books-0-glta", "evaluate .*--method glta", r"/\.summary\.json\.partial$"),
     engine("evaluate@books-0-lightgcn", "os.rename", r"/data/evaluate/.*\.tmp$"),
     script("report", "report", r"/\.metrics\.json\.partial$"),
 ]

@@ -32,7 +32,7 @@ def test_trace_of_a_number_names_its_chain_alone(toy):
     steps = {step["stage"]: step for step in found["steps"]}
     assert list(steps) == ["prepare", "train@popularity", "evaluate@popularity", "report"]
     assert steps["train@popularity"]["made_from"] == ["prepare"]
-    assert steps["train@popularity"]["params"] == {"fit.weight_steps": 21}
+    assert steps["train@popularity"]["params"] == {"settings.lightgcn-text-knn.weight_steps": 21}
     assert set(steps["train@popularity"]["code"]) == {"toy/train.py"}
     content = (toy.folder / REPORT).read_bytes()
     assert steps["report"]["outputs"][REPORT] == hashlib.md5(content).hexdigest()
@@ -120,7 +120,10 @@ def test_check_misses_runs_and_names_stale_stages(toy):
     toy.set_steps(31)
     found = check(toy, status=1)
     assert where(found) == set(TRAINS)
-    assert found["problems"][0]["what"] == "stale: params.yaml fit.weight_steps 21 -> 31"
+    assert (
+        found["problems"][0]["what"]
+        == "stale: params.yaml settings.lightgcn-text-knn.weight_steps 21 -> 31"
+    )
     toy.set_steps(21)
     (toy.folder / "mlflow.db").unlink()
     found = check(toy, status=1)
@@ -179,12 +182,12 @@ def test_archives_are_hashed_again(toy):
         (
             lambda t: t.set_steps(31),
             "train@popularity",
-            "stale: params.yaml fit.weight_steps 21 -> 31",
+            "stale: params.yaml settings.lightgcn-text-knn.weight_steps 21 -> 31",
         ),
         (
             lambda t: t.set_steps(31),
             "report",
-            "waits for train@popularity and 1 more, which is stale: params.yaml fit.weight",
+            "waits for train@popularity and 1 more, which is stale: params.yaml settings.lightgcn-",
         ),
         (
             lambda t: t.edit("toy/train.py", "import json", "import  json"),

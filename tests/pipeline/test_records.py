@@ -78,7 +78,7 @@ def test_models_have_inputs_metrics_and_versions(toy):
         and model.source_run_id == train.info.run_id
     )
     assert model.tags["dvc.md5"] == train.data.tags["dvc.out.data/models/popularity"]
-    assert model.params == {"fit.weight_steps": "21"}
+    assert model.params == {"settings.lightgcn-text-knn.weight_steps": "21"}
     inputs = client.get_run(evaluate.info.run_id).inputs  # a search leaves the models out
     assert [i.model_id for i in inputs.model_inputs] == [model.model_id]
     (metric,) = [m for m in model.metrics if m.key == "valid/ndcg_at_20"]

@@ -1,7 +1,6 @@
 """`glta recommend` from trained models: raw ids in and out, new people, new items, and mistakes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,17 +8,17 @@ import pytest
 from typer.testing import CliRunner
 
 from glta.features.text.item_texts import item_texts
-from glta.methods.registry import method_class
+from glta.methods.registry import recommender_class
 from glta.nn.language.frozen import load_language
-from glta.params.check import load_params
+from glta.params.check import load_params, whole_overrides
 from glta.params.file import render_params
-from glta.params.model import SECTIONS, Params
+from glta.params.model import Params
 from glta.serving.recommend import recommend
 from glta.storage.arrays import save_arrays
 from glta.storage.files import write_json
 from glta.testing.blocks import NUM_USERS, block_states
 from pipeline.cli.main import app
-from pipeline.stages import fit as fit_stage
+from pipeline.stages import train
 from tests.tiny import write_encoder
 
 
@@ -34,24 +33,22 @@ def shop(world, monkeypatch, tmp_path):
         datasets=["blocks"],
         tables={"blocks": {"interactions": "none.csv"}},
         language={"model": str(write_encoder(tmp_path / "tiny"))},
-        overrides={"blocks": {section: {} for section in SECTIONS}},
+        overrides={"blocks": whole_overrides({})},
     )
     (tmp_path / "params.yaml").write_text(render_params(params))
     params = load_params().for_dataset("blocks")
     language = load_language(params.language)
-    states = language.encode(
-        item_texts(world.inputs.prepared.items, params.profile)["text"].to_list()
-    )
+    states = language.encode(item_texts(world.prepared.items, params.profile)["text"].to_list())
     save_arrays(
-        world.inputs.profile / "states.safetensors",
+        world.cell.step("profile") / "states.safetensors",
         {"item": states, "user": block_states(NUM_USERS)},
     )
     write_json(
-        world.inputs.profile / "profile.json",
+        world.cell.step("profile") / "profile.json",
         {"language": {"model": language.name, "sha256": language.sha256}},
     )
     for method in ("text-knn", "glta-plus", "popularity"):
-        fit_stage.main(params, "blocks", 0, method)
+        train.main(params, "blocks", 0, method)
     return world
 
 
@@ -81,11 +78,9 @@ def test_somebody_by_their_items(shop, method):
 
 
 def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):
-    prepared = shop.inputs.prepared
-    model = method_class("glta-plus").load(shop.data / "blocks/0/models/glta-plus")
-    expected, _ = model.recommend(
-        np.array([5]), 6, prepared.seen.union(prepared.test), "first_logit"
-    )
+    prepared = shop.prepared
+    model = recommender_class("glta-plus").load(shop.cell.model("glta-plus"))
+    expected, _ = model.recommend(np.array([5]), 6, prepared.seen.union(prepared.test))
     assert ids(recommend("blocks", "glta-plus", user="u5", k=6)) == [f"i{i}" for i in expected[0]]
     more = recommend("blocks", "glta-plus", ["i0", "i2", "i4"], user="u5", k=20)
     assert not {"i0", "i2", "i4"} & set(ids(more))
@@ -105,10 +100,12 @@ def test_new_items_are_listed_by_their_text(shop, novelties, method):
     assert "fresh" in ids(recommend("blocks", method, ["i0"], new_items=novelties, k=30))
 
 
-def test_an_ablation_is_served_by_the_class_that_its_folder_names(shop):
-    models = Path("data/blocks/0/models")
+def test_a_model_of_another_method_is_refused(shop):
+    """An ablation's model is served: tests/pipeline/test_stages.py."""
+    models = shop.data / "blocks/0/models"
     (models / "glta-plus").rename(models / "glta-without-profile")
-    assert len(recommend("blocks", "glta-without-profile", ["i0"], k=3)) == 3
+    with pytest.raises(ValueError, match=r"model\.json: is a model of glta-plus, not of glta"):
+        recommend("blocks", "glta-without-profile", ["i0"], k=3)
 
 
 def test_mistakes_are_one_line(shop, novelties):
@@ -122,7 +119,7 @@ def test_mistakes_are_one_line(shop, novelties):
         ({"method": "text-knn"}, "whose list"),
         (
             {"method": "popularity", "items": ["i0"], "new_items": novelties},
-            "cannot take new ones by their text",
+            "Popularity needs interactions to score an item: it cannot take new items",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -136,7 +133,8 @@ def test_mistakes_are_one_line(shop, novelties):
 
 def test_another_language_model_is_refused(shop, novelties):
     write_json(
-        shop.inputs.profile / "profile.json", {"language": {"model": "another", "sha256": "0"}}
+        shop.cell.step("profile") / "profile.json",
+        {"language": {"model": "another", "sha256": "0"}},
     )
     with pytest.raises(ValueError, match="made with another"):
         recommend("blocks", "text-knn", ["i0"], new_items=novelties)

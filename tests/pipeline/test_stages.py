@@ -14,23 +14,14 @@ import polars as pl
 import pytest
 
 from glta.datasets import sample
-from glta.params.check import check_params, whole_overrides
+from glta.methods.glta import steps
+from glta.methods.registry import needed
+from glta.params.check import check_params, merged, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
+from glta.serving.recommend import recommend as serve
 from glta.storage.arrays import load_arrays
-from pipeline.stages import (
-    ablate,
-    align_items,
-    align_users,
-    download,
-    evaluate,
-    fit,
-    prepare,
-    pretrain,
-    profile,
-    recommend,
-    report,
-)
+from pipeline.stages import download, evaluate, prepare, profile, recommend, report, train
 from tests.tiny import WRITERS
 
 ROOT = Path(__file__).parents[2]
@@ -47,30 +38,31 @@ SMALL = {
         "books": {"interactions": "interactions.csv", "items": "items.csv", "licence": "CC0 1.0"}
     },
     "language": {"model": "tiny"},
-    "pretrain": {"embedding_dim": 8, "epochs": 4},
-    "align_items": {"epochs": 1, "items_per_prompt": 3, "description_tokens": 6},
-    "align_users": {
-        "epochs": 1,
-        "context_items": 4,
-        "read_outs": 2,
-        "tag_tokens": 4,
-        "interest_tokens": 4,
+    "settings": {
+        "lightgcn": {"embedding_dim": 8, "epochs": 4},
+        "glta": {
+            "align_items": {"epochs": 1, "items_per_prompt": 3, "description_tokens": 6},
+            "align_users": {
+                "epochs": 1,
+                "context_items": 4,
+                "read_outs": 2,
+                "tag_tokens": 4,
+                "interest_tokens": 4,
+            },
+        },
     },
-    "ablations": ABLATED,
     "methods": METHODS,
     "recommend": {"k": 20},
-    "report": {"resamples": 200},
-    "overrides": {"books": whole_overrides({"fit": {"weight_steps": 5}})},
+    "report": {"resamples": 200, "reference": "glta"},
+    "overrides": {
+        "books": whole_overrides({"settings": {"lightgcn-text-knn": {"weight_steps": 5}}})
+    },
 }
 
 
-def small_params() -> Params:
-    whole = Params().model_dump()
-    changed = {
-        key: whole[key] | value if isinstance(value, dict) else value
-        for key, value in SMALL.items()
-    }
-    return check_params(whole | changed)
+def small_params(**changes) -> Params:
+    """Return parameters of a quick run. changes: of the file's keys, merged into it."""
+    return check_params(merged(merged(Params().model_dump(), SMALL), changes))
 
 
 def write_tables(folder: Path) -> None:
@@ -91,19 +83,14 @@ def write_tables(folder: Path) -> None:
 
 
 def run_all(params: Params) -> None:
-    """Run every stage as `python -m pipeline.STAGE` would, without the processes."""
+    """Run every stage as `python -m pipeline.stages.STAGE` would, without the processes."""
     cell = params.for_dataset("books")
     download.main(cell, "books")
     prepare.main(cell, "books", 0)
     profile.main(cell, "books", 0)
-    for edges in ("all", "graph"):
-        pretrain.main(cell, "books", 0, edges)
-    align_items.main(cell, "books", 0)
-    align_users.main(cell, "books", 0)
-    for method in params.baselines:
-        fit.main(cell, "books", 0, method)
-    for method in params.ablations:
-        ablate.main(cell, "books", 0, method)
+    for step in needed(params.methods):
+        if step != "profile":
+            train.main(cell, "books", 0, step)
     for method in params.methods:
         recommend.main(cell, "books", 0, method)
         evaluate.main(cell, "books", 0, method)
@@ -139,7 +126,8 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
     assert Path.cwd() == before
 
 
-GLTA_MODEL = ["model.safetensors", "aligner.safetensors", "newcomers.safetensors", "model.json"]
+ALIGNED = ["aligner.safetensors", "history.json"]
+GLTA_MODEL = [*ALIGNED, "model.safetensors", "model.json"]
 
 
 def expected_files() -> set[str]:
@@ -157,15 +145,13 @@ def expected_files() -> set[str]:
             ),
         ],
         "profile": ["items.parquet", "users.parquet", "states.safetensors", "profile.json"],
-        "pretrain/all": ["model.safetensors", "history.json"],
-        "pretrain/graph": ["model.safetensors", "history.json"],
+        "pretrain-all": ["model.safetensors", "history.json"],
+        "pretrain-graph": ["model.safetensors", "history.json"],
         "align_items": ["model.safetensors", "history.json"],
-        "models/glta": [*GLTA_MODEL, "history.json"],
-        **{
-            f"models/{method}": ["model.safetensors", "model.json"] for method in Params().baselines
-        },
-        **{f"models/{method}": [*GLTA_MODEL, "history.json"] for method in ABLATED},
-        "models/glta-one-per-position": GLTA_MODEL,  # nothing was trained
+        "align_users": ALIGNED,
+        **{f"models/{method}": ["model.safetensors", "model.json"] for method in METHODS},
+        "models/lightgcn": ["model.safetensors", "model.json", "history.json"],
+        **{f"models/{method}": GLTA_MODEL for method in ("glta", *ABLATED)},
         **{f"recommend/{method}": ["valid.parquet", "test.parquet"] for method in METHODS},
     }
     files = {f"books/0/{folder}/{name}" for folder, names in cell.items() for name in names}
@@ -217,16 +203,16 @@ def test_metrics_have_the_right_shape(runs):
 
 def test_lists_and_pairs_fit_together(runs):
     cell = Path("data/books/0")
-    train, valid, test = (
+    training, valid, test = (
         pl.read_parquet(cell / "prepare" / f"{part}.parquet") for part in ("train", "valid", "test")
     )
     ordered = {"rating": pl.Float64, "timestamp": pl.Int64, "position": pl.Int32}
     assert valid.schema == {"user": pl.Int32, "item": pl.Int32} | ordered
-    assert train.schema == valid.schema | {"target": pl.Boolean}
-    assert 0.1 < train["target"].mean() < 0.4
+    assert training.schema == valid.schema | {"target": pl.Boolean}
+    assert 0.1 < training["target"].mean() < 0.4
     for part, wanted, seen in (
-        ("valid", valid, train),
-        ("test", test, pl.concat([train.drop("target"), valid])),
+        ("valid", valid, training),
+        ("test", test, pl.concat([training.drop("target"), valid])),
     ):
         for method in METHODS:
             lists = pl.read_parquet(cell / "recommend" / method / f"{part}.parquet")
@@ -292,9 +278,10 @@ def test_an_ablation_redoes_what_its_change_reaches(runs):
     }
     assert stage_2[words] == stage_2[base] != stage_2[head]
     assert stage_2[items] == []
-    assert json.loads((words / "model.json").read_text())["ablation"] == {
-        "align_users.tag_tokens": 0
-    }
+    told = [
+        json.loads((folder / "model.json").read_text())["align_users"] for folder in (base, words)
+    ]
+    assert told[1] == told[0] | {"tag_tokens": 0} != told[0]
 
 
 def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monkeypatch):
@@ -302,13 +289,13 @@ def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monke
         raise AssertionError("computed again")
 
     def again(method: str) -> dict[str, bytes]:
-        ablate.main(small_params().for_dataset("books"), "books", 0, method)
+        train.main(small_params().for_dataset("books"), "books", 0, method)
         return contents(Path("data/books/0/models", method))
 
     kept = {method: contents(Path("data/books/0/models", method)) for method in ABLATED}
-    monkeypatch.setattr(ablate, "run_item_stage", unwanted)
+    monkeypatch.setattr(steps.AlignItems, "run", unwanted)
     assert again("glta-without-profile") == kept["glta-without-profile"]
-    monkeypatch.setattr(ablate, "run_user_stage", unwanted)
+    monkeypatch.setattr(steps.AlignUsers, "run", unwanted)
     assert again("glta-one-per-position") == kept["glta-one-per-position"]
     with pytest.raises(AssertionError, match="computed again"):
         again("glta-tied-head")
@@ -326,6 +313,17 @@ def test_a_mode_ablation_makes_other_lists_of_the_same_model(runs):
     assert not lists["glta"]["item"].equals(lists["glta-one-per-position"]["item"])
 
 
+def test_an_ablation_is_served_by_the_class_of_its_method(runs):
+    user = pl.read_parquet("data/books/0/prepare/users.parquet")["user_id"][0]
+    found = {
+        method: serve("books", method, user=user, k=5)
+        for method in ("glta", "glta-without-profile", "glta-tied-head")
+    }
+    assert all(len(rows) == 5 for rows in found.values())
+    scores = {tuple(row["score"] for row in rows) for rows in found.values()}
+    assert len(scores) == len(found)
+
+
 def test_nothing_half_made_is_left(runs):
     assert list(Path("data").rglob(".*")) == []
 
@@ -335,7 +333,15 @@ def test_nothing_half_made_is_left(runs):
     [
         (
             ["pipeline.stages.recommend", "--dataset", "books", "--seed", "0", "--method", "svd"],
-            "svd/model.json: no such file; run the stage that makes it",
+            "error: --method svd: unknown method; there are popularity, ",
+        ),
+        (
+            ["pipeline.stages.recommend", "--dataset", "books", "--seed", "0", "--method", "hccf"],
+            "models/hccf/model.json: no such file; run the stage that makes it",
+        ),
+        (
+            ["pipeline.stages.train", "--dataset", "books", "--seed", "0", "--step", "svd"],
+            "error: --step svd: no method has such a step; there are popularity, ",
         ),
         (
             ["pipeline.stages.prepare", "--dataset", "nothing", "--seed", "0"],
@@ -346,7 +352,7 @@ def test_nothing_half_made_is_left(runs):
             "no such file; run the stage that makes it",
         ),
         (
-            ["pipeline.stages.fit", "--dataset", "books", "--seed", "7", "--method", "popularity"],
+            ["pipeline.stages.train", "--dataset", "books", "--seed", "7", "--step", "popularity"],
             "users.parquet: no such file; run the stage",
         ),
     ],

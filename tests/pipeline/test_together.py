@@ -108,7 +108,7 @@ def test_experiments(cold):
     """
     cold.commit("before the experiments")
     known = {run.info.run_id for run in cold.all_runs()}
-    cold("dvc", "exp", "run", "-n", "here", "-S", "fit.weight_steps=31")
+    cold("dvc", "exp", "run", "-n", "here", "-S", "settings.lightgcn-text-knn.weight_steps=31")
     cold.assert_clean()
     for steps in (33, 34):
         cold(
@@ -119,7 +119,7 @@ def test_experiments(cold):
             f"queued{steps}",
             "--queue",
             "-S",
-            f"fit.weight_steps={steps}",
+            f"settings.lightgcn-text-knn.weight_steps={steps}",
         )
     cold("dvc", "queue", "start", "-j", "2")
     deadline = time.monotonic() + 120
@@ -137,7 +137,9 @@ def test_experiments(cold):
         assert {run.data.tags["stage"] for run in runs} == DOWNSTREAM, name
         assert {run.info.status for run in runs} == {"FINISHED"}
         assert {
-            r.data.params["fit.weight_steps"] for r in runs if r.data.tags["stage"] in TRAINS
+            r.data.params["settings.lightgcn-text-knn.weight_steps"]
+            for r in runs
+            if r.data.tags["stage"] in TRAINS
         } == {str(steps)}
         (group,) = {run.data.tags["mlflow.parentRunId"] for run in runs}
         assert name in groups[group].info.run_name

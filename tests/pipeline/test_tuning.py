@@ -18,8 +18,11 @@ import pytest
 from glta.params.check import check_params, load_params, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
+from glta.storage.cell import Cell
 from glta.testing.blocks import block_prepared, write_prepared
-from glta.tuning.study import Budget, Study, Trial, objective, present_values, space, tune
+from glta.tuning.objective import objective
+from glta.tuning.space import present_values, space
+from glta.tuning.study import Budget, Study, Trial, tune
 from pipeline.tuning import command
 from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
 
@@ -116,7 +119,7 @@ def test_kill_9_loses_no_finished_trial(tmp_path):
     process.communicate()
     assert process.returncode == 0
     params = load_params(killed / "params.yaml").for_dataset("blocks")
-    measure = objective("ease", killed / "data/blocks/0", params, 0)
+    measure = objective("ease", Cell("blocks", 0, killed / "data"), params)
     left_alone = tune(
         Study(tmp_path / "alone.db", "key", space("ease"), 0), {L2: 7.0}, measure, Budget(trials=14)
     )
@@ -283,7 +286,7 @@ def test_the_command_makes_what_it_needs(tmp_path):
     """In a repository where nothing has run yet; the second call goes on and leaves the file
     valid.
     """
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", "params.yaml", "plan.yaml", ".dvcignore"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     for name in ("glta", "pipeline"):
         (tmp_path / name).symlink_to(ROOT / name)

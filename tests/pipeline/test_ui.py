@@ -88,7 +88,7 @@ def test_the_audit_room(cold, tmp_path):
             "Made from prepare",
             "Used by evaluate@text-knn",
             digest[:12],
-            "fit.weight_steps",
+            "settings.lightgcn-text-knn.weight_steps",
             "Logged models (1)",
             f"data/prepare ({train.data.tags['dvc.in.data/prepare']})",
             train.data.tags["git.commit"],

@@ -1,6 +1,4 @@
-"""A made-up world of people and tastes, written the way the stages write it, for tests and for
-looking at the report.
-"""
+"""Write a made-up dataset as the stages write it, for tests and for looking at the report."""
 
 from __future__ import annotations
 
@@ -15,11 +13,11 @@ from ruamel.yaml import YAML
 from glta.data.interactions import Interactions
 from glta.data.statistics import statistics
 from glta.params.model import Params
+from glta.params.plan import plan_of
 from glta.storage.files import write_json
 
 DVC_YAML = Path(__file__).parents[2] / "dvc.yaml"
 
-# how much of the truth a method sees, and how much it leans on popularity
 SKILL = {
     "popularity": (0.0, 1.0),
     "text-knn": (0.5, 0.0),
@@ -30,137 +28,148 @@ SKILL = {
     "lightgcn-text-knn": (1.15, 0.3),
     "glta": (1.3, 0.2),
 }
+"""By method: the weight of users' true tastes in its scores, and the weight of popularity."""
+
+
+Pairs = dict[str, list[tuple[int, int]]]
+"""User and item of each pair, by part: train, valid, test."""
 
 
 def write_world(
     data: Path,
     dataset: str,
+    *,
     seed: int,
     methods: dict[str, tuple[float, float]],
     num_users: int,
     num_items: int,
     num_new: int = 0,
 ) -> None:
-    """Write download, prepare, models and recommend of one split below data/. Synthetic when the
-    name says sample.
+    """Write what the stages download, prepare, train and recommend leave of one split.
 
-    num_new: the first items are new, all their pairs are for test.
+    data: the folder data/. The dataset counts as synthetic when its name contains "sample".
+    methods: as in SKILL. num_new: number of new items. They are the first items, and all their
+    pairs are for test.
     """
-    rng = np.random.default_rng(
-        [num_users, num_items]
-    )  # the same people for every seed, only the split differs
+    # the same users for every seed; only the split differs
+    rng = np.random.default_rng([num_users, num_items])
     taste = rng.normal(size=(num_users, 6)) @ rng.normal(size=(6, num_items)) / 1.6
     fame = 0.6 * np.sort(rng.exponential(size=num_items))[::-1]
     likes = (taste + fame + rng.gumbel(size=taste.shape)).argsort(1)[:, ::-1]
-    history = [likes[u, :n] for u, n in enumerate(rng.integers(8, 40, num_users))]
-    split = np.random.default_rng([seed, num_users])
-    parts: dict[str, list[tuple[int, int]]] = {"train": [], "valid": [], "test": []}
-    for user, items in enumerate(history):
-        for name, chosen in zip(
-            parts,
-            np.split(
-                split.permutation(items), [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]
-            ),
-            strict=True,
-        ):
-            for i in sorted(chosen):
-                parts["test" if i < num_new else name].append((user, int(i)))
+    histories = [likes[u, :n] for u, n in enumerate(rng.integers(8, 40, num_users))]
+    parts = split_histories(histories, np.random.default_rng([seed, num_users]), num_new=num_new)
     cell = data / dataset / str(seed)
-    (cell / "prepare").mkdir(parents=True)
-    for name, rows in parts.items():
-        frame = pl.DataFrame(rows, schema={"user": pl.Int32, "item": pl.Int32}, orient="row")
-        frame = (
-            frame.with_columns(target=pl.int_range(pl.len()) % 5 == 0) if name == "train" else frame
-        )
-        frame.write_parquet(cell / "prepare" / f"{name}.parquet")
-    pl.DataFrame(
-        {"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}
-    ).write_parquet(cell / "prepare/users.parquet")
-    items = pl.DataFrame(
-        {
-            "item": range(num_items),
-            "item_id": [f"i{i}" for i in range(num_items)],
-            "title": [f"Book {i}" for i in range(num_items)],
-            "description": ["" if i % 7 == 0 else "words " * (1 + i % 5) for i in range(num_items)],
-            "categories": [["fiction"] if i % 3 else [] for i in range(num_items)],
-        }
-    )
-    items.write_parquet(cell / "prepare/items.parquet")
-    total = sum(map(len, parts.values()))
-    columns = ("step", "users", "items", "interactions", "dropped", "why")
-    steps = [
-        ("read", num_users + 31, num_items + 12, total + 419, 5, "rows that cannot be read"),
-        (
-            "duplicates",
-            num_users + 31,
-            num_items + 12,
-            total + 412,
-            7,
-            "the last rating of a pair stays",
-        ),
-        ("core", num_users, num_items, total, 412, "users and items with fewer than 5"),
-    ]
-    rows = {
-        "interaction_rows": total + 424,
-        "bad_interaction_rows": 5,
-        "item_rows": num_items + 18,
-        "bad_item_rows": 1,
-    }
-    rows |= {"repeated_item_rows": 2, "items_without_text": 3, "items_without_interactions": 4}
-    tables = [pl.read_parquet(cell / f"prepare/{name}.parquet") for name in parts]
-    everything = pl.concat([t.select("user", "item") for t in tables]).sort("user", "item")
-    when = rng.integers(828124615, 1537799250, total)
-    told = everything.with_columns(
-        rating=pl.Series(rng.integers(1, 11, total) / 2), timestamp=pl.Series(when)
-    )
-    counts = {
-        "seed": seed,
-        "split": "random",
-        "steps": [dict(zip(columns, step, strict=True)) for step in steps],
-        "passes": 2,
-        "source": rows,
-        **statistics(told, *tables, items),
-    }
-    write_json(cell / "prepare/counts.json", counts)
-    write_json(
-        data / dataset / "download/source.json",
-        {
-            "dataset": dataset,
-            "synthetic": "sample" in dataset,
-            "licence": "CC0 1.0: made by this program"
-            if "sample" in dataset
-            else "research use; see the README within the archive",
-            "citation": "A. Author. 2015. <The> Data & their history. "
-            "https://doi.org/10.1145/2827872",
-            "homepage": "" if "sample" in dataset else "https://grouplens.org/datasets/movielens/",
-            "files": {
-                "ratings.csv": {
-                    "sha256": "ab" * 32,
-                    "bytes": 978202,
-                    "address": "https://files.grouplens.org/x.zip",
-                }
-            },
-        },
-    )
+    write_prepared(cell / "prepare", parts, num_users=num_users, num_items=num_items)
+    write_counts(cell / "prepare", parts, rng, seed=seed)
+    write_source(data / dataset / "download", dataset)
     pairs = {
         name: Interactions.of(*np.array(rows).T, num_users, num_items)
         for name, rows in parts.items()
     }
     for place, (method, (skill, lean)) in enumerate(methods.items()):
         noise = np.random.default_rng([seed, place]).normal(size=taste.shape)
-        scores = (
-            skill * taste
-            + (lean + 0.4 * skill) * fame
-            + (0.0 if method == "popularity" else 0.8) * noise
-        )
+        noise_weight = 0.0 if method == "popularity" else 0.8
+        scores = skill * taste + (lean + 0.4 * skill) * fame + noise_weight * noise
         write_lists(cell / "recommend" / method, scores, pairs)
         write_model(cell, method, np.random.default_rng([seed, place, 1]))
+
+
+def split_histories(
+    histories: list[np.ndarray], rng: np.random.Generator, *, num_new: int
+) -> Pairs:
+    """Divide each history: 70 % for training, 10 % for validation, the rest for test."""
+    parts: Pairs = {"train": [], "valid": [], "test": []}
+    for user, items in enumerate(histories):
+        limits = [-(-len(items) * 7 // 10), -(-len(items) * 8 // 10)]
+        chosen_by_part = np.split(rng.permutation(items), limits)
+        for name, chosen in zip(parts, chosen_by_part, strict=True):
+            for item in sorted(chosen):
+                part = "test" if item < num_new else name
+                parts[part].append((user, int(item)))
+    return parts
+
+
+def write_prepared(folder: Path, parts: Pairs, *, num_users: int, num_items: int) -> None:
+    """Write the tables of the stage prepare."""
+    folder.mkdir(parents=True)
+    for name, rows in parts.items():
+        frame = pl.DataFrame(rows, schema={"user": pl.Int32, "item": pl.Int32}, orient="row")
+        if name == "train":
+            frame = frame.with_columns(target=pl.int_range(pl.len()) % 5 == 0)
+        frame.write_parquet(folder / f"{name}.parquet")
+    users = {"user": range(num_users), "user_id": [f"u{u}" for u in range(num_users)]}
+    pl.DataFrame(users).write_parquet(folder / "users.parquet")
+    items = {
+        "item": range(num_items),
+        "item_id": [f"i{i}" for i in range(num_items)],
+        "title": [f"Book {i}" for i in range(num_items)],
+        "description": ["" if i % 7 == 0 else "words " * (1 + i % 5) for i in range(num_items)],
+        "categories": [["fiction"] if i % 3 else [] for i in range(num_items)],
+    }
+    pl.DataFrame(items).write_parquet(folder / "items.parquet")
+
+
+def write_counts(folder: Path, parts: Pairs, rng: np.random.Generator, *, seed: int) -> None:
+    """Write counts.json of the stage prepare, after its tables. Times and ratings are random."""
+    tables = [pl.read_parquet(folder / f"{name}.parquet") for name in parts]
+    items = pl.read_parquet(folder / "items.parquet")
+    num_users = pl.read_parquet(folder / "users.parquet").height
+    num_items = items.height
+    total = sum(map(len, parts.values()))
+    columns = ("step", "users", "items", "interactions", "dropped", "why")
+    steps = [
+        ("read", num_users + 31, num_items + 12, total + 419, 5, "rows that cannot be read"),
+        ("duplicates", num_users + 31, num_items + 12, total + 412, 7, "the last rating stays"),
+        ("core", num_users, num_items, total, 412, "users and items with fewer than 5"),
+    ]
+    source = {
+        "interaction_rows": total + 424,
+        "bad_interaction_rows": 5,
+        "item_rows": num_items + 18,
+        "bad_item_rows": 1,
+        "repeated_item_rows": 2,
+        "items_without_text": 3,
+        "items_without_interactions": 4,
+    }
+    pairs = pl.concat([table.select("user", "item") for table in tables]).sort("user", "item")
+    timestamp = pl.Series(rng.integers(828124615, 1537799250, total))
+    rating = pl.Series(rng.integers(1, 11, total) / 2)
+    rated = pairs.with_columns(rating=rating, timestamp=timestamp)
+    counts = {
+        "seed": seed,
+        "split": "random",
+        "steps": [dict(zip(columns, step, strict=True)) for step in steps],
+        "passes": 2,
+        "source": source,
+        **statistics(rated, *tables, items),
+    }
+    write_json(folder / "counts.json", counts)
+
+
+def write_source(folder: Path, dataset: str) -> None:
+    """Write source.json of the stage download."""
+    synthetic = "sample" in dataset
+    real_licence = "research use; see the README within the archive"
+    file = {
+        "sha256": "ab" * 32,
+        "bytes": 978202,
+        "address": "https://files.grouplens.org/x.zip",
+    }
+    source = {
+        "dataset": dataset,
+        "synthetic": synthetic,
+        "licence": "CC0 1.0: made by this program" if synthetic else real_licence,
+        "citation": "A. Author. 2015. <The> Data & their history. https://doi.org/10.1145/2827872",
+        "homepage": "" if synthetic else "https://grouplens.org/datasets/movielens/",
+        "files": {"ratings.csv": file},
+    }
+    write_json(folder / "source.json", source)
 
 
 def write_lists(
     folder: Path, scores: np.ndarray, pairs: dict[str, Interactions], k: int = 20
 ) -> None:
-    """Rank with the right masks, plainly."""
+    """Rank all items by sorting, with the masks of the stage recommend."""
     folder.mkdir(parents=True)
     scores = scores.copy()
     new = np.flatnonzero(pairs["train"].item_degree == 0)
@@ -188,50 +197,57 @@ def write_lists(
 
 
 def write_model(cell: Path, method: str, rng: np.random.Generator) -> None:
-    """Write learning curves of the shape that training gives: a list, or named lists with a record
-    before any step.
+    """Write model.json, and for some methods the history of training.
+
+    A history is a list of epochs, or a list for each training stage. It may begin with a record
+    before the first epoch, which has no loss.
     """
 
-    def curve(epochs: int, start: float, valid: float, first: int = 0) -> list[dict]:
-        at = np.arange(first, epochs)
-        values = valid * (1 - np.exp(-(at + 1.2) / (epochs / 4))) * (
-            1 - 0.06 * (at / epochs) ** 3
-        ) + rng.normal(0, 0.002, at.size)
-        loss = start * (0.25 + 0.75 * np.exp(-(at + 1) / (epochs / 4)))
-        return [
-            {"epoch": int(e), "valid": float(v)} | ({"loss": float(loss_)} if e >= 0 else {})
-            for e, v, loss_ in zip(at, values, loss, strict=True)
-        ]
+    def curve(epochs: int, *, start: float, valid: float, first: int = 0) -> list[dict]:
+        epoch = np.arange(first, epochs)
+        rise = 1 - np.exp(-(epoch + 1.2) / (epochs / 4))
+        overfitting = 1 - 0.06 * (epoch / epochs) ** 3
+        values = valid * rise * overfitting + rng.normal(0, 0.002, epoch.size)
+        losses = start * (0.25 + 0.75 * np.exp(-(epoch + 1) / (epochs / 4)))
+        records = []
+        for number, value, loss in zip(epoch, values, losses, strict=True):
+            record = {"epoch": int(number), "valid": float(value)}
+            records.append(record | {"loss": float(loss)} if number >= 0 else record)
+        return records
 
     write_json(
         cell / "models" / method / "model.json",
         {"method": method, "trainable_parameters": 0 if method == "popularity" else 123456},
     )
     if method == "lightgcn":
-        write_json(
-            cell / "pretrain/all/history.json",
-            [r for r in curve(60, 0.69, 0.11) if r["epoch"] % 2 or r.pop("valid")],
-        )
+        history = curve(60, start=0.69, valid=0.11)
+        # validated in every second epoch
+        for record in history[::2]:
+            del record["valid"]
+        write_json(cell / "pretrain/all/history.json", history)
     if method == "glta":
-        items = [r | {"valid": r["valid"] - 4} for r in curve(6, 7.2, 2.5, -1)]
-        write_json(
-            cell / "models/glta/history.json",
-            {"align_items": items, "align_users": curve(10, 6.9, 0.13, -1)},
-        )
+        items = curve(6, start=7.2, valid=2.5, first=-1)
+        history = {
+            # validated by minus the loss
+            "align_items": [record | {"valid": record["valid"] - 4} for record in items],
+            "align_users": curve(10, start=6.9, valid=0.13, first=-1),
+        }
+        write_json(cell / "models/glta/history.json", history)
 
 
 def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
-    """Return costs and provenance as if every stage of dvc.yaml had run once: 2 s, an id of its
-    own, one commit.
+    """Return costs and provenance as if every stage of dvc.yaml had run once.
+
+    Each run took 2 s and has an id of its own. All have the same commit.
     """
-    costs, provenance = {}, []
-    for verb, stage in (
-        YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"].items()
-    ):
-        matrix = {
-            k: v if isinstance(v, list) else getattr(params, v[2:-1])
-            for k, v in stage.get("matrix", {}).items()
-        }
+    costs: dict[str, dict[str, float]] = {}
+    provenance: list[dict] = []
+    lists = {name: getattr(params, name) for name in ("datasets", "seeds", "methods")}
+    lists |= {f"plan.{name}": found for name, found in plan_of(params).items()}
+    stages = YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"]
+    for verb, stage in stages.items():
+        # ${name} for a list in the parameters, ${plan.stage} for one in the plan
+        matrix = {key: lists[values[2:-1]] for key, values in stage.get("matrix", {}).items()}
         for values in product(*matrix.values()):
             name = f"{verb}@{'-'.join(map(str, values))}" if values else verb
             item = dict(zip(matrix, values, strict=True))
@@ -254,7 +270,7 @@ def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
 
 
 def fake_hashes(entries: list, item: dict) -> dict[str, str]:
-    """Name the paths of a list of dvc.yaml for one entry of the matrix, each with a hash."""
+    """Fill in the paths of a list in dvc.yaml for one entry of the matrix, each with a hash."""
     paths = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
     for key, value in item.items():
         paths = [path.replace(f"${{item.{key}}}", str(value)) for path in paths]
@@ -262,4 +278,5 @@ def fake_hashes(entries: list, item: dict) -> dict[str, str]:
 
 
 def fake_hash(text: str) -> str:
+    """Return 32 hexadecimal digits that stand for the hash of a file."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,6 +1,4 @@
-"""The report in a real browser, at the width of a desktop and of a phone: nothing sticks out of the
-page or of a box.
-"""
+"""Show the report in a browser at three widths: nothing sticks out of the page or of a box."""
 
 import re
 import shutil
@@ -11,7 +9,7 @@ import pytest
 
 from glta.params.model import Params
 from glta.report.evaluated import load_cells
-from glta.report.render import render
+from glta.report.page.render import render
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
 
@@ -47,9 +45,11 @@ def browse(folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_no_sideways_scrolling(tmp_path, monkeypatch, width):
     params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 1], report={"resamples": 200})
-    data = make(tmp_path, monkeypatch, params, SKILL)
+    data = make(tmp_path, monkeypatch, params=params, methods=SKILL)
     costs, provenance = records(params)
-    html = render(params, load_cells(data / "evaluate", params), costs, provenance).html
+    html = render(
+        params, load_cells(data / "evaluate", params), costs=costs, provenance=provenance
+    ).html
     (tmp_path / "index.html").write_text(
         html.replace("<details>", "<details open>"), encoding="utf-8"
     )

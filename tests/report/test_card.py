@@ -1,5 +1,6 @@
-"""The data card: true to what the stage prepare counted, honest about what fails or was not
-checked, old results included.
+"""Check the data card: it shows what the stage prepare counted and what a check did not find.
+
+Results of older versions, which lack some parts, are shown too.
 """
 
 import copy
@@ -15,24 +16,25 @@ import pipeline.stages.report
 from glta.data.statistics import QUANTILES
 from glta.datasets import sample
 from glta.datasets.presets import PRESETS
-from glta.datasets.readers import read
+from glta.datasets.readers import read_dataset
 from glta.params.model import Params
 from glta.report.analysis import Analysis
-from glta.report.card import LEAK_TEST, ROWS, SPLIT, card, checks, percent, span
 from glta.report.evaluated import Evaluated, load_cells
-from glta.report.render import render
+from glta.report.page.card import LEAK_TEST, ROWS, SPLIT, card, checks, time_range
+from glta.report.page.render import render
+from glta.report.wording import percent
 from glta.storage.files import read_json
 from tests.report.made_up import SKILL, write_world
 from tests.report.test_report import Page
 
 METHODS = ["popularity", "glta"]
+# the first seed is not the lowest
 PARAMS = Params(
     datasets=["sample"],
     seeds=[7, 0],
     methods=METHODS,
-    baselines=["popularity"],
     report={"resamples": 100},
-)  # the first seed is not the lowest
+)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -43,7 +45,13 @@ def folder(tmp_path_factory) -> Path:
         patch.chdir(folder)
         for seed in PARAMS.seeds:
             write_world(
-                Path("data"), "sample", seed, {m: SKILL[m] for m in METHODS}, 60, 40, num_new=2
+                Path("data"),
+                "sample",
+                seed=seed,
+                methods={method: SKILL[method] for method in METHODS},
+                num_users=60,
+                num_items=40,
+                num_new=2,
             )
             for method in METHODS:
                 pipeline.stages.evaluate.main(PARAMS, "sample", seed, method)
@@ -57,7 +65,7 @@ def cells(folder) -> dict:
 
 @pytest.fixture(scope="module")
 def counts(folder) -> dict:
-    """Of the first seed, as the stage prepare wrote them."""
+    """Return the counts of the first seed, as the stage prepare wrote them."""
     return read_json(folder / "data/sample/7/prepare/counts.json")
 
 
@@ -67,7 +75,7 @@ def found(cells) -> dict:
 
 
 def section(html: str, dataset: str = "sample") -> str:
-    """Cut the card out of a page, and check it on the way."""
+    """Return the card of a dataset from a page, after checking the page."""
     Page(html)
     return re.search(rf'<div class="card long" id="card-{dataset}">.*?</section>', html, re.S)[0]
 
@@ -107,7 +115,7 @@ def test_every_number_is_shown(cells, counts):
         assert f"<dt>{name}</dt><dd>{counts[name]:,}</dd>" in html
     assert f"<dd>{counts['density']:.3%}</dd>" in html
     assert f"ratings 0.5 to 5 mean {counts['rating']['mean']:.2f}" in said
-    assert "that of seed 7, the first of 2." in said
+    assert "They are shown for seed 7, the first of 2." in said
     for step in counts["steps"]:
         numbers = " ".join(
             f"{step[name]:,}" for name in ("interactions", "dropped", "users", "items")
@@ -146,7 +154,7 @@ def test_where_it_comes_from(cells):
         "Citation A. Author. 2015. <The> Data & their history. https://doi.org/10.1145/2827872"
         in said
     )
-    assert f"ratings.csv 955 KiB, written by this program; sha256 {'ab' * 32}" in said
+    assert f"ratings.csv 955 KiB, made by this program; sha256 {'ab' * 32}" in said
 
     def real(summary, _):
         summary["source"] |= {"synthetic": False, "homepage": "javascript:alert(1)"}
@@ -158,7 +166,10 @@ def test_where_it_comes_from(cells):
         "sha256" in html
     )
     assert "javascript" not in html
-    assert f"{'ab' * 32} , as at its first download: its owner publishes none" in words(html)
+    assert (
+        f"{'ab' * 32} , equal to the hash of its first download, as its owner publishes none"
+        in words(html)
+    )
 
     def local(summary, _):
         summary["source"] = summary["source"] | {
@@ -223,8 +234,8 @@ def test_what_holds_holds_and_the_code_is_not_the_data(cells, found):
     assert kinds == {
         "No pair of user and item is in two parts": "ok",
         "Every interaction is in a part": "ok",
-        "What is tested, and what came later": "note",
-        "No list shows what its user was known to have": "ok",
+        "Times of test and training interactions": "note",
+        "No list shows an item that its user was known to have": "ok",
         "Texts about users come from their training items alone": "code",
     }
     html = section(render(PARAMS, cells).html)
@@ -292,11 +303,11 @@ def test_published_counts_stand_beside_those_found(cells, wrong):
             1.0,
             0.9,
             "note",
-            "A random split draws training and test from one span of time",
+            "A random split draws training and test interactions from the same period",
         ),
-        ("given", 0.5, 0.5, "note", "they fill gaps in a history"),
-        ("leave_last_out", 0.9, 0.0, "note", "What others did later may"),
-        ("global_time", 0.0, 0.0, "ok", "nothing of the future is known"),
+        ("given", 0.5, 0.5, "note", "They fill gaps in a history"),
+        ("leave_last_out", 0.9, 0.0, "note", "The later interactions of other users may"),
+        ("global_time", 0.0, 0.0, "ok", "methods know only the past"),
         ("random", None, None, "note", "not known, as not all interactions have a time"),
     ],
 )
@@ -310,13 +321,15 @@ def test_what_came_later_is_explained(found, split, older, own, kind, said):
         "splits": {"7": {"leakage": leak}},
     }
     check = next(
-        check for check in checks(changed) if check.name == "What is tested, and what came later"
+        check
+        for check in checks(changed)
+        if check.name == "Times of test and training interactions"
     )
     assert check.kind == kind
     assert said in f"{check.found}. {check.text}"
     assert ("random split" in check.text) == (split == "random" and older is not None)
     if own:
-        assert f"{own:.1%} than their own user's newest" in check.found
+        assert f"{own:.1%} are older than the newest one of their own user" in check.found
 
 
 def test_the_test_that_is_named_exists():
@@ -326,7 +339,7 @@ def test_the_test_that_is_named_exists():
 
 def test_all_counts_of_a_reader_have_words(tmp_path):
     sample.write(tmp_path)
-    assert set(read("sample", Params().tables, tmp_path).counts) == set(ROWS)
+    assert set(read_dataset("sample", Params().tables, tmp_path).counts) == set(ROWS)
 
 
 def test_ids_for_titles_are_told(cells):
@@ -342,7 +355,7 @@ def test_ids_for_titles_are_told(cells):
 
     said = words(section(render(PARAMS, changed(cells, untitled)).html))
     assert "12 items have no title in the source" in said
-    assert "no table of items: ids are their titles" in said
+    assert "no table of items: the id of an item is used as its title" in said
 
 
 PARTS = (
@@ -425,14 +438,14 @@ def test_the_first_seed_is_described_whichever_method_has_it():
     ],
 )
 def test_times_are_dates_where_they_can_be(low, high, ends, note):
-    assert span({"share": 1.0, "min": low, "max": high}) == {"ends": ends, "note": note}
-    part = span({"share": 0.25, "min": low, "max": high})
+    assert time_range({"share": 1.0, "min": low, "max": high}) == {"ends": ends, "note": note}
+    part = time_range({"share": 0.25, "min": low, "max": high})
     assert part["note"] == f"{note}; 25.0% of the interactions have one"
 
 
 def test_nothing_is_a_time_too():
-    assert span(None) is None
-    assert span({"share": 0.0}) == {"ends": ["no times"], "note": ""}
+    assert time_range(None) is None
+    assert time_range({"share": 0.0}) == {"ends": ["no times"], "note": ""}
 
 
 def test_shares():

@@ -1,4 +1,4 @@
-"""Results are whole or not there, and equal values give equal bytes."""
+"""Files and folders are whole or not there, and equal values give equal bytes."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ from glta.storage.files import (
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Let every fsync, the last moment at which a disk may turn out to be full, fail."""
+    """Make every fsync fail, the last call at which a full disk shows."""
 
     def fail(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -69,7 +69,7 @@ def test_file_is_replaced(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
-def test_full_disk_leaves_the_old_file(tmp_path, full_disk, monkeypatch):
+def test_full_disk_leaves_the_old_file(tmp_path, full_disk):
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(OSError, match="No space left"):
@@ -96,6 +96,12 @@ def test_broken_json_is_named(tmp_path):
     (tmp_path / "half.json").write_text('{"a": ')
     with pytest.raises(ValueError, match=r"half\.json: not readable as JSON.*delete it"):
         read_json(tmp_path / "half.json")
+
+
+def test_json_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "latin.json").write_bytes('{"a": "é"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.json: not readable as JSON.*delete it"):
+        read_json(tmp_path / "latin.json")
 
 
 def test_sha256(tmp_path):

@@ -12,40 +12,33 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
-from glta.methods.base import Method
-from glta.methods.registry import METHODS, Entry
+from glta.methods.base import Job, Scorer, Step
+from glta.methods.registry import specs
 from glta.params.model import Params
+from glta.storage.cell import Cell
 from glta.testing.blocks import write_prepared
 from glta.training.stopping import Diverged
-from glta.tuning.study import (
-    Budget,
-    Study,
-    best_of,
-    objective,
-    present_values,
-    recipe,
-    space,
-    space_table,
-    study_key,
-    tune,
-    without_test,
-)
+from glta.tuning.objective import objective, sources, study_key, without_test
+from glta.tuning.space import present_values, space, space_table
+from glta.tuning.study import Budget, Study, best_of, tune
 from tests.methods.glta.small import write_pretrained
 from tests.tiny import WRITERS
 
-TUNABLE = [method for method in METHODS if space(method)]
+TUNABLE = [method for method in specs() if space(method)]
 L2 = "settings.ease.l2"
 KNN = ("settings.item-knn.neighbours", "settings.item-knn.shrinkage")
 PRESENT = dict(zip(KNN, (100, 10.0), strict=True))
 QUICK = {"embedding_dim": 8, "epochs": 2, "batch_size": 64}
+TRAINED = ("lightgcn", "lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen")
 SMALL = Params.model_validate(
     {
-        "pretrain": QUICK,
-        "settings": dict.fromkeys(
-            ("lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"), QUICK
-        ),
-        "align_items": {"epochs": 1, "items_per_prompt": 4},
-        "align_users": {"epochs": 1, "read_outs": 2},
+        "settings": dict.fromkeys(TRAINED, QUICK)
+        | {
+            "glta": {
+                "align_items": {"epochs": 1, "items_per_prompt": 4},
+                "align_users": {"epochs": 1, "read_outs": 2},
+            }
+        }
     }
 )
 CODE = ["glta/methods/ease/model.py"]
@@ -66,9 +59,9 @@ def study(tmp_path):
 
 
 @pytest.fixture
-def cell(world, prepared, tmp_path) -> Path:
+def cell(world, prepared, tmp_path) -> Cell:
     """Everything below data/blocks/0 that any method builds on."""
-    folder = world.data / "blocks" / "0"
+    folder = world.cell.step("profile").parent
     texts = item_texts(prepared.items, Params().profile)
     texts.write_parquet(folder / "profile" / "items.parquet")
     words, _ = user_words(prepared.items, texts, prepared.train, Params().profile)
@@ -79,11 +72,14 @@ def cell(world, prepared, tmp_path) -> Path:
     words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(
         folder / "profile" / "users.parquet"
     )
-    write_pretrained(folder / "pretrain")
-    return folder
+    shutil.rmtree(folder / "pretrain-all")
+    embeddings = write_pretrained(tmp_path / "embeddings")
+    for edges in ("all", "graph"):
+        (embeddings / edges).rename(folder / f"pretrain-{edges}")
+    return world.cell
 
 
-def swap_test(folder: Path, prepared: Prepared) -> None:
+def swap_test(cell: Cell, prepared: Prepared) -> None:
     """Give every user other test items: some that nobody was tested on, in other numbers."""
     everything = prepared.seen.union(prepared.test)
     taken = set(zip(everything.user.tolist(), everything.item.tolist(), strict=True))
@@ -97,8 +93,8 @@ def swap_test(folder: Path, prepared: Prepared) -> None:
     other = replace(
         prepared, test=Interactions.of(users, items, everything.num_users, everything.num_items)
     )
-    shutil.rmtree(folder / "prepare")
-    write_prepared(other, folder / "prepare")
+    shutil.rmtree(cell.prepare)
+    write_prepared(other, cell.prepare)
 
 
 @pytest.mark.parametrize("method", TUNABLE)
@@ -112,7 +108,7 @@ def test_spaces_lie_within_the_limits_and_hold_the_defaults(method):
 
 
 def test_methods_without_ranges_have_nothing_to_tune():
-    assert set(METHODS) - set(TUNABLE) == {"popularity", "text-knn", "lightgcn-text-knn"}
+    assert set(specs()) - set(TUNABLE) == {"popularity", "text-knn", "lightgcn-text-knn"}
     with pytest.raises(ValueError, match=r"eese: unknown method; valid are .*ease"):
         space("eese")
 
@@ -226,9 +222,9 @@ def test_a_training_that_diverges_counts_and_never_wins(study):
 
 
 def test_a_method_that_diverges_says_so(world):
-    params = SMALL.with_values({"pretrain.init_std": 1e30})
+    params = SMALL.with_values({"settings.lightgcn.init_std": 1e30})
     with pytest.raises(Diverged):
-        objective("lightgcn", world.data / "blocks" / "0", params, 0)({})
+        objective("lightgcn", world.cell, params)({})
 
 
 def test_data_without_test_pairs(prepared):
@@ -237,15 +233,11 @@ def test_data_without_test_pairs(prepared):
     assert found.valid is prepared.valid and len(found.seen) == len(prepared.seen)
 
 
-class Peeks(Method):
+class Peeks(Scorer):
     """A method that would rank by the test pairs if it could."""
 
     def __init__(self, seen):
         self.seen = seen
-
-    @classmethod
-    def fit(cls, inputs, params, seed):
-        return cls(inputs.prepared.test)
 
     def score(self, users):
         assert not len(self.seen), "saw test pairs"
@@ -254,9 +246,16 @@ class Peeks(Method):
     save = load = None
 
 
+class Peek(Step):
+    def run(self, job: Job) -> Peeks:
+        return Peeks(job.prepared.test)
+
+
 def test_a_method_that_peeks_sees_nothing(world, monkeypatch):
-    monkeypatch.setitem(METHODS, "ease", Entry("Peeks", "tests.tuning.test_study:Peeks"))
-    assert objective("ease", world.data / "blocks" / "0", Params(), 0)({L2: 1.0}) >= 0
+    spec = specs()["ease"]
+    steps = (replace(spec.steps[0], run="tests.tuning.test_study:Peek"),)
+    monkeypatch.setitem(specs(), "ease", replace(spec, steps=steps))
+    assert objective("ease", world.cell, Params())({L2: 1.0}) >= 0
 
 
 @pytest.mark.parametrize("method", TUNABLE)
@@ -268,29 +267,41 @@ def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
         update={"language": Params().language.model_copy(update={"model": str(tmp_path / "tiny")})}
     )
     WRITERS["encoder"](tmp_path / "tiny")
-    for name in ("profile", "pretrain/all", "pretrain/graph"):
-        if name not in recipe(method).needs:
-            shutil.rmtree(cell / name)
+    for name in ("profile", "pretrain-all", "pretrain-graph"):
+        if name not in sources(method):
+            shutil.rmtree(cell.step(name))
     values = present_values(method, params)
     found = []
     for _ in range(2):
         found.append(
-            (objective(method, cell, params, 0)(values), study_key(method, cell, params, 0, CODE))
+            (objective(method, cell, params)(values), study_key(method, cell, params, CODE))
         )
         swap_test(cell, prepared)
     assert found[0] == found[1]
     assert 0 < found[0][0] <= 1
 
 
+def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
+    found = {method: sources(method) for method in ("ease", "lightgcn", "glta-plus", "glta")}
+    assert found == {
+        "ease": [],
+        "lightgcn": [],
+        "glta-plus": ["profile", "pretrain-all"],
+        "glta": ["profile", "pretrain-graph"],
+    }
+
+
 def test_values_reach_the_method(cell):
-    measure = objective("ease", cell, Params(), 0)
+    measure = objective("ease", cell, Params())
     assert measure({L2: 1.0}) != measure({L2: 1e4})
 
 
 def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
     def key(method="ease", params=Params(), seed=0, code=CODE):  # noqa: B008 - frozen
-        return study_key(method, cell, params, seed, code)
+        return study_key(method, replace(cell, seed=seed), params, code)
 
+    # the same data, so that the seed alone differs
+    shutil.copytree(cell.prepare.parent, replace(cell, seed=1).prepare.parent)
     before, text_before = key(), key("lightgcn-plus")
     assert key(params=Params().with_values({L2: 3.0})) == before, (
         "values that are searched are part of the trials"
@@ -303,11 +314,11 @@ def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
     ]
     changes.append(key(params=Params().with_values({"settings.ease.max_items": 50})))
     assert key(params=Params().with_values({"settings.hccf.epochs": 3})) == before
-    with (cell / "profile" / "states.safetensors").open("ab") as f:
+    with (cell.step("profile") / "states.safetensors").open("ab") as f:
         f.write(b" ")
     assert key() == before
     changes.append(key("lightgcn-plus"))
-    train = cell / "prepare" / "train.parquet"
+    train = cell.prepare / "train.parquet"
     pl.read_parquet(train).head(-1).write_parquet(train)
     changes.append(key())
     assert len({before, *changes}) == len(changes) + 1

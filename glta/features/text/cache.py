@@ -1,5 +1,6 @@
-"""Answers are kept by content, so that nothing is asked twice and an interrupted run goes on where
-it stopped.
+"""A cache of the answers of a provider, so that no prompt is asked twice.
+
+An interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from glta.progress import bar
 
@@ -16,76 +17,83 @@ CACHE = Path(".cache/profile")
 
 
 class Provider(Protocol):
-    """Answer prompts. identity: everything that an answer depends on but the prompt, JSON-able,
-    without secrets.
+    """Answer prompts by a language model."""
 
-    batch: prompts that are best answered together.
-    """
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that an answer depends on but the prompt, in types that JSON has, without secrets."""
 
-    identity: dict
-    batch: int
+    @property
+    def batch(self) -> int:
+        """The number of prompts that are best answered together."""
 
     def write(self, prompts: Sequence[str]) -> list[str]:
-        """Answer each prompt.
-
-        Raises ValueError or OSError, with what to do about it, when that fails.
-        """
+        """Answer each prompt. Raises ValueError or OSError, with the fix, when that fails."""
 
 
-def digest(value) -> str:
-    """Hash a JSON-able value."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
-    ).hexdigest()
+def digest(value: Any) -> str:
+    """Return the SHA-256 digest of a value that JSON can hold."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Cached:
-    """Ask a provider for what is not yet known.
+    """Answer prompts from a file, and ask a provider for the others.
 
-    One file of JSON lines a provider: {"key": of the prompt, "answer"}.
+    There is one file for each identity of a provider. A line of it is JSON: {"key": digest of the
+    prompt, "answer": text}.
     """
 
     def __init__(self, provider: Provider, folder: Path = CACHE):
-        self.provider, self.identity, self.batch = provider, provider.identity, provider.batch
+        self.provider = provider
+        self.identity = provider.identity
+        self.batch = provider.batch
         self.path = folder / f"{digest(provider.identity)}.jsonl"
 
     def known(self) -> dict[str, str]:
-        """Read all answers by key.
+        """Return all answers in the file by their key.
 
-        The torn line of an interrupted run is passed over; its prompt is asked again.
+        A line that an interrupted run left torn is passed over, and its prompt is asked again.
         """
-        answers = {}
-        if self.path.exists():
-            for line in self.path.read_bytes().splitlines():
-                try:
-                    entry = json.loads(line)
-                    answers[entry["key"]] = entry["answer"]
-                except (ValueError, TypeError, KeyError):
-                    continue
+        answers: dict[str, str] = {}
+        if not self.path.exists():
+            return answers
+        for line in self.path.read_bytes().splitlines():
+            try:
+                entry = json.loads(line)
+                answers[entry["key"]] = entry["answer"]
+            except (ValueError, TypeError, KeyError):
+                continue
         return answers
 
     def write(self, prompts: Sequence[str]) -> list[str]:
-        """Answer each prompt; answers are kept after every batch."""
-        keys, answers = [digest(prompt) for prompt in prompts], self.known()
+        """Answer each prompt; new answers are kept after every batch. Raises as the provider."""
+        keys = [digest(prompt) for prompt in prompts]
+        answers = self.known()
         missing = {
             key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in answers
         }
         if missing:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with (
-                self.path.open("ab", buffering=0) as file,
-                bar(len(missing), "prompts answered") as advance,
-            ):
-                todo = list(missing.items())
-                for start in range(0, len(todo), self.batch):
-                    part = todo[start : start + self.batch]
-                    new = self.provider.write([prompt for _, prompt in part])
-                    for (key, _), answer in zip(part, new, strict=True):
-                        answers[key] = answer
-                        # one write a line, opened by a newline that closes a torn one: other stages
-                        # may append as well
-                        file.write(
-                            b"\n" + json.dumps({"key": key, "answer": answer}).encode() + b"\n"
-                        )
-                    advance(len(part))
+            answers |= self._ask(missing)
         return [answers[key] for key in keys]
+
+    def _ask(self, missing: dict[str, str]) -> dict[str, str]:
+        """Ask the provider, append the answers to the file, and return them; all by their keys."""
+        answers = {}
+        todo = list(missing.items())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            self.path.open("ab", buffering=0) as file,
+            bar(len(todo), "prompts answered") as advance,
+        ):
+            for start in range(0, len(todo), self.batch):
+                part = todo[start : start + self.batch]
+                new = self.provider.write([prompt for _, prompt in part])
+                for (key, _), answer in zip(part, new, strict=True):
+                    answers[key] = answer
+                    # Other stages may append to the same file, so each line is one write. It begins
+                    # with a line end, which closes a torn line before it.
+                    line = json.dumps({"key": key, "answer": answer})
+                    file.write(b"\n" + line.encode() + b"\n")
+                advance(len(part))
+        return answers

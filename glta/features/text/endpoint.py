@@ -1,6 +1,4 @@
-"""Answers from a server that speaks the OpenAI protocol (vLLM, llama.cpp, Ollama, and paid
-services).
-"""
+"""Answers from a server with the OpenAI protocol: vLLM, llama.cpp, Ollama, or a paid service."""
 
 from __future__ import annotations
 
@@ -9,22 +7,23 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 TRIES = 4
-LONGEST_WAIT = 30.0  # seconds, also where the server asks for more
-PASSING = {408, 409, 425, 429, 500, 502, 503, 504}  # statuses that may go away by themselves
+MAX_WAIT_SECONDS = 30.0  # before one try, also where the server asks for more
+RETRY_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504}  # that may go away by themselves
 
 
 @dataclass
 class Endpoint:
-    """Ask POST <address>/chat/completions, greedily. The key comes from OPENAI_API_KEY and is kept
-    nowhere.
+    """Ask a server by POST ADDRESS/chat/completions, at temperature 0.
+
+    The key is read from OPENAI_API_KEY and written nowhere.
 
     timeout_seconds: of one request. backoff_seconds: wait before the second try, doubled before
-    each further one.
-    batch: requests under way at once.
+    each further one. batch: number of requests at the same time.
     """
 
     address: str
@@ -35,11 +34,11 @@ class Endpoint:
     batch: int = 8
 
     @property
-    def identity(self) -> dict:
-        address = self.address.rstrip("/")
+    def identity(self) -> dict[str, Any]:
+        """All that an answer depends on but the prompt."""
         return {
             "provider": "endpoint",
-            "address": address,
+            "address": self.address.rstrip("/"),
             "model": self.model,
             "max_new_tokens": self.max_new_tokens,
         }
@@ -47,7 +46,8 @@ class Endpoint:
     def write(self, prompts: Sequence[str]) -> list[str]:
         """Answer each prompt.
 
-        Raises ConnectionError when the server cannot be reached, ValueError for what it refuses.
+        Raises ConnectionError when the server cannot be reached, and ValueError when it refuses a
+        request.
         """
         key = os.environ.get("OPENAI_API_KEY", "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -58,7 +58,7 @@ class Endpoint:
             return list(pool.map(lambda prompt: self.ask(client, prompt), prompts))
 
     def ask(self, client: httpx.Client, prompt: str) -> str:
-        """Answer one prompt, trying again after failures that may pass."""
+        """Answer one prompt, with TRIES tries where the failure may pass. Raises as `write`."""
         address = f"{self.address.rstrip('/')}/chat/completions"
         request = {
             "model": self.model,
@@ -66,9 +66,10 @@ class Endpoint:
             "max_tokens": self.max_new_tokens,
             "temperature": 0,
         }
-        problem, wait = "", 0.0
+        problem = ""
+        wait = 0.0
         for attempt in range(TRIES):
-            time.sleep(min(wait, LONGEST_WAIT))
+            time.sleep(min(wait, MAX_WAIT_SECONDS))
             wait = self.backoff_seconds * 2**attempt
             try:
                 response = client.post(address, json=request)
@@ -79,20 +80,21 @@ class Endpoint:
             except httpx.TransportError as error:  # no network, no server, broken off, or too slow
                 problem = str(error) or type(error).__name__
                 continue
-            if response.status_code not in PASSING:
+            if response.status_code not in RETRY_STATUSES:
                 return self.read(response)
             problem = f"status {response.status_code}: {excerpt(response)}"
             asked = response.headers.get("Retry-After", "")
-            wait = max(wait, float(asked)) if asked.isdigit() else wait
+            if asked.isdecimal():
+                wait = max(wait, float(asked))
         raise ConnectionError(
             f"{address}: no answer after {TRIES} tries ({problem}); check the network and "
-            "profile.endpoint, then run again: "
-            "the answers received so far are kept"
+            "profile.endpoint, then run again: the answers received so far are kept"
         )
 
     def read(self, response: httpx.Response) -> str:
-        """Take the text out of a response. Raises ValueError that says what to change."""
-        where, status = response.url, response.status_code
+        """Return the text of a response. Raises ValueError that says what to change."""
+        where = response.url
+        status = response.status_code
         if status in (401, 403):
             raise ValueError(
                 f"{where}: the server refused the key (status {status}); set OPENAI_API_KEY to a "
@@ -120,5 +122,5 @@ class Endpoint:
 
 
 def excerpt(response: httpx.Response) -> str:
-    """Show the start of a response in one line."""
+    """Return the start of a response in one line."""
     return " ".join(response.text.split())[:200] or "empty"

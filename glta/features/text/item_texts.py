@@ -1,6 +1,5 @@
 """One clean text per item."""
 
-# I items
 from __future__ import annotations
 
 import html
@@ -16,20 +15,22 @@ INVISIBLE = r"\p{Cf}"  # soft hyphens, zero-width spaces, marks of direction
 
 
 def item_texts(items: pl.DataFrame, params: ProfileSettings) -> pl.DataFrame:
-    """Write each item's text: the columns of params.text in this order, cleaned, cut at
-    params.max_words words.
+    """Write one text for each item from its title, categories and description.
 
-    items: columns item, item_id, title, description, categories (list of text). Categories are
-    joined by ", ", columns by ". ". An item without any text gets its id. Returns columns item,
-    text, in the order of items; never empty.
+    items: columns item, item_id, title, description, categories (list of text). params.text names
+    the columns to use and their order. Categories are joined by ", ", columns by ". ". The text is
+    cut after params.max_words words. An item without any text gets its id.
+
+    Returns columns item and text, in the order of items. No text is empty.
     """
-    columns = [column for column in dict.fromkeys(params.text) if column in items.columns]
+    names: list[str] = list(dict.fromkeys(params.text))
+    columns = [column for column in names if column in items.columns]
     lists = [column for column in columns if isinstance(items.schema[column], pl.List)]
-    flat = items.with_columns(
-        pl.col(lists).cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
-    )
+    as_text = pl.col(lists).cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
+    flat = items.with_columns(as_text)
     parts = {column: clean(flat[column]).str.strip_chars_end(" .,;") for column in columns}
-    texts = pl.DataFrame({**parts, "item_id": clean(items["item_id"].cast(pl.String))})
+    ids = clean(items["item_id"].cast(pl.String))
+    texts = pl.DataFrame({**parts, "item_id": ids})
     filled = [pl.when(pl.col(column) != "").then(pl.col(column)) for column in columns]
     joined = pl.concat_str(filled, separator=". ", ignore_nulls=True) if columns else pl.lit("")
     cut = joined.str.split(" ").list.head(params.max_words).list.join(" ")
@@ -41,15 +42,17 @@ def item_texts(items: pl.DataFrame, params: ProfileSettings) -> pl.DataFrame:
         .then(pl.col("item_id"))
         .otherwise(number)
     )
-    return pl.DataFrame({"item": items["item"], "text": texts.select(text.alias("text"))["text"]})
+    written = texts.select(text.alias("text"))["text"]
+    return pl.DataFrame({"item": items["item"], "text": written})
 
 
 def clean(texts: pl.Series) -> pl.Series:
-    """Resolve HTML entities, drop HTML tags and control characters, and put single spaces between
-    words; null gives "".
+    """Clean texts of HTML and of control characters, with single spaces between words.
+
+    Entities become characters, tags are dropped. Null gives "".
     """
     texts = texts.fill_null("")
-    for _ in range(2):  # shops escape twice: &amp;quot;
+    for _ in range(2):  # some shops escape twice: &amp;quot;
         texts = unescape(texts)
     return (
         texts.str.replace_all(TAG, " ")
@@ -64,8 +67,6 @@ def clean(texts: pl.Series) -> pl.Series:
 def unescape(texts: pl.Series) -> pl.Series:
     """Replace HTML entities by their characters. Unknown entities stay."""
     found = texts.str.extract_all(ENTITY).explode().drop_nulls().unique().sort().to_list()
-    return (
-        texts.str.replace_many(found, [html.unescape(entity) for entity in found])
-        if found
-        else texts
-    )
+    if not found:
+        return texts
+    return texts.str.replace_many(found, [html.unescape(entity) for entity in found])

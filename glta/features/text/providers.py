@@ -1,4 +1,4 @@
-"""Who writes the words about users, by the name in params.yaml."""
+"""The providers of words about users, by their names in params.yaml."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from glta.features.text.cache import Provider
 
 
 def make_provider(params: ProfileSettings) -> Provider | None:
-    """Make the generating provider of params.provider; None for "extractive", which answers no
-    prompts.
-    """
+    """Make the provider that params.provider names; None for "extractive", which has no prompts."""
     if params.provider == "language_model":
         from glta.nn.language.causal import CausalModel
 

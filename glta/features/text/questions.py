@@ -1,23 +1,21 @@
-"""What a generating provider is asked about a user, and how its answer is read."""
+"""The prompts about a user for a language model, and how its answers are read."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-MAX_WORDS = 5  # of one tag; longer pieces are sentences, not tags
+MAX_WORDS = 5  # of one tag; a longer piece is a sentence
 
 INTRODUCTION = "A person chose these items:"
 TAGS = (
     "Describe this person's taste by exactly {k} short tags, each of one to three words, the most "
-    "telling first. "
-    "Answer with the tags alone, separated by commas."
+    "telling first. Answer with the tags alone, separated by commas."
 )
 INTERESTS = (
     "Guess what else this person would enjoy that the items above do not cover yet. Give exactly "
-    "{k} further interests, each "
-    "of one to three words, the likeliest first. Answer with the interests alone, separated by "
-    "commas."
+    "{k} further interests, each of one to three words, the likeliest first. Answer with the "
+    "interests alone, separated by commas."
 )
 
 THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
@@ -26,38 +24,39 @@ LEAD_IN = re.compile(r"^[^,;:]*:\s*")  # "Tags:", "Here are six tags:"
 QUOTES = " \t\r\"'`*_.!?()[]{}<>“”‘’«»"  # noqa: RUF001 - quotation marks that models write
 
 
-def show(texts: Sequence[str]) -> str:
-    """List item texts, one a line."""
+def _shown(texts: Sequence[str]) -> str:
+    """Return item texts as a list, one a line, after the introduction."""
     return "\n".join([INTRODUCTION, *(f"- {text}" for text in texts)])
 
 
 def tags_prompt(texts: Sequence[str], k: int) -> str:
-    """Ask for k tags of a user with these item texts."""
-    return f"{show(texts)}\n\n{TAGS.format(k=k)}"
+    """Return the prompt for k tags of a user whose items have these texts."""
+    return f"{_shown(texts)}\n\n{TAGS.format(k=k)}"
 
 
 def interests_prompt(texts: Sequence[str], k: int) -> str:
-    """Ask for k interests beyond these item texts."""
-    return f"{show(texts)}\n\n{INTERESTS.format(k=k)}"
+    """Return the prompt for k further interests of a user whose items have these texts."""
+    return f"{_shown(texts)}\n\n{INTERESTS.format(k=k)}"
 
 
-def parse(answer: str, k: int) -> list[str]:
-    """Read at most k distinct tags from an answer, in lower case, in its order.
+def parse_answer(answer: str, k: int) -> list[str]:
+    """Return at most k distinct tags of an answer, in lower case, in the order of the answer.
 
-    Takes lines, commas and semicolons as separators; drops numbering, bullets, quotes, a lead-in
-    that ends with a colon, a model's visible thoughts, and pieces of more than MAX_WORDS words.
-    Returns fewer than k, down to none, where the answer holds fewer.
+    Lines, commas and semicolons separate tags. Dropped are numbers of a list, bullets, quotes, an
+    introduction that ends with a colon, the thoughts that some models show, and pieces of more than
+    MAX_WORDS words. An answer with fewer tags gives fewer, or none.
     """
-    found: dict[str, None] = {}
+    found: dict[str, None] = {}  # a set that keeps the order
     for line in THOUGHTS.sub("", answer).splitlines():
         line = LEAD_IN.sub("", NUMBERING.sub("", line.lower()))
         for piece in re.split(r"[,;|•]|\s(?=\d{1,2}[.)]\s)", line):
             tag = " ".join(NUMBERING.sub("", piece).strip(QUOTES).split())
-            if any(c.isalnum() for c in tag) and len(tag.split()) <= MAX_WORDS:
+            has_text = any(character.isalnum() for character in tag)
+            if has_text and len(tag.split()) <= MAX_WORDS:
                 found.setdefault(tag)
     return list(found)[:k]
 
 
 def filled(found: Sequence[str], spare: Iterable[str], k: int) -> list[str]:
-    """Complete a list to k entries with those of `spare` that it does not hold."""
+    """Return k distinct entries: those of `found`, and then those of `spare`."""
     return list(dict.fromkeys([*found, *spare]))[:k]

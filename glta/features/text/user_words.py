@@ -1,6 +1,5 @@
-"""Tags and likely interests of every user, from training items only."""
+"""Tags and likely interests of every user, from training items alone."""
 
-# U users
 from __future__ import annotations
 
 import numpy as np
@@ -10,7 +9,7 @@ from glta.data.interactions import Interactions
 from glta.features.settings import ProfileSettings
 from glta.features.text.cache import Provider
 from glta.features.text.extractive import extract, item_terms
-from glta.features.text.questions import filled, interests_prompt, parse, tags_prompt
+from glta.features.text.questions import filled, interests_prompt, parse_answer, tags_prompt
 
 
 def user_words(
@@ -18,49 +17,66 @@ def user_words(
     texts: pl.DataFrame,
     train: Interactions,
     params: ProfileSettings,
+    *,
     provider: Provider | None = None,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Find num_tags tags and num_interests likely interests of each user.
+    """Find params.num_tags tags and params.num_interests likely interests of each user.
 
-    items: columns item, categories. texts: columns item, text. provider: who is asked; None takes
-    extracted words. What an answer lacks is filled from the extracted words. Users without training
-    items get empty lists and are not asked. Returns columns user, tags, interests (lists of text),
-    and counts: users "without_tags" and "without_interests", and with a provider the "prompts"
-    answered and the "incomplete_answers" among them.
+    items: columns item, categories. texts: columns item, text. provider: answers prompts about each
+    user; extracted words complete an answer that holds too few. None: extracted words alone. Users
+    without training items get empty lists, and no prompt is asked about them.
+
+    Returns columns user, tags, interests (lists of text), and counts: users "without_tags" and
+    "without_interests"; with a provider also the "prompts" and the "incomplete_answers" to them.
     """
     categories = items if "categories" in params.text else None
-    words = extract(item_terms(texts, categories), train, params.num_tags, params.num_interests)
-    counts = {}
+    terms = item_terms(texts, categories)
+    words = extract(terms, train, num_tags=params.num_tags, num_interests=params.num_interests)
+    counts: dict[str, int] = {}
     if provider is not None:
-        asked = np.flatnonzero(train.user_degree)
-        shown = [
-            shown_texts(texts["text"], train.items_of(user), params.items_shown) for user in asked
-        ]
-        kinds = (
-            ("tags", tags_prompt, params.num_tags),
-            ("interests", interests_prompt, params.num_interests),
-        )
-        prompts = [prompt(lines, k) for lines in shown for _, prompt, k in kinds]
-        answers = provider.write(prompts)
-        lists = {name: words[name].to_list() for name, _, _ in kinds}
-        incomplete = 0
-        for place, (name, _, k) in enumerate(kinds):
-            for user, answer in zip(asked, answers[place :: len(kinds)], strict=True):
-                found = parse(answer, k)
-                incomplete += len(found) < k
-                lists[name][user] = filled(found, lists[name][user], k)
-        words = words.with_columns(
-            pl.Series(name, lists[name], dtype=pl.List(pl.String)) for name in lists
-        )
-        counts = {"prompts": len(prompts), "incomplete_answers": incomplete}
+        words, counts = _asked_words(words, texts["text"], train, params, provider)
     for name in ("tags", "interests"):
         counts[f"without_{name}"] = int((words[name].list.len() == 0).sum())
     return words, counts
 
 
+def _asked_words(
+    words: pl.DataFrame,
+    texts: pl.Series,
+    train: Interactions,
+    params: ProfileSettings,
+    provider: Provider,
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Ask a provider about each user; what an answer lacks comes from the extracted `words`."""
+    users = [int(user) for user in np.flatnonzero(train.user_degree)]
+    prompts = []  # for each user one for tags and one for interests
+    for user in users:
+        shown = shown_texts(texts, train.items_of(user), params.items_shown)
+        prompts.append(tags_prompt(shown, params.num_tags))
+        prompts.append(interests_prompt(shown, params.num_interests))
+    answers = provider.write(prompts)
+    incomplete = 0
+    columns = []
+    for name, k, of_users in (
+        ("tags", params.num_tags, answers[0::2]),
+        ("interests", params.num_interests, answers[1::2]),
+    ):
+        lists = words[name].to_list()
+        for user, answer in zip(users, of_users, strict=True):
+            found = parse_answer(answer, k)
+            incomplete += len(found) < k
+            lists[user] = filled(found, lists[user], k)
+        columns.append(pl.Series(name, lists, dtype=pl.List(pl.String)))
+    counts = {"prompts": len(prompts), "incomplete_answers": incomplete}
+    return words.with_columns(columns), counts
+
+
 def shown_texts(texts: pl.Series, items: np.ndarray, limit: int) -> list[str]:
-    """Take the texts of at most `limit` items, evenly spaced over the given ones, so that no end of
-    the ids is preferred.
+    """Return the texts of at most `limit` of the items, evenly spaced over them.
+
+    Items are sorted by id, so the first `limit` ones would all be from one end of the ids.
     """
-    chosen = items[np.arange(limit) * items.size // limit] if items.size > limit else items
+    chosen = items
+    if items.size > limit:
+        chosen = items[np.arange(limit) * items.size // limit]
     return texts.gather(chosen).to_list()

@@ -80,6 +80,7 @@ class Aligner(nn.Module):
         ):
             at = (kind_BT == which).nonzero(as_tuple=True)
             if at[0].numel():
+                assert project is not None  # prompts show user tokens if there is a projector
                 embeds_BTH = embeds_BTH.index_put(at, project(table[value_BT[at]]))
         hidden_BTH = self.language.hidden(embeds_BTH.to(self.language.model.dtype))
         return hidden_BTH[kind_BT == READ_OUT].view(len(prompts), -1, self.language.width)

@@ -5,28 +5,30 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from glta.methods.glta.aligner import Aligner
-from glta.methods.glta.settings import AlignSettings
+from glta.methods.glta.prompts import Prompt, equal_length_batches
+from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
 from glta.progress import track
 from glta.training.seeds import Stream, seed_torch
-from glta.training.trainer import Task
+from glta.training.trainer import Task, Trained, train
 
-Example = TypeVar("Example")
+OnEpoch = Callable[[dict], None]
 
 
-class Rates(Protocol):
-    """What the optimizer takes from the settings of both alignments."""
+class HasPrompt(Protocol):
+    """What every example has: a prompt."""
 
     @property
-    def learning_rate(self) -> float: ...
-    @property
-    def head_learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
+    def prompt(self) -> Prompt: ...
+
+
+Example = TypeVar("Example", bound=HasPrompt)
 
 
 @dataclass(eq=False)
@@ -43,8 +45,8 @@ class Alignment(Task, Generic[Example]):
 
     @property
     @abstractmethod
-    def rates(self) -> Rates:
-        """Settings of the optimizer."""
+    def settings(self) -> AlignItemsSettings | AlignUsersSettings:
+        """Settings of this alignment."""
 
     @abstractmethod
     def drawn(self, epoch: int) -> list[list[Example]]:
@@ -60,7 +62,7 @@ class Alignment(Task, Generic[Example]):
 
     @property
     def learning_rate(self) -> float:  # type: ignore[override]
-        return self.rates.learning_rate
+        return self.settings.learning_rate
 
     def trained(self) -> Mapping[str, torch.nn.Parameter]:
         return self.aligner.trained()
@@ -75,25 +77,41 @@ class Alignment(Task, Generic[Example]):
         groups = [
             {
                 "params": [parameter],
-                "lr": self.rates.head_learning_rate
+                "lr": self.settings.head_learning_rate
                 if name.startswith("head.")
-                else self.rates.learning_rate,
+                else self.settings.learning_rate,
             }
             for name, parameter in self.trained().items()
         ]
         # fused: one pass over the head, which is most of the weights, instead of six
-        return torch.optim.AdamW(groups, weight_decay=self.rates.weight_decay, fused=True)
+        return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=True)
 
     def batches(self, epoch: int) -> Iterable[list[Example]]:
         # LoRA's dropout takes no generator of its own
         seed_torch(self.seed, epoch, Stream.ADAPTER_DROPOUT, self.devices.rank)
-        return track(self.drawn(epoch), f"{self.section} epoch {epoch + 1}")
+        batches = self.drawn(epoch)
+        if not self.devices.is_main:
+            return batches
+        return track(batches, f"{self.section} epoch {epoch + 1}")
+
+    def batched(self, examples: Sequence[Example], rng: np.random.Generator) -> list[list[Example]]:
+        """Deal examples into batches of prompts of equal length, in random order."""
+        lengths = np.array([len(e.prompt) for e in examples])
+        batches = equal_length_batches(lengths, self.settings.batch_size, rng)
+        return [[examples[i] for i in batch] for batch in batches]
 
     def backward(self, batch: Sequence[Example]) -> dict[str, float]:
         mine = batch[self.devices.share(len(batch))]
         with self.aligner.language.dropout():
             loss = add_gradient(self.nats, mine, self.num_targets(batch), self.shared.micro_batch)
         return {"loss": loss}
+
+    def train(self, checkpoint: Path | None, on_epoch: OnEpoch) -> Trained:
+        """Train with the epochs and the patience of the settings; see `glta.training.trainer`."""
+        epochs, patience = self.settings.epochs, self.settings.patience
+        return train(
+            self, epochs=epochs, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch
+        )
 
 
 def add_gradient(

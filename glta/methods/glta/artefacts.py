@@ -127,12 +127,12 @@ class AlignedUsers:
         if not params.user_token:
             raise ValueError(
                 "settings.glta.align_users.user_token = false: this glta knows users by their ids "
-                "alone, not by "
-                "their items"
+                "alone, not by their items"
             )
         prompts = self.new_users.prompts(self.aligner.language, history_BI, params)
         user = torch.from_numpy(fold_in(history_BI, self.new_users.message))
-        return self._read(prompts, Nodes(user, self.nodes.item), "new users read")
+        item = self._nodes_there.item
+        return self._read(prompts, Nodes(user.to(item.device), item), "new users read")
 
     def read_after(self, users: np.ndarray, chosen: np.ndarray, note: str) -> np.ndarray:
         """Read the users' prompts with the chosen items (B, t) fed back: states of the read-out
@@ -142,7 +142,7 @@ class AlignedUsers:
             self.prompts[user].followed_by(items[items >= 0])
             for user, items in zip(users, chosen, strict=True)
         ]
-        return self._read(prompts, self.nodes, note)
+        return self._read(prompts, self._nodes_there, note)
 
     def check_room(self, num_items: int) -> None:
         """Raise ValueError when prompts with so many more items are longer than the language model
@@ -153,14 +153,17 @@ class AlignedUsers:
         if longest > most:
             raise ValueError(
                 f"settings.glta.serve.mode = autoregressive: lists of {num_items} items need "
-                "prompts of "
-                f"{longest} tokens, the language model takes {most}: lower recommend.k or "
-                "settings.glta.align_users.context_items"
+                f"prompts of {longest} tokens, the language model takes {most}: lower recommend.k "
+                "or settings.glta.align_users.context_items"
             )
 
+    @cached_property
+    def _nodes_there(self) -> Nodes:
+        """The nodes on the language model's device."""
+        return self.nodes.to(self.aligner.language.device)
+
     def _read(self, prompts: Sequence[Prompt], nodes: Nodes, note: str) -> np.ndarray:
-        device = self.aligner.language.device
-        return read_states(self.aligner, prompts, nodes.to(device), note)[:, 0].numpy()
+        return read_states(self.aligner, prompts, nodes, note)[:, 0].numpy()
 
     def save(self, folder: Path) -> None:
         """Write aligner.safetensors, and history.json for the report."""

@@ -28,6 +28,9 @@ class Head(nn.Module):
     and scale once, before training.
     """
 
+    centre: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, width: int):
         super().__init__()
         self.register_buffer("centre", torch.zeros(width))
@@ -142,7 +145,9 @@ def matched(
     all_NH, known = head.standard(states_NH), round(0.8 * len(states_NH))
     x_NH = all_NH[:known]
     gram_HH = x_NH.T @ x_NH + RIDGE * torch.eye(x_NH.shape[1], device=x_NH.device)
-    total_IH, total_I, first = 0.0, 0.0, None
+    total_IH = torch.zeros((), device=x_NH.device)
+    total_I = torch.zeros((), device=x_NH.device)
+    first = None
     for space, share in zip(spaces, weights, strict=True):
         target_NF = space.target[:known]
         mean_F = target_NF.mean(0)
@@ -150,10 +155,8 @@ def matched(
         weight_IH, bias_I = space.item @ map_HF.T, space.item @ mean_F
         spread = (x_NH[:256] @ weight_IH.T + bias_I).std(1).mean().clamp_min(1e-12)
         first = spread if first is None else first
-        total_IH, total_I = (
-            total_IH + weight_IH * share * first / spread,
-            total_I + bias_I * share * first / spread,
-        )
+        total_IH = total_IH + weight_IH * share * first / spread
+        total_I = total_I + bias_I * share * first / spread
     rest = torch.arange(known, len(all_NH), device=all_NH.device)
     rest = rest[observed_N[rest] >= 0]
     logits = all_NH[rest] @ total_IH.T + total_I

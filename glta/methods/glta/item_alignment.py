@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from glta.methods.glta.alignment import Alignment
 from glta.methods.glta.heads import FreeHead, Space, matched
 from glta.methods.glta.nodes import Nodes
-from glta.methods.glta.prompts import Prompt, Templates, equal_length_batches
+from glta.methods.glta.prompts import Prompt, Templates
 from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignItemsSettings
 from glta.training.seeds import Stream, epoch_rng
@@ -84,7 +84,7 @@ class ItemAlignment(Alignment[ItemExample]):
         self.descriptions = language.tokens(self.texts, self.params.description_tokens)
 
     @property
-    def rates(self) -> AlignItemsSettings:
+    def settings(self) -> AlignItemsSettings:
         return self.params
 
     @cached_property
@@ -94,18 +94,15 @@ class ItemAlignment(Alignment[ItemExample]):
             return np.ones(len(self.texts), bool)
         return self.aligner.known.cpu().numpy()
 
-    def examples(self, epoch: int) -> tuple[list[ItemExample], np.random.Generator]:
-        """Draw the prompts of an epoch. Returns the generator as well, to go on with."""
-        rng = epoch_rng(self.seed, epoch, Stream.ITEM_PROMPTS)
+    def examples(self, rng: np.random.Generator) -> list[ItemExample]:
+        """Draw examples in which every known item is shown."""
         items = np.flatnonzero(self.known)
         per_prompt = self.params.items_per_prompt
-        return reorder_prompts(self.templates, items, self.descriptions, per_prompt, rng), rng
+        return reorder_prompts(self.templates, items, self.descriptions, per_prompt, rng)
 
     def drawn(self, epoch: int) -> list[list[ItemExample]]:
-        examples, rng = self.examples(epoch)
-        lengths = np.array([len(e.prompt) for e in examples])
-        batches = equal_length_batches(lengths, self.params.batch_size, rng)
-        return [[examples[i] for i in batch] for batch in batches]
+        rng = epoch_rng(self.seed, epoch, Stream.ITEM_PROMPTS)
+        return self.batched(self.examples(rng), rng)
 
     def num_targets(self, examples: Sequence[ItemExample]) -> int:
         return sum(e.items.size for e in examples)
@@ -119,14 +116,18 @@ class ItemAlignment(Alignment[ItemExample]):
     def start(self) -> None:
         """Fix the head's standardisation and, by switch, solve for the start of a free head."""
         head = self.aligner.head
-        examples = self.examples(START)[0][:START_PROMPTS]
+        rng = epoch_rng(self.seed, START, Stream.ITEM_PROMPTS)
+        examples = self.examples(rng)[:START_PROMPTS]
         prompts = [e.prompt for e in examples]
+        item = self.nodes.item
         states = read_states(self.aligner, prompts, self.nodes, "prompts read", self.devices)
+        states = states.to(item.device)
         head.calibrate(states)
         if isinstance(head, FreeHead) and self.shared.head_init == "matched":
             shown = torch.from_numpy(np.stack([e.items for e in examples])).flatten()
-            item = self.nodes.item.cpu()
+            shown = shown.to(item.device)
             text = torch.from_numpy(self.states_IH - self.states_IH[self.known].mean(0))
+            text = text.to(item.device)
             spaces = [Space(item[shown], item), Space(text[shown], text)]
             head.set(*matched(head, states.flatten(0, 1), spaces, (1.0, 1.0), shown))
 

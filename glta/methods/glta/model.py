@@ -97,15 +97,14 @@ class GLTA(Scorer):
         times. Raises ValueError where prompts have no room for this.
         """
         if self.mode == "first_logit":
-            return rank_all(self.score, users, k, exclude)
+            return rank_all(self.score, users, k=k, exclude=exclude)
         users = known_users(users, len(self.states))
         length = min(k, len(self.weight))
         if self.mode == "autoregressive":
             if len(self.aligned.nodes.item) < len(self.weight):
                 raise ValueError(
                     "settings.glta.serve.mode = autoregressive: new items have no token to be fed "
-                    "back; "
-                    "choose another mode"
+                    "back; choose another mode"
                 )
             self.aligned.check_room(length)
         items = np.full((len(users), k), -1, np.int64)

@@ -42,7 +42,12 @@ class NewUsers:
         pairs = Interactions.of(users, item, *history_BI.shape)
         tags = interests = [""] * pairs.num_users
         if self.words:
-            found = extract(*self.words, self.num_tags, self.num_interests, of=pairs)
+            found = extract(
+                *self.words,
+                num_tags=self.num_tags,
+                num_interests=self.num_interests,
+                of=pairs,
+            )
             tags, interests = (
                 found[name].list.join(", ").to_list() for name in ("tags", "interests")
             )

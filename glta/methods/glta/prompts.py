@@ -16,6 +16,8 @@ WORD, ITEM, USER, READ_OUT = range(4)
 REORDER = "Put the shuffled descriptions back into the order of the items."
 CHOOSE = "Choose the items that belong to this user."
 
+Ids = Sequence[int] | np.ndarray
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -102,9 +104,7 @@ class Templates:
             )
         return Prompt(parts[:, 0].astype(np.int8), parts[:, 1])
 
-    def reorder(
-        self, items: Sequence[int], descriptions: Sequence[list[int]], shuffle: Sequence[int]
-    ) -> Prompt:
+    def reorder(self, items: Ids, descriptions: Sequence[list[int]], shuffle: Ids) -> Prompt:
         """Item alignment: shuffled descriptions, then item tokens in their true order. Read-out t
         should predict item t.
 
@@ -120,7 +120,7 @@ class Templates:
     def choose(
         self,
         user: int | list[int],
-        context: Sequence[int],
+        context: Ids,
         tags: list[int],
         interests: list[int],
         read_outs: int,

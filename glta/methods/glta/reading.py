@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ import torch
 from glta.methods.glta.aligner import Aligner
 from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import READ_OUT, Prompt, equal_length_batches
-from glta.progress import bar
-from glta.training.devices import Devices, find_devices
+from glta.progress import bar, quiet
+from glta.training.devices import Devices
 
 
 def read_states(
@@ -26,14 +27,16 @@ def read_states(
     CPU.
 
     Each forward pass holds language.batch_tokens tokens at most, or a single prompt. note: of the
-    progress bar. devices: each process reads its share, and gets all; by default those of this run.
+    progress bar. devices: each process reads its share, and gets all; without, this process reads
+    all.
     """
-    devices = devices or find_devices()
+    devices = devices or Devices(aligner.language.device)
     mine = prompts[devices.share(len(prompts))]
     lengths = np.array([len(p) for p in mine], np.int64)
     read_outs = int((prompts[0].kind == READ_OUT).sum())
     out = torch.empty(len(mine), read_outs, aligner.language.width)
-    with torch.inference_mode(), bar(len(mine), note) as advance:
+    shown = nullcontext() if devices.is_main else quiet()
+    with torch.inference_mode(), shown, bar(len(mine), note) as advance:
         batches = equal_length_batches(lengths, 1024)
         for batch in _by_tokens(batches, lengths, aligner.language.batch_tokens):
             states = aligner.states([mine[i] for i in batch], nodes)

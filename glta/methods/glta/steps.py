@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from glta.features.settings import ProfileSettings
 from glta.features.text.extractive import item_terms
 from glta.methods.base import Job, Step
 from glta.methods.glta.aligner import new_aligner
+from glta.methods.glta.alignment import OnEpoch
 from glta.methods.glta.artefacts import About, AlignedItems, AlignedUsers
 from glta.methods.glta.item_alignment import ItemAlignment
 from glta.methods.glta.model import GLTA
@@ -31,9 +31,6 @@ from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import load_arrays
-from glta.training.trainer import train
-
-OnEpoch = Callable[[dict], None]
 
 
 @dataclass(frozen=True)
@@ -87,13 +84,7 @@ def align_items(
     if not params.enabled:
         task.start()
         return AlignedItems(aligner.tensors(), False, [])
-    found = train(
-        task,
-        epochs=params.epochs,
-        patience=params.patience,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-    )
+    found = task.train(checkpoint, on_epoch)
     return AlignedItems(aligner.tensors(), True, found.history)
 
 
@@ -127,13 +118,7 @@ def align_users(
         serving_prompts,
         inputs.item_states(),
     )
-    found = train(
-        task,
-        epochs=params.epochs,
-        patience=params.patience,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-    )
+    found = task.train(checkpoint, on_epoch)
     return AlignedUsers(
         {name: tensor.cpu() for name, tensor in aligner.tensors().items()},
         nodes.serving,
@@ -169,11 +154,12 @@ def user_prompts(
     """
     words = pl.read_parquet(inputs.profile / "users.parquet")
     ids = inputs.prepared.users["user_id"].to_list()
-    training, serving = (
-        UserPrompts.of(language, ids, words[f"{kind}tags"], words[f"{kind}interests"], params)
-        for kind in ("graph_" if inputs.shared.edges == "graph" else "", "")
-    )
-    return training, serving
+
+    def prompts(prefix: str) -> UserPrompts:
+        tags, interests = (words[f"{prefix}{kind}"].to_list() for kind in ("tags", "interests"))
+        return UserPrompts.of(language, ids, tags, interests, params)
+
+    return prompts("graph_" if inputs.shared.edges == "graph" else ""), prompts("")
 
 
 def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:

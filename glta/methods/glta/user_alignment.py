@@ -19,7 +19,7 @@ from glta.methods.glta.aligner import Aligner, projector
 from glta.methods.glta.alignment import Alignment
 from glta.methods.glta.heads import FreeHead, Space, matched
 from glta.methods.glta.nodes import GraphNodes, Nodes
-from glta.methods.glta.prompts import Prompt, equal_length_batches
+from glta.methods.glta.prompts import Prompt
 from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignUsersSettings
 from glta.methods.glta.user_prompts import SERVING, UserPrompts
@@ -107,15 +107,13 @@ class UserAlignment(Alignment[UserExample]):
         self._kept: dict[int, torch.Tensor] = {}
 
     @property
-    def rates(self) -> AlignUsersSettings:
+    def settings(self) -> AlignUsersSettings:
         return self.prompts.params
 
     def drawn(self, epoch: int) -> list[list[UserExample]]:
         rng = epoch_rng(self.seed, epoch, Stream.USER_PROMPTS)
         examples = training_examples(self.prompts, self.prepared, self.shared.targets, rng)
-        lengths = np.array([len(e.prompt) for e in examples])
-        batches = equal_length_batches(lengths, self.rates.batch_size, rng)
-        return [[examples[i] for i in batch] for batch in batches]
+        return self.batched(examples, rng)
 
     def num_targets(self, examples: Sequence[UserExample]) -> int:
         return sum(int((e.target != IGNORE).sum()) for e in examples)

@@ -1,6 +1,6 @@
 """HCCF: hypergraph contrastive collaborative filtering."""
 
-from glta.methods.shared.hypergraph import HypergraphSettings
+from glta.methods.shared.settings import HypergraphSettings
 from glta.methods.spec import MethodSpec, StepSpec
 
 

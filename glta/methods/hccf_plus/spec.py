@@ -1,6 +1,6 @@
 """HCCF+: HCCF with a text contrast."""
 
-from glta.methods.shared.hypergraph import HypergraphSettings
+from glta.methods.shared.settings import HypergraphSettings
 from glta.methods.spec import MethodSpec, StepSpec
 from glta.nn.graph.settings import TextContrastSettings
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass
@@ -64,7 +64,7 @@ class CausalModel:
         return "bfloat16" if self.device == "cuda" else "float32"
 
     @cached_property
-    def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def loaded(self) -> tuple[Any, PreTrainedTokenizerBase]:
         """Load model and tokenizer.
 
         Raises ValueError when they are not those of a causal language model.
@@ -131,7 +131,7 @@ class CausalModel:
                 num_beams=1,
                 pad_token_id=tokenizer.pad_token_id,
             )
-        return tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)
+        return list(tokenizer.batch_decode(out[:, length:], skip_special_tokens=True))
 
     def as_chat(self, prompt: str) -> str:
         """Put a prompt into the model's chat template, where it has one."""
@@ -139,4 +139,4 @@ class CausalModel:
         if not tokenizer.chat_template:
             return prompt
         turn = [{"role": "user", "content": prompt}]
-        return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from glta.progress import bar
 from glta.storage.files import sha256_of, sha256_of_all
 from glta.training.devices import find_devices
 from glta.training.seeds import Stream, epoch_rng
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PACKAGED = "all-MiniLM-L6-v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -86,8 +90,8 @@ class Language:
 
     name: str
     sha256: str
-    model: torch.nn.Module
-    tokenizer: object
+    model: Any  # a transformers model, wrapped by peft once it has adapters
+    tokenizer: PreTrainedTokenizerBase
     device: torch.device
     precision: torch.dtype
     lora: bool = False
@@ -200,7 +204,7 @@ class Language:
         ]  # hidden states do not pass through it
         config = LoraConfig(
             r=rank,
-            lora_alpha=alpha,
+            lora_alpha=alpha,  # type: ignore[arg-type]  # any number will do
             lora_dropout=dropout,
             target_modules="all-linear",
             exclude_modules=unread or None,

@@ -24,7 +24,6 @@ from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import save_arrays
 from glta.testing.blocks import block_embeddings, block_states
-from glta.training.trainer import Task, Trained, train
 
 BATCH_TOKENS = 2048
 ITEMS = AlignItemsSettings(
@@ -137,7 +136,7 @@ class Small:
         if not self.items.enabled:
             task.start()
             return task.aligner, []
-        return task.aligner, self.trained(task, self.items, checkpoint, on_epoch).history
+        return task.aligner, task.train(checkpoint, on_epoch).history
 
     def user_task(self, aligner: Aligner) -> UserAlignment:
         training, serving = self.prompts()
@@ -159,18 +158,8 @@ class Small:
         self, aligner: Aligner, checkpoint: Path | None = None, on_epoch=lambda record: None
     ) -> tuple[torch.Tensor, list[dict]]:
         task = self.user_task(aligner)
-        found = self.trained(task, self.users, checkpoint, on_epoch)
+        found = task.train(checkpoint, on_epoch)
         return task.users_at(found.best_epoch), found.history
-
-    @staticmethod
-    def trained(task: Task, params, checkpoint: Path | None, on_epoch) -> Trained:
-        return train(
-            task,
-            epochs=params.epochs,
-            patience=params.patience,
-            checkpoint=checkpoint,
-            on_epoch=on_epoch,
-        )
 
 
 def copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -25,7 +25,6 @@ from glta.nn.language.settings import LanguageSettings
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
 from glta.training.checkpoint import Checkpoint
 from glta.training.seeds import epoch_rng
-from glta.training.trainer import train
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, copies, moved
 
 OFF = ITEMS.model_copy(update={"enabled": False})
@@ -357,9 +356,9 @@ def test_interruption_leaves_no_trace(small, tmp_path, variant, stage):
     with pytest.raises(Interrupted):
         train(tmp_path, interrupt)
     assert [record["epoch"] for record in Checkpoint(tmp_path).load()[1]["history"]] == [-1, 0]
-    told = []
-    resumed, history_again = train(tmp_path, told.append)
-    assert history_again == told == history
+    reported = []
+    resumed, history_again = train(tmp_path, reported.append)
+    assert history_again == reported == history
     assert [record["epoch"] for record in history] == [-1, 0, 1, 2, 3]
     assert not moved(whole.tensors(), resumed.tensors())
 
@@ -406,8 +405,13 @@ class MadeUp(Alignment[float]):
     """Pull some weights towards a number, with a validation that is given beforehand."""
 
     section = "align_users"
-    rates = USERS
     values: list[float]
+    patience: int
+
+    @property
+    def settings(self):
+        epochs = len(self.values) - 1
+        return USERS.model_copy(update={"epochs": epochs, "patience": self.patience})
 
     def drawn(self, epoch: int) -> list[list[float]]:
         return [[epoch_rng(0, epoch).normal()]] * 2
@@ -427,12 +431,8 @@ def fitted(small, values: list[float], patience: int):
     """Fit with a made-up validation: (history, weights after each epoch, weights in the end)."""
     run, seen = small(items=OFF), []
     aligner, _ = run.stage_2()
-    found = train(
-        MadeUp(aligner, run.shared, 0, values),
-        epochs=len(values) - 1,
-        patience=patience,
-        on_epoch=lambda record: seen.append(copies(aligner.tensors())),
-    )
+    task = MadeUp(aligner, run.shared, 0, values, patience)
+    found = task.train(None, lambda record: seen.append(copies(aligner.tensors())))
     return found.history, seen, aligner.tensors()
 
 

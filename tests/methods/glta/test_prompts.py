@@ -12,6 +12,8 @@ from glta.methods.glta.prompts import (
     WORD,
     Templates,
     equal_length_batches,
+    packed,
+    unpacked,
 )
 from glta.nn.language.frozen import load_language
 from glta.nn.language.settings import LanguageSettings
@@ -126,3 +128,23 @@ def test_batches_depend_on_the_generator_alone():
 
 def test_no_prompts_no_batches():
     assert list(equal_length_batches(np.array([], np.int64), 7)) == []
+
+
+def test_items_that_are_fed_back_follow_the_prompt(language):
+    """The first read-out stays, after them, and what closes the prompt."""
+    prompt = Templates(language).choose(5, [7], [], [], 3)
+    grown = prompt.followed_by(np.array([2, 9]))
+    body = [*known(CHOOSE), *known("user:"), "[user 5]", *known("items:"), "[item 7]"]
+    body += [*known("answer:"), "[item 2]", "[item 9]"]
+    assert spelled(grown) == framed(language, body, 1)
+    assert spelled(prompt.followed_by(np.array([], np.int64)))[-1] == spelled(grown)[-1]
+    assert len(prompt.followed_by(np.array([], np.int64))) == len(prompt) - 2
+
+
+def test_packed_prompts_come_back(language):
+    templates = Templates(language)
+    prompts = [templates.choose(user, [7] * user, [], [], 2) for user in range(4)]
+    found = unpacked(packed(prompts))
+    assert [p.kind.tolist() for p in found] == [p.kind.tolist() for p in prompts]
+    assert [p.value.tolist() for p in found] == [p.value.tolist() for p in prompts]
+    assert {(p.kind.dtype, p.value.dtype) for p in found} == {(np.dtype("i1"), np.dtype("i8"))}

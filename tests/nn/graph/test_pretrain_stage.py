@@ -1,4 +1,4 @@
-"""The stage `pretrain`."""
+"""The stages `pretrain-all` and `pretrain-graph`."""
 
 import json
 
@@ -6,21 +6,25 @@ import numpy as np
 import pytest
 
 from glta.evaluation.validation import embeddings_ndcg
-from glta.nn.graph.node_embeddings import NodeEmbeddings, train
-from glta.params.model import LightGCNSettings, Params
+from glta.methods.lightgcn.spec import LightGCNSettings
+from glta.nn.graph.node_embeddings import NodeEmbeddings
+from glta.nn.graph.node_embeddings import train as train_embeddings
+from glta.params.model import Params
 from glta.storage.arrays import load_arrays
-from pipeline.stages import pretrain
+from pipeline.stages import train
 
 
 @pytest.mark.parametrize("edges", ["all", "graph"])
 def test_writes_the_same_bytes_twice(world, monkeypatch, tmp_path, edges):
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     monkeypatch.setenv("GLTA_RECORDS", str(tmp_path / "records"))
-    params = Params(pretrain=LightGCNSettings(embedding_dim=8, epochs=3))
-    out = world.data / "blocks" / "0" / "pretrain" / edges
+    params = Params().with_values(
+        {"settings.lightgcn.embedding_dim": 8, "settings.lightgcn.epochs": 3}
+    )
+    out = world.data / "blocks" / "0" / f"pretrain-{edges}"
     written = []
     for _ in range(2):
-        pretrain.main(params, "blocks", 0, edges)
+        train.main(params, "blocks", 0, f"pretrain-{edges}")
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert written[0] == written[1]
     arrays, meta = load_arrays(out / "model.safetensors")
@@ -44,9 +48,12 @@ def test_writes_the_same_bytes_twice(world, monkeypatch, tmp_path, edges):
 def test_writes_all_that_an_encoder_needs(world, monkeypatch, prepared, encoder):
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     settings = LightGCNSettings(embedding_dim=8, epochs=3, encoder=encoder, heads=2)
-    pretrain.main(Params(pretrain=settings), "blocks", 0, "graph")
-    loaded = NodeEmbeddings.load(world.data / "blocks" / "0" / "pretrain" / "graph")
-    trained = train(prepared.graph, settings, 0, embeddings_ndcg(prepared), serve=prepared.train)
+    values = {f"settings.lightgcn.{key}": value for key, value in settings.model_dump().items()}
+    train.main(Params().with_values(values), "blocks", 0, "pretrain-graph")
+    loaded = NodeEmbeddings.load(world.data / "blocks" / "0" / "pretrain-graph")
+    trained = train_embeddings(
+        prepared.graph, settings, 0, embeddings_ndcg(prepared), serve=prepared.train
+    )
     assert loaded.encoder == encoder
     assert loaded.best_epoch == trained.best_epoch
     for graph in (prepared.graph, prepared.train):
@@ -54,6 +61,6 @@ def test_writes_all_that_an_encoder_needs(world, monkeypatch, prepared, encoder)
             np.testing.assert_array_equal(ours, expected)
 
 
-def test_refuses_unknown_edges():
-    with pytest.raises(ValueError, match="--edges some"):
-        pretrain.main(Params(), "blocks", 0, "some")
+def test_refuses_an_unknown_step():
+    with pytest.raises(ValueError, match="--step pretrain-some: no method has such a step"):
+        train.main(Params(), "blocks", 0, "pretrain-some")

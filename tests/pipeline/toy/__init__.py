@@ -14,6 +14,9 @@ def ran(name: str) -> None:
 
 
 def value(section: str, key: str):
-    """Read a parameter, or what the dataset `sample` has in its place."""
+    """Read a parameter, or what the dataset `sample` has in its place. section: a dotted name."""
     params = yaml.safe_load(Path("params.yaml").read_text())
-    return params["overrides"]["sample"][section].get(key, params[section][key])
+    own = params["overrides"]["sample"]
+    for part in section.split("."):
+        own, params = own[part], params[part]
+    return own.get(key, params[key])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from toy import ran, value
 
-method, steps = sys.argv[1], value("fit", "weight_steps")
+method, steps = sys.argv[1], value("settings.lightgcn-text-knn", "weight_steps")
 ran(f"train@{method}")
 out = Path("data/models") / method
 out.mkdir(parents=True)

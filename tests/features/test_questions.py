@@ -1,10 +1,10 @@
-"""Prompts and the reading of answers."""
+"""The prompts about users, and how answers are read."""
 
 import numpy as np
 import polars as pl
 import pytest
 
-from glta.features.text.questions import filled, interests_prompt, parse, tags_prompt
+from glta.features.text.questions import filled, interests_prompt, parse_answer, tags_prompt
 from glta.features.text.user_words import shown_texts
 
 
@@ -27,8 +27,8 @@ from glta.features.text.user_words import shown_texts
         ("\n,;- ,\x00", []),
     ],
 )
-def test_parse(answer, expected):
-    assert parse(answer, 4) == expected
+def test_parse_answer(answer, expected):
+    assert parse_answer(answer, 4) == expected
 
 
 def test_filled():

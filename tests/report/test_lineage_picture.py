@@ -1,6 +1,4 @@
-"""The picture of the lineage: every box and arrow that was recorded and no other, hashes in full,
-and a command that works.
-"""
+"""Check the picture of the lineage: exactly the recorded boxes and arrows, hashes and a command."""
 
 import copy
 import re
@@ -12,8 +10,8 @@ import pytest
 
 from glta.params.model import Params
 from glta.report.analysis import Analysis
-from glta.report.flow import Box, direct, draw
-from glta.report.lineage import lineage_view
+from glta.report.draw.flow import Box, direct_sources, flow_chart
+from glta.report.draw.lineage_picture import lineage_view, shortened
 from tests.report.made_up import fake_hash, records
 
 METHODS = [
@@ -21,26 +19,26 @@ METHODS = [
     "text-knn",
     "lightgcn",
     "lightgcn-text-knn",
-    "m5",
-    "m6",
-    "m7",
-    "m8",
+    "lightgcn-plus",
+    "hccf",
+    "rlmrec-con",
+    "glta-plus",
     "glta",
 ]
-PARAMS = Params(datasets=["ml", "ml-1m"], seeds=[0, 1, 7], methods=METHODS, baselines=METHODS[:-1])
+PARAMS = Params(datasets=["ml", "ml-1m"], seeds=[0, 1, 7], methods=METHODS)
+GRAPH = shortened("pretrain-graph", 12)
 ARROWS = {
     ("raw data", "prepare"),
-    ("prepare", "pretrain"),
+    ("prepare", "pretrain-all"),
+    ("prepare", GRAPH),
     ("prepare", "profile"),
     ("language model", "profile"),
-    ("pretrain", "align_items"),
+    (GRAPH, "align_items"),
     ("profile", "align_items"),
-    ("code", "fit"),
-    ("pretrain", "fit"),
-    ("profile", "fit"),
+    ("pretrain-all", "models"),
     ("align_items", "align_users"),
-    ("align_users", "recommend"),
-    ("fit", "recommend"),
+    ("align_users", "models"),
+    ("models", "recommend"),
     ("recommend", "evaluate"),
     ("evaluate", "0.2700"),
 }
@@ -55,15 +53,19 @@ def analysis(dataset: str, params: Params = PARAMS) -> Analysis:
 
 
 class Picture:
-    """boxes: {heading: (left, top, right, bottom)}; texts and tips by heading; arrows: pairs of
-    headings, by where they end.
+    """Read a picture.
+
+    boxes: left, top, right and bottom by heading. texts, tips: by heading. arrows: pairs of the
+    headings of the boxes where an arrow starts and ends.
     """
 
     def __init__(self, svg: str):
         root = ElementTree.fromstring(svg)
         self.width, self.height = map(float, root.get("viewBox").split()[2:])
         self.said = root.find("desc").text
-        self.boxes, self.texts, self.tips = {}, {}, {}
+        self.boxes: dict[str, tuple[float, float, float, float]] = {}
+        self.texts: dict[str, list[str]] = {}
+        self.tips: dict[str, str] = {}
         for group in root.iter("g"):
             heading, *texts = [text.text for text in group.iter("text")]
             x, y, width, height = (
@@ -71,7 +73,8 @@ class Picture:
             )
             assert heading not in self.boxes
             self.boxes[heading] = (x, y, x + width, y + height)
-            self.texts[heading], self.tips[heading] = texts, group.find("title").text
+            self.texts[heading] = texts
+            self.tips[heading] = group.find("title").text
         self.paths = [
             [float(v) for v in re.findall(r"-?[\d.]+", path.get("d"))] for path in root.iter("path")
         ]
@@ -97,7 +100,7 @@ def view(
 ) -> dict:
     costs, provenance = copy.deepcopy(recorded)
     change({p["stage"]: p for p in provenance})
-    return lineage_view(analysis(dataset, params), provenance, costs)
+    return lineage_view(analysis(dataset, params), provenance=provenance, costs=costs)
 
 
 def test_every_box_and_arrow_and_no_other(recorded):
@@ -105,7 +108,7 @@ def test_every_box_and_arrow_and_no_other(recorded):
     assert picture.arrows == ARROWS and len(picture.paths) == len(ARROWS)
     assert set(picture.boxes) == {heading for arrow in ARROWS for heading in arrow}
     assert (
-        "align_users, made from prepare and profile and pretrain and align_items and language model"
+        f"align_users, made from prepare and profile and {GRAPH} and align_items and language model"
         in picture.said
     )
 
@@ -117,31 +120,32 @@ def test_nothing_overlaps_and_all_is_inside(recorded):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
     for left, top, right, bottom in picture.boxes.values():
         assert 0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height
-        for path in picture.paths:  # M x y, then again and again C x y x y x y H x
+        # a path is M x y, then for each bend C x y x y x y H x
+        for path in picture.paths:
             for place in range(2, len(path), 7):
                 x, y = path[place + 4], path[place + 5]
                 assert not (left < x < right and top < y < bottom), "an arrow runs through a box"
     for heading, lines in picture.texts.items():
         left, _, right, _ = picture.boxes[heading]
-        assert max(6.6 * len(line) for line in lines) <= right - left - 8, (
-            lines
-        )  # 6.6: of the widest common fonts
+        # a character of the widest common font takes 6.6 units
+        assert max(6.6 * len(line) for line in lines) <= right - left - 8, lines
 
 
 def test_sources_by_their_hash(recorded):
-    found, picture = view(recorded), Picture(view(recorded)["svg"])
-    sha256, weights = fake_hash("download@ml") * 2, fake_hash("weights") * 2
+    found = view(recorded)
+    picture = Picture(found["svg"])
+    sha256 = fake_hash("download@ml") * 2
+    weights = fake_hash("weights") * 2
     assert picture.texts["raw data"][:2] == ["ratings.csv", f"sha256 {sha256[:12]}"]
     assert f"ratings.csv: sha256 {sha256}" in picture.tips["raw data"]
     assert picture.texts["language model"] == ["mini-model", f"sha256 {weights[:12]}"]
     assert picture.tips["language model"] == f"org/mini-model: weights sha256 {weights}"
-    assert found["archives"] == {"ratings.csv": sha256} and found["models"] == [
-        ("org/mini-model", weights)
-    ]
+    assert found["archives"] == {"ratings.csv": sha256}
+    assert found["models"] == [("org/mini-model", weights)]
 
 
 def test_folding(recorded):
-    """One box names its run; a folded one counts methods, seeds and runs, and adds up the time."""
+    """A box of one run names it. A box of several counts methods, seeds and runs, and sums time."""
     picture = Picture(view(recorded)["svg"])
     assert picture.texts["evaluate"] == [
         "9 methods",
@@ -150,8 +154,8 @@ def test_folding(recorded):
         "27 runs",
         "git ccccccc",
     ]
-    assert picture.texts["fit"][0] == "8 methods"
-    assert picture.texts["pretrain"][:2] == ["all, graph", "× 3 seeds"]  # noqa: RUF001
+    assert picture.texts["models"][:2] == ["9 methods", "× 3 seeds"]  # noqa: RUF001
+    assert picture.texts["pretrain-all"] == ["3 seeds", "6.0 s", "3 runs", "git ccccccc"]
     assert picture.texts["prepare"] == ["3 seeds", "6.0 s", "3 runs", "git ccccccc"]
     run = fake_hash("run of download@ml")
     assert picture.texts["raw data"][2:] == ["2.0 s", f"run {run[:7]}", "git ccccccc"]
@@ -160,10 +164,8 @@ def test_folding(recorded):
         f"{fake_hash('run of evaluate@ml-7-lightgcn-text-knn')}" in picture.tips["evaluate"]
     )
     one = Params(datasets=["ml-latest-small"], seeds=[7])
-    assert (
-        Picture(view(records(one), "ml-latest-small", params=one)["svg"]).texts["prepare"][0]
-        == "2.0 s"
-    )
+    of_one = Picture(view(records(one), "ml-latest-small", params=one)["svg"])
+    assert of_one.texts["prepare"][0] == "2.0 s"
 
 
 def test_what_is_not_known_is_said(recorded):
@@ -177,11 +179,9 @@ def test_what_is_not_known_is_said(recorded):
     assert picture.texts["evaluate"][-2:] == ["26 of 27 runs", "git ccccccc"]
     assert picture.texts["raw data"][-1] == "run not known"
     assert picture.texts["profile"][-1] == "2 commits*" and found["dirty"]
-    assert (
-        Picture(lineage_view(analysis("ml"), recorded[1], {})["svg"]).texts["prepare"][0]
-        == "3 seeds"
-    )
-    assert lineage_view(analysis("ml"), [], {}) is None
+    without_costs = lineage_view(analysis("ml"), provenance=recorded[1], costs={})
+    assert Picture(without_costs["svg"]).texts["prepare"][0] == "3 seeds"
+    assert lineage_view(analysis("ml"), provenance=[], costs={}) is None
 
 
 def test_many_files_with_long_names(recorded):
@@ -198,7 +198,7 @@ def test_many_files_with_long_names(recorded):
 
 
 def test_arrows_need_equal_bytes(recorded):
-    """A stage that read other bytes than those that are recorded now was not made from them."""
+    """There is no arrow where a stage read other bytes than those recorded now."""
 
     def edit(stages):
         for seed in PARAMS.seeds:
@@ -229,12 +229,13 @@ def test_the_number_is_the_one_that_the_command_traces(recorded):
 
 
 def test_a_source_behind_a_source_needs_no_arrow():
+    sources_of = {"a": "", "b": "a", "c": "ab", "d": "ac", "e": "ad"}
     boxes = [
-        Box(n, n, "ink", [], n, sources)
-        for n, sources in {"a": "", "b": "a", "c": "ab", "d": "ac", "e": "ad"}.items()
+        Box(name, heading=name, kind="ink", lines=[], tip=name, sources=list(sources))
+        for name, sources in sources_of.items()
     ]
-    assert direct(boxes) == {"a": [], "b": ["a"], "c": ["b"], "d": ["c"], "e": ["d"]}
-    assert Picture(draw("t", boxes).svg()).arrows == {
+    assert direct_sources(boxes) == {"a": [], "b": ["a"], "c": ["b"], "d": ["c"], "e": ["d"]}
+    assert Picture(flow_chart("t", boxes).svg()).arrows == {
         ("a", "b"),
         ("b", "c"),
         ("c", "d"),

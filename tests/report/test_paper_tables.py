@@ -1,4 +1,4 @@
-"""The tables of a paper say what the analysis says, and are valid Markdown and LaTeX."""
+"""Check that the tables show what the analysis computes, as valid Markdown and LaTeX."""
 
 import re
 from dataclasses import replace
@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from glta.params.model import Params
-from glta.report.analysis import Analysis, title
+from glta.report.analysis import Analysis
 from glta.report.evaluated import load_cells
-from glta.report.tables import Table, cost, decimal, overview, tables, training_stages
+from glta.report.known import title, training_stages
+from glta.report.paper_tables import PaperTable, cost_table, decimal, overview_tables, tables
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
 
@@ -19,35 +20,39 @@ SEEDS = [0, 3]
 def analysis(tmp_path_factory) -> Analysis:
     params = Params(datasets=["sample"], seeds=SEEDS, report={"resamples": 200})
     with pytest.MonkeyPatch.context() as monkeypatch:
-        data = make(tmp_path_factory.mktemp("tables"), monkeypatch, params, SKILL)
+        data = make(tmp_path_factory.mktemp("tables"), monkeypatch, params=params, methods=SKILL)
         return Analysis(
             "sample", params.for_dataset("sample"), load_cells(data / "evaluate", params)["sample"]
         )
 
 
 @pytest.fixture(scope="module")
-def made(analysis) -> list[Table]:
+def made(analysis) -> list[PaperTable]:
     return tables(analysis, records(analysis.params)[0])
 
 
+def row_of(table: PaperTable, method: str) -> dict[str, str]:
+    """Return a method's row by heading."""
+    row = next(row for row in table.rows if row[0] == method)
+    return dict(zip(table.headings, row, strict=True))
+
+
 def test_accuracy_is_the_mean_over_seeds_and_its_spread(analysis, made):
-    row = dict(zip(made[0].headings, next(r for r in made[0].rows if r[0] == "EASE"), strict=True))
-    values = [analysis.cells["ease"][seed].metrics["ndcg@20"] for seed in SEEDS]
-    assert row[
-        "N@20"
-    ] == f"{sum(values) / 2:.4f} ±{abs(values[0] - values[1]) / 2**0.5:.4f}".replace("0.", ".")
+    row = row_of(made[0], "EASE")
+    first, second = (analysis.cells["ease"][seed].metrics["ndcg@20"] for seed in SEEDS)
+    mean = (first + second) / 2
+    spread = abs(first - second) / 2**0.5
+    assert row["N@20"] == f"{mean:.4f} ±{spread:.4f}".replace("0.", ".")
     assert len(made[0].headings) == 10
     assert [r[0] for r in made[0].rows] == [
-        *(
-            "Popularity",
-            "Text-kNN",
-            "Item-kNN",
-            "EASE",
-            "LightGCN",
-            "LightGCN + text-kNN",
-            "GLTA+",
-            "GLTA",
-        ),
+        "Popularity",
+        "Text-kNN",
+        "Item-kNN",
+        "EASE",
+        "LightGCN",
+        "LightGCN + text-kNN",
+        "GLTA+",
+        "GLTA",
     ]
 
 
@@ -65,22 +70,19 @@ def test_overview_has_a_column_a_dataset_and_a_row_a_method(analysis):
         dataset="books",
         cells={m: c for m, c in analysis.cells.items() if m != "glta-plus"},
     )
-    (table,) = overview([analysis, replace(analysis, dataset="none", cells={}), fewer])
-    assert table.headings == ["method", "sample", "books"] and [row[0] for row in table.rows][
-        -2:
-    ] == ["GLTA+", "GLTA"]
-    row = next(row for row in table.rows if row[0] == "EASE")
-    assert (
-        row[1]
-        == row[2]
-        == decimal(analysis.mean("ease", "ndcg@20"), analysis.spread("ease", "ndcg@20"))
-    )
+    (table,) = overview_tables([analysis, replace(analysis, dataset="none", cells={}), fewer])
+    assert table.headings == ["method", "sample", "books"]
+    assert [row[0] for row in table.rows][-2:] == ["GLTA+", "GLTA"]
+    row = row_of(table, "EASE")
+    mean = analysis.mean("ease", "ndcg@20")
+    spread = analysis.spread("ease", "ndcg@20")
+    assert row["sample"] == row["books"] == decimal(mean, spread)
     assert table.rows[-2][1] != table.rows[-2][2] == "–"  # noqa: RUF001
     for column, a in ((1, analysis), (2, fewer)):
         assert [table.rows[r][0] for r, n in table.best if n == column] == [
             title(a.best("ndcg@20"))
         ]
-    assert overview([analysis]) == []
+    assert overview_tables([analysis]) == []
 
 
 def test_comparisons_are_those_of_the_report(analysis, made):
@@ -93,9 +95,7 @@ def test_comparisons_are_those_of_the_report(analysis, made):
 
 
 def test_groups_are_told_apart(analysis, made):
-    row = dict(
-        zip(made[2].headings, next(r for r in made[2].rows if r[0] == "LightGCN"), strict=True)
-    )
+    row = row_of(made[2], "LightGCN")
     assert {"cold users", "warm users"} <= set(row)
     for group in made[2].headings[1:]:
         assert row[group] == decimal(
@@ -104,7 +104,7 @@ def test_groups_are_told_apart(analysis, made):
 
 
 def test_cost_adds_up_the_stages_of_a_method(made):
-    """Every stage took 2 s and 1 GiB: one for EASE, two on the graph, four for GLTA."""
+    """Every stage took 2 s and 1 GiB. EASE has one stage, LightGCN two and GLTA four."""
     table = made[-1]
     assert {row[0]: row[1] for row in table.rows} == {
         "Popularity": "2 s",
@@ -117,7 +117,7 @@ def test_cost_adds_up_the_stages_of_a_method(made):
         "GLTA": "8 s",
     }
     assert table.rows[3][2:] == ["1.00 GiB", "123,456", f"{1000 * 2 / 300:.2f} s"]
-    assert "profile (2 s, for all methods together)" in table.caption
+    assert "profile (2 s, once for all methods)" in table.caption
 
 
 def test_cost_names_what_all_stages_of_the_dataset_took(analysis):
@@ -134,14 +134,14 @@ def test_cost_names_what_all_stages_of_the_dataset_took(analysis):
     costs |= {stage: {"seconds": 9e9, "peak_memory_bytes": 2**40} for stage in others}
     assert (
         "All stages of the dataset, one after the other: 3 min; the largest took 1.00 GiB"
-        in cost(analysis, costs).caption
+        in cost_table(analysis, costs).caption
     )
 
 
 def test_the_stages_of_a_method_are_stages_of_dvc_yaml(analysis):
     known = records(analysis.params)[0]
     for method in analysis.methods:
-        assert set(training_stages(method, "sample", 3)) <= set(known)
+        assert {stage.format(cell="sample-3") for stage in training_stages(method)} <= set(known)
 
 
 def test_without_records_there_is_no_cost(analysis):
@@ -164,7 +164,7 @@ def test_markdown_has_equally_many_cells_in_every_line(made):
 
 
 def test_latex_escapes_what_it_would_read_as_commands():
-    table = Table("50% of a_b & c", ["x"], [["−1 ±2 #3 <4"]], frozenset({(0, 0)}))  # noqa: RUF001
+    table = PaperTable("50% of a_b & c", ["x"], [["−1 ±2 #3 <4"]], frozenset({(0, 0)}))  # noqa: RUF001
     assert r"\caption{50\% of a\_b \& c}" in table.latex()
     assert r"\textbf{$-$1 $\pm$2 \#3 $<$4} \\" in table.latex()
 
@@ -177,7 +177,7 @@ def test_latex_has_no_stray_marks(made):
 def test_the_command_prints_one_dataset_and_refuses_unknown_names(analysis, monkeypatch, tmp_path):
     import pipeline.stages.report
 
-    monkeypatch.setattr("glta.params.model.load_params", lambda: analysis.params)
+    monkeypatch.setattr("glta.params.check.load_params", lambda: analysis.params)
     monkeypatch.setattr(
         "glta.report.evaluated.load_cells", lambda folder, params: {"sample": analysis.cells}
     )

@@ -1,4 +1,4 @@
-"""The table and the figure of docs/performance.md, from what the benchmarks wrote."""
+"""Write the table and the figure of docs/performance.md from the records of the benchmarks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 
 from benchmarks.measure import Row
-from glta.report.svg import Axes, Drawing
+from glta.report.draw.axes import Axes
+from glta.report.draw.svg import Drawing
 
 BEGIN, END = "<!-- table: written by python -m benchmarks -->", "<!-- end of table -->"
 
@@ -35,7 +36,7 @@ def read(out: Path) -> dict[str, tuple[dict, list[Row]]]:
     return found
 
 
-def render(out: Path, docs: Path) -> None:
+def write_page(out: Path, docs: Path) -> None:
     """Rewrite the part of performance.md between its marks, and images/performance.svg."""
     records = read(out)
     lines = []
@@ -70,18 +71,20 @@ def figure(rows: list[Row]) -> str:
         math.log10(0.5),
         math.log10(max([2.0, *(row.ratio for row in rows), *(row.target for row in rows)]) * 1.3),
     )
-    axes = Axes(drawing, (390, 10, 700, 20 + 24 * len(rows)), (low, high), (0, 1))
+    axes = Axes(drawing, (390, 10, 700, 20 + 24 * len(rows)), x_limits=(low, high), y_limits=(0, 1))
     for value in (0.5, 1, 2, 5, 10, 20, 50, 100):
         if low <= math.log10(value) <= high:
             x = axes.x(math.log10(value))
-            drawing.line(x, axes.box[1], x, axes.box[3])
-            drawing.text(x, axes.box[3] + 16, f"{value:g}", "muted", "middle")
+            drawing.line((x, axes.box[1]), (x, axes.box[3]))
+            drawing.text(x, axes.box[3] + 16, f"{value:g}", kind="muted", anchor="middle")
     for place, row in enumerate(rows):
         y = 16 + 24 * place
-        drawing.text(380, y + 11, f"{row.case}: {row.against}", "ink", "end")
+        drawing.text(380, y + 11, f"{row.case}: {row.against}", anchor="end")
         end = axes.x(math.log10(max(row.ratio, 0.5)))
-        drawing.bar(390, y, max(end - 390, 1), 14, "m3" if row.met else "m4", f"{row.ratio:.2g}")
+        drawing.bar(
+            390, y, max(end - 390, 1), 14, kind="m3" if row.met else "m4", tip=f"{row.ratio:.2g}"
+        )
         goal = axes.x(math.log10(row.target))
-        drawing.line(goal, y - 3, goal, y + 17, "ink", 2)
-        drawing.text(max(end, goal) + 6, y + 11, f"{row.ratio:.2g}", "muted")
+        drawing.line((goal, y - 3), (goal, y + 17), kind="ink", width=2)
+        drawing.text(max(end, goal) + 6, y + 11, f"{row.ratio:.2g}", kind="muted")
     return drawing.svg(standalone=True)

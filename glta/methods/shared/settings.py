@@ -1,0 +1,39 @@
+"""Settings that several methods share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from glta.config import Search
+from glta.nn.graph.settings import ContrastSettings, GraphTraining, Keep, Temperature
+
+
+class HypergraphSettings(ContrastSettings, GraphTraining):
+    """Hypergraph contrastive collaborative filtering."""
+
+    num_layers: Annotated[int, Search(1, 4)] = Field(
+        2, ge=1, le=16, description="layers of local and global propagation"
+    )
+    init_std: float = Field(
+        0.01,
+        gt=0,
+        description="standard deviation of the initial embeddings; the global part grows with its "
+        "cube",
+    )
+    hyperedges: Annotated[int, Search(16, 256, log=True)] = Field(
+        128, ge=1, le=4096, description="number of hyperedges for users, and the same for items"
+    )
+    keep: Keep = Field(
+        0.8, gt=0, le=1, description="share of edges and hypergraph entries kept in a training step"
+    )
+    contrast_weight: Annotated[float, Search(0.01, 10.0, log=True)] = Field(
+        1.0, ge=0, description="weight of the contrast between local and global embeddings"
+    )
+    temperature: Temperature = Field(0.5, gt=0, description="temperature of that contrast")
+    activation: bool = Field(
+        False,
+        description="true: LeakyReLU of slope 0.5, as in the paper; false: none, as in the "
+        "authors' torch code",
+    )

@@ -1,0 +1,67 @@
+"""Tell what the report needs to know about methods; it is read from their specs."""
+
+from __future__ import annotations
+
+from glta.methods.registry import needed, specs, title, units
+from glta.methods.spec import Ablation
+
+__all__ = [
+    "base_of",
+    "change_text",
+    "is_ablation",
+    "makes_model",
+    "order",
+    "title",
+    "training_stages",
+]
+
+
+def _ablation(name: str) -> Ablation | None:
+    return units()[name].ablation if name in units() else None
+
+
+def is_ablation(name: str) -> bool:
+    """Tell whether a name is that of an ablation."""
+    return _ablation(name) is not None
+
+
+def makes_model(stage: str) -> bool:
+    """Tell whether a stage, by its name before the @, makes the model of a method or ablation."""
+    return stage in units() and units()[stage].model
+
+
+def base_of(ablation: str) -> str:
+    """Return the method that an ablation changes.
+
+    Raises KeyError for a name that is no ablation.
+    """
+    if not is_ablation(ablation):
+        raise KeyError(ablation)
+    return units()[ablation].method.name
+
+
+def change_text(ablation: str) -> str:
+    """Write the settings that an ablation changes: align_users.tag_tokens = 0.
+
+    Raises KeyError for a name that is no ablation.
+    """
+    found = _ablation(ablation)
+    if found is None:
+        raise KeyError(ablation)
+    return found.text
+
+
+def order() -> list[str]:
+    """List all methods. A method's place decides its colour and mark in the figures."""
+    return list(specs())
+
+
+def training_stages(method: str) -> list[str]:
+    """Name the stages whose cost counts for a method.
+
+    Not counted are the stages before the methods, prepare and profile. Each name has the
+    placeholder {cell}, which stands for DATASET-SEED. An unknown method has none.
+    """
+    if method not in units():
+        return []
+    return [f"{name}@{{cell}}" for name in needed([method]) if name in units()]

@@ -1,0 +1,1 @@
+"""Put the report's numbers, words and figures into one HTML page."""

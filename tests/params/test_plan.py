@@ -1,0 +1,72 @@
+"""plan.yaml names the datasets for which each stage runs, and nothing that no method needs."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from glta.methods.registry import models, units
+from glta.params.check import load_params
+from glta.params.model import Params
+from glta.params.plan import plan_of, render_plan, sync_plan
+
+ROOT = Path(__file__).parents[2]
+
+
+def planned(*methods: str) -> set[str]:
+    """Name the stages that these methods need."""
+    found = plan_of(Params(datasets=["books"], methods=list(methods)))
+    assert all(datasets in ([], ["books"]) for datasets in found.values())
+    return {name for name, datasets in found.items() if datasets}
+
+
+def test_committed_file_is_what_the_code_generates():
+    expected = render_plan(load_params(ROOT / "params.yaml"))
+    assert (ROOT / "plan.yaml").read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize(
+    ("methods", "stages"),
+    [
+        (["ease"], {"ease"}),
+        (["popularity", "text-knn"], {"popularity", "profile", "text-knn"}),
+        (["lightgcn"], {"pretrain-all", "lightgcn"}),
+        (["glta-plus"], {"profile", "pretrain-all", "glta-plus"}),
+        (["glta"], {"profile", "pretrain-graph", "align_items", "align_users", "glta"}),
+        # an ablation needs the steps that it leaves alone, and not those that it runs again
+        (["glta-tied-head"], {"profile", "pretrain-graph", "glta-tied-head"}),
+        (["glta-one-per-position"], {*planned("glta"), "glta-one-per-position"} - {"glta"}),
+        (
+            ["glta-leaky-targets"],
+            {"profile", "pretrain-graph", "pretrain-all"} | {"glta-leaky-targets"},
+        ),
+    ],
+)
+def test_a_plan_holds_what_the_methods_need_and_no_more(methods, stages):
+    assert planned(*methods) == stages
+
+
+@pytest.mark.parametrize("method", models())
+def test_what_is_read_is_planned(method):
+    stages = planned(method)
+    assert method in stages
+    for name in stages & units().keys():
+        assert {*units()[name].reads} - {"prepare"} <= stages
+
+
+def test_every_stage_is_named_also_those_that_do_not_run():
+    """DVC reads an entry for every stage of dvc.yaml."""
+    found = YAML(typ="safe").load(render_plan(Params(methods=["ease"])))["plan"]
+    assert list(found) == ["profile", *units()]
+    assert found["ease"] == ["sample"]
+    assert found["glta"] == []
+
+
+def test_a_plan_is_written_when_it_differs(tmp_path):
+    path = tmp_path / "plan.yaml"
+    one = Params(methods=["ease"])
+    assert sync_plan(one, path)
+    assert not sync_plan(one, path)
+    other = one.model_copy(update={"datasets": ["sample", "ml-1m"]})
+    assert sync_plan(other, path)
+    assert YAML(typ="safe").load(path)["plan"]["ease"] == ["sample", "ml-1m"]

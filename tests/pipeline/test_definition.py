@@ -1,0 +1,339 @@
+"""dvc.yaml is what the specs say, and names what each program really uses: else results would go
+stale unseen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from glta.methods.base import Job
+from glta.methods.chain import place_of
+from glta.methods.registry import STAGES as BEFORE
+from glta.methods.registry import models, units
+from glta.methods.spec import file_of
+from glta.params.file import render_params
+from glta.params.model import SECTIONS, Params
+from glta.params.plan import render_plan
+from glta.storage.cell import Cell
+from glta.storage.files import sha256_of
+from pipeline.engine import code
+from pipeline.engine.definition import render_definition
+from pipeline.engine.imports import UNTRACKED, modules_of
+from pipeline.engine.oracle import downstream
+from tests.pipeline.repository import REPOSITORY, Toy
+
+STAGES = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+OTHERS = ("code", "download", "prepare", "profile", "recommend", "evaluate", "report")
+SECTION = re.compile(r"\bparams\.(\w+)")
+OF_PARAMETERS = re.compile(r"/settings\.py$|methods/\w+/spec\.py$")
+PROGRAMS = code.programs()
+
+
+def test_committed_file_is_what_the_code_generates():
+    assert Path("dvc.yaml").read_text(encoding="utf-8") == render_definition()
+
+
+def test_there_is_a_stage_for_every_step_and_ablation():
+    assert list(STAGES) == [*OTHERS[:4], *units(), *OTHERS[4:]]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_command_passes_the_whole_matrix(stage):
+    keys = list(STAGES[stage].get("matrix", {}))
+    arguments = "".join(f" --{key} ${{item.{key}}}" for key in keys)
+    script = stage if stage in OTHERS else "train"
+    arguments += "" if stage in OTHERS else f" --step {stage}"
+    ran = f"python -m pipeline.tracking.runner -- python -m pipeline.stages.{script}{arguments}"
+    assert STAGES[stage]["cmd"] == ran
+    assert Path(f"pipeline/stages/{script}.py").is_file()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_is_one_file_that_the_stage_code_writes(stage):
+    """The stage `code` itself depends on all code, so that any edit makes it run."""
+    deps = STAGES[stage]["deps"]
+    if stage == "code":
+        assert deps == ["glta", "pipeline"]
+        return
+    name = "recommend-${item.method}" if stage == "recommend" else stage
+    assert [dep for dep in deps if not code.is_data(dep)] == [f"data/code/{name}.json"]
+
+
+def test_every_program_belongs_to_a_stage():
+    scripts = [name for name in OTHERS if name not in ("code", "recommend")]
+    assert sorted(PROGRAMS) == sorted([*scripts, *units(), *(f"recommend-{m}" for m in models())])
+
+
+@pytest.mark.parametrize("stage", [s for s in STAGES if s in OTHERS])
+def test_parameters_are_the_sections_read(stage):
+    """The script and the functions that are handed all parameters read no section that is not
+    declared.
+    """
+    listed = {name.partition(".")[0] for name in STAGES[stage].get("params", [])}
+    script = f"pipeline/stages/{stage}.py"
+    files = [script, *(f for f in modules_of(script) if f.endswith(".py"))]
+    texts = [Path(f).read_text(encoding="utf-8") for f in files]
+    whole = [text for text in texts if re.search(r"params: Params\b", text)]
+    assert whole or stage == "code"
+    read = {name for text in whole for name in SECTION.findall(text)} & {*Params.model_fields}
+    read -= {"mirror"}  # the checksum of a file is the same wherever it comes from
+    if stage == "prepare":
+        read |= {"tables"}
+    assert read <= listed, f"dvc.yaml {stage}: add {sorted(read - listed)} to params"
+
+
+@pytest.mark.parametrize("unit", units().values(), ids=list(units()))
+def test_parameters_of_a_step_are_what_its_job_holds(unit):
+    """A job refuses every other section, so that a step cannot read what its stage leaves out."""
+    params = Params()
+    declared = [p for p in STAGES[unit.name]["params"] if not p.startswith("overrides.")]
+    own = f"settings.{unit.method.name}"
+    for name in declared:
+        assert params.section(name)
+        assert name.startswith(own) or name in SECTIONS
+    for step in unit.steps:
+        read = [f"{own}.{part}" for part in step.settings] or [own]
+        assert {*read, *step.shared} <= {*declared}
+    for key in unit.values:
+        assert any(key.startswith(f"{name}.") for name in declared), key
+    job = Job(unit.name, {}, {}, 0)
+    with pytest.raises(ValueError, match=f"step {unit.name}: does not read align"):
+        job.own(type(params.settings.glta.align), "align")
+    with pytest.raises(ValueError, match=f"step {unit.name}: does not read language"):
+        job.section(type(params.language), "language")
+    with pytest.raises(ValueError, match=f"step {unit.name}: does not read profile"):
+        job.source("profile")
+
+
+@pytest.mark.parametrize("unit", units().values(), ids=list(units()))
+def test_folders_of_a_step_are_what_its_job_reads(unit):
+    """What a step reads in dvc.yaml, and where it writes, is where the program looks for it."""
+    cell = Cell("${item.dataset}", "${item.seed}")  # type: ignore[arg-type]
+    declared = [dep for dep in STAGES[unit.name]["deps"] if code.is_data(dep)]
+    assert declared == [place_of(cell, name).as_posix() for name in unit.reads]
+    assert [*STAGES[unit.name]["outs"][0]] == [place_of(cell, unit.name).as_posix()]
+    assert {*unit.reads} <= {*BEFORE, *units()}
+    assert STAGES[unit.name]["meta"].get("model") == (
+        cell.model(unit.name).as_posix() if unit.model else None
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_overrides_go_with_their_section(stage):
+    params = STAGES[stage].get("params", [])
+    by_dataset = "dataset" in STAGES[stage].get("matrix", {})
+    own = [name for name in params if by_dataset and name.partition(".")[0] in SECTIONS]
+    expected = {f"overrides.${{item.dataset}}.{name}" for name in own}
+    assert {name for name in params if name.startswith("overrides.")} == expected
+
+
+def test_the_choice_of_methods_is_read_by_the_report_alone():
+    """Another entry of a list makes new stages, and must not make the others stale.
+
+    The stage `code` reads it too, so that it runs, and plan.yaml is compared, before any stage is
+    missed. What it writes does not follow from it.
+    """
+    chosen = {"datasets", "seeds", "methods"}
+    readers = [stage for stage in STAGES if chosen & set(STAGES[stage].get("params", []))]
+    assert readers == ["code", "report"]
+    script = Path("pipeline/stages/code.py").read_text(encoding="utf-8")
+    assert not {*SECTION.findall(script)} & {*Params.model_fields}
+
+
+def test_baselines_do_not_depend_on_the_alignment():
+    for name in ("popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn"):
+        reads = " ".join([*STAGES[name]["deps"], *PROGRAMS[name]["files"]])
+        assert "align" not in reads and "glta/methods/glta/" not in reads and "peft" not in reads
+
+
+IMPORTED = """
+import importlib, json, os, sys
+import numpy, polars, pydantic, scipy.sparse, torch, transformers
+found = {}
+for module in json.loads(sys.argv[1]):
+    read, write = os.pipe()
+    if not os.fork():
+        importlib.import_module(module)
+        own = [m for m in sys.modules if m.startswith(("glta.", "pipeline."))]
+        os.write(write, " ".join(own).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as f:
+        found[module] = f.read().split()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, set[str]]:
+    """Import each program in a process of its own: {file: the files that Python has loaded}."""
+    starts = {f"pipeline/stages/{name}.py" for name in (*code.SCRIPTS, "train", "recommend")}
+    for unit in units().values():
+        starts |= {file_of(unit.method.recommender), *(file_of(s.run) for s in unit.steps)}
+    modules = [start.removesuffix(".py").replace("/", ".") for start in sorted(starts)]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, json.dumps(modules)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert all(found.values())
+    return {
+        f"{module.replace('.', '/')}.py": {
+            file for m in loaded if Path(file := f"{m.replace('.', '/')}.py").is_file()
+        }
+        for module, loaded in found.items()
+    }
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_code_of_a_program_is_all_that_it_imports(name, imported):
+    program = PROGRAMS[name]
+    if name in units():
+        starts = ["pipeline/stages/train.py", *(file_of(s.run) for s in units()[name].steps)]
+        assert program["steps"] == [step.run for step in units()[name].steps]
+        assert program["changes"] == units()[name].changes
+    elif name.startswith("recommend-"):
+        recommender = units()[name.removeprefix("recommend-")].method.recommender
+        starts = ["pipeline/stages/recommend.py", file_of(recommender)]
+        assert program["recommender"] == recommender
+    else:
+        starts = [f"pipeline/stages/{name}.py"]
+    loaded = {file for start in starts for file in imported[start]}
+    tracked = {file for file in loaded if not UNTRACKED.fullmatch(file)}
+    if name in code.SCRIPTS:  # these import them to read parameters alone, which DVC follows
+        tracked -= {"glta/methods/registry.py", "glta/methods/spec.py"}
+    assert tracked >= {*starts}
+    assert tracked <= program["files"].keys()
+    assert program["files"] == {file: sha256_of(file) for file in program["files"]}
+
+
+def test_a_method_leaves_the_code_of_others_alone():
+    """What only others import is no part of a method's code, nor is any method's spec."""
+    of = {name: set(PROGRAMS[name]["files"]) for name in PROGRAMS}
+    for name, files in of.items():
+        assert not any(map(OF_PARAMETERS.search, files)), name
+    method = {name: unit.method.name for name, unit in units().items()}
+    folder = {name: f"glta/methods/{own.replace('-', '_')}/" for name, own in method.items()}
+    for name in units():
+        foreign = {where for where in folder.values() if where != folder[name]}
+        assert not [file for file in of[name] if file.startswith(tuple(foreign))], name
+    assert "glta/nn/graph/terms.py" in of["hccf"] - of["glta-plus"]
+    assert "glta/methods/ease/model.py" in of["ease"] & of["recommend-ease"]
+    assert not [name for name in of if "report" in name and name != "report"]
+    for name in of.keys() - {"report"}:
+        assert not any(file.startswith("glta/report/") for file in of[name]), name
+
+
+def test_an_edit_is_noticed_between_the_hash_and_the_stage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = Path("glta/one.py")
+    file.parent.mkdir()
+    file.write_text("1")
+    content = {"files": {"glta/one.py": sha256_of(file)}}
+    path = Path(code.code_file("ease"))
+    assert code.edited(path.as_posix()) == []  # not made yet
+    path.parent.mkdir(parents=True)
+    path.write_text(code.written(content))
+    assert code.edited(path.as_posix()) == []
+    file.write_text("2")
+    assert code.edited(path.as_posix()) == ["glta/one.py"]
+    file.unlink()
+    assert code.edited(path.as_posix()) == ["glta/one.py"]
+    assert code.edited("data/books/0/prepare") == []
+
+
+def test_folders_are_declared_as_folders():
+    """Snakemake must know before the first run what is a directory."""
+    for stage, definition in STAGES.items():
+        for out in definition["outs"]:
+            path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            is_file = path.endswith((".json", ".parquet", ".html"))
+            assert is_file != (options.get("type") == "dir"), f"dvc.yaml {stage}: {path}"
+
+
+def test_files_that_no_result_depends_on_are_settings_specs_and_progress():
+    files = [p.as_posix() for p in Path("glta").rglob("*.py") if UNTRACKED.fullmatch(p.as_posix())]
+    rest = [f for f in files if not f.startswith("glta/params/")]
+    assert {Path(f).name for f in rest} == {"config.py", "progress.py", "settings.py", "spec.py"}
+    assert len(rest) < len(files)
+    assert all(Path(f).parent.parent == Path("glta/methods") for f in rest if f.endswith("spec.py"))
+
+
+class Unrun(Toy):
+    """A repository with the real stages and one dataset of its own, in which nothing has run."""
+
+    @classmethod
+    def create(cls, folder: Path, *methods: str) -> Unrun:
+        given = {
+            "datasets": ["mine"],
+            "methods": list(methods),
+            "tables": {"mine": {"interactions": "a.csv"}},
+        }
+        params = Params.model_validate(given)
+        (folder / "params.yaml").write_text(render_params(params))
+        (folder / "plan.yaml").write_text(render_plan(params))
+        for name in ("dvc.yaml", ".dvcignore", "Snakefile"):
+            (folder / name).write_bytes((REPOSITORY / name).read_bytes())
+        for name in ("glta", "pipeline"):
+            (folder / name).symlink_to(REPOSITORY / name)
+        unrun = cls(folder)
+        unrun("git", "init", "-q")
+        unrun("dvc", "init", "-q")
+        return unrun
+
+    def listed(self) -> set[str]:
+        return {line.split()[0] for line in self("dvc", "stage", "list").splitlines()}
+
+
+def test_one_method_on_a_new_dataset_has_no_stage_more_than_it_needs(tmp_path, monkeypatch):
+    from pipeline.engine.oracle import read_stages
+
+    unrun = Unrun.create(tmp_path, "ease")
+    expected = {"code", "download@mine", "prepare@mine-0", "ease@mine-0"}
+    expected |= {"recommend@mine-0-ease", "evaluate@mine-0-ease", "report"}
+    assert unrun.listed() == expected
+    monkeypatch.chdir(tmp_path)
+    stages, status = read_stages(ask=False)
+    assert {stage.name for stage in stages} == expected
+    assert status is None
+
+
+def test_an_edit_of_one_method_reaches_its_own_stages_alone(tmp_path, monkeypatch):
+    """All stages depend on the stage `code`; what it writes as it was makes nothing stale."""
+    from pipeline.engine.oracle import read_stages
+
+    Unrun.create(tmp_path, "popularity", "ease", "item-knn")
+    monkeypatch.chdir(tmp_path)
+    stages, _ = read_stages(ask=False)
+    assert downstream(stages, {"code"}) == {stage.name for stage in stages}
+    for name, content in PROGRAMS.items():
+        path = tmp_path / code.code_file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code.written(content))
+    assert code.changed_programs() == set()
+    assert code.settled({}) == set() == code.settled(None)
+    of_ease = [name for name in PROGRAMS if "glta/methods/ease/model.py" in PROGRAMS[name]["files"]]
+    assert of_ease == ["ease", "recommend-ease"]
+    for name in of_ease:
+        (tmp_path / code.code_file(name)).write_text("{}\n")
+    settled = code.settled({"code": []})
+    assert settled == {code.code_file(name) for name in PROGRAMS if name not in of_ease}
+    reached = {"code", "ease@mine-0", "recommend@mine-0-ease", "evaluate@mine-0-ease", "report"}
+    assert downstream(stages, {"code"}, settled) == reached
+
+
+def test_the_lock_file_of_the_sample_is_short():
+    """It is read and written for each stage, and people review its changes."""
+    lines = Path("dvc.lock").read_text(encoding="utf-8").splitlines()
+    if "  code:" not in lines:
+        pytest.skip("dvc.lock is older than the stages of dvc.yaml")
+    assert len(lines) < 1800
