@@ -141,7 +141,7 @@ class Recommender(ABC):
         are not those of the model, and for a method that cannot do it.
         """
         raise ValueError(
-            f"{type(self).__name__} scores only users that it was trained on: it cannot score a "
+            f"{type(self).__name__} scores users that it was trained on: it cannot score a "
             "list of items"
         )
 

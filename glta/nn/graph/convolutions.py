@@ -1,6 +1,4 @@
-"""Encoders of torch-geometric's convolutions, on LightGCN's graph and with its combination of
-layers.
-"""
+"""Encoders made of torch-geometric's convolutions, with LightGCN's graph and layer combination."""
 
 # U users, I items, N = U + I nodes, E interactions, D embedding width
 from __future__ import annotations
@@ -21,8 +19,9 @@ from glta.nn.graph.settings import EncoderSettings
 class Kind(NamedTuple):
     """Describe a convolution.
 
-    make: (embedding_dim, heads) to a module that maps (N, D) to (N, D).
-    weighted: whether it takes edge weights; these are LightGCN's 1 / sqrt(degree * degree).
+    make: makes a module from embedding_dim and heads. The module maps (N, D) to (N, D).
+    weighted: whether the module takes edge weights. These are LightGCN's 1 / sqrt(degree of user *
+        degree of item).
     """
 
     make: Callable[[int, int], nn.Module]
@@ -42,16 +41,18 @@ CONVOLUTIONS = {
         weighted=False,
     ),
 }
-"""The names of `pretrain.encoder` other than lightgcn. lgconv: LightGCN as torch-geometric computes
-it (He et al., SIGIR 2020). graphconv: Morris et al., AAAI 2019. sage: the mean of the neighbours
-(Hamilton et al., NeurIPS 2017). gatv2: attention over the neighbours (Brody et al., ICLR 2022).
+"""The convolutions by the names that `EncoderSettings.encoder` has for them.
+
+lgconv: LightGCN as torch-geometric computes it (He et al., SIGIR 2020). graphconv: Morris et al.,
+AAAI 2019. sage: mean of the neighbours (Hamilton et al., NeurIPS 2017). gatv2: attention over the
+neighbours (Brody et al., ICLR 2022).
 """
 
 
 class Edges(NamedTuple):
-    """Hold every interaction as two directed edges, those to items first.
+    """Hold every interaction as two directed edges. The edges to items come first.
 
-    ends: (2, 2E) int64, source and target nodes; items come after users.
+    ends: (2, 2E) int64, source and target nodes. Item i is node U + i.
     weight: (2E,) float32, 1 / sqrt(degree of user * degree of item).
     """
 
@@ -60,7 +61,9 @@ class Edges(NamedTuple):
 
     @classmethod
     def of(cls, graph: Interactions, device: str | torch.device = "cpu") -> Edges:
-        user, item = torch.from_numpy(graph.user), torch.from_numpy(graph.item) + graph.num_users
+        """Make the edges of a graph, on a device."""
+        user = torch.from_numpy(graph.user)
+        item = torch.from_numpy(graph.item) + graph.num_users
         ends = torch.stack([torch.cat([user, item]), torch.cat([item, user])])
         degree = np.concatenate([graph.user_degree, graph.item_degree])
         scale = torch.from_numpy(1 / np.sqrt(np.maximum(degree, 1)).astype(np.float32))
@@ -68,10 +71,10 @@ class Edges(NamedTuple):
         return cls(ends.to(device), weight.to(device))
 
     def kept(self, keep: float, generator: torch.Generator) -> Edges:
-        """Drop interactions, each in both directions or none. Weights stay as they are.
+        """Return a random part of the interactions, each with both of its edges.
 
-        keep: the probability that an interaction stays. generator: on CPU. It draws what
-        `EdgeDropout` draws.
+        The weights are not changed. keep: the probability that an interaction stays. generator: on
+        the CPU. From equal generators, `EdgeDropout` keeps the same interactions.
         """
         chosen_E = torch.rand(self.weight.numel() // 2, generator=generator) < keep
         chosen = torch.cat([chosen_E, chosen_E]).to(self.weight.device)
@@ -79,20 +82,21 @@ class Edges(NamedTuple):
 
 
 class Convolutions(nn.Module):
-    """Apply num_layers convolutions of one kind, one after another, each with weights of its own.
+    """Apply num_layers convolutions of one kind, one after another, each with its own weights.
 
-    There is no activation between layers: LightGCN's paper (section 2.2) finds that it changes
-    little beside weights and harms without them. There is no bias, which would be the same for
-    every node.
-    name: of `CONVOLUTIONS`. heads: of gatv2; embedding_dim is a multiple of it. seed: of the
-    weights, which torch-geometric draws; torch's own random state stays as it was.
+    There is no activation between layers. LightGCN's paper (section 2.2) finds that an activation
+    changes little in a network with weights, and harms one without. There is no bias, because it
+    would be the same for every node.
+    name: a key of `CONVOLUTIONS`.
+    heads: attention heads of gatv2; embedding_dim must be a multiple of it.
+    seed: of the initial weights. torch's global random state is not changed.
     """
 
     def __init__(self, name: str, embedding_dim: int, num_layers: int, heads: int, seed: int):
         super().__init__()
         self.kind = CONVOLUTIONS[name]
         with torch.random.fork_rng(devices=[]):
-            # not torch.manual_seed, which would also seed every GPU
+            # torch.manual_seed would also seed every GPU
             torch.default_generator.manual_seed(seed)
             self.layers = nn.ModuleList(
                 self.kind.make(embedding_dim, heads) for _ in range(num_layers)
@@ -108,20 +112,20 @@ class Convolutions(nn.Module):
 
 
 def mean(layers: list[torch.Tensor]) -> torch.Tensor:
-    """Average layers, (N, D).
+    """Average the layers: (N, D).
 
-    With lgconv this is LightGCN. With the others, layer 0 stays part of the score, and encoders
-    differ in the convolution alone.
+    With lgconv this is LightGCN. Other convolutions combine the layers in the same way, so that
+    encoders differ in the convolution alone.
     """
     return torch.stack(layers).mean(0)
 
 
 class ConvolutionEncoder(Encoder):
-    """Average the layers of a stack of convolutions, of the kind that params.encoder names.
+    """Average the layers of a stack of convolutions. params.encoder names the convolution.
 
-    graph: the edges of training. serve: those of evaluation, default graph. keep: share of
-    interactions that each training step keeps: see `Edges.kept`. sage and gatv2 then average over
-    the neighbours that are kept.
+    graph: the edges for training. serve: the edges for evaluation; None: the same.
+    keep: share of interactions that each training step keeps (`Edges.kept`). sage and gatv2 then
+        average over the neighbours that are kept.
     """
 
     def __init__(
@@ -135,7 +139,9 @@ class ConvolutionEncoder(Encoder):
         device: str = "cpu",
     ):
         super().__init__()
-        self.num_users, self.num_layers, self.keep = graph.num_users, params.num_layers, keep
+        self.num_users = graph.num_users
+        self.num_layers = params.num_layers
+        self.keep = keep
         num_nodes = graph.num_users + graph.num_items
         self.embedding = nn.Parameter(initial_embedding(num_nodes, params, seed).to(device))
         self.convolutions = Convolutions(
@@ -145,12 +151,12 @@ class ConvolutionEncoder(Encoder):
         self.serving = self.edges if serve is None or serve is graph else Edges.of(serve, device)
 
     def forward(self, generator: torch.Generator) -> Encoded:
-        """Encode for training, with all that is drawn at random. generator: on CPU."""
+        """Encode for training, with edges dropped. generator: on the CPU."""
         edges = self.edges if self.keep == 1 else self.edges.kept(self.keep, generator)
         return Encoded(mean(self.convolutions(self.embedding, edges)))
 
     def serve(self) -> torch.Tensor:
-        """Encode for ranking, nothing dropped. Returns (N, D)."""
+        """Encode for ranking, with all edges: (N, D)."""
         return mean(self.convolutions(self.embedding, self.serving))
 
 
@@ -164,9 +170,9 @@ def convolved(
     heads: int,
     weights: Mapping[str, np.ndarray],
 ) -> list[torch.Tensor]:
-    """Return layers 0..num_layers of a trained stack over a graph, each (N, D).
+    """Compute layers 0..num_layers of trained convolutions over a graph, each (N, D).
 
-    weights: of `ConvolutionEncoder`, by their names there. Raises ValueError when they do not fit
+    weights: of a `ConvolutionEncoder`, by their names there. Raises ValueError when they do not fit
     the convolution.
     """
     stack = Convolutions(name, layer0_ND.shape[1], num_layers, heads, seed=0)

@@ -1,5 +1,6 @@
-"""From free node embeddings to the embeddings that score: LightGCN, its masked form, and HCCF's
-hypergraphs.
+"""Encoders: compute the embeddings that score from trainable layer-0 embeddings of the nodes.
+
+They are LightGCN, LightGCN with masked nodes, and HCCF's hypergraph encoder.
 """
 
 # U users, I items, N = U + I nodes, D embedding width, K hyperedges
@@ -16,9 +17,12 @@ from glta.nn.graph.settings import EncoderSettings, GraphTraining
 
 
 class Encoded(NamedTuple):
-    """hidden (N, D): dot products of its rows are the scores. views: local and global embeddings of
-    each layer, (N, D).
-    masked: ids of nodes whose own embedding was hidden."""
+    """Hold what an encoder returns for training.
+
+    hidden: (N, D), users first. The dot product of a user's and an item's row is the score.
+    views: the local and the global embeddings of each layer, each (N, D); HCCF only.
+    masked: ids of the nodes whose layer-0 embedding was hidden; RLMRec-Gen only.
+    """
 
     hidden: torch.Tensor
     views: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
@@ -26,9 +30,10 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Make the embeddings that score out of layer 0. Called with a generator (on CPU), it encodes
-    for training, with all that is drawn at random: returns `Encoded`.
+    """Compute the embeddings that score from layer 0.
 
+    Calling it encodes for training, with random dropout: it takes a generator on the CPU, and
+    returns `Encoded`. `serve` encodes for ranking.
     embedding: layer 0, (N, D), users first.
     """
 
@@ -36,13 +41,14 @@ class Encoder(nn.Module):
     num_users: int
 
     def serve(self) -> torch.Tensor:
-        """Encode for ranking, nothing dropped. Returns (N, D)."""
+        """Encode for ranking, without dropout: (N, D)."""
         raise NotImplementedError
 
 
 def initial_embedding(num_nodes: int, params: GraphTraining, seed: int) -> torch.Tensor:
-    """Draw layer 0 from N(0, init_std^2), (N, D) float32, as LightGCN's reference implementation
-    does.
+    """Draw layer 0 from a normal distribution with standard deviation init_std: (N, D) float32.
+
+    LightGCN's reference implementation does the same.
     """
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(num_nodes, params.embedding_dim, generator=generator) * params.init_std
@@ -51,8 +57,9 @@ def initial_embedding(num_nodes: int, params: GraphTraining, seed: int) -> torch
 class LightGCNEncoder(Encoder):
     """Average the layers of a linear propagation (He et al., SIGIR 2020).
 
-    graph: the edges of training. serve: those of evaluation, default graph. keep: share of edges
-    that each training step keeps, weights unchanged (as in RLMRec and SGL).
+    graph: the edges for training. serve: the edges for evaluation; None: the same.
+    keep: share of edges that each training step keeps. Their weights are not changed, as in RLMRec
+        and SGL.
     """
 
     def __init__(
@@ -65,7 +72,8 @@ class LightGCNEncoder(Encoder):
         device: str = "cpu",
     ):
         super().__init__()
-        self.num_users, self.num_layers = graph.num_users, params.num_layers
+        self.num_users = graph.num_users
+        self.num_layers = params.num_layers
         self.embedding = nn.Parameter(
             initial_embedding(graph.num_users + graph.num_items, params, seed).to(device)
         )
@@ -76,11 +84,11 @@ class LightGCNEncoder(Encoder):
         )
 
     def forward(self, generator: torch.Generator) -> Encoded:
-        """Encode for training, with all that is drawn at random. generator: on CPU."""
+        """Encode for training, with edges dropped. generator: on the CPU."""
         return Encoded(propagate(self.edges(generator), self.embedding, self.num_layers))
 
     def serve(self) -> torch.Tensor:
-        """Encode for ranking, nothing dropped. Returns (N, D)."""
+        """Encode for ranking, without dropout: (N, D)."""
         return propagate(self.serving, self.embedding, self.num_layers)
 
 
@@ -92,8 +100,9 @@ def make_encoder(
     serve: Interactions | None = None,
     device: str = "cpu",
 ) -> Encoder:
-    """Make the encoder that params.encoder names: LightGCN, or a stack of torch-geometric's
-    convolutions with the same interface. graph, serve: as in `LightGCNEncoder`.
+    """Make the encoder that params.encoder names: LightGCN, or torch-geometric's convolutions.
+
+    graph, serve: as in `LightGCNEncoder`.
     """
     if params.encoder == "lightgcn":
         return LightGCNEncoder(graph, params, seed, serve=serve, device=device)
@@ -104,8 +113,9 @@ def make_encoder(
 
 
 class MaskedEncoder(LightGCNEncoder):
-    """LightGCN that hides the layer-0 embedding of a share of all nodes behind one learnt vector
-    (RLMRec-Gen).
+    """LightGCN where one learnt vector replaces the layer-0 embedding of random nodes (RLMRec-Gen).
+
+    mask_share: share of the nodes that are masked in each training step.
     """
 
     def __init__(
@@ -117,26 +127,29 @@ class MaskedEncoder(LightGCNEncoder):
         mask_share: float,
         device: str = "cpu",
     ):
-        super().__init__(graph, params, seed, keep, device=device)
+        super().__init__(graph, params, seed, keep=keep, device=device)
         self.mask = nn.Parameter(torch.zeros(params.embedding_dim, device=device))
         self.num_masked = max(1, round(mask_share * len(self.embedding)))
 
     def forward(self, generator: torch.Generator) -> Encoded:
-        masked = torch.randperm(len(self.embedding), generator=generator)[: self.num_masked].to(
-            self.mask.device
-        )
-        hidden_from = torch.zeros(len(self.embedding), 1, dtype=torch.bool, device=self.mask.device)
-        hidden_from[masked] = True
-        layer0 = torch.where(hidden_from, self.mask, self.embedding)
+        """Encode for training, with nodes masked and edges dropped. generator: on the CPU."""
+        num_nodes = len(self.embedding)
+        device = self.mask.device
+        masked = torch.randperm(num_nodes, generator=generator)[: self.num_masked].to(device)
+        is_masked = torch.zeros(num_nodes, 1, dtype=torch.bool, device=device)
+        is_masked[masked] = True
+        layer0 = torch.where(is_masked, self.mask, self.embedding)
         return Encoded(propagate(self.edges(generator), layer0, self.num_layers), masked=masked)
 
 
 class HypergraphEncoder(Encoder):
-    """Sum layers E_l = A E_{l-1} + H act(H^T E_{l-1}), with learnt hyperedges H = E_0 W for users
-    and for items (HCCF).
+    """Sum the layers of a propagation over edges and over learnt hyperedges (HCCF).
 
-    keep: share of edges, and of entries of H, that each layer of a training step keeps; the kept
-    are divided by it.
+    Layer l is E_l = A E_{l-1} + act(H act(H^T E_{l-1})): the local part over the edges, and the
+    global part over the hyperedges H = E_0 W. Users and items have their own W (D, num_hyperedges).
+    keep: share of edges, and of entries of H, that each layer of a training step keeps. What is
+        kept is divided by it.
+    activation: whether act is LeakyReLU with slope 0.5, or the identity.
     """
 
     def __init__(
@@ -150,7 +163,9 @@ class HypergraphEncoder(Encoder):
         device: str = "cpu",
     ):
         super().__init__()
-        self.num_users, self.num_layers, self.keep = graph.num_users, params.num_layers, keep
+        self.num_users = graph.num_users
+        self.num_layers = params.num_layers
+        self.keep = keep
         self.sides = (graph.num_users, graph.num_items)
         self.embedding = nn.Parameter(initial_embedding(sum(self.sides), params, seed).to(device))
         self.adjacency = normalized_adjacency(graph, device)
@@ -163,7 +178,7 @@ class HypergraphEncoder(Encoder):
             setattr(self, name, nn.Parameter(start.to(device)))
 
     def forward(self, generator: torch.Generator | None) -> Encoded:
-        """Encode for training; without a generator nothing is dropped."""
+        """Encode. generator: on the CPU; None encodes without dropout."""
         own = self.embedding.split(self.sides)
         hyper = [own[0] @ self.user_hyperedges, own[1] @ self.item_hyperedges]
         layer: torch.Tensor = self.embedding
@@ -184,15 +199,17 @@ class HypergraphEncoder(Encoder):
         return Encoded(total, tuple(views))
 
     def serve(self) -> torch.Tensor:
-        """Encode for ranking, nothing dropped. Returns (N, D)."""
+        """Encode for ranking, without dropout: (N, D)."""
         return self(None).hidden
 
     def _dropped(self, hyper: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Keep entries with probability `keep`, to a 65,536th: 16 random bits take a third of the
-        time of a float.
+        """Keep each entry of H with probability `keep`, and divide the kept ones by it.
+
+        The probability is exact to 1/65,536.
         """
         if self.keep == 1:
             return hyper
+        # an entry takes 16 random bits, a third of the time of a random float
         bits = torch.empty(-(-hyper.numel() // 4), dtype=torch.int64).random_(
             -(2**63), None, generator=generator
         )

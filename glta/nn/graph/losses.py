@@ -1,4 +1,4 @@
-"""The loss terms that graph models are made of; each maps embeddings to nats."""
+"""Loss functions of graph models. Losses are in nats."""
 
 # U users, I items, N = U + I nodes, D embedding width, B batch, M candidates
 from __future__ import annotations
@@ -12,25 +12,28 @@ from glta.nn.graph.propagation import csr, product
 from glta.nn.graph.settings import GraphTraining
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""User, positive and negative ids, each (B,); items count from 0."""
+"""Triples: ids of users, positive items and negative items, each (B,). Item ids start at 0."""
 
 Share = Callable[[int], slice]
-"""Maps a number of things to the part of them that is computed here (`Devices.share`). Losses of
-all parts add up to the loss of the whole.
+"""Maps a number of things to the slice of them that this process computes (`Devices.share`).
+
+The losses of all slices add up to the loss of the whole.
 """
 
 
 def everything(count: int) -> slice:
-    """Be the share of a process that works alone."""
+    """Return the share of a single process: all things."""
     return slice(0, count)
 
 
-BLOCK = 4096  # pairs whose rows are multiplied at once: they stay in a core's cache
+BLOCK = 4096
+"""Pairs whose rows are multiplied at once, few enough for the cache of a CPU core."""
 
 
 class _PairScores(torch.autograd.Function):
-    """Autograd keeps every gathered row and adds their gradients up one by one; here they are one
-    sparse product.
+    """Compute the dot products of `pair_scores`, with a gradient by one sparse product.
+
+    Autograd would keep every gathered row in memory, and add up their gradients one by one.
     """
 
     @staticmethod
@@ -52,22 +55,24 @@ class _PairScores(torch.autograd.Function):
         start = torch.searchsorted(
             node, torch.arange(num_nodes + 1, dtype=torch.int32, device=node.device), out_int32=True
         )
-        other, weight = torch.cat([right_B, left_B]).int()[order], grad_B.repeat(2)[order]
+        other = torch.cat([right_B, left_B]).int()[order]
+        weight = grad_B.repeat(2)[order]
         return product(csr(start, other, weight, num_nodes), hidden_ND), None, None
 
 
 def pair_scores(
     hidden_ND: torch.Tensor, left_B: torch.Tensor, right_B: torch.Tensor
 ) -> torch.Tensor:
-    """Multiply the rows of pairs of nodes: (B,).
+    """Compute the dot products of pairs of nodes: (B,).
 
-    The gradient adds up in one fixed order, whatever the number of threads.
+    hidden_ND: embeddings. left_B, right_B: the nodes of each pair. The gradient is summed in a
+    fixed order, so that it does not depend on the number of threads.
     """
     return _PairScores.apply(hidden_ND, left_B, right_B)
 
 
 class _SumOfSquares(torch.autograd.Function):
-    """Multiply each row by how often it is meant, instead of gathering it so often."""
+    """Compute `sum_of_squares` from the number of times that each node is named."""
 
     @staticmethod
     def forward(ctx, table_ND, node_B):
@@ -82,14 +87,18 @@ class _SumOfSquares(torch.autograd.Function):
 
 
 def sum_of_squares(table_ND: torch.Tensor, node_B: torch.Tensor) -> torch.Tensor:
-    """Add up the squares of the rows of nodes, (); a node that is named twice counts twice."""
-    if node_B.numel() < len(table_ND):  # gathering costs the number of nodes, counting that of rows
+    """Return the sum of squares of the nodes' rows, (). A node that is named twice counts twice."""
+    # gathering takes time for each named node, counting for each row of the table
+    if node_B.numel() < len(table_ND):
         return F.embedding(node_B, table_ND).square().sum()
     return _SumOfSquares.apply(table_ND, node_B)
 
 
 def share_of_mean(values_B: torch.Tensor, of: int) -> torch.Tensor:
-    """Compute what some of `of` values add to the mean of all of them. No values add 0."""
+    """Return what a part of the values contributes to the mean of all `of` values.
+
+    values_B: the part, (B,). An empty part contributes 0.
+    """
     if not values_B.numel():
         return values_B.sum()
     return values_B.mean() * (values_B.numel() / of)
@@ -98,9 +107,10 @@ def share_of_mean(values_B: torch.Tensor, of: int) -> torch.Tensor:
 def bpr_loss(
     positive_B: torch.Tensor, negative_B: torch.Tensor, of: int | None = None
 ) -> torch.Tensor:
-    """Average -log sigmoid(positive - negative) over the batch (Rendle et al. 2009).
+    """Compute the BPR loss: -log sigmoid(positive - negative), averaged (Rendle et al. 2009).
 
-    Scores (B,). of: the size of the whole batch where these are a part of it. Returns nats a pair.
+    positive_B, negative_B: scores (B,). of: the size of the whole batch, when these are a part of
+    it. Returns nats a pair.
     """
     return share_of_mean(F.softplus(negative_B - positive_B), of or positive_B.numel())
 
@@ -113,13 +123,14 @@ def batch_loss(
     params: GraphTraining,
     share: Share = everything,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute (loss to minimise, ranking part of it) for one batch; hidden_ND scores, embedding_ND
-    is layer 0.
+    """Compute the loss to minimise, and the ranking loss in it, for one batch.
 
-    BPR: mean softplus(s_un - s_up) + l2 / 2 * (|e_u|^2 + |e_p|^2 + |e_n|^2) / B on the batch's
-    *layer-0* rows, as in LightGCN's reference implementation; regularising propagated rows costs
-    accuracy. Softmax: cross-entropy of the positive against the whole catalogue, the negatives
-    unused, the same penalty over user and positive. share: of the batch's triples.
+    bpr: mean softplus(s_un - s_up) + l2 / 2 * (|e_u|^2 + |e_p|^2 + |e_n|^2) / B. The penalty is on
+        the *layer-0* embeddings of the batch, as in LightGCN's reference implementation. A penalty
+        on propagated embeddings costs accuracy.
+    softmax: cross-entropy of the positive among all items, with the same penalty on user and
+        positive. The negatives are not used.
+    hidden_ND: the embeddings that score. embedding_ND: layer 0. share: of the batch's triples.
     """
     size = batch[0].numel()
     user, positive, negative = (ids[share(size)] for ids in batch)
@@ -131,7 +142,8 @@ def batch_loss(
         rank_loss = bpr_loss(of_positives, of_negatives, of=size)
     else:
         logits = F.embedding(user, hidden_ND) @ hidden_ND[num_users:].T
-        reduction = "mean" if user.numel() else "sum"  # the mean of nothing is not a number
+        # the mean of an empty share would be NaN
+        reduction = "mean" if user.numel() else "sum"
         rank_loss = F.cross_entropy(logits, positive, reduction=reduction) * (user.numel() / size)
     penalty = sum_of_squares(embedding_ND, torch.cat(nodes)) / (2 * size)
     return rank_loss + params.l2 * penalty, rank_loss
@@ -146,18 +158,21 @@ def info_nce(
     candidate_count_M: torch.Tensor | None = None,
     share: Share = everything,
 ) -> torch.Tensor:
-    """Average -log( exp(cos(a, p) / t) / sum_m exp(cos(a, c_m) / t) ) over the anchors (InfoNCE,
-    van den Oord et al. 2018).
+    """Compute the InfoNCE loss (van den Oord et al. 2018), averaged over the anchors.
 
-    candidate_MD: what the positive is told from; it should hold the positives themselves. Counts
-    say how often a row stands for itself, so that what occurs again and again in a batch is
-    computed once. share: of the anchors; each of them is told from all candidates.
+    For an anchor a with its positive p it is -log(exp(cos(a, p) / t) / sum_m exp(cos(a, c_m) / t)),
+    where t is the temperature and c_m are the candidates.
+    candidate_MD: should contain the positives.
+    anchor_count_B, candidate_count_M: how many times each row counts. So a node that occurs several
+        times in a batch is computed only once. None counts each row once.
+    share: of the anchors. Every anchor has all candidates.
     """
     anchor, positive, candidate = (
         F.normalize(x, dim=1) for x in (anchor_BD, positive_BD, candidate_MD)
     )
     mine = share(len(anchor))
-    anchor, positive = anchor[mine], positive[mine]
+    anchor = anchor[mine]
+    positive = positive[mine]
     logits_BM = anchor @ candidate.T / temperature
     if candidate_count_M is not None:
         logits_BM = logits_BM + candidate_count_M.log()

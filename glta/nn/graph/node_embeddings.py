@@ -1,5 +1,7 @@
-"""LightGCN (He et al., SIGIR 2020), or other convolutions, with mean layer combination, trained by
-BPR or by softmax over the catalogue.
+"""Node embeddings of users and items, trained by a ranking loss.
+
+The encoder is LightGCN (He et al., SIGIR 2020) or another convolution. Its layers are averaged. The
+loss is BPR, or softmax over all items.
 """
 
 # U users, I items, N = U + I nodes, D embedding width
@@ -24,12 +26,13 @@ from glta.storage.files import write_json
 
 @dataclass(frozen=True)
 class NodeEmbeddings:
-    """Hold a trained encoder: layer-0 embeddings and weights, with which any graph over the same
-    nodes can be encoded.
+    """Hold a trained encoder. It can encode any graph over the same nodes.
 
-    user (U, D) and item (I, D): float32 layer-0 embeddings of the best epoch. history: one record
-    an epoch. encoder, heads: as in `EncoderSettings`. weights: of the convolutions, float32, by
-    their names in the encoder; lightgcn and lgconv have none.
+    user: (U, D), item: (I, D), float32 layer-0 embeddings of the best epoch.
+    history: one record an epoch.
+    encoder, heads: as in `EncoderSettings`.
+    weights: of the convolutions, float32, by their names in the encoder. lightgcn and lgconv have
+        none.
     """
 
     user: np.ndarray
@@ -42,25 +45,26 @@ class NodeEmbeddings:
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def propagated(self, graph: Interactions) -> tuple[np.ndarray, np.ndarray]:
-        """Encode over a graph: users (U, D) and items (I, D).
+        """Encode a graph. Returns the embeddings of users (U, D) and of items (I, D).
 
-        The score of a pair is their dot product.
+        The score of a user and an item is their dot product.
         """
         hidden = self._hidden(graph, self.num_layers)
         return hidden[: graph.num_users], hidden[graph.num_users :]
 
     def messages(self, graph: Interactions) -> np.ndarray:
-        """Tell what somebody without a node receives from an item, (I, D), to be summed up by
-        `fold_in`.
+        """Compute what each item contributes to a user without a node: (I, D) float32.
 
-        A user's propagated embedding is E_u / (L + 1) + sum over their n items of m_i / sqrt(n),
-        with m_i = sum_{l<L} (A^l E)_i / ((L + 1) sqrt(users of i)). Without E_u, the D x D map that
-        is best in least squares over the graph's users makes up for it; returns m_i under that map.
-        Zeros without a layer.
+        `fold_in` adds these messages up to the embedding of such a user.
+        The propagated embedding of a user of the graph is E_u / (L + 1) + the sum over their n
+        items of m_i / sqrt(n), with m_i = sum_{l<L} (A^l E)_i / ((L + 1) sqrt(users of i)). A user
+        without a node has no E_u. Instead, a D x D map is applied to the m_i. It is fitted by least
+        squares, so that the sums approximate the propagated embeddings of the graph's users.
+        Without layers the messages are zeros.
 
-        With other convolutions m_i has the item's layers l < L in place of A^l E. The map then also
-        makes up for the convolution's weights. Such a place is an estimate: attention, and the mean
-        in place of the sum over sqrt(n), are not in it.
+        For other convolutions, the item's layers l < L take the place of A^l E, and the map also
+        stands for the weights of the convolution. The result is a rough estimate then: it ignores
+        attention (gatv2), and sage's mean in place of the sum over sqrt(n).
         """
         if not self.num_layers:
             return np.zeros_like(self.item)
@@ -69,13 +73,13 @@ class NodeEmbeddings:
         scale_I = share / np.sqrt(np.maximum(graph.item_degree, 1))
         message = below * scale_I[:, None]
         received = fold_in(history_matrix(graph), message)
-        completed = np.linalg.lstsq(
+        fitted = np.linalg.lstsq(
             received.astype(np.float64), self.propagated(graph)[0], rcond=None
         )[0]
-        return (message @ completed).astype(np.float32)
+        return (message @ fitted).astype(np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write model.safetensors and history.json: docs/artefacts.md, pretrain."""
+        """Write model.safetensors and history.json; docs/artefacts.md describes them."""
         arrays = {"user": self.user, "item": self.item, **self.weights}
         meta = {
             "num_layers": self.num_layers,
@@ -88,7 +92,7 @@ class NodeEmbeddings:
 
     @classmethod
     def load(cls, folder: Path) -> NodeEmbeddings:
-        """Read what `save` wrote, but for the history, which nothing but the report needs."""
+        """Read what `save` wrote, without the history, which only the report needs."""
         arrays, meta = load_arrays(folder / "model.safetensors")
         return cls(
             arrays.pop("user"),
@@ -101,7 +105,7 @@ class NodeEmbeddings:
         )
 
     def _hidden(self, graph: Interactions, last: int) -> np.ndarray:
-        """Average layers 0..last over a graph, (N, D)."""
+        """Encode a graph and average layers 0..last: (N, D)."""
         layer0 = torch.from_numpy(np.concatenate([self.user, self.item]))
         if self.encoder == "lightgcn":
             with torch.inference_mode():
@@ -124,30 +128,40 @@ def train(
     params: EncoderSettings,
     seed: int,
     evaluate: Evaluate | None = None,
+    *,
     serve: Interactions | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
     device: str = "cpu",
 ) -> NodeEmbeddings:
-    """Train on a graph and return the epoch that was best on validation (the last epoch without
-    `evaluate`).
+    """Train node embeddings, and return those of the best epoch on validation.
 
-    graph: the edges that are messages and positives. serve: the edges propagated over for
-    evaluation, default graph (alignment trains on a part of the training edges and serves from all
-    of them). See `train_ranker` for the rest.
+    Without `evaluate` they are those of the last epoch.
+    graph: the edges to propagate over and the positive pairs of the loss.
+    serve: the edges to propagate over in validation; None: those of graph. GLTA trains on a part of
+        the training edges, and propagates over all of them in validation.
+    See `train_ranker` for the other arguments.
     """
     encoder = make_encoder(graph, params, seed, serve=serve, device=device)
     model = Ranker(encoder, params)
-    history, best_epoch = train_ranker(model, graph, seed, evaluate, checkpoint, on_epoch)
+    history, best_epoch = train_ranker(
+        model,
+        graph,
+        seed,
+        evaluate=evaluate,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        section="settings.lightgcn",
+    )
     weights = {name: tensor.cpu().numpy() for name, tensor in encoder.state_dict().items()}
     final = weights.pop("embedding")
     return NodeEmbeddings(
         final[: graph.num_users],
         final[graph.num_users :],
         params.num_layers,
-        history,
-        best_epoch,
-        params.encoder,
-        params.heads if params.encoder == "gatv2" else 1,
-        weights,
+        history=history,
+        best_epoch=best_epoch,
+        encoder=params.encoder,
+        heads=params.heads if params.encoder == "gatv2" else 1,
+        weights=weights,
     )

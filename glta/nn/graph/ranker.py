@@ -1,4 +1,4 @@
-"""The model of all graph methods, and its training: triples, a ranking loss and further terms."""
+"""The model that all graph methods train: an encoder, a ranking loss and further loss terms."""
 
 # U users, I items, N = U + I nodes, D embedding width
 from __future__ import annotations
@@ -19,16 +19,17 @@ from glta.training.seeds import Stream, epoch_generator, epoch_rng
 from glta.training.trainer import Task, Trained, train
 
 Evaluate = Callable[[np.ndarray, np.ndarray], float]
-"""Maps the embeddings that score, users (U, D) and items (I, D), to the validation metric; higher
-is better.
+"""Maps the embeddings of users (U, D) and items (I, D) to the validation metric.
+
+Higher is better.
 """
 
 
 class Ranker(nn.Module):
-    """Rank by dot products of encoded nodes; learn by the ranking loss plus weighted terms.
+    """Rank by dot products of encoded nodes. The loss is the ranking loss plus weighted terms.
 
-    encoder: of `glta.nn.graph.encoders`. terms: name -> (weight, module of `glta.nn.graph.terms`).
-    A term of weight 0 is computed and reported, and moves nothing.
+    terms: by name, a weight and a module of `glta.nn.graph.terms`. A term of weight 0 is computed
+    and recorded, but changes no weights.
     """
 
     encoder: Encoder
@@ -40,18 +41,19 @@ class Ranker(nn.Module):
         terms: Mapping[str, tuple[float, nn.Module]] | None = None,
     ):
         super().__init__()
-        self.encoder, self.params = encoder, params
+        self.encoder = encoder
+        self.params = params
         self.weights = {name: weight for name, (weight, _) in (terms or {}).items()}
         self.terms = nn.ModuleDict({name: term for name, (_, term) in (terms or {}).items()})
 
     def loss(
         self, batch: Batch, generator: torch.Generator, share: Share = everything
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Compute the loss to minimise, and its parts before their weights: "loss" (ranking) and
-        each term.
+        """Compute the loss to minimise, and its parts: "loss" (the ranking loss) and each term.
 
-        share: what is computed here of the batch's triples and of each term's anchors. Over all
-        shares, losses and gradients add up to those of the batch.
+        The parts are not multiplied by their weights.
+        share: which of the batch's triples, and of each term's anchors, are computed here. The
+        losses and gradients of all shares add up to those of the batch.
         """
         encoded = self.encoder(generator)
         total, rank = batch_loss(
@@ -70,16 +72,16 @@ class Ranker(nn.Module):
 
     @torch.inference_mode()
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Encode for ranking: users (U, D) and items (I, D) float32."""
+        """Encode for ranking. Returns the embeddings of users (U, D) and items (I, D), float32."""
         hidden = self.encoder.serve().cpu().numpy()
         return hidden[: self.encoder.num_users], hidden[self.encoder.num_users :]
 
 
 class RankerTask(Task):
-    """Train a ranker on the edges of a graph.
+    """Train a ranker on the pairs of a graph.
 
     Every process encodes the whole graph, with the same edges dropped, and computes its share of
-    the losses. evaluate: None for no validation.
+    the losses. evaluate: None trains without validation.
     """
 
     def __init__(
@@ -91,8 +93,11 @@ class RankerTask(Task):
         section: str,
         evaluate: Evaluate | None = None,
     ):
-        self.model, self.graph, self.seed = model, graph, seed
-        self.section, self.evaluate = section, evaluate
+        self.model = model
+        self.graph = graph
+        self.seed = seed
+        self.section = section
+        self.evaluate = evaluate
         self.learning_rate = model.params.learning_rate
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -134,14 +139,16 @@ def train_ranker(
     graph: Interactions,
     seed: int,
     evaluate: Evaluate | None = None,
+    *,
+    section: str,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
-    section: str = "pretrain",
 ) -> Trained:
-    """Train a model in place and leave it as it was in its best epoch on validation (the last one
-    without `evaluate`).
+    """Train a model in place. It ends with the weights of its best epoch on validation.
 
-    graph: the positives. section: of the parameters, for messages. See `train` for the rest.
+    Without `evaluate` it ends with those of the last epoch.
+    graph: its pairs are the positives. section: of the parameters, for messages, such as
+    "settings.lightgcn". checkpoint, on_epoch: see `glta.training.trainer.train`.
     """
     return train(
         RankerTask(model, graph, seed, section=section, evaluate=evaluate),

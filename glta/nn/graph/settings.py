@@ -1,4 +1,4 @@
-"""Parameters that graph models share."""
+"""Settings that graph models share."""
 
 from __future__ import annotations
 
@@ -10,51 +10,53 @@ from glta.config import Positive, Search, Section
 
 
 class GraphTraining(Section):
-    """Train a graph model; what all of them share."""
+    """Train a graph model."""
 
     embedding_dim: int = Field(64, ge=1, le=4096, description="width of node embeddings")
     num_layers: Annotated[int, Search(1, 4)] = Field(
-        3, ge=0, le=16, description="propagations; 0 is matrix factorisation"
+        3, ge=0, le=16, description="layers of propagation; 0: matrix factorisation"
     )
-    init_std: float = Field(0.1, gt=0, description="standard deviation of layer 0")
+    init_std: float = Field(0.1, gt=0, description="standard deviation of the initial embeddings")
     loss: Literal["bpr", "softmax"] = Field(
-        "bpr", description="bpr, or cross-entropy over the catalogue"
+        "bpr", description="ranking loss; bpr, or softmax: cross-entropy over all items"
     )
     sampling: Literal["user", "edge"] = Field(
-        "edge", description="user: users uniformly (reference code); edge: every interaction once"
+        "edge",
+        description="how an epoch draws its triples; user: users at random, as the reference code; "
+        "edge: every interaction once",
     )
     learning_rate: Annotated[float, Search(5e-4, 2e-2, log=True)] = Field(
-        5e-3, gt=0, le=1, description="Adam"
+        5e-3, gt=0, le=1, description="learning rate of Adam"
     )
     l2: Annotated[float, Search(1e-6, 1e-1, log=True)] = Field(
-        1e-3, ge=0, description="penalty on the batch's layer-0 embeddings"
+        1e-3, ge=0, description="L2 penalty on the layer-0 embeddings of a batch"
     )
-    batch_size: Positive = Field(2048, description="triples a step")
-    epochs: Positive = Field(200, description="at most")
+    batch_size: Positive = Field(2048, description="triples in a training step")
+    epochs: Positive = Field(200, description="most epochs of a training")
     evaluate_every: Positive = Field(2, description="epochs between validations")
     patience: Positive = Field(
         10,
-        description="validations without a better NDCG@20 before stopping; training starts on a "
-        "plateau",
+        description="validations in a row without a better NDCG@20 before training stops; the "
+        "first ones improve little",
     )
 
 
 class EncoderSettings(GraphTraining):
-    """Train a graph model whose encoder is chosen by its name."""
+    """Train a graph model with a choice of encoders."""
 
     encoder: Literal["lightgcn", "lgconv", "graphconv", "sage", "gatv2"] = Field(
         "lightgcn",
-        description="lightgcn, or a convolution of torch-geometric: lgconv (the same, slower), "
+        description="lightgcn, or a convolution of torch-geometric: lgconv (LightGCN, slower), "
         "graphconv, sage, gatv2",
     )
-    heads: int = Field(4, ge=1, le=64, description="attention heads of gatv2")
+    heads: int = Field(4, ge=1, le=64, description="attention heads; gatv2 only")
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
         if self.encoder == "gatv2" and self.embedding_dim % self.heads:
             raise ValueError(
                 f"heads = {self.heads} does not divide embedding_dim = {self.embedding_dim}; "
-                "each head of gatv2 makes an equal part of the embedding"
+                "choose a divisor, because each head of gatv2 makes an equal part of the embedding"
             )
         return self
 
@@ -69,13 +71,13 @@ Keep = Annotated[float, Search(0.5, 1.0)]
 
 
 class ContrastSettings(Section):
-    """Add a contrast to a graph model."""
+    """Add a contrastive loss to a graph model."""
 
     contrast_batch: int = Field(
         0,
         ge=0,
-        description="triples of a step that are contrasted, which costs their number squared; 0: "
-        "all, as published",
+        description="triples of a training step that have the contrast, whose cost is their number "
+        "squared; 0: all, as published",
     )
 
 
@@ -83,9 +85,11 @@ class TextContrastSettings(ContrastSettings):
     """Add a text contrast to a graph model (LightGCN+ and HCCF+)."""
 
     text_weight: Weight = Field(
-        0.01, ge=0, description="of the contrast between node and text embeddings"
+        0.01, ge=0, description="weight of the contrast between node embeddings and texts"
     )
-    text_temperature: Temperature = Field(0.2, gt=0, description="of that contrast")
+    text_temperature: Temperature = Field(0.2, gt=0, description="temperature of that contrast")
     text_users: bool = Field(
-        False, description="true: contrast users too, with the mean text of their training items"
+        False,
+        description="true: users have the contrast too; their text is the mean of their training "
+        "items'",
     )

@@ -1,8 +1,7 @@
-"""What rivals add to the ranking loss: contrastive and reconstruction terms over an encoder's
-output.
+"""Loss terms that graph methods add to the ranking loss: contrasts and a reconstruction.
 
-A term is computed for a share of its anchors, against the candidates of the whole batch. So the
-terms of several processes add up to that of the batch, whatever the number of processes.
+A process computes a term for its share of the anchors, with the candidates of the whole batch. So
+the terms of all processes add up to that of the batch, for any number of processes.
 """
 
 # U users, I items, N = U + I nodes, D embedding width, W language width
@@ -17,11 +16,13 @@ from glta.nn.graph.losses import Batch, Share, everything, info_nce
 
 
 def two_layers(width_in: int, width_out: int, seed: int) -> nn.Sequential:
-    """Make the map between graph and language that RLMRec uses: linear, LeakyReLU, linear; Xavier
-    weights, zero biases.
+    """Make the map between graph and language of RLMRec: linear, LeakyReLU, linear.
+
+    Weights start from Xavier's uniform distribution, biases from 0. seed: of the weights.
     """
     middle = (width_in + width_out) // 2
-    first, second = nn.Linear(width_in, middle), nn.Linear(middle, width_out)
+    first = nn.Linear(width_in, middle)
+    second = nn.Linear(middle, width_out)
     generator = torch.Generator().manual_seed(seed + 2)
     with torch.no_grad():
         for linear in (first, second):
@@ -31,51 +32,55 @@ def two_layers(width_in: int, width_out: int, seed: int) -> nn.Sequential:
 
 
 class OfSome(nn.Module):
-    """Compute a term from the first triples of each batch: their order is random, and a contrast
-    costs their number squared.
+    """Compute a term from the first `size` triples of each batch; 0: from all of them.
 
-    So large batches, which propagate less often, need not contrast more nodes than small ones.
-    size: 0 for all triples.
+    The cost of a contrast is the number of triples squared. With a fixed size, batches can be large
+    (which saves propagations) while the contrast stays cheap. The triples are in random order.
     """
 
     def __init__(self, term: nn.Module, size: int):
         super().__init__()
-        self.term, self.size = term, size
+        self.term = term
+        self.size = size
 
     def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
-        return self.term(encoded, tuple(ids[: self.size or None] for ids in batch), share)
+        user, positive, negative = (ids[: self.size or None] for ids in batch)
+        return self.term(encoded, (user, positive, negative), share)
 
 
 class LocalGlobal(nn.Module):
-    """Contrast each layer's local with its global embedding over the batch's distinct users and
-    positives (HCCF).
+    """Contrast the local and the global embeddings of each layer (HCCF).
 
-    The sum over layers and sides of info_nce(sg[local], global; the batch's global ones), as in
-    HCCF's torch code.
+    The term is the sum over layers, and over the batch's distinct users and distinct positives, of
+    info_nce(local, global; candidates: global embeddings of the same nodes), as in HCCF's torch
+    code. The local embeddings have no gradient.
     """
 
     def __init__(self, num_users: int, temperature: float):
         super().__init__()
-        self.num_users, self.temperature = num_users, temperature
+        self.num_users = num_users
+        self.temperature = temperature
 
     def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
-        sides = batch[0].unique(), batch[1].unique() + self.num_users
+        sides = (batch[0].unique(), batch[1].unique() + self.num_users)
         total = encoded.hidden.new_zeros(())
         for local, wide in encoded.views:
             for nodes in sides:
-                seen = F.embedding(nodes, wide)
+                anchors = F.embedding(nodes, local.detach())
+                positives = F.embedding(nodes, wide)
                 total = total + info_nce(
-                    F.embedding(nodes, local.detach()), seen, seen, self.temperature, share=share
+                    anchors, positives, positives, self.temperature, share=share
                 )
         return total
 
 
 class TextContrast(nn.Module):
-    """Tie the batch's items, and its users if their states are given, to their mapped texts
-    (LightGCN+ and HCCF+).
+    """Contrast node embeddings with mapped text states (LightGCN+ and HCCF+).
 
-    info_nce(h_i, P s_i; the batch's distinct P s_j) with a two-layer map P from W to D. states:
-    item (I, W), user (U, W).
+    The term is info_nce(h_i, P s_i; candidates: P s_j) over the distinct positives of the batch,
+    where h is a node embedding, s a text state and P a map of two layers from W to D. If the users'
+    text states are given, their term is added.
+    item_IW: text states of items. user_UW: text states of users, or None.
     """
 
     item: torch.Tensor
@@ -91,7 +96,8 @@ class TextContrast(nn.Module):
         seed: int,
     ):
         super().__init__()
-        self.num_users, self.temperature = num_users, temperature
+        self.num_users = num_users
+        self.temperature = temperature
         self.register_buffer("item", item_IW, persistent=False)
         self.register_buffer("user", user_UW, persistent=False)
         self.map = two_layers(item_IW.shape[1], embedding_dim, seed)
@@ -114,10 +120,13 @@ class TextContrast(nn.Module):
 
 
 class ProfileContrast(nn.Module):
-    """Tie users, positives and negatives to their mapped profiles (RLMRec-Con).
+    """Contrast node embeddings with mapped profiles (RLMRec-Con).
 
-    info_nce(h_u, f(s_u); all users) + the same for positives among the batch's positives, for
-    negatives among its negatives.
+    The term is info_nce(h_u, f(s_u); candidates: all users), plus the same for positives with the
+    batch's positives as candidates, and for negatives with its negatives. h is a node embedding,
+    s the text state of a profile, and f a map of two layers from W to D. Means are over the batch's
+    triples: a node that occurs twice counts twice.
+    states_NW: text states of users, then of items.
     """
 
     states: torch.Tensor
@@ -131,14 +140,16 @@ class ProfileContrast(nn.Module):
         seed: int,
     ):
         super().__init__()
-        self.num_users, self.temperature = num_users, temperature
+        self.num_users = num_users
+        self.temperature = temperature
         self.register_buffer("states", states_NW, persistent=False)
         self.map = two_layers(states_NW.shape[1], embedding_dim, seed)
 
     def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
         everyone = self.map(self.states[: self.num_users])
         user, count = batch[0].unique(return_counts=True)
-        anchors, own = F.embedding(user, encoded.hidden), F.embedding(user, everyone)
+        anchors = F.embedding(user, encoded.hidden)
+        own = F.embedding(user, everyone)
         total = info_nce(anchors, own, everyone, self.temperature, count, share=share)
         for ids in batch[1:]:
             item, count = ids.unique(return_counts=True)
@@ -157,8 +168,11 @@ class ProfileContrast(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """Tell masked nodes' profiles from their mapped embeddings (RLMRec-Gen): info_nce(g(h_v), s_v;
-    the masked nodes).
+    """Predict the profiles of masked nodes from their embeddings (RLMRec-Gen).
+
+    The term is info_nce(g(h_v), s_v; candidates: s of all masked nodes), where h is a node
+    embedding, s the text state of a profile, and g a map of two layers from D to W.
+    states_NW: text states of users, then of items.
     """
 
     states: torch.Tensor
@@ -170,7 +184,7 @@ class Reconstruction(nn.Module):
         self.map = two_layers(embedding_dim, states_NW.shape[1], seed)
 
     def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
-        assert encoded.masked is not None  # it is a term for `MaskedEncoder`
+        assert encoded.masked is not None, "this term needs a MaskedEncoder"
         states = self.states[encoded.masked]
         return info_nce(
             self.map(F.embedding(encoded.masked, encoded.hidden)),
