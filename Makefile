@@ -30,7 +30,7 @@ tune: $(READY)
 	$(BIN)/glta params use experiments/table.yaml
 	like=; for dataset in $(TUNED_ON); do \
 	  glta tune lightgcn $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like && \
-	  dvc repro profile@$$dataset-0 pretrain@$$dataset-0-all pretrain@$$dataset-0-graph && \
+	  dvc repro profile@$$dataset-0 pretrain-all@$$dataset-0 pretrain-graph@$$dataset-0 && \
 	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like || exit 1; \
 	  like="$$like --like $$dataset"; \
 	done
@@ -40,6 +40,7 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile
 	$(BIN)/glta params sync --check
+	$(BIN)/mypy
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)
