@@ -16,7 +16,7 @@ from glta.params.plan import PLAN, sync_plan
 from glta.storage.cell import DATA
 from pipeline.engine.code import settled
 from pipeline.engine.invocation import VARIABLE, Invocation
-from pipeline.engine.oracle import Oracle, read_stages
+from pipeline.engine.oracle import Oracle, read_stages, stages_after
 
 if workflow.is_main_process:
     INVOCATION = Invocation.of(os.getpid())
@@ -39,6 +39,7 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
+AFTER = stages_after(STAGES)
 ORACLE = Oracle(STAGES, STATUS, log=logger.info, settled=settled(STATUS))
 
 
@@ -68,6 +69,7 @@ for stage in STAGES:
                 directory(path) if is_directory else path
                 for path, is_directory in stage.outs.items()
             ],
+        priority: AFTER[stage.name]
         threads: stage.meta.get("threads", 1)
         resources:
             **stage.meta.get("resources", {}),

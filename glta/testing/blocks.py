@@ -20,10 +20,10 @@ from glta.data.prepared import Prepared
 from glta.methods.base import Artefact
 from glta.methods.chain import chain_of, place_of, run_unit
 from glta.methods.registry import units
+from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
 from glta.storage.arrays import save_arrays
 from glta.storage.cell import Cell
-from glta.storage.files import write_json
 
 NUM_USERS, NUM_ITEMS = 24, 20
 LONER = NUM_USERS - 1  # has no interactions at all
@@ -149,9 +149,9 @@ class World:
         states = {"item": block_states(), "user": block_states(NUM_USERS)}
         save_arrays(cell.step("profile") / "states.safetensors", states)
         embeddings = cell.step("pretrain-all")
-        meta = {"num_layers": 2, "best_epoch": 0}
-        save_arrays(embeddings / "model.safetensors", block_embeddings(), meta)
-        write_json(embeddings / "history.json", [])
+        embeddings.mkdir(parents=True)
+        layer0 = block_embeddings()
+        NodeEmbeddings(layer0["user"], layer0["item"], 2, best_epoch=0).save(embeddings)
         return cls(folder / "data", cell, prepared)
 
     def train(

@@ -170,6 +170,24 @@ def downstream(
     return found
 
 
+def stages_after(stages: list[Stage]) -> dict[str, int]:
+    """Count for each stage the stages of the longest chain that waits for it.
+
+    Stages with long chains go first, or a core would be idle at the end.
+    """
+    readers: dict[str, set[str]] = {s.name: set() for s in stages}
+    for s in stages:
+        for sources in s.deps.values():
+            for maker, _ in sources:
+                readers[maker].add(s.name)
+
+    @cache
+    def count(name: str) -> int:
+        return max((count(reader) + 1 for reader in readers[name]), default=0)
+
+    return {s.name: count(s.name) for s in stages}
+
+
 class Oracle:
     """Hold what is stale: `direct`, the stages that DVC names as changed, and `tainted`, those and
     all downstream of them.

@@ -27,7 +27,11 @@ from glta.nn.language.frozen import load_language
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import joined, part_of
 from glta.storage.files import read_json, write_json
+from glta.storage.schema import check_schema
 from glta.storage.tensors import load_tensors, save_tensors
+
+SCHEMA = 1
+"""Counts the forms that the saved artefacts of the alignments have had."""
 
 
 class AlignedItems(NamedTuple):
@@ -43,13 +47,16 @@ class AlignedItems(NamedTuple):
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and history.json."""
-        save_tensors(folder / "model.safetensors", self.tensors, {"enabled": self.enabled})
+        about = {"schema": SCHEMA, "enabled": self.enabled}
+        save_tensors(folder / "model.safetensors", self.tensors, about)
         write_json(folder / "history.json", self.history)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        tensors, about = load_tensors(folder / "model.safetensors")
+        path = folder / "model.safetensors"
+        tensors, about = load_tensors(path)
+        check_schema(about, SCHEMA, path)
         return cls(tensors, about["enabled"], read_json(folder / "history.json"))
 
 
@@ -178,6 +185,7 @@ class AlignedUsers:
             folder / "aligner.safetensors",
             {**self.weights, **nodes, **tensors},
             {
+                "schema": SCHEMA,
                 "about": self.about.model_dump(),
                 "new_users": about_new_users,
                 "history": dict(self.history),
@@ -188,7 +196,9 @@ class AlignedUsers:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote. The language model is not loaded."""
-        tensors, meta = load_tensors(folder / "aligner.safetensors")
+        path = folder / "aligner.safetensors"
+        tensors, meta = load_tensors(path)
+        check_schema(meta, SCHEMA, path)
         parts = ("states", "nodes.", "prompts.", "new_users.")
         arrays = {n: t.numpy() for n, t in tensors.items() if n.startswith(parts)}
         return cls(

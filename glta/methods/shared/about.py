@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from glta.storage.files import read_json, write_json
+from glta.storage.schema import check_schema
 
 SCHEMA = 1
 """Version of the format of model folders. A folder of another version is refused."""
@@ -32,9 +33,5 @@ def read_about(folder: Path, method: str) -> dict[str, Any]:
             f"{path}: is a model of {about.get('method')}, not of {method}; give the folder of a "
             f"{method} model"
         )
-    if about.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path}: has schema {about.get('schema')}, this version of glta reads {SCHEMA}; "
-            "train the method again"
-        )
+    check_schema(about, SCHEMA, path)
     return about

@@ -22,6 +22,10 @@ from glta.nn.graph.ranker import Evaluate, Ranker, train_ranker
 from glta.nn.graph.settings import EncoderSettings
 from glta.storage.arrays import load_arrays, save_arrays
 from glta.storage.files import write_json
+from glta.storage.schema import check_schema
+
+SCHEMA = 1
+"""Counts the forms that the saved embeddings have had."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class NodeEmbeddings:
         """Write model.safetensors and history.json; docs/artefacts.md describes them."""
         arrays = {"user": self.user, "item": self.item, **self.weights}
         meta = {
+            "schema": SCHEMA,
             "num_layers": self.num_layers,
             "best_epoch": self.best_epoch,
             "encoder": self.encoder,
@@ -93,14 +98,16 @@ class NodeEmbeddings:
     @classmethod
     def load(cls, folder: Path) -> NodeEmbeddings:
         """Read what `save` wrote, without the history, which only the report needs."""
-        arrays, meta = load_arrays(folder / "model.safetensors")
+        path = folder / "model.safetensors"
+        arrays, meta = load_arrays(path)
+        check_schema(meta, SCHEMA, path)
         return cls(
             arrays.pop("user"),
             arrays.pop("item"),
             meta["num_layers"],
-            best_epoch=meta.get("best_epoch", -1),
-            encoder=meta.get("encoder", "lightgcn"),
-            heads=meta.get("heads", 1),
+            best_epoch=meta["best_epoch"],
+            encoder=meta["encoder"],
+            heads=meta["heads"],
             weights=arrays,
         )
 

@@ -20,9 +20,9 @@ from glta.methods.glta.prompts import Prompt
 from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
 from glta.methods.glta.user_alignment import UserAlignment, add_user_projector
 from glta.methods.glta.user_prompts import UserPrompts
+from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
-from glta.storage.arrays import save_arrays
 from glta.testing.blocks import block_embeddings, block_states
 
 BATCH_TOKENS = 2048
@@ -46,9 +46,9 @@ def write_pretrained(folder: Path) -> Path:
     """
     for edges, scale in (("all", 3), ("graph", 1)):
         arrays = {name: scale * array for name, array in block_embeddings().items()}
-        save_arrays(
-            folder / edges / "model.safetensors", arrays, {"num_layers": 2, "best_epoch": 0}
-        )
+        place = folder / edges
+        place.mkdir(parents=True)
+        NodeEmbeddings(arrays["user"], arrays["item"], 2, best_epoch=0).save(place)
     return folder
 
 
