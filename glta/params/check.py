@@ -1,17 +1,20 @@
-"""Read params.yaml and check it. Every mistake is one line: file, key, value and fix."""
+"""Read params.yaml and check it. Every mistake is one line of the error: file, key, value, fix."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from glta.config import Section, file_fields
 from glta.methods.registry import models, units
 from glta.params.model import SECTIONS, MethodSettings, Params
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MOVED = {
     "baselines": "is gone: `methods` alone decides what is trained, ranked and reported",
@@ -24,24 +27,24 @@ MOVED = {
     "recommend.mode": "is settings.glta.serve.mode now",
     "settings.glta-plus.evidences": "is settings.glta-plus.components now",
 }
-"""Keys of older parameter files, and where they are. The same holds for a dataset's overrides."""
+"""Keys of older parameter files, and where they are now. Overrides of datasets have them too."""
 
 
 class ParamsError(ValueError):
-    """Say what is wrong with a parameter: file, key, value, range, and the nearest valid key."""
+    """A parameter is wrong. The message has a line for each mistake: file, key, value and fix."""
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
-    """Read and check a parameter file. Raises ParamsError, one line a mistake."""
-    return check_params(
-        read_mapping(path, "`glta params sync` writes one with the defaults"), str(path)
-    )
+    """Read and check a parameter file. Raises ParamsError with one line for each mistake."""
+    data = read_mapping(path, "`glta params sync` writes one with the defaults")
+    return check_params(data, str(path))
 
 
 def read_mapping(path: Path | str, advice: str) -> dict[str, Any]:
-    """Read a YAML file of parameters, unchecked.
+    """Read a YAML file of parameters, without checking keys and values.
 
-    Raises ParamsError, with the advice where there is no such file.
+    advice: what to do when there is no such file, for the message. Raises ParamsError when the file
+    is missing, is not YAML or holds no mapping.
     """
     from ruamel.yaml import YAML, YAMLError
 
@@ -58,7 +61,10 @@ def read_mapping(path: Path | str, advice: str) -> dict[str, Any]:
 
 
 def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
-    """Turn a plain mapping into Params, with every cross-check. Raises ParamsError."""
+    """Turn a plain mapping into Params, and check it in full, overrides included.
+
+    source: the file, for messages. Raises ParamsError.
+    """
     params = typed(data, source)
     problems = [*_cross_checks(params)]
     for name, sections in params.overrides.items():
@@ -70,7 +76,7 @@ def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
             if section not in SECTIONS:
                 problems.append(f"{where}: unknown key{_nearest(section, SECTIONS)}")
                 continue
-            model = Params.model_fields[section].annotation
+            model = type(getattr(params, section))
             try:
                 model.model_validate(getattr(params, section).changed(values))
             except ValidationError as error:
@@ -84,7 +90,10 @@ def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
 
 
 def typed(data: dict[str, Any], source: str) -> Params:
-    """Turn a plain mapping into Params, without the cross-checks. Raises ParamsError."""
+    """Turn a plain mapping into Params, and check each value alone.
+
+    Overrides are not checked. source: the file, for messages. Raises ParamsError.
+    """
     if moved := [key for key in MOVED if key in data]:
         raise ParamsError("\n".join(f"{source} {key}: {MOVED[key]}" for key in moved))
     try:
@@ -93,8 +102,8 @@ def typed(data: dict[str, Any], source: str) -> Params:
         raise ParamsError("\n".join(_explain(source, e, Params) for e in error.errors())) from None
 
 
-def _cross_checks(p: Params):
-    """Yield what no single field can see."""
+def _cross_checks(p: Params) -> Iterator[str]:
+    """Yield the mistakes that show only when several fields are compared."""
     from glta.datasets.catalogue import REGISTRY
 
     known = {*REGISTRY, *p.tables}
@@ -108,14 +117,14 @@ def _cross_checks(p: Params):
     for name in p.datasets:
         if name not in known:
             yield f"datasets: unknown dataset {name}{_nearest(name, known)}"
-        elif missing := whole_overrides({}).keys() - (own := p.overrides.get(name, {})).keys():
+        elif sections := whole_overrides({}).keys() - (own := p.overrides.get(name, {})).keys():
             yield (
-                f"overrides.{name}: has no {_named(missing, SECTIONS)}; every section needs an "
+                f"overrides.{name}: has no {_named(sections, SECTIONS)}; every section needs an "
                 f"entry, {SYNC}"
             )
-        elif missing := _missing(whole_overrides({})["settings"], own["settings"]):
+        elif entries := _missing(whole_overrides({})["settings"], own["settings"]):
             yield (
-                f"overrides.{name}.settings: has no {_named(missing, missing)}; every method "
+                f"overrides.{name}.settings: has no {_named(entries, entries)}; every method "
                 f"needs an entry, {SYNC}"
             )
     for name in p.methods:
@@ -125,8 +134,8 @@ def _cross_checks(p: Params):
         yield f"report.reference = {p.reference}: must be null or one of methods {p.methods}"
 
 
-def _dataset_checks(p: Params, name: str):
-    """Yield what must hold once a dataset's overrides are in place."""
+def _dataset_checks(p: Params, name: str) -> Iterator[str]:
+    """Yield the mistakes of one dataset. p: the parameters with the dataset's overrides applied."""
     where = f"(dataset {name}) "
     if p.prepare.valid_share + p.prepare.test_share >= 1:
         yield (
@@ -138,12 +147,12 @@ def _dataset_checks(p: Params, name: str):
             f"recommend.k = {p.recommend.k} {where}: must be >= the largest of "
             f"evaluate.cutoffs, {max(p.evaluate.cutoffs)}"
         )
-    for name_ in p.methods:
-        unit = units()[name_]
+    for method in p.methods:
+        unit = units()[method]
         if unit.ablation and p.with_values(unit.values) == p:
             yield (
-                f"methods: {name_} {where}: would be {unit.method.name} itself, which has "
-                f"{unit.ablation.text} already"
+                f"methods: {method} {where}: would be {unit.method.name} itself, which has "
+                f"{unit.ablation.text} already; take one of the two out of methods"
             )
     if p.profile.provider == "language_model" and not p.profile.generator:
         yield f'profile.generator = "" {where}: provider language_model needs a hub id or folder'
@@ -159,8 +168,8 @@ def _dataset_checks(p: Params, name: str):
 
 
 def _missing(wanted: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
-    """Name the entries of a nested mapping that another one lacks."""
-    found = []
+    """Return the dotted keys of a nested mapping `wanted` that the mapping `given` lacks."""
+    found: list[str] = []
     for key, inner in wanted.items():
         if key not in given:
             found.append(f"{prefix}{key}")
@@ -170,18 +179,22 @@ def _missing(wanted: dict[str, Any], given: dict[str, Any], prefix: str = "") ->
 
 
 SYNC = "also an empty one; `glta params sync` adds them"
+"""End of the messages about missing entries of `overrides`."""
 
 
 def _named(keys: Collection[str], order: Iterable[str]) -> str:
-    """Name at most three keys, in their order."""
+    """Write at most three of the keys as text, and the number of the others.
+
+    order: all possible keys, in their order.
+    """
     found = [key for key in order if key in keys]
     return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def whole_overrides(given: dict[str, Any]) -> dict[str, Any]:
-    """Complete a dataset's overrides: an entry for each section, and in `settings` for each method.
+    """Add empty entries to a dataset's overrides, for each section and for each method in settings.
 
-    A stage depends on each of them, and DVC cannot follow an entry that is missing.
+    Stages depend on these entries, and DVC refuses a stage that depends on a missing entry.
     """
     empty: dict[str, Any] = {section: {} for section in SECTIONS}
     empty["settings"] = {name: _parts(f.annotation) for name, f in method_fields().items()}
@@ -189,12 +202,12 @@ def whole_overrides(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def method_fields() -> dict[str, Any]:
-    """Return the fields of `settings` by the names of the methods."""
+    """Return the pydantic fields of `settings`, by the names of the methods."""
     return file_fields(MethodSettings)
 
 
 def _parts(model: Any) -> dict[str, Any]:
-    """Make an empty entry for each section within the settings of a method."""
+    """Return an empty entry for each section within a method's settings. model: their class."""
     fields = file_fields(model).items()
     return {name: {} for name, field in fields if _is_section(field.annotation)}
 
@@ -204,29 +217,39 @@ def _is_section(annotation: Any) -> bool:
 
 
 def merged(old: Any, new: Any) -> Any:
-    """Put values into a nested mapping; what is no mapping is replaced."""
+    """Return a nested mapping with the values of another one put in.
+
+    Mappings are merged key by key. All other values are replaced.
+    """
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
     return old | {key: merged(old.get(key), value) for key, value in new.items()}
 
 
 METRICS = ("precision", "recall", "ndcg", "mrr", "map", "hit_rate")
+"""The valid metrics of report.metric, without their cutoffs."""
 
 
-def _nearest(key: str, valid) -> str:
-    valid = sorted(valid)
-    found = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
-    return f"; nearest is {found[0]}" if found else f"; valid are {', '.join(valid)}"
+def _nearest(key: str, valid: Iterable[str]) -> str:
+    """End a message about an unknown key: with the nearest valid key, else with all of them."""
+    ordered = sorted(valid)
+    found = difflib.get_close_matches(key, ordered, n=1, cutoff=0.4)
+    return f"; nearest is {found[0]}" if found else f"; valid are {', '.join(ordered)}"
 
 
-def _explain(source: str, error: dict, model: type[BaseModel], prefix: str = "") -> str:
-    """Put one pydantic error into the house form: where = value: what must hold."""
-    path = [*(prefix.split(".") if prefix else []), *(str(p) for p in error["loc"])]
-    where, value = ".".join(path), error["input"]
+def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: str = "") -> str:
+    """Write one pydantic error as a line: file key = value: what must hold.
+
+    model: the class that was validated. prefix: the dotted key of its place in the file.
+    """
+    path = [*(prefix.split(".") if prefix else []), *(str(part) for part in error["loc"])]
+    where = ".".join(path)
+    value = error["input"]
     if error["type"] == "extra_forbidden":
         for key, words in MOVED.items():
             if "." in key and f".{where}".endswith(f".{key}"):
                 return f"{source} {where}: {words}".strip()
+        # follow the path to the class that has no such key
         for part in error["loc"][:-1]:
             field = file_fields(model).get(str(part))
             inner = field.annotation if field else None
@@ -240,11 +263,13 @@ def _explain(source: str, error: dict, model: type[BaseModel], prefix: str = "")
         ).strip()
     if error["type"] == "missing":
         return f"{source} {where}: is required".strip()
-    message = (
-        error["msg"]
-        .replace("Input should be", "must be")
-        .replace("greater than", ">")
-        .replace("less than", "<")
-    )
-    message = message.replace("> or equal to", ">=").replace("< or equal to", "<=")
+    message = error["msg"]
+    for words, shorter in (
+        ("Input should be", "must be"),
+        ("greater than or equal to", ">="),
+        ("less than or equal to", "<="),
+        ("greater than", ">"),
+        ("less than", "<"),
+    ):
+        message = message.replace(words, shorter)
     return f"{source} {where} = {value!r}: {message}".strip()

@@ -1,6 +1,4 @@
-"""params.yaml as text: written from `Params`, changed in place with its comments,
-compared, locked.
-"""
+"""Write params.yaml from `Params`, change single values in its text, compare and lock it."""
 
 from __future__ import annotations
 
@@ -16,18 +14,17 @@ from glta.params.check import check_params, load_params, merged, typed, whole_ov
 from glta.params.model import Params, nested
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
 
 def render_params(params: Params) -> str:
-    """Write params.yaml: every key with its value, its comment and its range, in the order of this
-    file.
-    """
+    """Return the text of params.yaml: every key with its value, its comment and its range."""
     lines = [
-        "# All parameters of the pipeline. Edit the values, keep the keys;",
-        "# `glta params sync` restores comments and adds new keys, `glta params check` says what "
-        "is wrong.",
+        "# All parameters of the pipeline. Edit the values, and keep the keys.",
+        "# `glta params sync` restores comments and adds new keys. `glta params check` finds "
+        "mistakes.",
         "",
     ]
     for name, field in Params.model_fields.items():
@@ -35,7 +32,7 @@ def render_params(params: Params) -> str:
         if isinstance(value, Section):
             lines += [
                 "",
-                f"# {in_one_line(type(value).__doc__)}",
+                f"# {in_one_line(type(value).__doc__ or '')}",
                 f"{name}:",
                 *_entries(value, "  "),
             ]
@@ -43,29 +40,23 @@ def render_params(params: Params) -> str:
             lines += ["", f"# {field.description}"]
             lines += ["tables:"] if value else ["tables: {}"]
             for table, entry in value.items():
-                lines += [f"  {table}:"]
-                lines += [
-                    f"    {k}: {_flow(v)}"
-                    for k, v in entry.model_dump(exclude_defaults=True).items()
-                ]
+                given = entry.model_dump(exclude_defaults=True)
+                lines += [f"  {table}:", *(f"    {k}: {_flow(v)}" for k, v in given.items())]
         elif name == "overrides":
             lines += ["", f"# {field.description}", "overrides:"]
             for dataset in dict.fromkeys([*value, *params.datasets, *params.tables]):
-                lines += [f"  {dataset}:"]
-                lines += [
-                    f"    {s}: {_flow(v)}"
-                    for s, v in whole_overrides(value.get(dataset, {})).items()
-                ]
+                whole = whole_overrides(value.get(dataset, {}))
+                lines += [f"  {dataset}:", *(f"    {s}: {_flow(v)}" for s, v in whole.items())]
         else:
             lines += [f"{name}: {_flow(value)}  # {_comment(field)}"]
     return "\n".join(lines) + "\n"
 
 
 def renewed(path: Path) -> tuple[Params, Params, str]:
-    """Read a parameter file, or the defaults without one, and write it anew.
+    """Read a parameter file, and return its parameters and its new text. Nothing is written.
 
-    Returns the parameters, the parameters with today's checksums of the user's own files, and the
-    text. Raises ParamsError.
+    Without a file they are the defaults. The second of the three results is the parameters with the
+    present checksums of the user's own files; the text is made from them. Raises ParamsError.
     """
     from ruamel.yaml import YAML, YAMLError
 
@@ -75,12 +66,12 @@ def renewed(path: Path) -> tuple[Params, Params, str]:
     try:
         data = YAML(typ="safe").load(old) or Params().model_dump()
         overrides = dict(data.get("overrides") or {})
-        # what a stage depends on must be there, also when it is empty
+        # stages depend on all entries of overrides, also on empty ones
         for dataset in data.get("datasets") or []:
             overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
         data |= {"overrides": overrides}
     except (YAMLError, AttributeError, TypeError, ValueError):
-        load_params(path)  # it is not of this form: let the check say how
+        load_params(path)  # raises ParamsError with the reason
         raise
     params = check_params(data, str(path))
     current = with_checksums(params)
@@ -88,30 +79,28 @@ def renewed(path: Path) -> tuple[Params, Params, str]:
 
 
 def override(text: str, dataset: str, values: dict[str, Any]) -> str:
-    """Put values into overrides.DATASET of a parameter file's text and leave all else as it is,
-    comments too.
+    """Return a parameter file's text with some values put into overrides.DATASET.
 
-    values: by dotted keys, e.g. "settings.ease.l2". Raises ParamsError when the result is no valid
-    file.
+    All else stays as it is, comments too. values: by dotted keys, such as "settings.ease.l2".
+    Raises ParamsError when the result is not a valid parameter file.
     """
     yaml = _round_trip()
     data = yaml.load(text)
     given = data["overrides"][dataset]
     for section, inner in nested(values).items():
         whole = whole_overrides(merged({section: given[section]}, {section: inner}))[section]
-        # read back from one line: the file then has the form that `glta params sync` writes,
-        # numbers too
+        # through text, so that the file has the form that `glta params sync` writes, numbers too
         given[section] = yaml.load(_flow(whole))
     return _dumped(yaml, data, "params.yaml")
 
 
 def use(text: str, experiment: dict[str, Any], source: str) -> str:
-    """Put an experiment's values into a parameter file's text and leave all else as it is, comments
-    too.
+    """Return a parameter file's text with an experiment's values put in.
 
-    experiment: some of the file's keys. Mappings are merged, so that what was tuned stays unless
-    the very key is named; all else takes the place of what was there. source: names the experiment
-    in errors. Raises ParamsError.
+    All else stays as it is, comments too.
+    experiment: some of the file's keys. Mappings are merged: a tuned value stays unless the
+        experiment has the same key. All other values are replaced.
+    source: the experiment's file, for messages. Raises ParamsError.
     """
     from ruamel.yaml.comments import CommentedMap
 
@@ -120,17 +109,18 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
     params = typed(merged(data, experiment), source)
 
     def block() -> CommentedMap:
+        """Make an empty mapping with one entry a line."""
         made = CommentedMap()
         made.fa.set_block_style()
         return made
 
     def fill(node: CommentedMap, values: dict[str, Any], indent: int) -> None:
+        """Put values into a mapping, with the comments at the ends of the new lines."""
         for key, value in values.items():
             old = node.get(key)
             if isinstance(value, dict) and isinstance(old, CommentedMap):
-                if (
-                    old.fa.flow_style() is False
-                ):  # one entry a line; an empty one may still become either
+                # False: one entry a line. It is None for an empty mapping.
+                if old.fa.flow_style() is False:
                     fill(old, value, indent + 2)
                     continue
                 value = merged(old, value)
@@ -139,7 +129,8 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
             if comment := node.ca.items.get(key, [None] * 3)[2]:
                 comment.column = indent + len(f"{key}: {written}") + 2
 
-    # the comment above the next section, which hangs on the last entry of the one before
+    # ruamel.yaml keeps the comment above a section at the last entry of the section before; it is
+    # taken off while entries are added, and then put at the new last entry
     below = {}
     for key, names in {
         "tables": experiment.get("tables", {}),
@@ -152,8 +143,8 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
             below[key] = node.ca.items.pop(last, None)
         for name in names:
             data[key].setdefault(name, block())
-    missing = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
-    fill(data, experiment | {"overrides": merged(missing, experiment.get("overrides", {}))}, 0)
+    whole = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
+    fill(data, experiment | {"overrides": merged(whole, experiment.get("overrides", {}))}, 0)
     for key, comment in below.items():
         node, last = _last(data[key])
         if comment:
@@ -162,24 +153,25 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
 
 
 def _last(node: CommentedMap) -> tuple[CommentedMap, str]:
-    """Find the innermost entry that a mapping in block style ends with."""
+    """Return the innermost last entry of a mapping with one entry a line: its mapping and key."""
+    from ruamel.yaml.comments import CommentedMap
+
     key = next(reversed(node))
     inner = node[key]
-    return (
-        _last(inner)
-        if isinstance(inner, dict) and inner and inner.fa.flow_style() is False
-        else (node, key)
-    )
+    if isinstance(inner, CommentedMap) and inner and inner.fa.flow_style() is False:
+        return _last(inner)
+    return node, key
 
 
 def changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
-    """List what differs between two mappings, a line each: KEY: OLD -> NEW.
+    """Return the differences between two nested mappings, one line each: KEY: OLD -> NEW.
 
-    An empty mapping is none.
+    An empty mapping counts as missing. path: put before each key.
     """
     lines = []
     for key in dict.fromkeys([*old, *new]):
-        before, after = old.get(key), new.get(key)
+        before = old.get(key)
+        after = new.get(key)
         if isinstance(before, dict) or isinstance(after, dict):
             lines += changes(before or {}, after or {}, f"{path}{key}.")
         elif before != after:
@@ -194,7 +186,8 @@ def _round_trip() -> YAML:
     from ruamel.yaml import YAML
 
     yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 10_000, True
+    yaml.width = 10_000
+    yaml.preserve_quotes = True
     yaml.representer.add_representer(
         type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null")
     )
@@ -202,7 +195,7 @@ def _round_trip() -> YAML:
 
 
 def _dumped(yaml: YAML, data: Any, source: str) -> str:
-    """Write what `_round_trip` has read. Raises ParamsError when it is no valid parameter file."""
+    """Return the text of what `_round_trip` read. Raises ParamsError when it is not valid."""
     out = io.StringIO()
     yaml.dump(data, out)
     check_params(yaml.load(out.getvalue()), source)
@@ -211,8 +204,9 @@ def _dumped(yaml: YAML, data: Any, source: str) -> str:
 
 @contextmanager
 def locked_params() -> Iterator[None]:
-    """Hold params.yaml of this folder while it is read and written: two commands may end at
-    once.
+    """Lock params.yaml of the working directory while it is read and written.
+
+    Two commands that end at the same time then write one after the other.
     """
     path = Path(".pipe/params.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,15 +221,15 @@ def in_one_line(text: str) -> str:
 
 
 def _entries(section: Section, indent: str) -> list[str]:
-    """Write a section's keys, one a line; a nested section with its own description."""
+    """Return the lines of a section: its keys, and the lines of the sections within it."""
     lines = []
     for (name, field), (_, value) in zip(file_fields(type(section)).items(), section, strict=True):
         if not isinstance(value, Section):
             lines += [f"{indent}{name}: {_flow(value)}  # {_comment(field)}"]
         elif inner := _entries(value, indent + "  "):
-            lines += [f"{indent}{name}:  # {in_one_line(type(value).__doc__)}", *inner]
+            lines += [f"{indent}{name}:  # {in_one_line(type(value).__doc__ or '')}", *inner]
         else:
-            lines += [f"{indent}{name}: {{}}  # {in_one_line(type(value).__doc__)}"]
+            lines += [f"{indent}{name}: {{}}  # {in_one_line(type(value).__doc__ or '')}"]
     return lines
 
 
@@ -262,8 +256,8 @@ def _flow(value: Any) -> str:
     return value if word else json.dumps(value)
 
 
-def _comment(field) -> str:
-    """Describe a field: its description and its range or choices."""
+def _comment(field: FieldInfo) -> str:
+    """Return a field's description, with its range or its choices."""
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     limits = [
         f"{signs[k]} {getattr(m, k)}"

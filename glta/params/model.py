@@ -1,4 +1,4 @@
-"""All parameters of the pipeline in one object: the file params.yaml, typed, closed and frozen."""
+"""All parameters of the pipeline as one object: the typed form of params.yaml."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from glta.methods.registry import specs
 from glta.nn.language.settings import LanguageSettings
 
 SECTIONS = ("prepare", "profile", "language", "settings", "recommend", "evaluate")
-"""The sections that a dataset may override."""
+"""The sections whose values `overrides` may replace for a dataset."""
 
 
 class OneEntryAMethod(Section):
-    """Set the methods; each depends on its own entry alone."""
+    """Settings of the methods. A method depends on its own entry only."""
 
-    # as the method is called: text-knn, in Python text_knn
+    # the file has the name of the method, such as text-knn; Python has text_knn
     model_config = ConfigDict(
         alias_generator=lambda name: name.replace("_", "-"),
         validate_by_name=True,
@@ -31,7 +31,7 @@ class OneEntryAMethod(Section):
 
 
 def _method_settings() -> type[OneEntryAMethod]:
-    """Make the class of `settings` from the specs of all methods."""
+    """Make the class of the section `settings` from the specs of all methods."""
     entries: dict[str, Any] = {
         spec.name.replace("-", "_"): (spec.settings, spec.settings()) for spec in specs().values()
     }
@@ -46,22 +46,22 @@ class ReportSettings(Section):
     """Draw the report."""
 
     reference: str | None = Field(
-        None, description="the method that the others are tested against; null: the last of methods"
+        None, description="method that the others are compared with; null: the last of methods"
     )
-    metric: str = Field("ndcg@20", description="the metric that is tested and drawn first")
-    confidence: Share = Field(0.95, description="of intervals")
+    metric: str = Field("ndcg@20", description="metric of the tests, drawn first")
+    confidence: Share = Field(0.95, description="level of the confidence intervals")
     resamples: int = Field(
-        2000, ge=100, description="of the bootstrap and of the randomisation test"
+        2000, ge=100, description="resamples of the bootstrap and of the randomisation test"
     )
 
 
 class Params(Section):
-    """Collect all parameters, the file params.yaml."""
+    """Hold all parameters."""
 
     datasets: list[Name] = Field(
         ["sample"],
         min_length=1,
-        description="what to run: a name of `glta datasets`, or one of `tables` below",
+        description="datasets to run: names of `glta datasets`, or of `tables` below",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         [0], min_length=1, description="one split and one training each"
@@ -78,13 +78,13 @@ class Params(Section):
             "glta",
         ],
         min_length=1,
-        description="what is trained, ranked and reported: names of `glta methods` and `glta "
+        description="methods to train, evaluate and report: names of `glta methods` and `glta "
         "ablations`",
     )
     mirror: str = Field(
         "",
-        description="folder or http address to download from (as <mirror>/<dataset>/<file>); also "
-        "GLTA_MIRROR",
+        description="folder or http address to download from, as <mirror>/<dataset>/<file>; or set "
+        "the environment variable GLTA_MIRROR",
     )
     tables: dict[Name, TableSettings] = Field(
         {}, description="your own data: NAME: {interactions: FILE, items: FILE, ...}"
@@ -98,19 +98,19 @@ class Params(Section):
     report: ReportSettings = ReportSettings()
     overrides: dict[Name, dict[str, dict[str, Any]]] = Field(
         {},
-        description="values of one dataset in place of the above; changing them leaves other "
-        "datasets alone",
+        description="values of single datasets, which replace those above; a change affects its "
+        "dataset only",
     )
 
     @property
     def reference(self) -> str:
-        """The method that the others are tested against."""
+        """The method that the others are compared with."""
         return self.report.reference or self.methods[-1]
 
     def for_dataset(self, name: str) -> Params:
-        """Return the parameters of one dataset.
+        """Return the parameters with the values of one dataset applied.
 
-        Those of a paper's preset come first, then the dataset's overrides.
+        These are the values of a paper's preset of this name, then the dataset's overrides.
         """
         from glta.datasets.presets import PRESETS
 
@@ -120,13 +120,14 @@ class Params(Section):
         return self._replaced({section: values for section, values in own.items() if values})
 
     def with_values(self, values: dict[str, Any]) -> Params:
-        """Return the parameters with some replaced.
+        """Return the parameters with some values replaced.
 
-        values: by dotted keys, e.g. "settings.ease.l2". Raises ValidationError.
+        values: by dotted keys, such as "settings.ease.l2". Raises pydantic's ValidationError.
         """
         return self._replaced(nested(values))
 
     def _replaced(self, values: dict[str, dict[str, Any]]) -> Params:
+        """Return the parameters with some values replaced. values: by section, nested."""
         update = {}
         for name, inner in values.items():
             section = getattr(self, name)
@@ -134,7 +135,7 @@ class Params(Section):
         return self.model_copy(update=update)
 
     def section(self, name: str) -> Section:
-        """Return a section by its dotted name in the file, e.g. "settings.glta.align"."""
+        """Return a section by its dotted name in the file, such as "settings.glta.align"."""
         found: Any = self
         for part in name.split("."):
             found = getattr(found, part.replace("-", "_"))
@@ -142,7 +143,7 @@ class Params(Section):
 
 
 def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Turn {"a.b": 1} into {"a": {"b": 1}}."""
+    """Turn dotted keys into nested mappings: {"a.b": 1} into {"a": {"b": 1}}."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         *path, last = key.split(".")

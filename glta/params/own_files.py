@@ -1,6 +1,4 @@
-"""Files of the user's own: their checksums for params.yaml, and whether they are still what was
-read.
-"""
+"""Checksums of the user's own data files, and a check that they have not changed."""
 
 from __future__ import annotations
 
@@ -13,10 +11,9 @@ from glta.storage.files import read_json, sha256_of
 
 
 def own_files(params: Params) -> Iterator[tuple[str, str, Path]]:
-    """Yield (dataset, role, path) of the files of `tables` below the working directory or at their
-    full path.
+    """Yield (dataset, role, path) of the files in `tables` that are on this machine.
 
-    role: interactions or items. Those of a mirror are left out: nobody here has changed them.
+    role: interactions or items. Files that are only on a mirror are left out.
     """
     for dataset, table in params.tables.items():
         for role in table_files(table.interactions, table.items):
@@ -26,8 +23,9 @@ def own_files(params: Params) -> Iterator[tuple[str, str, Path]]:
 
 
 def with_checksums(params: Params) -> Params:
-    """Return the parameters with today's checksums of the user's own files: a change of these is
-    what both engines see.
+    """Return the parameters with the present checksums of the user's own files.
+
+    DVC and Snakemake see a change of a file by its checksum in params.yaml.
     """
     tables = dict(params.tables)
     for dataset, role, path in own_files(params):
@@ -37,11 +35,11 @@ def with_checksums(params: Params) -> Params:
 
 
 def refuse_changed(params: Params, data: Path) -> None:
-    """Raise ValueError when a file of the user's own is no longer what was read of it and
-    params.yaml does not say so.
+    """Raise ValueError when a file of the user has changed since the stage `download` read it.
 
-    data: holds DATASET/download. A file of the same size that is older than what was read of it
-    counts as the same.
+    A file passes if its present checksum is in params.yaml: then the engines know of the change. A
+    file of the same size that is older than the copy is not read again, and passes.
+    data: the folder that holds DATASET/download.
     """
     for dataset, role, path in own_files(params):
         source = data / dataset / "download/source.json"
@@ -49,11 +47,13 @@ def refuse_changed(params: Params, data: Path) -> None:
             continue
         table = params.tables[dataset]
         was = read_json(source)["files"].get(table_files(table.interactions, table.items)[role])
+        if was is None:
+            continue
         now = path.stat()
-        if was is None or (now.st_size == was["bytes"] and now.st_mtime < source.stat().st_mtime):
+        if now.st_size == was["bytes"] and now.st_mtime < source.stat().st_mtime:
             continue
         if sha256_of(path) not in (was["sha256"], getattr(table, f"{role}_sha256")):
             raise ValueError(
-                f"{dataset}: {path} has changed since it was read: `glta params sync` makes all "
-                "that follows from it stale"
+                f"{dataset}: {path} has changed since it was read: `glta params sync` notes the "
+                "change, and the next run computes again what depends on the file"
             )

@@ -1,7 +1,7 @@
-"""plan.yaml: for which datasets each stage runs. It follows from params.yaml's methods.
+"""Write plan.yaml: the datasets for which each stage runs. It is made from params.yaml.
 
-dvc.yaml is the same for everybody: it has a stage for every step of every method, and reads from
-plan.yaml for which datasets the stage exists. DVC's templates cannot say "if a method needs it".
+dvc.yaml does not depend on params.yaml: it has a stage for every step of every method. It reads
+from plan.yaml for which datasets a stage runs, because the templates of DVC have no conditions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ HEAD = """\
 
 
 def plan_of(params: Params) -> dict[str, list[str]]:
-    """Return for each stage that a method may need the datasets for which it runs."""
+    """Return the datasets of each stage that a method may need, [] for one that is not needed."""
     wanted = needed(params.methods)
     return {name: params.datasets if name in wanted else [] for name in ("profile", *units())}
 
 
 def render_plan(params: Params) -> str:
-    """Write plan.yaml."""
+    """Return the text of plan.yaml."""
     lines = [f"  {name}: [{', '.join(found)}]" for name, found in plan_of(params).items()]
     return "\n".join([HEAD + "plan:", *lines]) + "\n"
 
@@ -42,7 +42,7 @@ def sync_plan(params: Params, path: Path = PLAN) -> bool:
 
 
 def is_enough(params: Params, path: Path = PLAN) -> bool:
-    """Tell whether plan.yaml has all stages that the parameters need, and perhaps more."""
+    """Return whether plan.yaml has all stages that the parameters need. It may have more."""
     from ruamel.yaml import YAML
 
     there = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["plan"]

@@ -1,4 +1,4 @@
-"""What tuning maximises: NDCG@20 on validation pairs, of a method trained with given values."""
+"""The objective of tuning: validation NDCG@20 of a method that is trained with given values."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from glta.storage.files import sha256_of
 from glta.tuning.space import Values, space
 
 PREPARED = ("train", "valid", "users", "items")
-"""The files of the stage `prepare` that tuning may depend on; test is not among them."""
+"""The files of the stage `prepare` that tuning may depend on. test is not among them."""
 
 
 def sources(method: str) -> list[str]:
-    """Name the stages and steps, besides `prepare`, that a method is trained from."""
+    """Return the stages and steps whose folders a method's own steps read, without `prepare`."""
     return [name for name in chain_of(method).reads if name != "prepare"]
 
 
 def programs_of(method: str) -> list[str]:
-    """Return the files in which the code of a method's own steps starts."""
+    """Return the files of the classes of a method's own steps."""
     return [file_of(step.run) for step in chain_of(method).steps]
 
 
 def without_test(prepared: Prepared) -> Prepared:
-    """Return the data with no test pair in it."""
+    """Return the data without test pairs."""
     train = prepared.train
     return replace(prepared, test=Interactions.of([], [], train.num_users, train.num_items))
 
 
 def objective(method: str, cell: Cell, params: Params) -> Callable[[Values], float]:
-    """Make the function that is maximised: it maps values to NDCG@20 on validation pairs.
+    """Return the function to maximise. It maps values to validation NDCG@20.
 
-    It cannot see test pairs. params: with the dataset's overrides. It raises Diverged when training
-    fails.
+    The function trains the method without the test pairs. It raises Diverged when the training
+    diverges. params: with the dataset's overrides applied. The function raises ValueError for a
+    method that makes lists without scores.
     """
     from glta.evaluation.validation import validation_ndcg
 
@@ -53,17 +54,21 @@ def objective(method: str, cell: Cell, params: Params) -> Callable[[Values], flo
     def measure(values: Values) -> float:
         changed = params.with_values(values)
         model = run_unit(unit, cell, changed.section, prepared=prepared)
-        assert isinstance(model, Scorer), f"{method} makes lists without scores"
+        if not isinstance(model, Scorer):
+            raise ValueError(
+                f"{method}: cannot be tuned, because it makes lists without scores; name a method "
+                "that scores all items"
+            )
         return validation_ndcg(prepared, model.score)
 
     return measure
 
 
 def study_key(method: str, cell: Cell, params: Params, code: Iterable[str]) -> str:
-    """Hash all that a trial's result follows from besides its values.
+    """Return a hash of all that a trial's result depends on, except its values.
 
-    That is the data, the seed, the other parameters, the ranges and the code. code: files; a change
-    of one of them starts a new study.
+    That is the data, the seed, the other parameters, the ranges and the code. code: its files. A
+    change of one of these starts a new study.
     """
     ranges = space(method)
     files = [cell.prepare / f"{name}.parquet" for name in PREPARED]

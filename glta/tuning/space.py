@@ -1,28 +1,31 @@
-"""What tuning may vary, as the settings of each method declare it."""
+"""The values that tuning may vary, and their ranges. The settings of each method declare them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from glta.config import Section
 from glta.methods.registry import specs
 from glta.params.model import Params
 
 Values = dict[str, Any]
-"""Parameters by dotted keys, e.g. {"settings.ease.l2": 200.0}."""
+"""Parameters by dotted keys, such as {"settings.ease.l2": 200.0}."""
+
+Range = FloatDistribution | IntDistribution
+"""The range of one value."""
 
 
-def space(method: str) -> dict[str, BaseDistribution]:
-    """Return the ranges that tuning searches, by dotted keys; empty if the method declares none.
+def space(method: str) -> dict[str, Range]:
+    """Return the ranges that tuning searches, by dotted keys. {} if the method declares none.
 
     Raises ValueError for an unknown method.
     """
     if method not in specs():
         raise ValueError(f"{method}: unknown method; valid are {', '.join(specs())}")
     settings = specs()[method].settings
-    found: dict[str, BaseDistribution] = {}
+    found: dict[str, Range] = {}
     for key, search in settings.search_space().items():
         name = f"settings.{method}.{key}"
         if _type_of(settings, key) is int:
@@ -33,18 +36,16 @@ def space(method: str) -> dict[str, BaseDistribution]:
 
 
 def _type_of(section: type[Section], key: str) -> Any:
+    """Return the type of a key of a section. key: dotted within nested sections."""
     first, _, rest = key.partition(".")
-    kind = section.model_fields[first].annotation
-    if not rest:
-        return kind
-    assert kind is not None
-    return _type_of(kind, rest)
+    kind: Any = section.model_fields[first].annotation
+    return _type_of(kind, rest) if rest else kind
 
 
 def present_values(method: str, params: Params) -> Values:
-    """Return what the parameters say now of the values that tuning may vary.
+    """Return the present values of the keys that tuning may vary.
 
-    params: with the dataset's overrides.
+    params: with the dataset's overrides applied.
     """
     found = {}
     for key in space(method):
@@ -54,7 +55,7 @@ def present_values(method: str, params: Params) -> Values:
 
 
 def space_table() -> str:
-    """Write all ranges as a Markdown table, for docs/tuning.md."""
+    """Return all ranges as a Markdown table, for docs/tuning.md."""
     lines = ["| method | key | default | from | to | steps |", "|---|---|---|---|---|---|"]
     for method in specs():
         defaults = present_values(method, Params())

@@ -1,4 +1,4 @@
-"""A study: trials of one method's settings, kept in a file, so that it can go on after a kill."""
+"""A study: trials of one method's settings, kept in a file, so that it resumes after a kill."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from glta.training.stopping import Diverged
-from glta.tuning.space import Values
+from glta.tuning.space import Range, Values
 
 DIGITS = 3
 """Significant digits of a proposed value.
 
-It is rounded before it is measured, so that what is written is what was measured.
+A value is rounded before it is measured, so that params.yaml gets exactly the measured value.
 """
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -28,8 +28,11 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class Trial(NamedTuple):
     """A finished trial.
 
-    number: its place in the study, from 0. value: validation NDCG@20, or None when the training
-    diverged. error: how it did, or empty.
+    number: its place among the finished trials, from 0.
+    values: the parameters that were tried.
+    value: validation NDCG@20, or None when the training diverged.
+    seconds: how long it took. started: when it started.
+    error: the message of a training that diverged, or empty.
     """
 
     number: int
@@ -41,20 +44,21 @@ class Trial(NamedTuple):
 
 
 def in_words(values: Values) -> str:
-    """Write values on one line."""
+    """Return values as one line of text."""
     return ", ".join(f"{key} = {value:g}" for key, value in values.items())
 
 
 class Budget(NamedTuple):
-    """What all runs of a study may spend together; of both limits the one that is reached first
-    ends it.
+    """Limits of all runs of a study together. The limit that is reached first ends the study.
+
+    trials: number of trials. minutes: of all trials together. None: no such limit.
     """
 
     trials: int | None = None
     minutes: float | None = None
 
     def left(self, done: list[Trial]) -> bool:
-        """Tell whether another trial may start."""
+        """Return whether another trial may start. done: the finished trials."""
         spent = sum(trial.seconds for trial in done) / 60
         return (self.trials is None or len(done) < self.trials) and (
             self.minutes is None or spent < self.minutes
@@ -62,28 +66,28 @@ class Budget(NamedTuple):
 
 
 def rounded(value: float, distribution: BaseDistribution) -> float:
-    """Round to DIGITS significant digits; whole numbers stay whole."""
-    return (
-        type(value)(f"{value:.{DIGITS}g}") if isinstance(distribution, FloatDistribution) else value
-    )
+    """Round a value to DIGITS significant digits. Values of an integer range are not changed."""
+    if isinstance(distribution, FloatDistribution):
+        return type(value)(f"{value:.{DIGITS}g}")
+    return value
 
 
 class Proposals(optuna.samplers.GPSampler):
-    """Propose values by a Gaussian process after ten random ones, rounded; `fixed` ones as they
-    are.
+    """Propose the values of the next trial, rounded. The first ten trials are random.
 
-    What is `measured` already is not proposed again: a random draw takes its place.
-
-    A trial costs seconds to hours, and there are a few dozen of them, so a fraction of a second for
-    a good proposal is little. The draw depends on the seed and on the finished trials alone, so
-    that a resumed study goes on like one that was never interrupted, and a trial that was killed is
-    proposed again.
+    After these a Gaussian process proposes the values. It takes a fraction of a second, which is
+    little: a trial takes seconds to hours, and there are a few dozen trials.
+    Proposals depend only on the seed and the finished trials. So a resumed study equals one that
+    was never interrupted, and a trial that was killed is proposed again.
+    measured: values that are not proposed again; random ones are proposed instead.
+    fixed: values to propose as they are; {} for none.
     """
 
     def __init__(self, seed: int, measured: list[Values], fixed: Values):
         state = int(np.random.SeedSequence([seed, len(measured)]).generate_state(1)[0])
         super().__init__(seed=state, warn_independent_sampling=False)
-        self._measured, self._fixed = measured, fixed
+        self._measured = measured
+        self._fixed = fixed
 
     def infer_relative_search_space(self, study, trial):
         return {} if self._fixed else super().infer_relative_search_space(study, trial)
@@ -96,21 +100,20 @@ class Proposals(optuna.samplers.GPSampler):
     def sample_independent(self, study, trial, param_name, param_distribution):
         if param_name in self._fixed:
             return self._fixed[param_name]
-        return rounded(
-            super().sample_independent(study, trial, param_name, param_distribution),
-            param_distribution,
-        )
+        value = super().sample_independent(study, trial, param_name, param_distribution)
+        return rounded(value, param_distribution)
 
 
 class Study:
-    """Keep the trials of one `study_key` in an SQLite file, which loses no finished trial at a
-    kill.
+    """Keep the trials of one `study_key` in an SQLite file. A kill loses no finished trial.
 
-    One process at a time: what it finds unfinished was killed, and is marked as failed.
+    Only one process may use it at a time. An unfinished trial in the file was therefore killed, and
+    is marked as failed.
     """
 
-    def __init__(self, database: Path, key: str, ranges: Mapping[str, BaseDistribution], seed: int):
-        self._ranges, self._seed = dict(ranges), seed
+    def __init__(self, database: Path, key: str, ranges: Mapping[str, Range], seed: int):
+        self._ranges = dict(ranges)
+        self._seed = seed
         self._study = optuna.create_study(
             storage=_storage(database), study_name=key, direction="maximize", load_if_exists=True
         )
@@ -118,7 +121,7 @@ class Study:
             self._study.tell(trial.number, state=TrialState.FAIL)
 
     def finished(self) -> list[Trial]:
-        """List what was measured, in its order; a training that diverged counts too."""
+        """Return the finished trials in their order, trainings that diverged included."""
         return _finished(self._study)
 
     def run_trial(
@@ -127,56 +130,63 @@ class Study:
         evaluate: Callable[[Values], float],
         on_start: Callable[[Values], None],
     ) -> None:
-        """Measure the first of `starts` that no trial has measured, else what the sampler
-        proposes.
+        """Run one trial: of the first of `starts` without a trial, else of proposed values.
+
+        evaluate: the objective. on_start: called with the values before the trial.
         """
         done = self.finished()
         worst = min((trial.value for trial in done if trial.value is not None), default=0.0)
         measured = [trial.values for trial in done]
         fixed = next((values for values in starts if values not in measured), {})
         self._study.sampler = Proposals(self._seed, measured, fixed)
-        # values to start from may lie outside of the ranges, of which the sampler then learns
-        # nothing
+        # a value to start from may be outside of its range; the sampler then leaves out the key
         trial = self._study.ask(
             {k: d for k, d in self._ranges.items() if not fixed or d.low <= fixed[k] <= d.high}
         )
         values = {key: (fixed | trial.params)[key] for key in self._ranges}
         trial.set_user_attr("values", values)
         on_start(values)
-        began, value, error = time.monotonic(), None, ""
+        began = time.monotonic()
+        value = None
+        error = ""
         try:
             value = evaluate(values)
         except Diverged as problem:
             error = str(problem)
         trial.set_user_attr("seconds", time.monotonic() - began)
         trial.set_user_attr("error", error)
-        # the sampler shall stay away from where trainings diverge; a value of 0 would hide all
-        # other differences
+        # the sampler must avoid values for which trainings diverge, so they get the worst value so
+        # far; 0 would be so far off that the sampler would see no other differences
         self._study.tell(trial, worst if value is None else value)
 
 
 def _finished(study: optuna.Study) -> list[Trial]:
-    found = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [
-        Trial(
-            n,
-            a["values"],
-            None if a["error"] else t.value,
-            a["seconds"],
-            t.datetime_start,
-            a["error"],
+    """Return the finished trials of a study in their order."""
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        assert trial.datetime_start is not None  # set when the trial was asked for
+        about = trial.user_attrs
+        found.append(
+            Trial(
+                number=len(found),
+                values=about["values"],
+                value=None if about["error"] else trial.value,
+                seconds=about["seconds"],
+                started=trial.datetime_start,
+                error=about["error"],
+            )
         )
-        for n, (t, a) in enumerate((t, t.user_attrs) for t in found)
-    ]
+    return found
 
 
 def latest_trials(database: Path) -> list[Trial]:
-    """List what was measured in the study of a file that was begun last; empty without one."""
+    """Return the finished trials of the study in a file that started last, [] without a study."""
     storage = _storage(database)
-    begun = [study for study in optuna.get_all_study_summaries(storage) if study.datetime_start]
+    summaries = optuna.get_all_study_summaries(storage)
+    begun = {study.datetime_start: study.study_name for study in summaries if study.datetime_start}
     if not begun:
         return []
-    name = max(begun, key=lambda study: study.datetime_start).study_name
+    name = begun[max(begun)]
     return _finished(optuna.load_study(storage=storage, study_name=name))
 
 
@@ -189,10 +199,12 @@ def tune(
     on_trial: Callable[[list[Trial]], None] = lambda done: None,
     others: Sequence[Values] = (),
 ) -> list[Trial]:
-    """Run trials until the budget is spent; the present values are measured in any case. Returns
-    all finished trials.
+    """Run trials until the budget is spent. Returns all finished trials.
 
-    others: measured before anything is proposed, within the budget.
+    present: values that are measured first, whatever the budget.
+    evaluate: the objective. on_start: called with the values before each trial. on_trial: called
+    with all finished trials after each trial.
+    others: values to measure next, within the budget, before any are proposed.
     """
     done = study.finished()
     while budget.left(done) or all(trial.values != present for trial in done):
@@ -203,15 +215,15 @@ def tune(
 
 
 def best_of(done: Iterable[Trial]) -> Trial | None:
-    """Return the best trial, of equals the earliest; None when all diverged."""
+    """Return the best trial, of equals the earliest. None when all diverged."""
     measured = [trial for trial in done if trial.value is not None]
     return max(measured, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
 def _storage(database: Path) -> optuna.storages.RDBStorage:
-    """Open a study's file.
+    """Open the file of a study, or make it.
 
-    A new one is made beside its place: a kill must not leave half of its tables.
+    It is made under another name and then renamed, so that a kill never leaves half of its tables.
     """
 
     def opened(path: Path) -> optuna.storages.RDBStorage:

@@ -85,7 +85,13 @@ def trained(
     """Train one model. Returns what `train` does, and the weights."""
     model = MODELS[name]()
     found = train_ranker(
-        model, GRAPH, SEED, lambda user, item: float((user @ item.T).std()), checkpoint, on_epoch
+        model,
+        GRAPH,
+        SEED,
+        lambda user, item: float((user @ item.T).std()),
+        section=f"settings.{name}",
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
     )
     return found, model.state_dict()
 

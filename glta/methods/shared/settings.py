@@ -11,7 +11,7 @@ from glta.nn.graph.settings import ContrastSettings, GraphTraining, Keep, Temper
 
 
 class HypergraphSettings(ContrastSettings, GraphTraining):
-    """Hypergraph contrastive collaborative filtering."""
+    """Train an encoder with hyperedges (HCCF and HCCF+)."""
 
     num_layers: Annotated[int, Search(1, 4)] = Field(
         2, ge=1, le=16, description="layers of local and global propagation"

@@ -184,6 +184,7 @@ def convolved(
     except RuntimeError:
         raise ValueError(
             f"the weights are not those of {num_layers} layers of {name} with {heads} heads (found "
-            f"{', '.join(weights) or 'none'}); run the stage pretrain again"
+            f"{', '.join(weights) or 'none'}); run the stages pretrain-all and "
+            "pretrain-graph again"
         ) from None
     return stack(layer0_ND, Edges.of(graph))

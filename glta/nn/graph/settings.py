@@ -90,6 +90,5 @@ class TextContrastSettings(ContrastSettings):
     text_temperature: Temperature = Field(0.2, gt=0, description="temperature of that contrast")
     text_users: bool = Field(
         False,
-        description="true: users have the contrast too; their text is the mean of their training "
-        "items'",
+        description="true: users have the contrast too, with the mean text of their training items",
     )

@@ -167,7 +167,7 @@ def test_saved_and_loaded_is_equal_to_the_last_bit(prepared, trained, name, tmp_
 def test_weights_of_another_convolution_are_refused(prepared, trained):
     wrong = replace(trained["sage"], encoder="gatv2", heads=2)
     with pytest.raises(
-        ValueError, match=r"not those of 2 layers of gatv2 .*run the stage pretrain"
+        ValueError, match=r"not those of 2 layers of gatv2 .*run the stages pretrain-all"
     ):
         wrong.propagated(prepared.train)
 

@@ -324,7 +324,7 @@ def test_serves_from_the_graph_it_is_given():
 
 def test_divergence_is_explained():
     params = SMALL.model_copy(update={"init_std": 1e30})
-    with pytest.raises(ValueError, match=r"pretrain\.learning_rate"):
+    with pytest.raises(ValueError, match=r"settings\.lightgcn\.learning_rate"):
         train(random_graph(), params, 0)
 
 
