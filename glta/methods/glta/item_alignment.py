@@ -71,7 +71,7 @@ class ItemAlignment(Alignment[ItemExample]):
     own.
     """
 
-    section = "align_items"
+    section = "settings.glta.align_items"
     nodes: Nodes
     texts: Sequence[str]
     states_IH: np.ndarray

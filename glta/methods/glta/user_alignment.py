@@ -92,7 +92,7 @@ class UserAlignment(Alignment[UserExample]):
     Validation: NDCG@20 of the first read-out's logits.
     """
 
-    section = "align_users"
+    section = "settings.glta.align_users"
     prepared: Prepared
     nodes: GraphNodes
     prompts: UserPrompts
