@@ -1,6 +1,9 @@
-"""Ask a trained model: `glta recommend`. Ids and titles are those of the user's files."""
+"""Recommend with a trained model: `glta recommend`.
 
-# B people, I items, J new items
+Ids and titles are those of the user's files.
+"""
+
+# B users, I items, J new items
 from __future__ import annotations
 
 import difflib
@@ -34,25 +37,27 @@ def recommend(
     seed: int = 0,
     k: int = 10,
 ) -> list[dict[str, Any]]:
-    """Make the list of one person, best first: {"item_id", "title", "score", "new"} each.
+    """Make one list, best first: {"item_id", "title", "score", "new"} for each item.
 
-    Items that the person has are left out.
+    Items that the user already has are left out.
 
-    user: a user of the dataset, by their training items and `items` on top; without, somebody who
-    has `items` alone.
-    new_items: a file of items that came after training. Raises ValueError for unknown names and
-    ids, for a method that cannot do this, and FileNotFoundError where the stages have not run.
+    user: a user of the dataset; `items` are added to the user's training items. Without it, the
+    list is for a new user, who has `items` alone. new_items: a file of items that were not in
+    training. Raises ValueError for unknown names and ids and for a method that cannot do this, and
+    FileNotFoundError where the stages have not run.
     """
     if method not in models():
         raise ValueError(f"{method}: unknown method{_nearest(method, models())}")
     if not items and user is None:
-        raise ValueError("whose list? Name items with --items ID,ID,... or a user with --user ID")
+        raise ValueError(
+            "name a user with --user ID, or items of a new user with --items ID,ID,..."
+        )
     params = load_params().for_dataset(dataset)
     cell = Cell(dataset, seed)
     for needed in (cell.prepare, cell.model(method)):
         if not needed.exists():
             raise FileNotFoundError(
-                f"{needed}: is not there; `snakemake --cores all` makes it from params.yaml"
+                f"{needed}: does not exist; `snakemake --cores all` makes it from params.yaml"
             )
     prepared = Prepared.load(cell.prepare)
     model: Recommender = recommender_class(method).load(cell.model(method))
@@ -82,14 +87,14 @@ def recommend(
 
 
 def _history(prepared: Prepared, user: int | None, given: np.ndarray) -> np.ndarray:
-    """Return the items that a list follows from: those given, and a user's training items."""
+    """Return the items that a list is computed from: those given, and a user's training items."""
     return given if user is None else np.union1d(prepared.train.items_of(user), given)
 
 
 def _of_user(
     model: Recommender, user: int, has: np.ndarray, k: int, num_items: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the list of a user that the model was trained on: items and scores, each (k,)."""
+    """Make the list of a user of training: items and scores, each (k,)."""
     users = np.array([user])
     exclude = Interactions.of(np.full_like(has, user), has, user + 1, num_items)
     items, scores = model.recommend(users, k, exclude)
@@ -99,7 +104,7 @@ def _of_user(
 def _of_items(
     model: Recommender, history: np.ndarray, has: np.ndarray, k: int, num_items: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the list of a person with these items: items and scores, each (k,)."""
+    """Make the list of a new user with these items: items and scores, each (k,)."""
     ones = np.ones(history.size, np.float32)
     rows = csr_array((ones, history, [0, history.size]), shape=(1, num_items))
     exclude = Interactions.of(np.zeros_like(has), has, 1, num_items)
@@ -110,12 +115,12 @@ def _of_items(
 
 
 def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared) -> pl.DataFrame:
-    """Read new items from a file in the form of `tables`; texts may be missing.
+    """Read new items from a file in the format of `tables`; texts may be missing.
 
-    Columns have the names of this dataset's entry, or the usual ones.
+    The columns have the names that params.yaml gives for this dataset, or the default names.
 
     Returns columns item, item_id, title, description, categories. Raises ValueError for an id that
-    the dataset has.
+    the dataset already has.
     """
     from glta.datasets.readers.own_tables import item_columns, read_sheets
     from glta.io.raw import check_items
@@ -140,8 +145,8 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     ).rows
     if (twice := found.filter(pl.col("item_id").is_in(prepared.items["item_id"].implode()))).height:
         raise ValueError(
-            f"{file}: item {twice['item_id'][0]} is no new one, {dataset} has it; take it out of "
-            "the file"
+            f"{file}: item {twice['item_id'][0]} is not new, {dataset} has it already; take it out "
+            "of the file"
         )
     return found.with_row_index("item")
 
@@ -149,20 +154,22 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
 def text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarray:
     """Encode the texts of items as the stage `profile` does, (J, W).
 
-    Raises ValueError for another language model than its.
+    profile: file profile.json of that stage. Raises ValueError when the language model is not the
+    one that the stage used.
     """
     from glta.features.text.item_texts import item_texts
     from glta.nn.language.frozen import load_language
 
-    language, used = load_language(params.language), read_json(profile)["language"]
+    language = load_language(params.language)
+    used = read_json(profile)["language"]
     if language.sha256 != used["sha256"]:
         raise ValueError(
-            f"language.model = {language.name}: these models were made with {used['model']}, "
-            "other weights"
+            f"language.model = {language.name}: its weights are not those of {used['model']}, with "
+            f"which the stage profile ran; set language.model = {used['model']}, or run the stages "
+            "again"
         )
-    return language.encode(
-        item_texts(items, params.profile)["text"].to_list(), params.language.batch_tokens
-    )
+    texts = item_texts(items, params.profile)["text"].to_list()
+    return language.encode(texts, params.language.batch_tokens)
 
 
 def _place(ids: pl.Series, wanted: str, what: str) -> int:

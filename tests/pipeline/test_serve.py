@@ -116,7 +116,7 @@ def test_mistakes_are_one_line(shop, novelties):
         ),
         ({"method": "text-knn", "items": ["i0", "j11"]}, "item j11: unknown id; nearest are i11"),
         ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest are"),
-        ({"method": "text-knn"}, "whose list"),
+        ({"method": "text-knn"}, "name a user with --user ID"),
         (
             {"method": "popularity", "items": ["i0"], "new_items": novelties},
             "Popularity needs interactions to score an item: it cannot take new items",
@@ -127,7 +127,7 @@ def test_mistakes_are_one_line(shop, novelties):
     with pytest.raises(FileNotFoundError, match="snakemake"):
         recommend("blocks", "ease", ["i0"])
     novelties.write_text("item_id,title,description,categories\ni3,twice,,\n")
-    with pytest.raises(ValueError, match=r"item i3 is no new one, blocks has it"):
+    with pytest.raises(ValueError, match=r"item i3 is not new, blocks has it already"):
         recommend("blocks", "text-knn", ["i0"], new_items=novelties)
 
 

@@ -1,4 +1,4 @@
-"""The steps of GLTA: from the folders of one dataset and seed to what the next step reads."""
+"""Run the steps of GLTA on the folders of one dataset and seed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from glta.storage.arrays import load_arrays
 
 @dataclass(frozen=True)
 class AlignInputs:
-    """Say what both alignments read.
+    """Hold the inputs of both alignments.
 
     profile: folder of the step profile. embeddings: folder of `NodeEmbeddings` trained on the edges
     that `shared.edges` names.
@@ -49,7 +49,7 @@ class AlignInputs:
 
     @property
     def known(self) -> np.ndarray:
-        """(I,) bool, the items with training users."""
+        """Return (I,) bool, True for items with training users."""
         return self.prepared.train.item_degree > 0
 
     def nodes(self) -> GraphNodes:
@@ -61,7 +61,7 @@ class AlignInputs:
         return load_language(self.language.at(self.shared.precision))
 
     def item_texts(self) -> pl.DataFrame:
-        """Read columns item, text."""
+        """Read the item texts: columns item, text."""
         return pl.read_parquet(self.profile / "items.parquet")
 
     def item_states(self) -> np.ndarray:
@@ -76,7 +76,7 @@ def align_items(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch = lambda record: None,
 ) -> AlignedItems:
-    """Train item projector and head; without params.enabled, make their start alone."""
+    """Train item projector and head. Without params.enabled, return them as they start."""
     nodes = inputs.nodes().training
     aligner = new_aligner(inputs.model(), nodes, inputs.shared, seed, inputs.known)
     texts = inputs.item_texts()["text"].to_list()
@@ -97,10 +97,12 @@ def align_users(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch = lambda record: None,
 ) -> AlignedUsers:
-    """Train user projector and head. An item projector that item alignment has trained stays as it
-    is.
+    """Train user projector and head.
+
+    An item projector that item alignment has trained is not changed.
     """
-    nodes, language = inputs.nodes(), inputs.model()
+    nodes = inputs.nodes()
+    language = inputs.model()
     aligner = new_aligner(language, nodes.training, inputs.shared, seed, inputs.known)
     aligner.load(items.tensors)
     if params.user_token:
@@ -138,8 +140,10 @@ def align_users(
 
 
 def serve(aligned: AlignedUsers, prepared: Prepared, profile: Path, params: ServeSettings) -> GLTA:
-    """Make the model that recommends. Items without training users get their row of the head from
-    their text. profile: folder of the step profile.
+    """Make the recommender from the result of stage 3.
+
+    Items without training users get their row of the head from their text. profile: folder of the
+    step profile.
     """
     states = load_arrays(profile / "states.safetensors")[0]["item"]
     return GLTA.of(aligned, states, prepared.train.item_degree > 0, params.mode)
@@ -150,7 +154,8 @@ def user_prompts(
 ) -> tuple[UserPrompts, UserPrompts]:
     """Make the prompts for training and for serving.
 
-    Those for training show words of the graph's items alone, unless all items are targets.
+    Prompts for training use the words of the graph's items alone, so that they show no word of a
+    target. With `targets: all` every training item is a target, and both use all words.
     """
     words = pl.read_parquet(inputs.profile / "users.parquet")
     ids = inputs.prepared.users["user_id"].to_list()
@@ -163,7 +168,7 @@ def user_prompts(
 
 
 def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
-    """Keep what the prompts of new users are made from. profile: settings of the step profile."""
+    """Keep what the prompts of new users are built from. profile: settings of the step profile."""
     train = inputs.prepared.train
     words = None
     if profile.provider == "extractive":
@@ -174,7 +179,7 @@ def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
 
 
 def align_inputs(job: Job) -> AlignInputs:
-    """Gather what both alignments read."""
+    """Collect the inputs of both alignments."""
     shared = job.own(AlignSettings, "align")
     return AlignInputs(
         prepared=job.prepared,
@@ -186,7 +191,7 @@ def align_inputs(job: Job) -> AlignInputs:
 
 
 class AlignItems(Step):
-    """Stage 2: learn the item projector and the head from shuffled item descriptions."""
+    """Stage 2: train item projector and head on shuffled item descriptions."""
 
     def run(self, job: Job) -> AlignedItems:
         settings = job.own(AlignItemsSettings, "align_items")
@@ -194,7 +199,7 @@ class AlignItems(Step):
 
 
 class AlignUsers(Step):
-    """Stage 3: learn the user projector, and go on with the head."""
+    """Stage 3: train the user projector, and continue to train the head."""
 
     def run(self, job: Job) -> AlignedUsers:
         return align_users(
@@ -209,7 +214,7 @@ class AlignUsers(Step):
 
 
 class MakeRecommender(Step):
-    """Make the model that serves from what stage 3 has learnt."""
+    """Make the recommender from the result of stage 3."""
 
     def run(self, job: Job) -> GLTA:
         aligned = AlignedUsers.load(job.source("align_users"))
