@@ -255,7 +255,7 @@ def test_autoregressive_needs_room_in_the_prompt(made, prepared, monkeypatch):
     model.recommend(EVERYONE, 6, prepared.train)
     with pytest.raises(
         ValueError,
-        match=f"lists of 7 items need prompts of {needed + 1} tokens, .* takes {needed}: lower",
+        match=f"lists of 7 items need prompts of {needed + 1} tokens, .* reads {needed} at most: lower",
     ):
         model.recommend(EVERYONE, 7, prepared.train)
 

@@ -136,7 +136,7 @@ def test_another_language_model_is_refused(shop, novelties):
         shop.cell.step("profile") / "profile.json",
         {"language": {"model": "another", "sha256": "0"}},
     )
-    with pytest.raises(ValueError, match="made with another"):
+    with pytest.raises(ValueError, match="not those of another, with which the stage profile ran"):
         recommend("blocks", "text-knn", ["i0"], new_items=novelties)
 
 
