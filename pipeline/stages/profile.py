@@ -1,5 +1,6 @@
-"""Write item texts with their language-model states, and users' tags and likely interests from
-training items only.
+"""Write item texts, their language-model states, and the tags and interests of users.
+
+Tags and interests of users come from training items only.
 """
 
 import polars as pl
@@ -27,8 +28,8 @@ def main(params: Params, dataset: str, seed: int) -> None:
     words, counts = user_words(
         prepared.items, texts, prepared.train, params.profile, provider=asked
     )
-    # alignment trains on prompts that must not tell its targets, so they show words of the graph's
-    # items alone
+    # prompts of training must not show words of their targets, so these words come from the
+    # graph's items alone
     graph_words, _ = user_words(
         prepared.items, texts, prepared.graph, params.profile, provider=asked
     )
@@ -37,12 +38,12 @@ def main(params: Params, dataset: str, seed: int) -> None:
     )
     language = load_language(params.language)
     states = language.encode(texts["text"].to_list(), params.language.batch_tokens)
-    told = words.select(
+    of_users = words.select(
         pl.concat_str(pl.col("tags", "interests").list.join(", "), separator=", ").str.strip_chars(
             ", "
         )
     )
-    users = language.encode(told.to_series().to_list(), params.language.batch_tokens)
+    users = language.encode(of_users.to_series().to_list(), params.language.batch_tokens)
     with whole_folder(folder(dataset, seed, "profile")) as out:
         texts.write_parquet(out / "items.parquet")
         words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(out / "users.parquet")

@@ -1,6 +1,6 @@
 """Write the top-K lists of one method, for validation and for test.
 
-Where test pairs have new items, lists among these alone are written too.
+When test pairs contain new items, lists of new items alone are written too.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     """Write data/DATASET/SEED/recommend/METHOD. Raises ValueError for an unknown method."""
     if method not in models():
         raise ValueError(f"--method {method}: unknown method; there are {', '.join(models())}")
-    cell, k = Cell(dataset, seed), params.recommend.k
+    cell = Cell(dataset, seed)
+    k = params.recommend.k
     prepared = Prepared.load(cell.prepare)
     model = recommender_class(method).load(cell.model(method))
     parts = {"valid": (prepared.valid, prepared.train), "test": (prepared.test, prepared.seen)}
@@ -39,7 +40,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
 def lists_among_new(
     model: Scorer, prepared: Prepared, relevant: Interactions, k: int
 ) -> pl.DataFrame:
-    """Make lists of items without training users alone.
+    """Make lists of the items without training users.
 
     relevant: the test pairs with such items.
     """
@@ -50,7 +51,7 @@ def lists_among_new(
 
 
 def list_table(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> pl.DataFrame:
-    """Put lists (users.size, K) into rows user, rank (1 is best), item, score.
+    """Turn lists (users.size, K) into rows user, rank (1 is best), item, score.
 
     Places without an item (-1) are left out.
     """

@@ -1,8 +1,8 @@
-"""Trained models in MLflow: a LoggedModel each, one registered model a dataset, the best by
-validation under an alias.
+"""Record trained models in MLflow.
 
-The files stay with DVC; MLflow gets hashes, parameters, metrics, and the command that brings the
-files back.
+Each model is a LoggedModel, each dataset a registered model. The alias `best` names the version
+that is best on validation. DVC keeps the files; MLflow gets hashes, parameters, metrics, and the
+command that restores the files.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def log_model(
 
 
 def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str | None) -> None:
-    """Give a judged model its version, once per content. model_id, run_id: of the model's maker."""
+    """Give a model a version in the registry, once for each content.
+
+    model_id, run_id: of the stage that made the model.
+    """
     version = _versions(client, judged.registered).get((judged.path, judged.digest))
     if version is None:
         try:
@@ -71,14 +74,14 @@ def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str
             "dvc.path": judged.path,
             "dvc.md5": judged.digest,
         }
-        mlflow.set_tracking_uri(client.tracking_uri)  # where the registry looks up models:/
+        # the registry looks up models:/ there
+        mlflow.set_tracking_uri(client.tracking_uri)
         version = client.create_model_version(
             judged.registered, f"models:/{model_id}", run_id, tags, model_id=model_id
         )
         shown = json.dumps([{"name": judged.registered, "version": version.version}])
-        client.set_logged_model_tags(
-            model_id, {"mlflow.modelVersions": shown}
-        )  # the UI's link from model to version
+        # the UI reads this tag for its link from the model to the version
+        client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})
     client.set_model_version_tag(
         judged.registered,
         version.version,
@@ -88,11 +91,10 @@ def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str
 
 
 def crown(client: MlflowClient, judgements: Iterable[Judgement]) -> None:
-    """Point the alias `best` of each registered model to the method that is best on validation,
-    test metrics unseen.
+    """Set the alias `best` of each registered model to the method that is best on validation.
 
-    judgements: of all current results. A method counts by its mean over seeds; the version is that
-    of its lowest seed.
+    judgements: of all current results. A method's value is its mean over the seeds. The version is
+    that of its lowest seed. Test metrics are not used.
     """
     by_name: dict[str, list[Judgement]] = defaultdict(list)
     for judged in judgements:
@@ -111,7 +113,7 @@ def crown(client: MlflowClient, judgements: Iterable[Judgement]) -> None:
 
 
 def _versions(client: MlflowClient, name: str) -> dict[tuple[str | None, str | None], ModelVersion]:
-    """Return the versions of a registered model by path and hash; none where it does not exist."""
+    """Return the versions of a registered model by path and hash; empty when it does not exist."""
     quoted = name.replace("'", "''")
     found = client.search_model_versions(f"name='{quoted}'")
     return {(v.tags.get("dvc.path"), v.tags.get("dvc.md5")): v for v in found}
