@@ -102,7 +102,7 @@ RESULTS = f"""\
     meta:
       threads: 1
       resources: {{mem_mb: 4000}}
-      judges:
+      measures:
         model: {CELL}/models/${{item.method}}
         data: {CELL}/prepare
         dataset_name: ${{item.dataset}}

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from pipeline.engine.oracle import dvc_stages, overlap
 
 
-class Judgement(NamedTuple):
+class ModelValue(NamedTuple):
     """Hold the validation value of a current model.
 
-    Which metric this is says meta.judges of dvc.yaml; the value comes from the stage's metric file.
+    `meta.measures` of dvc.yaml names the model and the metric. The value comes from the stage's
+    metric file.
     """
 
     # name of the registered model: the dataset
@@ -101,9 +102,9 @@ class Workspace:
             self._stage.meta or {},
         )
 
-    def judgements(self) -> list[Judgement]:
+    def model_values(self) -> list[ModelValue]:
         """Read the validation values of all current models."""
-        return judgements(self._stages)
+        return model_values(self._stages)
 
     def prune(self) -> list[str]:
         """Remove files of removed matrix entries from a directory that this stage depends on.
@@ -133,14 +134,14 @@ def open_workspace(name: str) -> Iterator[Workspace]:
         yield Workspace(repo, stages, name)
 
 
-def judgements(stages: list) -> list[Judgement]:
-    """Read the validation values of the models of all stages with `meta.judges` that have run."""
+def model_values(stages: list) -> list[ModelValue]:
+    """Read the validation values of the models of all stages with `meta.measures` that have run."""
     found = []
     for stage in stages:
-        judges = (stage.meta or {}).get("judges")
+        measures = (stage.meta or {}).get("measures")
         metrics = [Path(o.def_path) for o in stage.outs if o.metric]
-        model = next((d for d in stage.deps if judges and d.def_path == judges["model"]), None)
-        if judges and model and model.exists and all(path.is_file() for path in metrics):
+        model = next((d for d in stage.deps if measures and d.def_path == measures["model"]), None)
+        if measures and model and model.exists and all(path.is_file() for path in metrics):
             try:
                 values = {
                     k: v
@@ -151,15 +152,20 @@ def judgements(stages: list) -> list[Judgement]:
             except (FileNotFoundError, model.DoesNotExistError):
                 # another stage is just replacing the model; its evaluation will read it again
                 continue
-            of = (judges["dataset_name"], judges["method"], int(judges["seed"]), judges["metric"])
-            found.append(Judgement(*of, values[judges["metric"]], judges["model"], current))
+            of = (
+                measures["dataset_name"],
+                measures["method"],
+                int(measures["seed"]),
+                measures["metric"],
+            )
+            found.append(ModelValue(*of, values[measures["metric"]], measures["model"], current))
     return found
 
 
-def current_judgements() -> list[Judgement]:
+def current_model_values() -> list[ModelValue]:
     """Read the validation values of all current models of this checkout."""
     with dvc_stages() as (_, stages):
-        return judgements(stages)
+        return model_values(stages)
 
 
 def _md5(path: Path) -> str:

@@ -148,15 +148,15 @@ class Run:
     def log_results(self, after: Snapshot, costs: dict[str, float], workspace: Workspace) -> None:
         """Log what the stage wrote: hashes of the outputs, metrics, and archives as datasets.
 
-        With `meta.model` the output is logged as a LoggedModel. With `meta.judges` the metrics
+        With `meta.model` the output is logged as a LoggedModel. With `meta.measures` the metrics
         belong to another stage's model. With `meta.artifacts` the files themselves are logged.
         """
         self._log(
             tags={f"dvc.out.{path}": digest for path, digest in after.outs.items()}, metrics=costs
         )
-        judges: dict[str, Any] = self._meta.get("judges") or {}
-        model_id = self._dependent_models.get(judges["model"]) if judges else None
-        of_model = self._judged_on(model_id, judges) if model_id else {}
+        measures: dict[str, Any] = self._meta.get("measures") or {}
+        model_id = self._dependent_models.get(measures["model"]) if measures else None
+        of_model = self._measured_on(model_id, measures) if model_id else {}
         for path in after.metrics:
             values = dict(_flat(json.loads(Path(path).read_text(encoding="utf-8"))))
             self._log(metrics=values, of_model=of_model)
@@ -178,12 +178,12 @@ class Run:
         with locked(LOCK):
             if model_id:
                 maker = self.client.get_logged_model(model_id).source_run_id
-                for judged in workspace.judgements():
-                    if judged.path == judges["model"]:
-                        models.register(self.client, judged, model_id, maker)
+                for measured in workspace.model_values():
+                    if measured.path == measures["model"]:
+                        models.register(self.client, measured, model_id, maker)
                 # an experiment must not replace the checkout's own results
                 if Path.cwd() == HOME:
-                    models.crown(self.client, workspace.judgements())
+                    models.set_best(self.client, workspace.model_values())
             self._describe(self.id)
 
     def _log_files(self, paths: Iterable[Path]) -> None:
@@ -245,9 +245,9 @@ class Run:
             run_id, NOTE, describe(self.client.get_run(run_id).data.tags, self._experiment)
         )
 
-    def _judged_on(self, model_id: str, judges: dict) -> dict[str, str]:
+    def _measured_on(self, model_id: str, measures: dict) -> dict[str, str]:
         """Return which model and which dataset a metric belongs to."""
-        data = judges["data"]
+        data = measures["data"]
         return {"model_id": model_id} | (
             {"dataset_name": data, "dataset_digest": self._deps[data][:36]}
             if data in self._deps
@@ -401,13 +401,13 @@ def tidy() -> None:
 
     Results that came from DVC's cache have made no run that could have updated it.
     """
-    from pipeline.engine.snapshot import current_judgements
+    from pipeline.engine.snapshot import current_model_values
 
     if DATABASE.exists() or os.environ.get("MLFLOW_TRACKING_URI"):
         with locked(LOCK):
             client = open_client()
             sweep(client)
-            models.crown(client, current_judgements())
+            models.set_best(client, current_model_values())
 
 
 def serve_ui(port: int) -> None:

@@ -131,7 +131,7 @@ def test_plain_dvc_says_that_the_plan_is_out_of_date_and_then_works(real):
 def test_snakemake_brings_the_plan_up_to_date_by_itself(real):
     real.edit("params.yaml", r"^methods: \[.*\]", "methods: [popularity, text-knn, ease]")
     output = real.snakemake()
-    assert "plan.yaml: brought in line with the methods of params.yaml" in output
+    assert "plan.yaml: updated for the methods of params.yaml" in output
     assert [*plan(real)] == ["profile", "popularity", "text-knn", "ease"]
     real.assert_clean()
     assert "didn't change" in real.repro()

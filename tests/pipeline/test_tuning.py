@@ -343,9 +343,7 @@ def test_two_commands_make_what_they_build_on_one_after_the_other(folder, monkey
 
 def test_what_was_tuned_is_listed(folder):
     """The study that was begun last, not those of older code or data."""
-    with pytest.raises(
-        ValueError, match=r"has no study of blocks; see `glta tune --help`"
-    ):
+    with pytest.raises(ValueError, match=r"has no study of blocks; see `glta tune --help`"):
         command.overview("blocks")
     database = folder / ".pipe/tune/blocks-0-ease.db"
     for key, values in (("older", [0.5]), ("newer", [0.1, 0.3, 0.2])):
