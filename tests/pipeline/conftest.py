@@ -14,13 +14,13 @@ from tests.pipeline.repository import Toy
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Begin with the longest, so that no worker is left alone with it at the end."""
+    """Start with the longest tests, so that none of them runs alone at the end."""
     items.sort(key=lambda item: item.path.name != "test_kill.py")
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Toy:
-    """Run the toy once from nothing, under Snakemake; the workers of one test run share it."""
+    """Run the toy once from nothing, under Snakemake. The workers of one test run share it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
     with FileLock(f"{folder}.lock"):
@@ -31,8 +31,9 @@ def built(tmp_path_factory) -> Toy:
 
 @pytest.fixture
 def cold(built) -> Iterator[Toy]:
-    """Give a copy of the finished toy, in memory where possible: its databases wait for the disk a
-    thousand times.
+    """Copy the finished toy, into memory where possible.
+
+    Its databases wait for the disk a thousand times.
     """
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
@@ -47,15 +48,16 @@ def cold(built) -> Iterator[Toy]:
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory) -> Iterator[str]:
-    """Give a folder with dvc, snakemake, glta and python that start at once."""
+    """Make a folder with dvc, snakemake, glta and python that start at once."""
     with Warm(tmp_path_factory.mktemp("warm")) as folder:
         yield str(folder)
 
 
 @pytest.fixture
 def toy(cold, commands) -> Toy:
-    """Give the same with commands that start at once, and pass no signals on; `Toy.start` takes the
-    real ones.
+    """Copy the finished toy, with commands that start at once.
+
+    These commands pass no signals on; `Toy.start` uses the real ones.
     """
     cold.env["PATH"] = f"{commands}{os.pathsep}{cold.path}"
     return cold
