@@ -63,7 +63,9 @@ def made_up(
         torch.randn(num_items, 64, generator=generator),
     )
     nodes = nodes.to(reader.device)
-    aligner = new_aligner(reader, nodes, shared or AlignSettings(), 0, np.ones(num_items, bool))
+    aligner = new_aligner(
+        reader, nodes, shared or AlignSettings(), seed=0, known_I=np.ones(num_items, bool)
+    )
     add_user_projector(aligner, nodes, 0)
     aligner.item_projector.requires_grad_(False)
     templates = Templates(language)
@@ -173,9 +175,9 @@ def run(quick: bool) -> list[Row]:
                 own * per,
                 "padded loop",
                 seconds[rival] * per,
-                goal,
-                "ms/prompt",
-                note,
+                target=goal,
+                unit="ms/prompt",
+                note=note,
             )
         )
     return rows

@@ -64,11 +64,15 @@ def run(quick: bool) -> list[Row]:
     )
     predicted = step_seconds(per_edge, per_node, nodes[2], edges[2])
     case = f"step, {nodes[2]:,} nodes, {edges[2]:,} edges"
-    rows = [Row(case, 1e3 * seconds[2], "the model", 1e3 * predicted, None, "ms", note)]
+    rows = [
+        Row(case, 1e3 * seconds[2], "the model", 1e3 * predicted, target=None, unit="ms", note=note)
+    ]
     for one, n, e in zip(found, nodes, edges, strict=True):
         case = f"memory, {n:,} nodes, {e:,} edges"
         used = max(one["peak_bytes"] - one["base_bytes"], 1)
-        rows.append(Row(case, used / 2**20, "the model", peak_bytes(n, e) / 2**20, None, "MiB"))
+        rows.append(
+            Row(case, used / 2**20, "the model", peak_bytes(n, e) / 2**20, target=None, unit="MiB")
+        )
     return rows
 
 

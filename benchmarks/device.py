@@ -200,9 +200,9 @@ def graph_rows(device: str, quick: bool) -> list[Row]:
             1e3 * seconds,
             "memory bandwidth",
             1e3 * moved / bandwidth(device),
-            None,
-            "ms",
-            note,
+            target=None,
+            unit="ms",
+            note=note,
         )
     ]
 
@@ -230,7 +230,9 @@ def run(quick: bool) -> list[Row]:
             f"{whole['operations'] / whole['seconds'] / 1e12:.2f} Tflop/s"
         )
         least = whole["operations"] / whole["peak"]
-        rows.append(Row(case, whole["seconds"], "peak arithmetic", least, None, "s", note))
+        rows.append(
+            Row(case, whole["seconds"], "peak arithmetic", least, target=None, unit="s", note=note)
+        )
         for little, one in list(zip(littles, found, strict=True))[1:]:
             how = ", ".join(f"{key} {str(value).lower()}" for key, value in little.items())
             slower = f"{one['seconds'] / whole['seconds']:.2f} times as long a step"
@@ -241,9 +243,9 @@ def run(quick: bool) -> list[Row]:
                     used,
                     "whole batch",
                     all_of_it,
-                    None,
-                    "MiB",
-                    slower,
+                    target=None,
+                    unit="MiB",
+                    note=slower,
                 )
             )
     return rows

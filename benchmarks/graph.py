@@ -193,9 +193,9 @@ def compare(
             1e3 * seconds["this package"],
             name,
             1e3 * seconds[name],
-            targets.get(name),
-            "ms",
-            note,
+            target=targets.get(name),
+            unit="ms",
+            note=note,
         )
         for name in FORMS
     ]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -31,6 +31,7 @@ class Row:
     ours: float
     against: str
     rival: float
+    _: KW_ONLY
     target: float | None = None
     unit: str = "s"
     note: str = ""

@@ -65,9 +65,9 @@ def run(quick: bool) -> list[Row]:
             1e3 * seconds["ours"],
             "ranx",
             1e3 * seconds["ranx"],
-            None if quick else 1,
-            "ms",
-            note,
+            target=None if quick else 1,
+            unit="ms",
+            note=note,
         )
     ]
 

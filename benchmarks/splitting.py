@@ -162,9 +162,9 @@ def run(quick: bool) -> list[Row]:
                         own["seconds"],
                         name,
                         results[name]["seconds"],
-                        target,
-                        "s",
-                        note,
+                        target=target,
+                        unit="s",
+                        note=note,
                     )
                 )
         if not quick:
@@ -173,10 +173,20 @@ def run(quick: bool) -> list[Row]:
             note = f"{own['passes']} passes, {own['kept']:,} kept"
             rows.append(
                 Row(
-                    "k-core and split, 100,000,000", own["seconds"], "10 minutes", 600, 1, "s", note
+                    "k-core and split, 100,000,000",
+                    own["seconds"],
+                    "10 minutes",
+                    600,
+                    target=1,
+                    unit="s",
+                    note=note,
                 )
             )
-            rows.append(Row("its peak memory", own["peak_bytes"] / 2**30, "12 GiB", 12, 1, "GiB"))
+            rows.append(
+                Row(
+                    "its peak memory", own["peak_bytes"] / 2**30, "12 GiB", 12, target=1, unit="GiB"
+                )
+            )
     return rows
 
 

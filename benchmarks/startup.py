@@ -93,7 +93,7 @@ def run(quick: bool) -> list[Row]:
             seconds_of([str(binaries / "glta"), "--help"], Path.cwd(), rounds),
             "0.5 s",
             0.5,
-            None if quick else 1,
+            target=None if quick else 1,
         )
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +106,7 @@ def run(quick: bool) -> list[Row]:
                 seconds_of(command, copy, rounds),
                 "5 s",
                 5,
-                None if quick else 1,
+                target=None if quick else 1,
             )
         )
     return rows

@@ -32,6 +32,7 @@ def recommend(
     dataset: str,
     method: str,
     items: Sequence[str] = (),
+    *,
     user: str | None = None,
     new_items: Path | None = None,
     seed: int = 0,

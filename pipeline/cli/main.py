@@ -292,7 +292,7 @@ def tune(
     from pipeline.tuning.command import main
 
     budget = Budget(30 if trials is None and minutes is None else trials, minutes)
-    main(method, dataset, budget, seed, not dry_run, like or [])
+    main(method, dataset, budget=budget, seed=seed, write=not dry_run, like=like or [])
 
 
 @app.command()
@@ -342,15 +342,8 @@ def recommend(
 
     from glta.serving.recommend import recommend as make
 
-    found = make(
-        dataset,
-        method,
-        [item.strip() for item in items.split(",") if item.strip()],
-        user,
-        new_items,
-        seed,
-        k,
-    )
+    given = [item.strip() for item in items.split(",") if item.strip()]
+    found = make(dataset, method, given, user=user, new_items=new_items, seed=seed, k=k)
     if as_json:
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return

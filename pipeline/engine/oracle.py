@@ -144,11 +144,15 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
 
     stages = [
         Stage(
-            s.name,
-            {o.def_path: o.annot.type == "dir" for o in s.outs},
-            {d.def_path: makers(d.def_path) for d in s.deps if not isinstance(d, ParamsDependency)},
-            s.meta or {},
-            Path(f".pipe/keys/{s.name}.json"),
+            name=s.name,
+            outs={o.def_path: o.annot.type == "dir" for o in s.outs},
+            deps={
+                d.def_path: makers(d.def_path)
+                for d in s.deps
+                if not isinstance(d, ParamsDependency)
+            },
+            meta=s.meta or {},
+            key=Path(f".pipe/keys/{s.name}.json"),
         )
         for s in found
     ]

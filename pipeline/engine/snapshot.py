@@ -95,11 +95,13 @@ class Workspace:
             if o.def_path.startswith(f"{d.def_path}/") and o.exists
         ]
         return Snapshot(
-            {d.def_path: d.get_hash().value for d in [*self._deps, *within]},
-            {key: value for d in self._params for key, value in flatten(d.read_params()).items()},
-            {o.def_path: o.get_hash().value for o in self._stage.outs} if outputs else {},
-            [o.def_path for o in self._stage.outs if o.metric],
-            self._stage.meta or {},
+            deps={d.def_path: d.get_hash().value for d in [*self._deps, *within]},
+            params={
+                key: value for d in self._params for key, value in flatten(d.read_params()).items()
+            },
+            outs={o.def_path: o.get_hash().value for o in self._stage.outs} if outputs else {},
+            metrics=[o.def_path for o in self._stage.outs if o.metric],
+            meta=self._stage.meta or {},
         )
 
     def model_values(self) -> list[ModelValue]:
@@ -152,13 +154,17 @@ def model_values(stages: list) -> list[ModelValue]:
             except (FileNotFoundError, model.DoesNotExistError):
                 # another stage is just replacing the model; its evaluation will read it again
                 continue
-            of = (
-                measures["dataset_name"],
-                measures["method"],
-                int(measures["seed"]),
-                measures["metric"],
+            found.append(
+                ModelValue(
+                    registered=measures["dataset_name"],
+                    method=measures["method"],
+                    seed=int(measures["seed"]),
+                    metric=measures["metric"],
+                    value=values[measures["metric"]],
+                    path=measures["model"],
+                    digest=current,
+                )
             )
-            found.append(ModelValue(*of, values[measures["metric"]], measures["model"], current))
     return found
 
 

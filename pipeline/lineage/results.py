@@ -86,7 +86,12 @@ class Results:
             # equal results may have other inputs
             exact = [run for run in made if _hashes(run, "dvc.in.", deps) == deps]
             self.current[stage] = Result(
-                stage, outs, deps, params, next(iter(exact + made), None), True
+                stage,
+                outs=outs,
+                deps=deps,
+                params=params,
+                run=next(iter(exact + made), None),
+                current=True,
             )
 
     @cached_property
@@ -171,7 +176,9 @@ class Results:
         now = self.current.get(stage)
         if now and now.run and now.run.info.run_id == run.info.run_id:
             return now
-        return Result(stage, outs, deps, dict(run.data.params), run, False)
+        return Result(
+            stage, outs=outs, deps=deps, params=dict(run.data.params), run=run, current=False
+        )
 
     def sources(self, result: Result) -> list[Result]:
         """Find the results that a result was made from, each once."""

@@ -29,6 +29,7 @@ def log_model(
     client: MlflowClient,
     experiment: str,
     run_id: str,
+    *,
     path: str,
     digest: str,
     params: dict[str, Any],

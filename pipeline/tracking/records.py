@@ -169,10 +169,10 @@ class Run:
                 self.client,
                 self._experiment,
                 self.id,
-                model,
-                after.outs[model],
-                self._params,
-                self._code,
+                path=model,
+                digest=after.outs[model],
+                params=self._params,
+                tags=self._code,
             )
             self.client.set_tag(self.id, "model.id", made)
         with locked(LOCK):

@@ -35,7 +35,7 @@ STUDIES = Path(".pipe/tune")
 
 
 def main(
-    method: str, dataset: str, budget: Budget, seed: int, write: bool, like: Sequence[str] = ()
+    method: str, dataset: str, *, budget: Budget, seed: int, write: bool, like: Sequence[str] = ()
 ) -> None:
     """Tune a method on one dataset and seed.
 
@@ -70,8 +70,16 @@ def main(
     sync_plan(params)
     others = [present_values(method, params.for_dataset(name)) for name in like]
     make_sources(method, dataset, seed)
-    done = search(method, dataset, params.for_dataset(dataset), budget, seed, others)
-    finish(method, dataset, done, present_values(method, params.for_dataset(dataset)), write)
+    done = search(
+        method, dataset, params.for_dataset(dataset), budget=budget, seed=seed, others=others
+    )
+    finish(
+        method,
+        dataset,
+        done,
+        present=present_values(method, params.for_dataset(dataset)),
+        write=write,
+    )
 
 
 def make_sources(method: str, dataset: str, seed: int) -> None:
@@ -98,6 +106,7 @@ def search(
     method: str,
     dataset: str,
     params: Params,
+    *,
     budget: Budget,
     seed: int,
     others: Sequence[Values] = (),
@@ -151,7 +160,7 @@ def search(
                 ) from None
 
 
-def finish(method: str, dataset: str, done: list[Trial], present: Values, write: bool) -> None:
+def finish(method: str, dataset: str, done: list[Trial], *, present: Values, write: bool) -> None:
     """Print the result, and write it into params.yaml when it is better than the present values."""
     best = best_of(done)
     now = next(trial for trial in done if trial.values == present)

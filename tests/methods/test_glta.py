@@ -69,9 +69,9 @@ def build(language, folder, prepared, **shared) -> GLTA:
         settings,
         align,
     )
-    items = align_items(inputs, ITEMS.model_copy(update=ONE_EPOCH), 0)
+    items = align_items(inputs, ITEMS.model_copy(update=ONE_EPOCH), seed=0)
     users = USERS.model_copy(update=ONE_EPOCH)
-    aligned = align_users(inputs, items, users, ProfileSettings(), 0)
+    aligned = align_users(inputs, items, params=users, profile=ProfileSettings(), seed=0)
     return serve(aligned, prepared, inputs.profile, ServeSettings())
 
 
@@ -255,7 +255,7 @@ def test_autoregressive_needs_room_in_the_prompt(made, prepared, monkeypatch):
     model.recommend(EVERYONE, 6, prepared.train)
     with pytest.raises(
         ValueError,
-        match=f"lists of 7 items need prompts of {needed + 1} tokens, .* reads {needed} at most: lower",
+        match=f"7 items need prompts of {needed + 1} tokens, .* reads {needed} at most: lower",
     ):
         model.recommend(EVERYONE, 7, prepared.train)
 
@@ -392,7 +392,9 @@ def test_new_items_are_never_shown_or_aimed_at(tiny, tmp_path, prepared):
         head_init="random",
     )
     aligner, _ = run.stage_2()
-    start = new_aligner(run.language, run.nodes.training, run.shared, 0, run.known).head.weight
+    start = new_aligner(
+        run.language, run.nodes.training, run.shared, seed=0, known_I=run.known
+    ).head.weight
     run.stage_3(aligner)
     assert torch.equal(aligner.head.weight[:2], start[:2])
     assert not torch.equal(aligner.head.weight[2:], start[2:])

@@ -128,19 +128,21 @@ def test_a_mean_over_seeds_decides(tmp_path, monkeypatch):
     values = {("a", 0): 0.9, ("a", 1): 0.1, ("b", 0): 0.6, ("b", 1): 0.6}
     model_values = [
         models.ModelValue(
-            "books",
-            method,
-            seed,
-            "valid/ndcg@20",
-            value,
-            f"data/{method}/{seed}",
-            f"{method}{seed}",
+            registered="books",
+            method=method,
+            seed=seed,
+            metric="valid/ndcg@20",
+            value=value,
+            path=f"data/{method}/{seed}",
+            digest=f"{method}{seed}",
         )
         for (method, seed), value in values.items()
     ]
     for measured in model_values:
         run = client.create_run(experiment).info.run_id
-        model = models.log_model(client, experiment, run, measured.path, measured.digest, {}, {})
+        model = models.log_model(
+            client, experiment, run, path=measured.path, digest=measured.digest, params={}, tags={}
+        )
         models.register(client, measured, model, run)
         models.register(client, measured, model, run)
     models.set_best(client, model_values)

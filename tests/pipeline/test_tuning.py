@@ -35,7 +35,7 @@ from glta.params.check import load_params
 from glta.tuning.study import Budget
 from pipeline.tuning import command
 params = load_params().for_dataset("blocks")
-command.search("ease", "blocks", params, Budget(trials=int(sys.argv[1])), 0)
+command.search("ease", "blocks", params, budget=Budget(trials=int(sys.argv[1])), seed=0)
 """
 
 
@@ -158,7 +158,9 @@ def test_data_that_changes_meanwhile_ends_the_study(folder, monkeypatch):
     monkeypatch.setattr(command, "objective", measured_while_it_changes)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     with pytest.raises(ValueError, match="data or code of ease changed during tuning"):
-        command.search("ease", "blocks", load_params().for_dataset("blocks"), Budget(trials=3), 0)
+        command.search(
+            "ease", "blocks", load_params().for_dataset("blocks"), budget=Budget(trials=3), seed=0
+        )
     assert trials_in(folder) == []
 
 
@@ -176,10 +178,10 @@ def test_the_best_is_written_and_nothing_else_changes(folder, capsys):
     path.write_text(before)
     present = present_values("ease", load_params().for_dataset("blocks"))
     done = [trial(0, 7.0, 0.2), trial(1, 0.00123, 0.3), trial(2, 9.0, None)]
-    command.finish("ease", "blocks", done, present, write=False)
+    command.finish("ease", "blocks", done, present=present, write=False)
     assert path.read_text() == before
     assert "nothing written" in capsys.readouterr().out
-    command.finish("ease", "blocks", done, present, write=True)
+    command.finish("ease", "blocks", done, present=present, write=True)
     said = capsys.readouterr().out
     assert path.read_text() == before.replace("ease: {l2: 7.0}", "ease: {l2: 0.00123}")
     assert re.search(
@@ -197,7 +199,7 @@ def test_present_parameters_stay_when_none_is_better(folder, capsys):
         "ease",
         "blocks",
         [trial(0, 7.0, 0.2), trial(1, 5.0, 0.2), trial(2, 3.0, 0.1)],
-        {L2: 7.0},
+        present={L2: 7.0},
         write=True,
     )
     assert Path("params.yaml").read_text() == before
@@ -205,7 +207,7 @@ def test_present_parameters_stay_when_none_is_better(folder, capsys):
     with pytest.raises(
         ValueError, match="every training of ease diverged, the last with: too large"
     ):
-        command.finish("ease", "blocks", [trial(0, 7.0, None)], {L2: 7.0}, write=True)
+        command.finish("ease", "blocks", [trial(0, 7.0, None)], present={L2: 7.0}, write=True)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_present_parameters_stay_when_none_is_better(folder, capsys):
 def test_a_mistake_is_one_line(folder, arguments, said):
     method, dataset, seed = arguments
     with pytest.raises(ValueError) as error:
-        command.main(method, dataset, Budget(trials=1), seed, write=True)
+        command.main(method, dataset, budget=Budget(trials=1), seed=seed, write=True)
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
@@ -232,14 +234,14 @@ def test_parameters_of_other_datasets_are_tried_first(folder, monkeypatch):
     Path("params.yaml").write_text(render_params(check_params(params)), encoding="utf-8")
     monkeypatch.setattr(command, "make_sources", lambda *_: None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    command.main("ease", "blocks", Budget(trials=2), 0, write=False, like=["books"])
+    command.main("ease", "blocks", budget=Budget(trials=2), seed=0, write=False, like=["books"])
     assert [values for _, values, _ in trials_in(folder)] == [{L2: 7.0}, {L2: 3.0}]
     with pytest.raises(
         ValueError,
         match=r"^--like book: params.yaml has no overrides of that dataset, only of .*blocks, "
         r"books$",
     ):
-        command.main("ease", "blocks", Budget(trials=2), 0, write=False, like=["book"])
+        command.main("ease", "blocks", budget=Budget(trials=2), seed=0, write=False, like=["book"])
 
 
 def test_time_left():

@@ -126,7 +126,7 @@ class Aligner(nn.Module):
 
 
 def new_aligner(
-    language: Language, nodes: Nodes, shared: AlignSettings, seed: int, known_I: np.ndarray
+    language: Language, nodes: Nodes, shared: AlignSettings, *, seed: int, known_I: np.ndarray
 ) -> Aligner:
     """Make an untrained aligner: item projector, head and, with lora_rank, adapters.
 

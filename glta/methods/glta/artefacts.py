@@ -103,7 +103,7 @@ class AlignedUsers:
         language = load_language(settings.at(shared.precision))
         every = np.ones(len(self.nodes.item), bool)
         # any seed will do: the saved weights replace the random ones
-        aligner = new_aligner(language, self.nodes, shared, 0, every)
+        aligner = new_aligner(language, self.nodes, shared, seed=0, known_I=every)
         if "user_projector.weight" in self.weights:
             aligner.user_projector = torch.nn.Linear(self.nodes.user.shape[1], language.width)
         aligner.load(self.weights)
@@ -206,11 +206,11 @@ class AlignedUsers:
         parts = ("states", "nodes.", "prompts.", "new_users.")
         arrays = {n: t.numpy() for n, t in tensors.items() if n.startswith(parts)}
         return cls(
-            {name: tensor for name, tensor in tensors.items() if not name.startswith(parts)},
-            Nodes(tensors["nodes.user"], tensors["nodes.item"]),
-            unpacked(part_of(arrays, "prompts")),
-            NewUsers.of_arrays(part_of(arrays, "new_users"), meta["new_users"]),
-            arrays["states"],
-            meta["history"],
-            About.model_validate(meta["about"]),
+            weights={n: tensor for n, tensor in tensors.items() if not n.startswith(parts)},
+            nodes=Nodes(tensors["nodes.user"], tensors["nodes.item"]),
+            prompts=unpacked(part_of(arrays, "prompts")),
+            new_users=NewUsers.of_arrays(part_of(arrays, "new_users"), meta["new_users"]),
+            states=arrays["states"],
+            history=meta["history"],
+            about=About.model_validate(meta["about"]),
         )

@@ -133,6 +133,7 @@ def matched(
     head: Head,
     states_NH: torch.Tensor,
     spaces: Sequence[Space],
+    *,
     weights: Sequence[float],
     observed_N: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -132,7 +132,9 @@ class ItemAlignment(Alignment[ItemExample]):
             text = torch.from_numpy(self.states_IH - self.states_IH[self.known].mean(0))
             text = text.to(item.device)
             spaces = [Space(item[shown], item), Space(text[shown], text)]
-            head.set(*matched(head, states.flatten(0, 1), spaces, (1.0, 1.0), shown))
+            head.set(
+                *matched(head, states.flatten(0, 1), spaces, weights=(1.0, 1.0), observed_N=shown)
+            )
 
     @cached_property
     def held_out(self) -> list[list[ItemExample]]:

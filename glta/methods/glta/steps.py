@@ -72,15 +72,24 @@ class AlignInputs:
 def align_items(
     inputs: AlignInputs,
     params: AlignItemsSettings,
+    *,
     seed: int,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch = lambda record: None,
 ) -> AlignedItems:
     """Train item projector and head. Without params.enabled, return them as they start."""
     nodes = inputs.nodes().training
-    aligner = new_aligner(inputs.model(), nodes, inputs.shared, seed, inputs.known)
+    aligner = new_aligner(inputs.model(), nodes, inputs.shared, seed=seed, known_I=inputs.known)
     texts = inputs.item_texts()["text"].to_list()
-    task = ItemAlignment(aligner, inputs.shared, seed, nodes, texts, inputs.item_states(), params)
+    task = ItemAlignment(
+        aligner,
+        inputs.shared,
+        seed,
+        nodes=nodes,
+        texts=texts,
+        states_IH=inputs.item_states(),
+        params=params,
+    )
     if not params.enabled:
         task.start()
         return AlignedItems(aligner.tensors(), False, [])
@@ -91,6 +100,7 @@ def align_items(
 def align_users(
     inputs: AlignInputs,
     items: AlignedItems,
+    *,
     params: AlignUsersSettings,
     profile: ProfileSettings,
     seed: int,
@@ -103,7 +113,7 @@ def align_users(
     """
     nodes = inputs.nodes()
     language = inputs.model()
-    aligner = new_aligner(language, nodes.training, inputs.shared, seed, inputs.known)
+    aligner = new_aligner(language, nodes.training, inputs.shared, seed=seed, known_I=inputs.known)
     aligner.load(items.tensors)
     if params.user_token:
         add_user_projector(aligner, nodes.training, seed)
@@ -114,21 +124,21 @@ def align_users(
         aligner,
         inputs.shared,
         seed,
-        inputs.prepared,
-        nodes,
-        prompts,
-        serving_prompts,
-        inputs.item_states(),
+        prepared=inputs.prepared,
+        nodes=nodes,
+        prompts=prompts,
+        serving_prompts=serving_prompts,
+        states_IH=inputs.item_states(),
     )
     found = task.train(checkpoint, on_epoch)
     return AlignedUsers(
-        {name: tensor.cpu() for name, tensor in aligner.tensors().items()},
-        nodes.serving,
-        serving_prompts,
-        new_users(inputs, profile),
-        task.users_at(found.best_epoch).numpy(),
-        {"align_items": items.history, "align_users": found.history},
-        About(
+        weights={name: tensor.cpu() for name, tensor in aligner.tensors().items()},
+        nodes=nodes.serving,
+        prompts=serving_prompts,
+        new_users=new_users(inputs, profile),
+        states=task.users_at(found.best_epoch).numpy(),
+        history={"align_items": items.history, "align_users": found.history},
+        about=About(
             language=inputs.language,
             align=inputs.shared,
             align_users=params,
@@ -195,7 +205,13 @@ class AlignItems(Step):
 
     def run(self, job: Job) -> AlignedItems:
         settings = job.own(AlignItemsSettings, "align_items")
-        return align_items(align_inputs(job), settings, job.seed, job.checkpoint, job.on_epoch)
+        return align_items(
+            align_inputs(job),
+            settings,
+            seed=job.seed,
+            checkpoint=job.checkpoint,
+            on_epoch=job.on_epoch,
+        )
 
 
 class AlignUsers(Step):
@@ -205,11 +221,11 @@ class AlignUsers(Step):
         return align_users(
             align_inputs(job),
             AlignedItems.load(job.source("align_items")),
-            job.own(AlignUsersSettings, "align_users"),
-            job.section(ProfileSettings, "profile"),
-            job.seed,
-            job.checkpoint,
-            job.on_epoch,
+            params=job.own(AlignUsersSettings, "align_users"),
+            profile=job.section(ProfileSettings, "profile"),
+            seed=job.seed,
+            checkpoint=job.checkpoint,
+            on_epoch=job.on_epoch,
         )
 
 

@@ -165,7 +165,10 @@ class UserAlignment(Alignment[UserExample]):
         ]
         observed = torch.from_numpy(np.concatenate([e.target for e in examples])).to(states.device)
         states = states.flatten(0, 1)
-        return [matched(head, states, spaces, (1.0, weight), observed) for weight in TEXT_WEIGHTS]
+        return [
+            matched(head, states, spaces, weights=(1.0, weight), observed_N=observed)
+            for weight in TEXT_WEIGHTS
+        ]
 
     def validate(self, epoch: int) -> float:
         states = self._kept[epoch] if epoch in self._kept else self.read_users()

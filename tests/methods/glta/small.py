@@ -116,17 +116,17 @@ class Small:
 
     def item_task(self) -> ItemAlignment:
         aligner = new_aligner(
-            self.language, self.nodes.training, self.shared, self.seed, self.known
+            self.language, self.nodes.training, self.shared, seed=self.seed, known_I=self.known
         )
         texts = item_texts(self.prepared.items, ProfileSettings())["text"].to_list()
         return ItemAlignment(
             aligner,
             self.shared,
             self.seed,
-            self.nodes.training,
-            texts,
-            block_states(),
-            self.items,
+            nodes=self.nodes.training,
+            texts=texts,
+            states_IH=block_states(),
+            params=self.items,
         )
 
     def stage_2(
@@ -147,11 +147,11 @@ class Small:
             aligner,
             self.shared,
             self.seed,
-            self.prepared,
-            self.nodes,
-            training,
-            serving,
-            block_states(),
+            prepared=self.prepared,
+            nodes=self.nodes,
+            prompts=training,
+            serving_prompts=serving,
+            states_IH=block_states(),
         )
 
     def stage_3(

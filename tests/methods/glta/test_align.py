@@ -530,7 +530,9 @@ def test_saved_weights_of_another_shape_are_refused(small):
 def test_new_aligner_depends_on_the_seed_alone(small):
     run = small()
     made = [
-        new_aligner(run.language, run.nodes.training, run.shared, seed, run.known).tensors()
+        new_aligner(
+            run.language, run.nodes.training, run.shared, seed=seed, known_I=run.known
+        ).tensors()
         for seed in (0, 0, 1)
     ]
     assert not moved(made[0], made[1])
@@ -556,9 +558,9 @@ def test_both_steps_load_the_model_in_the_precision_of_align(
         inputs = steps.AlignInputs(prepared, tmp_path, embeddings, language, shared)
         with pytest.raises(Interrupted):
             if step == "align_items":
-                steps.align_items(inputs, ITEMS, 0)
+                steps.align_items(inputs, ITEMS, seed=0)
             else:
-                steps.align_users(inputs, None, USERS, ProfileSettings(), 0)
+                steps.align_users(inputs, None, params=USERS, profile=ProfileSettings(), seed=0)
     assert loaded == ["float32", "bfloat16"]
 
 

@@ -96,7 +96,7 @@ def hits(head, states, observed) -> float:
 def test_matched_start_recovers_a_linear_relation(relation):
     head, states, space, observed = relation
     by_chance = hits(head, states, observed)
-    head.set(*matched(head, states, [space], [1.0], observed))
+    head.set(*matched(head, states, [space], weights=[1.0], observed_N=observed))
     found = hits(head, states, observed)
     assert by_chance < 0.15
     assert 0.7 < found < 0.99  # the noise and the ridge forbid more
@@ -109,7 +109,7 @@ def test_matched_start_is_well_scaled(relation):
     observed = (2 * space.target @ space.item.T + noise).argmax(
         1
     )  # a draw from the softmax of twice the scores
-    weight, bias = matched(head, states, [space], [1.0], observed)
+    weight, bias = matched(head, states, [space], weights=[1.0], observed_N=observed)
 
     @torch.no_grad()
     def loss(scale: float) -> float:
@@ -122,7 +122,7 @@ def test_matched_start_is_well_scaled(relation):
 def test_unobserved_states_choose_no_scale(relation):
     head, states, space, observed = relation
     some = torch.where(torch.arange(600) % 2 == 0, observed, -100)
-    head.set(*matched(head, states, [space], [1.0], some))
+    head.set(*matched(head, states, [space], weights=[1.0], observed_N=some))
     assert 0.7 < hits(head, states, observed) < 0.99
 
 
@@ -131,7 +131,7 @@ def test_weights_say_which_space_is_followed(relation):
     noise = Space(draw(600, 3, seed=4), draw(NUM_ITEMS, 3, seed=5))
     found = []
     for share in (0.0, 1.0, 100.0):
-        head.set(*matched(head, states, [space, noise], (1.0, share), observed))
+        head.set(*matched(head, states, [space, noise], weights=(1.0, share), observed_N=observed))
         found.append(hits(head, states, observed))
     assert found[0] > found[1] > found[2]
     assert found[2] < 0.3
@@ -140,6 +140,8 @@ def test_weights_say_which_space_is_followed(relation):
 def test_a_space_that_says_nothing_does_no_harm(relation):
     head, states, space, observed = relation
     nothing = Space(torch.zeros(600, 3), torch.zeros(NUM_ITEMS, 3))
-    weight, bias = matched(head, states, [space, nothing], (1.0, 1.0), observed)
+    weight, bias = matched(head, states, [space, nothing], weights=(1.0, 1.0), observed_N=observed)
     assert torch.isfinite(weight).all()
-    torch.testing.assert_close((weight, bias), matched(head, states, [space], [1.0], observed))
+    torch.testing.assert_close(
+        (weight, bias), matched(head, states, [space], weights=[1.0], observed_N=observed)
+    )
