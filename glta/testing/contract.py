@@ -1,4 +1,4 @@
-"""What every method promises: inherit `MethodContract` in a test, and name the method.
+"""Tests that every method must pass. Inherit `MethodContract` in a test, and name the method.
 
     class TestEASE(MethodContract):
         name = "ease"
@@ -24,7 +24,7 @@ class MethodContract:
     """Test one method on the small dataset of `glta.testing.blocks`.
 
     name: of the method. values: parameters by dotted keys. personalised: whether users of the two
-    blocks should get different lists.
+    blocks must get different lists.
     """
 
     name: ClassVar[str]

@@ -116,7 +116,7 @@ def test_mistakes_are_one_line(shop, novelties):
         ),
         ({"method": "text-knn", "items": ["i0", "j11"]}, "item j11: unknown id; nearest are i11"),
         ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest are"),
-        ({"method": "text-knn"}, "whose list"),
+        ({"method": "text-knn"}, "neither items nor a user"),
         (
             {"method": "popularity", "items": ["i0"], "new_items": novelties},
             "Popularity needs interactions to score an item: it cannot take new items",
