@@ -25,7 +25,6 @@ from glta.methods.registry import models, recommender_class
 from glta.params.check import load_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
-from glta.storage.files import read_json
 
 
 def recommend(
@@ -66,7 +65,7 @@ def recommend(
     catalogue = prepared.items.select("item_id", "title")
     if new_items is not None:
         added = read_new_items(new_items, dataset, params, prepared)
-        states = text_states(added, params, cell.step("profile") / "profile.json")
+        states = text_states(added, params, cell.step("profile"))
         model = model.extended(states)
         catalogue = pl.concat([catalogue, added.select("item_id", "title")])
     places = [_place(catalogue["item_id"], item, "item") for item in items]
@@ -148,8 +147,8 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     ).rows
     if (twice := found.filter(pl.col("item_id").is_in(prepared.items["item_id"].implode()))).height:
         raise ValueError(
-            f"{file}: item {twice['item_id'][0]} is no new one, {dataset} has it; take it out of "
-            "the file"
+            f"{file}: item {twice['item_id'][0]} is not new, {dataset} has it already; take it out "
+            "of the file"
         )
     return found.with_row_index("item")
 
@@ -157,14 +156,15 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
 def text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarray:
     """Encode the texts of items as the stage `profile` does: (J, W) float32.
 
-    profile: the profile.json of that stage. Raises ValueError when the stage used another language
+    profile: folder of that stage. Raises ValueError when the stage used another language
     model than params.yaml names.
     """
+    from glta.features.profiles import Profiles
     from glta.features.text.item_texts import item_texts
     from glta.nn.language.frozen import load_language
 
     language = load_language(params.language)
-    used = read_json(profile)["language"]
+    used = Profiles.load(profile).about["language"]
     if language.sha256 != used["sha256"]:
         raise ValueError(
             f"language.model = {language.name}: the trained models were made with another one, "

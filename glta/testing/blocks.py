@@ -16,13 +16,13 @@ import numpy as np
 import polars as pl
 
 from glta.data.interactions import Interactions
-from glta.data.prepared import Prepared
+from glta.data.prepared import Prepared, PreparedTables
+from glta.features.profiles import Profiles
 from glta.methods.base import Artefact
 from glta.methods.chain import chain_of, place_of, run_unit
 from glta.methods.registry import units
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
-from glta.storage.arrays import save_arrays
 from glta.storage.cell import Cell
 
 NUM_USERS = 24
@@ -102,13 +102,10 @@ def in_order(
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
-    """Write the folder of the stage `prepare`, without counts.json."""
+    """Write the folder of the stage `prepare`, with empty counts."""
     folder.mkdir(parents=True)
-    pairs = prepared.train, prepared.valid, prepared.test, prepared.target
-    for name, frame in in_order(*pairs).items():
-        frame.write_parquet(folder / f"{name}.parquet")
-    prepared.users.write_parquet(folder / "users.parquet")
-    prepared.items.write_parquet(folder / "items.parquet")
+    tables = in_order(prepared.train, prepared.valid, prepared.test, prepared.target)
+    PreparedTables(**tables, users=prepared.users, items=prepared.items, counts={}).save(folder)
 
 
 def block_states(size: int = NUM_ITEMS) -> np.ndarray:
@@ -120,6 +117,18 @@ def block_states(size: int = NUM_ITEMS) -> np.ndarray:
     states[::2, 0] += 1
     states[1::2, 1] += 1
     return (states / np.linalg.norm(states, axis=1, keepdims=True)).astype(np.float32)
+
+
+def block_profiles() -> Profiles:
+    """Make profiles of users and items; the words of a user are those of their block."""
+    items = pl.DataFrame(
+        {"item": range(NUM_ITEMS), "text": [TOPICS[i % 2] for i in range(NUM_ITEMS)]}
+    )
+    words = [TOPICS[user % 2].replace(" ", ", ") for user in range(NUM_USERS)]
+    kinds = ("tags", "interests", "graph_tags", "graph_interests")
+    users = pl.DataFrame({"user": range(NUM_USERS)} | dict.fromkeys(kinds, words))
+    about = {"language": {"model": "made up", "sha256": "0" * 64, "width": 8}}
+    return Profiles(items, users, block_states(), block_states(NUM_USERS), about)
 
 
 def block_embeddings() -> dict[str, np.ndarray]:
@@ -151,8 +160,9 @@ class World:
         prepared = block_prepared() if prepared is None else prepared
         cell = Cell("blocks", 0, folder / "data")
         write_prepared(prepared, cell.prepare)
-        states = {"item": block_states(), "user": block_states(NUM_USERS)}
-        save_arrays(cell.step("profile") / "states.safetensors", states)
+        profile = cell.step("profile")
+        profile.mkdir(parents=True)
+        block_profiles().save(profile)
         embeddings = cell.step("pretrain-all")
         embeddings.mkdir(parents=True)
         layer0 = block_embeddings()

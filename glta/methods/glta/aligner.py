@@ -1,5 +1,7 @@
-"""The trained parts of GLTA around the frozen language model: projectors and the head that matches
-its states to items.
+"""Define the trained parts of GLTA around the frozen language model.
+
+The projectors turn node embeddings into input tokens. The head turns the model's states into item
+logits.
 """
 
 # B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width
@@ -19,12 +21,11 @@ from glta.nn.language.frozen import Language
 
 
 def projector(nodes_ND: torch.Tensor, language: Language, generator: torch.Generator) -> nn.Linear:
-    """Make the linear map V = W h + b from node embeddings to input embeddings (GLTA, item and user
-    projector).
+    """Make the linear map V = W h + b from node embeddings to input embeddings (GLTA, projectors).
 
-    Start: W random, b such that the tokens are centred on the mean word embedding with the spread
-    of words. A default start would drown in the position embeddings: LightGCN's embeddings are
-    short, and nearly parallel.
+    W starts random. b is set so that the projected tokens have the mean and the spread of the word
+    embeddings. A default start would be lost beside the position embeddings, because LightGCN's
+    embeddings are short and nearly parallel.
     """
     table = language.model.get_input_embeddings().weight.detach().float()
     centre_H, spread = table.mean(0), table.std(0).norm()
@@ -39,10 +40,10 @@ def projector(nodes_ND: torch.Tensor, language: Language, generator: torch.Gener
 
 
 class Aligner(nn.Module):
-    """Read the catalogue's logits off a frozen language model that sees nodes as tokens.
+    """Compute item logits with a frozen language model that reads graph nodes as tokens.
 
-    Its parameters are what is saved: item_projector, user_projector (None without a user token),
-    head and, with LoRA, the adapters; the language model itself is no part of it.
+    The saved weights are item_projector, user_projector (None without a user token), head and, with
+    LoRA, the adapters. The weights of the language model itself are not among them.
     """
 
     def __init__(
@@ -56,9 +57,9 @@ class Aligner(nn.Module):
         self.item_projector = item_projector
         self.user_projector = user_projector
         self.head = head
-        # (I,) bool where some items have no training users: they are no targets
+        # (I,) bool, the items with training users; None when all have some. Others are no targets.
         self.known: torch.Tensor | None = None
-        # in a list: nn.Module would take the model's weights for its own
+        # the list hides the model from nn.Module, which would count its weights as the aligner's
         self._language = [language]
 
     @property
@@ -66,8 +67,9 @@ class Aligner(nn.Module):
         return self._language[0]
 
     def states(self, prompts: Sequence[Prompt], nodes: Nodes) -> torch.Tensor:
-        """Compute the read-out states (B, K, H) of prompts of equal length and equally many
-        read-outs.
+        """Compute the read-out states (B, K, H) of prompts.
+
+        All prompts must have the same length and the same number of read-outs.
         """
         device = self.language.device
         kind_BT = torch.from_numpy(np.stack([p.kind for p in prompts])).to(device)
@@ -80,7 +82,8 @@ class Aligner(nn.Module):
         ):
             at = (kind_BT == which).nonzero(as_tuple=True)
             if at[0].numel():
-                assert project is not None  # prompts show user tokens if there is a projector
+                # prompts have user tokens only if there is a user projector
+                assert project is not None
                 embeds_BTH = embeds_BTH.index_put(at, project(table[value_BT[at]]))
         hidden_BTH = self.language.hidden(embeds_BTH.to(self.language.model.dtype))
         return hidden_BTH[kind_BT == READ_OUT].view(len(prompts), -1, self.language.width)
@@ -91,20 +94,21 @@ class Aligner(nn.Module):
         return logits if self.known is None else logits.masked_fill(~self.known, -torch.inf)
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """The parameters that the optimiser moves, by name, adapters included."""
+        """Return the parameters that the optimizer updates, by name, adapters included."""
         own = {n: p for n, p in self.named_parameters() if p.requires_grad}
         return own | {f"language.{n}": p for n, p in self.language.adapters().items()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All weights to save, trained or frozen, adapters included; the frozen language model is
-        not among them.
+        """Return all weights to save, trained or frozen, adapters included.
+
+        The frozen language model is not among them.
         """
         return self.state_dict() | {
             f"language.{n}": p.detach() for n, p in self.language.adapters().items()
         }
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `tensors` gave. Raises ValueError when names or shapes differ."""
+        """Load weights that `tensors` returned. Raises ValueError if a name or a shape differs."""
         mine = (
             dict(self.named_parameters())
             | dict(self.named_buffers())
@@ -124,9 +128,9 @@ class Aligner(nn.Module):
 def new_aligner(
     language: Language, nodes: Nodes, shared: AlignSettings, seed: int, known_I: np.ndarray
 ) -> Aligner:
-    """Make the untrained item projector, head and, by switch, adapters, from the seed alone.
+    """Make an untrained aligner: item projector, head and, with lora_rank, adapters.
 
-    known_I: (I,) bool, the items with training users.
+    seed: decides all its random weights. known_I: (I,) bool, the items with training users.
     """
     if shared.lora_rank:
         language.add_lora(

@@ -1,4 +1,4 @@
-"""What both alignments share as tasks of the trainer: weights, optimizer, gradients in parts."""
+"""Train both alignments alike: their weights, their optimizer, and gradients computed in parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OnEpoch = Callable[[dict], None]
 
 
 class HasPrompt(Protocol):
-    """What every example has: a prompt."""
+    """Describe an example: it has a prompt."""
 
     @property
     def prompt(self) -> Prompt: ...
@@ -33,7 +33,7 @@ Example = TypeVar("Example", bound=HasPrompt)
 
 @dataclass(eq=False)
 class Alignment(Task, Generic[Example]):
-    """Train the aligner on batches of examples. A subclass gives the batches and their loss.
+    """Train the aligner on batches of examples. A subclass defines the batches and their loss.
 
     aligner: is changed in place. shared: settings of both alignments. seed: of all random numbers.
     """
@@ -46,19 +46,19 @@ class Alignment(Task, Generic[Example]):
     @property
     @abstractmethod
     def settings(self) -> AlignItemsSettings | AlignUsersSettings:
-        """Settings of this alignment."""
+        """Return the settings of this alignment."""
 
     @abstractmethod
     def drawn(self, epoch: int) -> list[list[Example]]:
-        """Draw the batches of an epoch, which depend on the seed and the epoch alone."""
+        """Draw the batches of an epoch. They depend on the seed and the epoch alone."""
 
     @abstractmethod
     def nats(self, examples: Sequence[Example]) -> torch.Tensor:
-        """Compute the cross-entropy, summed over the targets of the examples, in nats."""
+        """Compute the cross-entropy in nats, summed over all targets of the examples."""
 
     @abstractmethod
     def num_targets(self, examples: Sequence[Example]) -> int:
-        """Count the targets, over which the loss is averaged."""
+        """Count the targets of the examples. The loss is averaged over them."""
 
     @property
     def learning_rate(self) -> float:  # type: ignore[override]
@@ -83,7 +83,7 @@ class Alignment(Task, Generic[Example]):
             }
             for name, parameter in self.trained().items()
         ]
-        # fused: one pass over the head, which is most of the weights, instead of six
+        # fused: the head, which has most of the weights, is passed over once instead of six times
         return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=True)
 
     def batches(self, epoch: int) -> Iterable[list[Example]]:
@@ -95,7 +95,7 @@ class Alignment(Task, Generic[Example]):
         return track(batches, f"{self.section} epoch {epoch + 1}")
 
     def batched(self, examples: Sequence[Example], rng: np.random.Generator) -> list[list[Example]]:
-        """Deal examples into batches of prompts of equal length, in random order."""
+        """Put examples into batches of prompts of equal length, in random order."""
         lengths = np.array([len(e.prompt) for e in examples])
         batches = equal_length_batches(lengths, self.settings.batch_size, rng)
         return [[examples[i] for i in batch] for batch in batches]
@@ -117,10 +117,11 @@ class Alignment(Task, Generic[Example]):
 def add_gradient(
     nats: Callable[[Any], torch.Tensor], batch: Any, num_targets: int, micro_batch: int
 ) -> float:
-    """Add the gradient of the loss nats(batch) / num_targets to the weights' and return the loss.
+    """Add the gradient of the loss nats(batch) / num_targets to the weights. Returns the loss.
 
-    nats: a sum over the examples of a part. Activations of micro_batch examples are held at a time
-    (0: of all); the gradient is that of the whole batch whatever its parts.
+    nats: returns the sum of the losses of some examples. micro_batch: number of examples whose
+    activations are held at once; 0 means all. The gradient is that of the whole batch, however many
+    parts it is cut into.
     """
     size = micro_batch or max(len(batch), 1)
     total = 0.0

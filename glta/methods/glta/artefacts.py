@@ -1,4 +1,4 @@
-"""What the steps of GLTA leave for the next one."""
+"""Save and load what a step of GLTA passes on to the next one."""
 
 # U users, I items, B new users, N prompts, K read-outs, H language width
 from __future__ import annotations
@@ -31,14 +31,14 @@ from glta.storage.schema import check_schema
 from glta.storage.tensors import load_tensors, save_tensors
 
 SCHEMA = 1
-"""Counts the forms that the saved artefacts of the alignments have had."""
+"""Version of the file format of both artefacts."""
 
 
 class AlignedItems(NamedTuple):
-    """Hold what item alignment has learnt.
+    """Hold the result of item alignment.
 
-    tensors: of the aligner. enabled: whether the item projector was trained. history: one record an
-    epoch.
+    tensors: weights of the aligner, by name. enabled: True when the item projector was trained.
+    history: one record an epoch.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -61,10 +61,10 @@ class AlignedItems(NamedTuple):
 
 
 class About(Section):
-    """Say how an aligner was made.
+    """Describe how an aligner was made.
 
-    language_sha256: of the weights that it was trained with. item_alignment: whether item alignment
-    came before. trained: shapes of the trained weights by name.
+    language_sha256: hash of the language model's weights in training. item_alignment: True when
+    item alignment was enabled. trained: shapes of the trained weights, by name.
     """
 
     language: LanguageSettings
@@ -77,10 +77,10 @@ class About(Section):
 
 @dataclass(frozen=True, eq=False)
 class AlignedUsers:
-    """Hold what user alignment has made, and read prompts with it.
+    """Hold the result of user alignment, and read prompts with it.
 
-    weights: of the aligner, by name. nodes, prompts: of all users, for serving. states: the
-    read-out states of these prompts, (U, K, H) float32. history: records of both alignments.
+    weights: of the aligner, by name. nodes, prompts: of all users, as used when serving. states:
+    the read-out states of these prompts, (U, K, H) float32. history: records of both alignments.
     """
 
     weights: Mapping[str, torch.Tensor]
@@ -93,16 +93,17 @@ class AlignedUsers:
 
     @cached_property
     def aligner(self) -> Aligner:
-        """The aligner with the language model, which is loaded when it is first asked for.
+        """Return the aligner. Its language model is loaded at the first use.
 
-        Raises ValueError when the language model is not to be found, or has other weights than in
+        Raises ValueError when the language model is not found, or has other weights than in
         training.
         """
         shared = self.about.align.model_copy(update={"checkpoint_layers": False})
         settings = self.about.language.model_copy(update={"sha256": self.about.language_sha256})
         language = load_language(settings.at(shared.precision))
         every = np.ones(len(self.nodes.item), bool)
-        aligner = new_aligner(language, self.nodes, shared, 0, every)  # any seed: weights follow
+        # any seed will do: the saved weights replace the random ones
+        aligner = new_aligner(language, self.nodes, shared, 0, every)
         if "user_projector.weight" in self.weights:
             aligner.user_projector = torch.nn.Linear(self.nodes.user.shape[1], language.width)
         aligner.load(self.weights)
@@ -126,15 +127,15 @@ class AlignedUsers:
         return factors[0].numpy(), factors[1].numpy()
 
     def read_histories(self, history_BI: csr_array) -> np.ndarray:
-        """Read a prompt for each new user: states of the first read-out, (B, H).
+        """Read one prompt for each new user. Returns the states of the first read-out, (B, H).
 
-        history_BI: over the items of training. Raises ValueError when users have no token.
+        history_BI: columns are the items of training. Raises ValueError when users have no token.
         """
         params = self.about.align_users
         if not params.user_token:
             raise ValueError(
-                "settings.glta.align_users.user_token = false: this glta knows users by their ids "
-                "alone, not by their items"
+                "settings.glta.align_users.user_token = false: glta then knows its training users "
+                "alone; for new users, set it to true and train again"
             )
         prompts = self.new_users.prompts(self.aligner.language, history_BI, params)
         user = torch.from_numpy(fold_in(history_BI, self.new_users.message))
@@ -142,8 +143,10 @@ class AlignedUsers:
         return self._read(prompts, Nodes(user.to(item.device), item), "new users read")
 
     def read_after(self, users: np.ndarray, chosen: np.ndarray, note: str) -> np.ndarray:
-        """Read the users' prompts with the chosen items (B, t) fed back: states of the read-out
-        after them, (B, H). Items < 0 are left out.
+        """Read the users' prompts with chosen items added. Returns the read-out states, (B, H).
+
+        chosen: (B, t) items to add at the end of the prompt; items < 0 are left out. note: label of
+        the progress bar.
         """
         prompts = [
             self.prompts[user].followed_by(items[items >= 0])
@@ -152,21 +155,22 @@ class AlignedUsers:
         return self._read(prompts, self._nodes_there, note)
 
     def check_room(self, num_items: int) -> None:
-        """Raise ValueError when prompts with so many more items are longer than the language model
-        can read.
+        """Check that prompts with num_items more items fit into the language model.
+
+        Raises ValueError otherwise.
         """
         longest = max(len(p) - int((p.kind == READ_OUT).sum()) for p in self.prompts) + num_items
         most = self.aligner.language.max_tokens
         if longest > most:
             raise ValueError(
                 f"settings.glta.serve.mode = autoregressive: lists of {num_items} items need "
-                f"prompts of {longest} tokens, the language model takes {most}: lower recommend.k "
-                "or settings.glta.align_users.context_items"
+                f"prompts of {longest} tokens, but the language model reads {most} at most: lower "
+                "recommend.k or settings.glta.align_users.context_items"
             )
 
     @cached_property
     def _nodes_there(self) -> Nodes:
-        """The nodes on the language model's device."""
+        """Return the nodes on the language model's device."""
         return self.nodes.to(self.aligner.language.device)
 
     def _read(self, prompts: Sequence[Prompt], nodes: Nodes, note: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Rows of the head for items without training users, from their text."""
+"""Predict the head's rows of items without training users from the items' texts."""
 
 # J new items, K known items, N read-out states, W width of a text state, H language width
 from __future__ import annotations
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-PENALTIES = 10.0 ** np.arange(-3, 4)  # of the ridge, on text states of length 1
+# tried for the ridge regression; text states have length 1
+PENALTIES = 10.0 ** np.arange(-3, 4)
 
 
 class TextRows(NamedTuple):
-    """A linear map from text states to rows of the head: row = centre + (text - mean) @ slope. Rows
-    end with the bias.
+    """Map text states linearly to rows of the head: row = centre + (text - mean) @ slope.
 
-    mean (W,), slope (W, H+1), centre (H+1,): float32.
+    The last number of a row is the bias. mean (W,), slope (W, H+1), centre (H+1,): float32.
     """
 
     mean: np.ndarray
@@ -32,10 +32,11 @@ def fit_rows(
 ) -> TextRows:
     """Fit `TextRows` to the head's rows of items with training users, by ridge regression.
 
-    The penalty has the lowest squared error of the leave-one-out estimates (in closed form). A
-    ridge shrinks what it predicts, so new items would never be high in a list: the slope is times
-    the ratio of the spread over items, in the mean of states_NH's logits, of the rows themselves
-    and of their leave-one-out estimates.
+    The penalty is the one with the lowest squared error of the leave-one-out estimates, which have
+    a closed form. A ridge shrinks its predictions, so new items would never rank high. The slope is
+    therefore multiplied by a ratio of two spreads: that of the rows' logits over the items, and
+    that of the logits of the leave-one-out estimates. states_NH: read-out states for which these
+    logits are computed; the spreads are averaged over them.
     """
     row = np.column_stack([weight_KH, bias_K]).astype(np.float64)
     mean = text_KW.mean(0, dtype=np.float64)

@@ -1,5 +1,6 @@
-"""The head (GLTA, graph-language logits matching): one linear map from read-out states to the
-catalogue, free or tied to item tokens.
+"""Define the head: one linear map from read-out states to item logits.
+
+Source: GLTA, graph-language logits matching. The head is free, or tied to the item tokens.
 """
 
 # N states, I items, F features of a node or text, H language width, R rank of the tied head
@@ -14,18 +15,19 @@ from torch import nn
 
 from glta.methods.glta.settings import AlignSettings
 
-# of the ridge, on standardised states; 10 to 1000 give the same ranking within 6 % on sample
+# penalty of the ridge regression, on standardised states
+# on the dataset sample, 10 to 1000 give the same ranking quality within 6 %
 RIDGE = 100.0
-SCALES = [2 ** (step / 2) for step in range(-12, 5)]  # of the logits of a matched start
+# tried for the logits of a matched start
+SCALES = [2 ** (step / 2) for step in range(-12, 5)]
 
 
 class Head(nn.Module):
-    """Map read-out states (..., H) to item logits (..., I) after a fixed standardisation of the
-    states.
+    """Map standardised read-out states (..., H) to item logits (..., I).
 
-    The states of a frozen model share most of their length (on the packaged model the common part
-    is four times the rest), which leaves a linear map badly conditioned; `calibrate` fixes centre
-    and scale once, before training.
+    The states of a frozen model share a large common part; on the packaged model it is four times
+    as long as the rest. A linear map on such states is badly conditioned. `calibrate` therefore
+    fixes centre and scale of the states once, before training.
     """
 
     centre: torch.Tensor
@@ -37,7 +39,7 @@ class Head(nn.Module):
         self.register_buffer("scale", torch.ones(width))
 
     def calibrate(self, states: torch.Tensor) -> None:
-        """Take centre and scale from states (..., H)."""
+        """Set centre and scale from states (..., H)."""
         flat_NH = states.flatten(0, -2)
         self.centre.copy_(flat_NH.mean(0))
         self.scale.copy_(flat_NH.std(0).clamp_min(1e-6))
@@ -65,7 +67,7 @@ class Head(nn.Module):
 
 
 class FreeHead(Head):
-    """One free linear map, H x I weights and I biases, as published."""
+    """Map states with one free linear map, H x I weights and I biases, as published."""
 
     def __init__(self, width: int, num_items: int, generator: torch.Generator):
         super().__init__(width)
@@ -76,7 +78,7 @@ class FreeHead(Head):
         return self.weight, self.bias
 
     def linear_copy(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copy the map, so that `set` can put it back."""
+        """Copy the map. `set` can restore it later."""
         return self.weight.detach().clone(), self.bias.detach().clone()
 
     @torch.no_grad()
@@ -87,8 +89,9 @@ class FreeHead(Head):
 
 
 class TiedHead(Head):
-    """Match states to item tokens at low rank, z_i = (P o) . (Q V_i) + b_i; it grows by one number
-    an item.
+    """Match states to item tokens at low rank: z_i = (P o) . (Q V_i) + b_i.
+
+    Each item adds one parameter, its bias.
     """
 
     def __init__(self, width: int, num_items: int, rank: int, generator: torch.Generator):
@@ -116,8 +119,9 @@ def new_head(
 
 
 class Space(NamedTuple):
-    """Pair what a read-out should predict, target (N, F), with the item features that this is
-    compared to, item (I, F).
+    """Pair the targets of read-outs with the item features that they are compared to.
+
+    target: (N, F), what each read-out should predict. item: (I, F).
     """
 
     target: torch.Tensor
@@ -134,15 +138,18 @@ def matched(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Solve for a start of the free map: (weight (I, H), bias (I,)) on standardised states.
 
-    For each space, ridge regression finds the map M from states to targets, and item @ M.T scores
-    the catalogue by how well an item fits the predicted target. The spaces' scores are added, each
-    scaled to the first one's spread times its weight; the sum is scaled to the lowest cross-entropy
-    on the observed items (N,), where negative means none observed. The last fifth of the states
-    chooses the scale and is left out of the ridge regression, which would be overconfident on what
-    it was fitted to. Trained from a random start instead, the free map over-fits before it ranks
+    For each space, ridge regression finds the map M from states to targets. The scores item @ M.T
+    then measure how well each item fits the predicted target. The scores of the spaces are added.
+    Each is first scaled to the spread of the first space's scores, times its weight.
+
+    The sum is scaled to the lowest cross-entropy on the observed items (N,), where a negative
+    number means that no item was observed. The scale is chosen on the last fifth of the states.
+    These are left out of the ridge regression, which would be overconfident on the states that it
+    was fitted to. A free map that is trained from a random start over-fits before it ranks well
     (docs/method.md).
     """
-    all_NH, known = head.standard(states_NH), round(0.8 * len(states_NH))
+    all_NH = head.standard(states_NH)
+    known = round(0.8 * len(states_NH))
     x_NH = all_NH[:known]
     gram_HH = x_NH.T @ x_NH + RIDGE * torch.eye(x_NH.shape[1], device=x_NH.device)
     total_IH = torch.zeros((), device=x_NH.device)
@@ -152,7 +159,8 @@ def matched(
         target_NF = space.target[:known]
         mean_F = target_NF.mean(0)
         map_HF = torch.linalg.solve(gram_HH, x_NH.T @ (target_NF - mean_F))
-        weight_IH, bias_I = space.item @ map_HF.T, space.item @ mean_F
+        weight_IH = space.item @ map_HF.T
+        bias_I = space.item @ mean_F
         spread = (x_NH[:256] @ weight_IH.T + bias_I).std(1).mean().clamp_min(1e-12)
         first = spread if first is None else first
         total_IH = total_IH + weight_IH * share * first / spread

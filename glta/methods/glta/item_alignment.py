@@ -1,5 +1,6 @@
-"""Item alignment (GLTA section 2.3, stage 2): learn the item projector and the head by putting
-shuffled item texts back into order.
+"""Train item alignment (GLTA section 2.3, stage 2).
+
+The item projector and the head learn to put shuffled item texts back into order.
 """
 
 # n items of a prompt, I items, H language width
@@ -22,11 +23,12 @@ from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignItemsSettings
 from glta.training.seeds import Stream, epoch_rng
 
-# "epochs" that training never reaches, for the prompts of other uses
+# numbers of epochs that training never reaches: they seed the prompts of validation and start
 VALIDATION = 2**31 - 1
 START = 2**31 - 2
 START_PROMPTS = 512
-VALIDATION_BATCHES = 16  # a few hundred read-outs measure the loss well enough
+# a few hundred read-outs are enough to measure the loss
+VALIDATION_BATCHES = 16
 
 
 class ItemExample(NamedTuple):
@@ -43,10 +45,10 @@ def reorder_prompts(
     per_prompt: int,
     rng: np.random.Generator,
 ) -> list[ItemExample]:
-    """Deal items into groups of per_prompt (the last ones repeat a few) and shuffle each group's
-    descriptions.
+    """Put items into groups of per_prompt and shuffle the descriptions of each group.
 
-    descriptions: token ids of each item's text, (I,) lists.
+    descriptions: token ids of each item's text, (I,) lists. Some items are used twice where the
+    last group would be too small.
     """
     order = rng.permutation(items)
     size = min(per_prompt, order.size)
@@ -65,10 +67,11 @@ def reorder_prompts(
 class ItemAlignment(Alignment[ItemExample]):
     """Train item projector and head; the node embeddings and the language model stay frozen.
 
-    nodes: of training. texts: one an item. states_IH: their unit-length states, for the start of
-    the head. Items that the aligner does not know (without training users) are neither shown nor
-    targets. Validation: minus the cross-entropy in nats a read-out, on groups and orders of their
-    own.
+    nodes: of training. texts: one for each item. states_IH: unit-length states of the texts, for
+    the start of the head. Items without training users are neither shown nor targets.
+
+    Validation: minus the cross-entropy, in nats for each read-out. Its groups and orders are never
+    used in training.
     """
 
     section = "settings.glta.align_items"
@@ -89,7 +92,7 @@ class ItemAlignment(Alignment[ItemExample]):
 
     @cached_property
     def known(self) -> np.ndarray:
-        """(I,) bool, the items with training users."""
+        """Return (I,) bool, True for items with training users."""
         if self.aligner.known is None:
             return np.ones(len(self.texts), bool)
         return self.aligner.known.cpu().numpy()
@@ -114,7 +117,7 @@ class ItemAlignment(Alignment[ItemExample]):
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
 
     def start(self) -> None:
-        """Fix the head's standardisation and, by switch, solve for the start of a free head."""
+        """Set the head's standardisation and, with head_init "matched", a free head's weights."""
         head = self.aligner.head
         rng = epoch_rng(self.seed, START, Stream.ITEM_PROMPTS)
         examples = self.examples(rng)[:START_PROMPTS]
@@ -133,7 +136,7 @@ class ItemAlignment(Alignment[ItemExample]):
 
     @cached_property
     def held_out(self) -> list[list[ItemExample]]:
-        """The batches of validation."""
+        """Draw the batches of validation."""
         return self.drawn(VALIDATION)[:VALIDATION_BATCHES]
 
     def validate(self, epoch: int) -> float:

@@ -1,4 +1,4 @@
-"""GLTA as a served method: read-out states of all users, and the head that scores items by them."""
+"""Recommend with GLTA: from read-out states of all users and the head that scores items by them."""
 
 # U users, I items, J new items, B users of a block, K read-outs, H language width
 from __future__ import annotations
@@ -28,9 +28,9 @@ BLOCK = 256  # users whose lists are made together
 class GLTA(Scorer):
     """Score items by the logits of the first read-out: state @ weight (I, H).T + bias (I,).
 
-    aligned: read-out states and prompts of all users; it reads prompts with the language model,
-    which new users and autoregressive lists need. text: makes rows of the head for new items. mode:
-    how lists are made.
+    aligned: read-out states and prompts of all users. It loads the language model for new users and
+    for autoregressive lists alone. text: makes rows of the head for new items. mode: how lists are
+    made, see `recommend`.
     """
 
     aligned: AlignedUsers
@@ -47,8 +47,10 @@ class GLTA(Scorer):
         known_I: np.ndarray,
         mode: Mode = "first_logit",
     ) -> Self:
-        """Make the method from a trained aligner. Items without training users (not known_I) get
-        their row of the head from their text. text_IW: states of the item texts.
+        """Make the recommender from a trained aligner.
+
+        text_IW: states of the item texts. known_I: (I,) bool, the items with training users. The
+        head's rows of all other items are predicted from their texts.
         """
         states = aligned.states
         shown = states[:: -(-len(states) // 1000), 0]
@@ -59,7 +61,7 @@ class GLTA(Scorer):
 
     @property
     def states(self) -> np.ndarray:
-        """Read-out states of all users, (U, K, H)."""
+        """Return the read-out states of all users, (U, K, H)."""
         return self.aligned.states
 
     def score(self, users: np.ndarray) -> np.ndarray:
@@ -68,10 +70,10 @@ class GLTA(Scorer):
         return dot_products(first, self.weight) + self.bias
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        """Score for new users by reading a prompt of each with the language model.
+        """Score items for new users: the language model reads one prompt for each of them.
 
-        Items that came after training (see `extended`) have no token, and are left out of the
-        prompts. Raises ValueError when users have no token.
+        Items that were added by `extended` have no token, and are left out of the prompts. Raises
+        ValueError when users have no token.
         """
         num_known = len(self.aligned.nodes.item)
         history_BI = checked(history_BI, len(self.weight))[:, :num_known]
@@ -88,13 +90,13 @@ class GLTA(Scorer):
     def recommend(
         self, users: np.ndarray, k: int, exclude: Interactions
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Make lists (len(users), k) of items and scores, as self.mode says (GLTA, prediction
-        modes).
+        """Make lists of items and scores, each (len(users), k), in one of GLTA's prediction modes.
 
-        first_logit: the items are ranked by the first read-out. one_per_position: read-out t gives
-        item t, greedily without repeats; after the last read-out, the first one's order goes on.
-        autoregressive: each item is fed back as an item token and the prompt is read again, k
-        times. Raises ValueError where prompts have no room for this.
+        self.mode is one of three. first_logit: items are ranked by the first read-out.
+        one_per_position: read-out t chooses item t, greedily and without repeats; places after the
+        last read-out are filled by the first read-out. autoregressive: each chosen item is added to
+        the prompt as an item token, and the prompt is read again. Raises ValueError when the longer
+        prompts do not fit into the language model.
         """
         if self.mode == "first_logit":
             return rank_all(self.score, users, k=k, exclude=exclude)
@@ -103,8 +105,8 @@ class GLTA(Scorer):
         if self.mode == "autoregressive":
             if len(self.aligned.nodes.item) < len(self.weight):
                 raise ValueError(
-                    "settings.glta.serve.mode = autoregressive: new items have no token to be fed "
-                    "back; choose another mode"
+                    "settings.glta.serve.mode = autoregressive: new items have no token that could "
+                    "be added to a prompt; choose another mode"
                 )
             self.aligned.check_room(length)
         items = np.full((len(users), k), -1, np.int64)
@@ -119,7 +121,7 @@ class GLTA(Scorer):
     def _fill(
         self, users: np.ndarray, items: np.ndarray, scores: np.ndarray, blocked: np.ndarray
     ) -> None:
-        """Fill lists item by item. items, scores: (B, length) views. blocked: (B, I) bool."""
+        """Fill lists place by place. items, scores: (B, length) views. blocked: (B, I) bool."""
         rows = np.arange(users.size)
         for t in range(items.shape[1]):
             score = np.where(blocked, -np.inf, self._scores_at(t, users, items[:, :t]))
@@ -130,7 +132,7 @@ class GLTA(Scorer):
             blocked[rows, best] = True
 
     def _scores_at(self, t: int, users: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Score the catalogue for place t of the lists, after the chosen items (B, t)."""
+        """Score all items for place t of the lists. chosen: (B, t), the items chosen before."""
         if self.mode == "autoregressive":
             return self._logits(self.aligned.read_after(users, chosen, f"item {t + 1} read"))
         return self._logits(self.states[users, t if t < self.states.shape[1] else 0])
@@ -139,7 +141,7 @@ class GLTA(Scorer):
         return states_BH @ self.weight.T + self.bias
 
     def save(self, folder: Path) -> None:
-        """Write a folder from which `load` needs nothing else but the language model's weights."""
+        """Write a folder that `load` reads. `load` needs the language model's weights besides."""
         self.aligned.save(folder)
         arrays = {"weight": self.weight, "bias": self.bias} | joined({"text": self.text._asdict()})
         save_arrays(folder / "model.safetensors", arrays, {"mode": self.mode})
@@ -149,7 +151,7 @@ class GLTA(Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote. The language model is loaded when it is first needed."""
+        """Read a folder that `save` wrote. The language model is loaded at its first use."""
         read_about(folder, "glta")
         arrays, meta = load_arrays(folder / "model.safetensors")
         text = TextRows(**part_of(arrays, "text"))

@@ -1,4 +1,4 @@
-"""Prompts of new users, who came after training, from their items alone."""
+"""Build the prompts of new users, who were not in training, from their items."""
 
 # I items, B users, D graph width
 from __future__ import annotations
@@ -24,7 +24,8 @@ class NewUsers:
     """Build the prompts of users without a node. message (I, D): see `fold_in`.
 
     words: the terms of the items and the training pairs, from which tags and interests are
-    extracted; None where a provider wrote them, which is not asked again: prompts then go without.
+    extracted. None when a provider wrote the words of training users: it is not asked again, and
+    prompts of new users have no words.
     """
 
     message: np.ndarray
@@ -35,8 +36,10 @@ class NewUsers:
     def prompts(
         self, language: Language, history_BI: csr_array, params: AlignUsersSettings
     ) -> list[Prompt]:
-        """Build one prompt a user. Where more items than fit are in a history, those that are shown
-        depend on the history alone.
+        """Build one prompt for each user.
+
+        A history may have more items than fit. The items that are shown then depend on the history
+        alone.
         """
         users, item = history_BI.nonzero()
         pairs = Interactions.of(users, item, *history_BI.shape)
@@ -51,7 +54,7 @@ class NewUsers:
             tags, interests = (
                 found[name].list.join(", ").to_list() for name in ("tags", "interests")
             )
-        # with a user token, the ids are not read
+        # users have tokens here, so the second argument, their ids, is not used
         build = UserPrompts.of(language, tags, tags, interests, params)
         histories = [pairs.items_of(user) for user in range(pairs.num_users)]
         return [
@@ -60,8 +63,9 @@ class NewUsers:
         ]
 
     def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Take apart: arrays to be saved, and the rest as JSON."""
-        arrays, names = {"message": self.message}, None
+        """Return arrays to be saved, and all other values as JSON."""
+        arrays = {"message": self.message}
+        names = None
         if self.words:
             terms, train = self.words
             pairs = {
@@ -76,7 +80,7 @@ class NewUsers:
 
     @classmethod
     def of_arrays(cls, arrays: dict[str, np.ndarray], about: Mapping[str, Any]) -> Self:
-        """Put together what `arrays` took apart."""
+        """Restore an object from what `arrays` returned."""
         words = None
         if about["names"] is not None:
             train = part_of(arrays, "train")

@@ -1,6 +1,4 @@
-"""Node embeddings that the alignment reads: over the leak-free part of the training edges, or over
-all of them.
-"""
+"""Load the node embeddings that the alignment reads."""
 
 # U users, I items, D graph width
 from __future__ import annotations
@@ -24,13 +22,15 @@ class Nodes:
     item: torch.Tensor
 
     def to(self, device: torch.device) -> Nodes:
-        """Copy both to a device."""
+        """Copy users and items to a device."""
         return Nodes(self.user.to(device), self.item.to(device))
 
 
 class GraphNodes(NamedTuple):
-    """Node embeddings while training (propagated over the edges that are no targets), and while
-    serving (all edges).
+    """Hold the node embeddings of training and of serving.
+
+    training: propagated over the edges that are no targets. serving: propagated over all training
+    edges.
     """
 
     training: Nodes
@@ -40,9 +40,10 @@ class GraphNodes(NamedTuple):
 def load_nodes(embeddings: Path, prepared: Prepared, held_out: bool) -> GraphNodes:
     """Propagate layer-0 embeddings. embeddings: folder that `NodeEmbeddings.load` reads.
 
-    held_out: the embeddings were trained on the edges of `prepared.graph` alone, so no target has
-    touched a node embedding; serving propagates the same layer 0 over all training edges. Otherwise
-    they were trained on every training edge, and are propagated over all of them (leaky).
+    held_out: True when the embeddings were trained on the edges of `prepared.graph` alone. No
+    target has then influenced a node embedding, and serving propagates the same layer 0 over all
+    training edges. False when they were trained on all training edges; both are then propagated
+    over all of them, so targets leak.
     """
     model = NodeEmbeddings.load(embeddings)
 

@@ -1,4 +1,4 @@
-"""Prompts as sequences of words, item tokens, a user token and read-out positions."""
+"""Build prompts as sequences of words, item tokens, a user token and read-out positions."""
 
 # B prompts of a batch, T tokens, K read-outs
 from __future__ import annotations
@@ -21,8 +21,9 @@ Ids = Sequence[int] | np.ndarray
 
 @dataclass(frozen=True)
 class Prompt:
-    """Hold one prompt: kind (T,) int8 (WORD, ITEM, USER or READ_OUT), value (T,) int64 (token, item
-    or user id).
+    """Hold one prompt of T positions.
+
+    kind: (T,) int8, WORD, ITEM, USER or READ_OUT. value: (T,) int64, the token, item or user id.
     """
 
     kind: np.ndarray
@@ -32,11 +33,12 @@ class Prompt:
         return self.kind.size
 
     def followed_by(self, items: np.ndarray) -> Prompt:
-        """Show more items after all else, and keep the first read-out alone."""
+        """Add items at the end of the prompt, and keep its first read-out alone."""
         first = int(np.flatnonzero(self.kind == READ_OUT)[0])
         after = first + int((self.kind == READ_OUT).sum())
         shown = np.full(items.size, ITEM, np.int8)
-        read, end = slice(first, first + 1), slice(after, None)
+        read = slice(first, first + 1)
+        end = slice(after, None)
         return Prompt(
             np.concatenate([self.kind[:first], shown, self.kind[read], self.kind[end]]),
             np.concatenate([self.value[:first], items, self.value[read], self.value[end]]),
@@ -44,7 +46,7 @@ class Prompt:
 
 
 def packed(prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
-    """Join prompts into arrays to be saved: ends (B,), and kind and value of all tokens."""
+    """Join prompts into arrays to be saved: ends (B,), and kind and value of all positions."""
     return {
         "ends": np.cumsum([len(p) for p in prompts]),
         "kind": np.concatenate([p.kind for p in prompts]),
@@ -53,7 +55,7 @@ def packed(prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
 
 
 def unpacked(arrays: Mapping[str, np.ndarray]) -> list[Prompt]:
-    """Take apart what `packed` joined."""
+    """Restore the prompts that `packed` joined."""
     kind = arrays["kind"]
     value = arrays["value"].astype(np.int64)
     starts = [0, *arrays["ends"].tolist()]
@@ -69,10 +71,10 @@ def nodes(kind: int, ids: Iterable[int]) -> list[tuple[int, int]]:
 
 
 class Templates:
-    """Build the prompts of both alignments. The words of the slots are tokenized once.
+    """Build the prompts of both alignments. The fixed words are tokenized once.
 
-    Read-outs come after everything else: also in a causal model, they must depend on the whole
-    prompt.
+    Read-outs come after everything else. In a causal model they would otherwise not depend on the
+    whole prompt.
     """
 
     def __init__(self, language: Language):
@@ -98,18 +100,17 @@ class Templates:
         parts = np.array([*self._prefix, *body, *read, *self._suffix], np.int64)
         if len(parts) > self._max_tokens:
             raise ValueError(
-                f"a prompt of {len(parts)} tokens exceeds the language model's "
-                f"{self._max_tokens}: lower "
-                "align_items.items_per_prompt or description_tokens, or align_users.context_items"
+                f"a prompt has {len(parts)} tokens, but the language model reads "
+                f"{self._max_tokens} at most: lower settings.glta.align_items.items_per_prompt or "
+                "description_tokens, or settings.glta.align_users.context_items"
             )
         return Prompt(parts[:, 0].astype(np.int8), parts[:, 1])
 
     def reorder(self, items: Ids, descriptions: Sequence[list[int]], shuffle: Ids) -> Prompt:
-        """Item alignment: shuffled descriptions, then item tokens in their true order. Read-out t
-        should predict item t.
+        """Build a prompt of item alignment: shuffled descriptions, then item tokens in true order.
 
-        descriptions: token ids of each item's text, in the order of items; shuffle: a permutation
-        of their positions.
+        Read-out t should predict item t. descriptions: token ids of each item's text, in the order
+        of items. shuffle: a permutation of their positions.
         """
         body = [*self._label[REORDER], *self._label["descriptions:"]]
         for position in shuffle:
@@ -125,8 +126,10 @@ class Templates:
         interests: list[int],
         read_outs: int,
     ) -> Prompt:
-        """User alignment: the user (a node, or the words of an id), context items, tags and
-        interests. Each read-out should predict an item of the user.
+        """Build a prompt of user alignment: user, context items, tags and interests.
+
+        user: a node id, or the token ids of a written id. Each read-out should predict an item of
+        the user.
         """
         who = words(user) if isinstance(user, list) else nodes(USER, [user])
         body = [*self._label[CHOOSE], *self._label["user:"], *who]
@@ -143,9 +146,9 @@ class Templates:
 def equal_length_batches(
     lengths: np.ndarray, batch_size: int, rng: np.random.Generator | None = None
 ) -> Iterator[np.ndarray]:
-    """Group prompts of equal length, so that no batch holds padding.
+    """Group prompts of equal length, so that no batch needs padding.
 
-    Yields positions; with rng in random order.
+    Yields positions of prompts; with rng in random order.
     """
     batches = []
     for length in np.unique(lengths):

@@ -1,4 +1,4 @@
-"""Read-out states of many prompts, without gradients."""
+"""Compute read-out states of many prompts, without gradients."""
 
 # N prompts, K read-outs, H language width
 from __future__ import annotations
@@ -23,12 +23,11 @@ def read_states(
     note: str,
     devices: Devices | None = None,
 ) -> torch.Tensor:
-    """Compute the read-out states of prompts with equally many read-outs: (N, K, H) float32 on the
-    CPU.
+    """Compute the read-out states of prompts: (N, K, H) float32 on the CPU.
 
-    Each forward pass holds language.batch_tokens tokens at most, or a single prompt. note: of the
-    progress bar. devices: each process reads its share, and gets all; without, this process reads
-    all.
+    All prompts must have the same number of read-outs. Each forward pass has at most
+    language.batch_tokens tokens, or a single prompt. note: label of the progress bar. devices: each
+    process reads its share, and receives all states; without it, this process reads all prompts.
     """
     devices = devices or Devices(aligner.language.device)
     mine = prompts[devices.share(len(prompts))]
@@ -48,7 +47,7 @@ def read_states(
 def _by_tokens(
     batches: Iterable[np.ndarray], lengths: np.ndarray, batch_tokens: int
 ) -> Iterator[np.ndarray]:
-    """Cut batches so that none holds more than batch_tokens tokens (or a single prompt)."""
+    """Cut batches so that each has at most batch_tokens tokens, or a single prompt."""
     for batch in batches:
         tokens = batch.size * int(lengths[batch[0]])
         yield from np.array_split(batch, min(batch.size, -(-tokens // batch_tokens)))

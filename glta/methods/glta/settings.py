@@ -1,4 +1,4 @@
-"""Settings of GLTA's steps; pydantic alone is imported."""
+"""Define the settings of GLTA's steps. Nothing but pydantic is imported."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AlignSettings(Section):
 
     @property
     def edges(self) -> Literal["graph", "all"]:
-        """The training edges that the node embeddings must have been trained on."""
+        """Return which training edges the node embeddings must have been trained on."""
         return "graph" if self.targets == "held_out" else "all"
 
 
@@ -65,9 +65,7 @@ HeadRate = Annotated[float, Search(1e-6, 3e-3, log=True)]
 
 
 class AlignItemsSettings(Section):
-    """Stage 2: learn the item projector and the head by putting item descriptions back into
-    order.
-    """
+    """Stage 2: train item projector and head to put item descriptions back into order."""
 
     enabled: bool = Field(
         True, description="false: the paper's ablation without item-text alignment"
@@ -89,9 +87,7 @@ class AlignItemsSettings(Section):
 
 
 class AlignUsersSettings(Section):
-    """Stage 3: learn the user projector and go on with the head, towards held-out items of each
-    user.
-    """
+    """Stage 3: train user projector and head to predict held-out items of each user."""
 
     context_items: int = Field(
         12, ge=0, le=512, description="item tokens in the prompt, redrawn every epoch"

@@ -20,7 +20,7 @@ class GLTASettings(Section):
 
 
 FROM_RANDOM = {"align_items.head_learning_rate": 1e-3, "align_users.head_learning_rate": 1e-3}
-"""Rates for a head that starts from random weights. Those of a solved one would not move it."""
+"""Learning rates for a head with random weights. Those for a solved start are too low for it."""
 
 SPEC = MethodSpec(
     name="glta",
@@ -55,7 +55,7 @@ SPEC = MethodSpec(
         ),
     ),
     ablations={
-        # of the paper: without a stage, without words in the prompt, other ways to read a list
+        # of the paper: without a stage, without words in the prompt, other prediction modes
         "without-item-alignment": Ablation({"align_items.enabled": False}),
         "without-user-alignment": Ablation({"align_users.user_token": False}),
         "without-profile": Ablation({"align_users.tag_tokens": 0}),

@@ -1,14 +1,15 @@
-"""The steps of GLTA: from the folders of one dataset and seed to what the next step reads."""
+"""Run the steps of GLTA on the folders of one dataset and seed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from glta.data.prepared import Prepared
+from glta.features.profiles import Profiles
 from glta.features.settings import ProfileSettings
 from glta.features.text.extractive import item_terms
 from glta.methods.base import Job, Step
@@ -30,12 +31,11 @@ from glta.methods.glta.user_prompts import UserPrompts
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
-from glta.storage.arrays import load_arrays
 
 
 @dataclass(frozen=True)
 class AlignInputs:
-    """Say what both alignments read.
+    """Hold the inputs of both alignments.
 
     profile: folder of the step profile. embeddings: folder of `NodeEmbeddings` trained on the edges
     that `shared.edges` names.
@@ -49,7 +49,7 @@ class AlignInputs:
 
     @property
     def known(self) -> np.ndarray:
-        """(I,) bool, the items with training users."""
+        """Return (I,) bool, True for items with training users."""
         return self.prepared.train.item_degree > 0
 
     def nodes(self) -> GraphNodes:
@@ -60,13 +60,10 @@ class AlignInputs:
         """Load the language model, in the precision of the alignments."""
         return load_language(self.language.at(self.shared.precision))
 
-    def item_texts(self) -> pl.DataFrame:
-        """Read columns item, text."""
-        return pl.read_parquet(self.profile / "items.parquet")
-
-    def item_states(self) -> np.ndarray:
-        """Read the unit-length states of the item texts, (I, W)."""
-        return load_arrays(self.profile / "states.safetensors")[0]["item"]
+    @cached_property
+    def profiles(self) -> Profiles:
+        """Item texts, user words and their states."""
+        return Profiles.load(self.profile, self.prepared.train)
 
 
 def align_items(
@@ -76,11 +73,12 @@ def align_items(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch = lambda record: None,
 ) -> AlignedItems:
-    """Train item projector and head; without params.enabled, make their start alone."""
+    """Train item projector and head. Without params.enabled, return them as they start."""
     nodes = inputs.nodes().training
     aligner = new_aligner(inputs.model(), nodes, inputs.shared, seed, inputs.known)
-    texts = inputs.item_texts()["text"].to_list()
-    task = ItemAlignment(aligner, inputs.shared, seed, nodes, texts, inputs.item_states(), params)
+    texts = inputs.profiles.items["text"].to_list()
+    states = inputs.profiles.item_states
+    task = ItemAlignment(aligner, inputs.shared, seed, nodes, texts, states, params)
     if not params.enabled:
         task.start()
         return AlignedItems(aligner.tensors(), False, [])
@@ -97,10 +95,12 @@ def align_users(
     checkpoint: Path | None = None,
     on_epoch: OnEpoch = lambda record: None,
 ) -> AlignedUsers:
-    """Train user projector and head. An item projector that item alignment has trained stays as it
-    is.
+    """Train user projector and head.
+
+    An item projector that item alignment has trained is not changed.
     """
-    nodes, language = inputs.nodes(), inputs.model()
+    nodes = inputs.nodes()
+    language = inputs.model()
     aligner = new_aligner(language, nodes.training, inputs.shared, seed, inputs.known)
     aligner.load(items.tensors)
     if params.user_token:
@@ -116,7 +116,7 @@ def align_users(
         nodes,
         prompts,
         serving_prompts,
-        inputs.item_states(),
+        inputs.profiles.item_states,
     )
     found = task.train(checkpoint, on_epoch)
     return AlignedUsers(
@@ -138,10 +138,12 @@ def align_users(
 
 
 def serve(aligned: AlignedUsers, prepared: Prepared, profile: Path, params: ServeSettings) -> GLTA:
-    """Make the model that recommends. Items without training users get their row of the head from
-    their text. profile: folder of the step profile.
+    """Make the recommender from the result of stage 3.
+
+    Items without training users get their row of the head from their text. profile: folder of the
+    step profile.
     """
-    states = load_arrays(profile / "states.safetensors")[0]["item"]
+    states = Profiles.load(profile, prepared.train).item_states
     return GLTA.of(aligned, states, prepared.train.item_degree > 0, params.mode)
 
 
@@ -150,9 +152,10 @@ def user_prompts(
 ) -> tuple[UserPrompts, UserPrompts]:
     """Make the prompts for training and for serving.
 
-    Those for training show words of the graph's items alone, unless all items are targets.
+    Prompts for training use the words of the graph's items alone, so that they show no word of a
+    target. With `targets: all` every training item is a target, and both use all words.
     """
-    words = pl.read_parquet(inputs.profile / "users.parquet")
+    words = inputs.profiles.users
     ids = inputs.prepared.users["user_id"].to_list()
 
     def prompts(prefix: str) -> UserPrompts:
@@ -163,18 +166,18 @@ def user_prompts(
 
 
 def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
-    """Keep what the prompts of new users are made from. profile: settings of the step profile."""
+    """Keep what the prompts of new users are built from. profile: settings of the step profile."""
     train = inputs.prepared.train
     words = None
     if profile.provider == "extractive":
         categories = inputs.prepared.items if "categories" in profile.text else None
-        words = item_terms(inputs.item_texts(), categories), train
+        words = item_terms(inputs.profiles.items, categories), train
     message = NodeEmbeddings.load(inputs.embeddings).messages(train)
     return NewUsers(message, words, profile.num_tags, profile.num_interests)
 
 
 def align_inputs(job: Job) -> AlignInputs:
-    """Gather what both alignments read."""
+    """Collect the inputs of both alignments."""
     shared = job.own(AlignSettings, "align")
     return AlignInputs(
         prepared=job.prepared,
@@ -186,7 +189,7 @@ def align_inputs(job: Job) -> AlignInputs:
 
 
 class AlignItems(Step):
-    """Stage 2: learn the item projector and the head from shuffled item descriptions."""
+    """Stage 2: train item projector and head on shuffled item descriptions."""
 
     def run(self, job: Job) -> AlignedItems:
         settings = job.own(AlignItemsSettings, "align_items")
@@ -194,7 +197,7 @@ class AlignItems(Step):
 
 
 class AlignUsers(Step):
-    """Stage 3: learn the user projector, and go on with the head."""
+    """Stage 3: train the user projector, and continue to train the head."""
 
     def run(self, job: Job) -> AlignedUsers:
         return align_users(
@@ -209,7 +212,7 @@ class AlignUsers(Step):
 
 
 class MakeRecommender(Step):
-    """Make the model that serves from what stage 3 has learnt."""
+    """Make the recommender from the result of stage 3."""
 
     def run(self, job: Job) -> GLTA:
         aligned = AlignedUsers.load(job.source("align_users"))

@@ -1,5 +1,6 @@
-"""User alignment (GLTA section 2.3, stage 3): learn the user projector and train the head further,
-towards each user's held-out items.
+"""Train user alignment (GLTA section 2.3, stage 3).
+
+The user projector and the head learn to predict each user's held-out items.
 """
 
 # U users, I items, K read-outs, H language width
@@ -26,14 +27,16 @@ from glta.methods.glta.user_prompts import SERVING, UserPrompts
 from glta.methods.shared.text_space import text_vectors
 from glta.training.seeds import Stream, epoch_rng
 
-# of the text part of a matched start, times the spread of the graph part
+# tried for the text part of a matched start; the unit is the spread of the graph part
 TEXT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
-IGNORE = -100  # cross_entropy's mark for read-outs without a target
+# read-outs without a target: cross_entropy leaves them out
+IGNORE = -100
 
 
 class UserExample(NamedTuple):
-    """Hold one training example: user, prompt, target (K,) int64 with IGNORE where there is
-    none.
+    """Hold one training example.
+
+    target: (K,) int64, the item that each read-out should predict; IGNORE where there is none.
     """
 
     user: int
@@ -44,12 +47,12 @@ class UserExample(NamedTuple):
 def training_examples(
     prompts: UserPrompts, prepared: Prepared, targets: str, rng: np.random.Generator
 ) -> list[UserExample]:
-    """Draw one example for each user with a target, context and targets disjoint, both training
-    items.
+    """Draw one example for each user with a target. Context and targets are disjoint.
 
-    targets "held_out": the context comes from the graph's edges, the targets from those kept out of
-    it, so that no target has leaked into a node embedding. "all": both from all training edges, the
-    leaky variant, kept for comparison. Raises ValueError when no user has a target.
+    targets "held_out": the context comes from the edges of the graph, the targets from the training
+    edges kept out of it, so that no target leaks into a node embedding. targets "all": both come
+    from all training edges; this leaky variant is kept for comparison. Raises ValueError when no
+    user has a target.
     """
     read_outs = prompts.params.read_outs
     examples = []
@@ -85,11 +88,13 @@ def add_user_projector(aligner: Aligner, nodes: Nodes, seed: int) -> None:
 class UserAlignment(Alignment[UserExample]):
     """Train user projector and head of an aligner that item alignment has trained.
 
-    prompts: for training; their words come from the graph's items. serving_prompts: one a user,
-    from all training items. states_IH: unit-length states of the item texts, for the start of a
-    free head: the given one, or one matched to the users' graph and text neighbourhoods, whichever
-    validates better. Loss: cross-entropy over the catalogue at each read-out that has a target.
-    Validation: NDCG@20 of the first read-out's logits.
+    prompts: for training; their words come from the graph's items. serving_prompts: one for each
+    user, from all training items. states_IH: unit-length states of the item texts, for the start of
+    a free head. That start is the given head, or one that is matched to the users' neighbourhoods
+    in graph and text, whichever has the better validation value.
+
+    Loss: cross-entropy over all items at each read-out that has a target. Validation: NDCG@20 of
+    the first read-out's logits.
     """
 
     section = "settings.glta.align_users"
@@ -102,7 +107,7 @@ class UserAlignment(Alignment[UserExample]):
     def __post_init__(self) -> None:
         device = self.aligner.language.device
         self.nodes = GraphNodes(*(nodes.to(device) for nodes in self.nodes))
-        # reading all users takes a third of an epoch: the best epoch's states are kept
+        # reading all users takes a third of an epoch, so the states of the best epoch are kept
         self._best = -1.0
         self._kept: dict[int, torch.Tensor] = {}
 
@@ -129,7 +134,7 @@ class UserAlignment(Alignment[UserExample]):
         )
 
     def start(self) -> None:
-        """Choose the start of a free head, by switch."""
+        """Choose the start of a free head, with head_init "matched"."""
         head = self.aligner.head
         if not isinstance(head, FreeHead) or self.shared.head_init != "matched":
             return
@@ -158,8 +163,8 @@ class UserAlignment(Alignment[UserExample]):
             Space(nodes.training.user[shown], nodes.serving.item),
             Space(users[shown], items),
         ]
-        observed = torch.from_numpy(np.concatenate([e.target for e in examples]))
-        observed, states = observed.to(states.device), states.flatten(0, 1)
+        observed = torch.from_numpy(np.concatenate([e.target for e in examples])).to(states.device)
+        states = states.flatten(0, 1)
         return [matched(head, states, spaces, (1.0, weight), observed) for weight in TEXT_WEIGHTS]
 
     def validate(self, epoch: int) -> float:
@@ -171,12 +176,13 @@ class UserAlignment(Alignment[UserExample]):
         return value
 
     def _ndcg(self, states: torch.Tensor) -> float:
-        """Validate the head on the states of all users (U, K, H)."""
+        """Compute the validation NDCG@20 of the head. states: of all users, (U, K, H)."""
         aligner = self.aligner
         with torch.inference_mode():
             factors = aligner.head.factors(aligner.item_projector(self.nodes.serving.item))
             weight, bias = (t.cpu() for t in factors)
-        if aligner.known is not None:  # the rows of new items are made afterwards
+        # new items have no rows of the head yet
+        if aligner.known is not None:
             bias = bias.masked_fill(~aligner.known.cpu(), -torch.inf)
         return validation_ndcg(self.prepared, lambda users: states[users, 0] @ weight.T + bias)
 
@@ -186,8 +192,10 @@ class UserAlignment(Alignment[UserExample]):
         return read_states(self.aligner, self.serving_prompts, nodes, "users read", self.devices)
 
     def users_at(self, best_epoch: int) -> torch.Tensor:
-        """Return the states of all users (U, K, H) at the best epoch, whose weights the aligner
-        has. They are read again where that epoch came before a resume.
+        """Return the states of all users (U, K, H) at the best epoch.
+
+        The aligner has the weights of that epoch. The prompts are read again when the epoch was
+        before an interruption.
         """
         kept = self._kept.get(best_epoch)
         return self.read_users() if kept is None else kept

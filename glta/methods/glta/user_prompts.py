@@ -1,4 +1,4 @@
-"""The prompts of user alignment: what they say about a user, for training and for serving."""
+"""Build the prompts of user alignment, for training and for serving."""
 
 # U users
 from __future__ import annotations
@@ -14,14 +14,16 @@ from glta.methods.glta.settings import AlignUsersSettings
 from glta.nn.language.frozen import Language
 from glta.training.seeds import Stream, epoch_rng
 
-SERVING = 2**31 - 1  # the "epoch" whose draw of context items serves, for validation and test alike
+# a number of an epoch that training never reaches: it seeds the context items of serving prompts,
+# for validation and test alike
+SERVING = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class UserPrompts:
-    """Build the prompts of user alignment.
+    """Build the prompts of user alignment from lists with one entry for each user.
 
-    who: a node id or the words of an id; tags, interests: token ids; each (U,) lists.
+    who: the user's node id, or the token ids of the written id. tags, interests: token ids.
     """
 
     templates: Templates
@@ -39,7 +41,7 @@ class UserPrompts:
         interests: Sequence[str],
         params: AlignUsersSettings,
     ) -> UserPrompts:
-        """Tokenize what the prompts say about users. user_ids, tags, interests: (U,) texts."""
+        """Tokenize the texts of the prompts. user_ids, tags, interests: (U,) texts."""
         who: Sequence[int | list[int]] = range(len(user_ids))
         if not params.user_token:
             who = language.tokens([f"user {i}" for i in user_ids])
@@ -56,9 +58,7 @@ class UserPrompts:
         )
 
     def one(self, user: int, context: np.ndarray) -> Prompt:
-        """Build the prompt of one user; of the context items, in random order, the first
-        context_items are shown.
-        """
+        """Build the prompt of one user. The first context_items items of context are shown."""
         return self.templates.choose(
             self.who[user],
             context[: self.params.context_items],
@@ -68,7 +68,7 @@ class UserPrompts:
         )
 
     def serving(self, train: Interactions, seed: int) -> list[Prompt]:
-        """Build the prompt of every user from training items, drawn once."""
+        """Build the serving prompt of every user. Its context items are drawn once from `train`."""
         rng = epoch_rng(seed, SERVING, Stream.USER_PROMPTS)
         return [
             self.one(user, rng.permutation(train.items_of(user))) for user in range(train.num_users)
