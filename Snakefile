@@ -1,10 +1,13 @@
-"""One rule for every stage of dvc.yaml: Snakemake schedules, DVC decides what is stale and keeps it."""
+"""Make one rule for every stage of dvc.yaml.
+
+Snakemake schedules the stages. DVC decides which of them are stale, and keeps their results.
+"""
 
 import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-# dvc and python are those beside this Snakemake, also when its environment is not activated
+# use the dvc and python beside this Snakemake, even when its environment is not activated
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
 from snakemake.exceptions import WorkflowError
@@ -34,7 +37,7 @@ try:
         PARAMS = load_params()
         refuse_changed(PARAMS, DATA)
         if PLAN.is_file() and sync_plan(PARAMS):
-            logger.info(f"{PLAN}: brought in line with the methods of params.yaml")
+            logger.info(f"{PLAN}: updated for the methods of params.yaml")
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
@@ -44,7 +47,10 @@ ORACLE = Oracle(STAGES, STATUS, log=logger.info, settled=settled(STATUS))
 
 
 def force(stage) -> str:
-    """Hand -F, -R and -f on to DVC, which would restore the old result otherwise. The settings exist after parsing only."""
+    """Return DVC's --force for a stage that -F, -R or -f of Snakemake names.
+
+    DVC would otherwise restore the old result. The settings exist after parsing only.
+    """
     settings = workflow.dag_settings
     named = set(settings.forcerun or ()) | set(
         (settings.targets or ()) if settings.forcetargets else ()

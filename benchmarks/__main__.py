@@ -1,9 +1,10 @@
-"""Measure everything: one table on the screen, benchmarks/out/NAME.json, and the table and figure
-of docs/performance.md.
+"""Run all benchmarks, print their tables, and update docs/performance.md.
 
-python -m benchmarks [--only NAME]     what takes long is said in docs/performance.md
-python -m benchmarks --quick           seconds, small sizes, nothing written: are the compared
-things equal?
+python -m benchmarks [--only NAME]     docs/performance.md says how long each takes
+python -m benchmarks --quick           small sizes, in seconds: checks that results are equal,
+                                       and writes nothing
+
+The records are written to benchmarks/out/NAME.json.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=NAMES, action="append", help="may be given several times")
     parser.add_argument("--quick", action="store_true")
-    clock = "one thread, and processor time for the clock: for a machine shared with others"
+    clock = "use one thread and measure processor time, for a machine shared with others"
     parser.add_argument("--processor-time", action="store_true", help=clock)
     args = parser.parse_args()
-    if args.processor_time:  # children see it too; before torch and numpy are loaded
+    # set before torch and numpy are loaded; child processes see it too
+    if args.processor_time:
         os.environ |= dict.fromkeys(
             (PROCESSOR_TIME, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1"
         )

@@ -1,8 +1,8 @@
-"""Prompts a second of user alignment, training and reading, against a straightforward padded loop.
+"""Compare user alignment, training and reading, with a simple padded loop, in prompts a second.
 
-The rival pads batches of random order under an attention mask, keeps gradients on in everything but
-the frozen model, and reads states prompt batch by prompt batch in that same way; both must give the
-same states.
+The rival puts prompts in random order into padded batches with an attention mask. It computes
+gradients for everything but the frozen model, and reads states batch by batch in the same way. Both
+must give the same states.
 """
 
 # B prompts, T tokens, K read-outs, U users, I items, D graph width, H language width
@@ -38,8 +38,8 @@ WORDS = [
     "secret",
 ]
 
-
-BATCH_TOKENS = 8192  # tokens of one forward pass
+# tokens of one forward pass
+BATCH_TOKENS = 8192
 
 
 def made_up(
@@ -49,10 +49,10 @@ def made_up(
     shared: AlignSettings | None = None,
     reader: Frozen | None = None,
 ) -> tuple[list[Prompt], torch.Tensor, Nodes, Aligner]:
-    """Make prompts of user alignment, of varying length, in the packaged model's tokens; their
-    targets (U, K), nodes and an aligner.
+    """Make random prompts of user alignment, of varying length, with targets, nodes and an aligner.
 
-    reader: the language model that the aligner reads them with, the packaged one by default.
+    The prompts are in the tokens of the packaged language model. targets: (U, K). reader: the
+    language model of the aligner; the packaged one by default.
     """
     rng = np.random.default_rng(0)
     language = load_language(LanguageSettings(batch_tokens=BATCH_TOKENS), "cpu")
@@ -66,7 +66,8 @@ def made_up(
     aligner = new_aligner(reader, nodes, shared or AlignSettings(), 0, np.ones(num_items, bool))
     add_user_projector(aligner, nodes, 0)
     aligner.item_projector.requires_grad_(False)
-    templates, prompts = Templates(language), []
+    templates = Templates(language)
+    prompts = []
     for user in range(num_users):
         context = rng.integers(0, num_items, min(int(rng.geometric(0.1)) + 1, params.context_items))
         tags, interests = (
@@ -98,7 +99,7 @@ def padded_states(aligner, prompts: list[Prompt], nodes: Nodes) -> torch.Tensor:
 
 
 def run(quick: bool) -> list[Row]:
-    """Time one pass of training and one of reading over the same prompts; packaged model, CPU."""
+    """Time one training pass and one reading pass over the same prompts; packaged model, CPU."""
     params = (
         AlignUsersSettings(
             read_outs=2, context_items=4, tag_tokens=4, interest_tokens=3, batch_size=4
@@ -150,9 +151,11 @@ def run(quick: bool) -> list[Row]:
         },
         rounds=1,
     )
-    aligner.language.precision = torch.bfloat16  # what align.precision: bfloat16 does
+    # the setting align.precision: bfloat16 does the same
+    aligner.language.precision = torch.bfloat16
     seconds |= in_turns({"train in bfloat16": our_train, "read in bfloat16": our_read}, rounds=1)
-    per, tokens = 1e3 / len(prompts), f"lengths {lengths.min()} to {lengths.max()}"
+    per = 1e3 / len(prompts)
+    tokens = f"lengths {lengths.min()} to {lengths.max()}"
     rows = []
     against = {
         "train": ("padded train", 2),

@@ -1,4 +1,4 @@
-"""The cost model of docs/performance.md: fitted on two sizes of graph, checked on a third."""
+"""Fit the cost model of docs/performance.md on two sizes of graph, and check it on a third."""
 
 # N nodes, E interactions, L layers, D embedding width
 from __future__ import annotations
@@ -19,23 +19,25 @@ QUICK = ((200, 200, 4_000), (1000, 300, 8_000), (600, 400, 20_000))
 
 
 def step_seconds(per_edge: float, per_node: float, num_nodes: int, num_edges: int) -> float:
-    """Predict a training step: 2L products over 2E entries, and passes over tables of N rows
-    (layers, gradient, Adam).
+    """Predict the seconds of a training step.
+
+    A step has 2L sparse products over 2E entries, and passes over tables of N rows: layers,
+    gradient, Adam.
     """
     return WIDTH * (4 * LAYERS * num_edges * per_edge + num_nodes * per_node)
 
 
 def peak_bytes(num_nodes: int, num_edges: int) -> float:
-    """Predict what training holds: 112 bytes an interaction (ids, keys, both blocks, triples), 8.5
-    tables (N, D) of float32.
+    """Predict the memory of training, in bytes.
+
+    An interaction takes 112 bytes (ids, keys, both blocks, triples). Besides, there are 8.5 tables
+    (N, D) of float32.
     """
     return 112 * num_edges + 8.5 * 4 * WIDTH * num_nodes
 
 
 def measure(num_users: int, num_items: int, num_edges: int) -> None:
-    """Print seconds of a step, and the memory of the process before it held anything of that
-    size.
-    """
+    """Print the seconds of a step, and the memory of the process before it held the graph."""
     Contestant("this package", power_law_graph(10, 10, 20)).step()
     base = measure_peak()
     graph = power_law_graph(num_users, num_items, num_edges)
@@ -46,8 +48,9 @@ def measure(num_users: int, num_items: int, num_edges: int) -> None:
 
 
 def run(quick: bool) -> list[Row]:
-    """Fit the two coefficients of time on two sizes; compare time on the third, and memory on
-    all.
+    """Fit the two coefficients of time on two sizes, and compare with measurements.
+
+    Time is compared on the third size, memory on all.
     """
     sizes = QUICK if quick else SIZES
     found = [child("benchmarks.cost", *size) for size in sizes]
@@ -63,10 +66,8 @@ def run(quick: bool) -> list[Row]:
     case = f"step, {nodes[2]:,} nodes, {edges[2]:,} edges"
     rows = [Row(case, 1e3 * seconds[2], "the model", 1e3 * predicted, None, "ms", note)]
     for one, n, e in zip(found, nodes, edges, strict=True):
-        case, used = (
-            f"memory, {n:,} nodes, {e:,} edges",
-            max(one["peak_bytes"] - one["base_bytes"], 1),
-        )
+        case = f"memory, {n:,} nodes, {e:,} edges"
+        used = max(one["peak_bytes"] - one["base_bytes"], 1)
         rows.append(Row(case, used / 2**20, "the model", peak_bytes(n, e) / 2**20, None, "MiB"))
     return rows
 

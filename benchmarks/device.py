@@ -1,13 +1,12 @@
-"""How much of a processor is used, a GPU where there is one: LightGCN against memory bandwidth,
-alignment of large models against peak arithmetic, and what micro-batches and checkpointed layers
-save of their memory.
+"""Measure how well the processor is used; a GPU where there is one.
 
-The large models have the shape of a Llama and random weights: speed and memory do not depend on
-what they know.
+LightGCN is compared with memory bandwidth, alignment of large models with peak arithmetic. It is
+also measured how much memory micro-batches and checkpointed layers save. The large models have the
+shape of a Llama and random weights, because speed and memory do not depend on the weights.
 """
 
-# B prompts, T tokens, K read-outs, I items, N nodes, E interactions, L layers, D graph width, H
-# language width
+# B prompts, T tokens, K read-outs, I items, N nodes, E interactions, L layers
+# D graph width, H language width
 from __future__ import annotations
 
 import sys
@@ -28,8 +27,10 @@ from glta.training.devices import keep_freed_memory
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder of `layers` layers of width `width`, `inner` within, in `heads` heads; `items` in
-    the catalogue.
+    """Describe a decoder model.
+
+    width: of the hidden states. inner: width of the feed-forward part. items: in the catalogue.
+    prompts: in a batch.
     """
 
     width: int
@@ -41,8 +42,9 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """Weights that multiply every token: four square maps of the attention and three of the
-        gated part a layer.
+        """Count the weights that multiply every token.
+
+        A layer has four square maps in its attention and three maps in its gated part.
         """
         return self.layers * self.width * (4 * self.width + 3 * self.inner)
 
@@ -66,7 +68,7 @@ def where() -> str:
 
 
 def seconds_of(work, device: str, rounds: int = 3) -> float:
-    """Median seconds of some work, after one round to warm up."""
+    """Return the median seconds of some work, after one round to warm up."""
 
     def timed() -> None:
         work()
@@ -98,8 +100,9 @@ def random_language(shape: Shape, device: str, precision: torch.dtype) -> Langua
 
 
 def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
-    """Print seconds of a training step of user alignment, its loss, and the memory that it takes
-    beyond the model's.
+    """Print the seconds of a training step of user alignment, its loss, and its memory.
+
+    The memory of the model itself is not counted.
     """
     precision = torch.bfloat16 if device == "cuda" else torch.float32
     language = random_language(shape, device, precision)
@@ -108,9 +111,8 @@ def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
     )
     prompts, target, nodes, aligner = made_up(shape.prompts, shape.items, params, shared, language)
     middle = sorted(map(len, prompts))[len(prompts) // 2]
-    batch = np.resize(
-        [i for i, p in enumerate(prompts) if len(p) == middle], shape.prompts
-    )  # prompts of one length
+    # all prompts of the batch have the same length
+    batch = np.resize([i for i, p in enumerate(prompts) if len(p) == middle], shape.prompts)
 
     def nats(part) -> torch.Tensor:
         logits = aligner.logits(aligner.states([prompts[i] for i in part], nodes), nodes)
@@ -132,9 +134,8 @@ def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
     seconds = seconds_of(step, device)
     used = (torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes()) - before
     tokens = middle * shape.prompts
-    passes = (
-        4 * tokens * shape.weights + 12 * shape.layers * shape.width * middle * tokens
-    )  # there and back; attention thrice
+    # forward and backward through frozen weights; attention counts three times
+    passes = 4 * tokens * shape.weights + 12 * shape.layers * shape.width * middle * tokens
     head = 6 * shape.prompts * params.read_outs * shape.width * shape.items
     peak = (
         peak_arithmetic(device, precision)
@@ -152,38 +153,38 @@ def measure_alignment(shape: Shape, device: str, shared: AlignSettings) -> None:
 
 
 def held_from_now(device: str) -> int:
-    """Start to measure the peak of memory anew; return what is held already."""
+    """Reset the measured peak of memory. Returns the bytes that are held already."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak becomes what is resident
+    # proc(5): 5 sets the peak to the memory that is resident now
+    Path("/proc/self/clear_refs").write_text("5")
     return peak_bytes()
 
 
 def peak_arithmetic(device: str, precision: torch.dtype) -> float:
-    """Operations a second of a large square product."""
+    """Measure the operations a second of a large square matrix product."""
     size = 8192 if device == "cuda" else 1536
     a, b = (torch.randn(size, size, device=device, dtype=precision) for _ in range(2))
     return 2 * size**3 / seconds_of(lambda: a @ b, device, 5)
 
 
 def bandwidth(device: str) -> float:
-    """Bytes a second that a copy reads and writes."""
+    """Measure the bytes a second that a copy reads and writes."""
     source = torch.zeros(2**28 if device == "cuda" else 2**25, device=device)
     to = torch.empty_like(source)
     return 2 * 4 * source.numel() / seconds_of(lambda: to.copy_(source), device, 5)
 
 
 def graph_rows(device: str, quick: bool) -> list[Row]:
-    """Compare a step of LightGCN with the time to move what its products and its optimiser touch,
-    nothing cached.
+    """Compare a step of LightGCN with the time to move all its data once.
+
+    These are the operands of its products and of its optimizer, without any cache.
     """
     graph = power_law_graph(*((200, 100, 2000) if quick else GOWALLA))
-    nodes, width, layers = (
-        graph.num_users + graph.num_items,
-        REFERENCE.embedding_dim,
-        REFERENCE.num_layers,
-    )
+    nodes = graph.num_users + graph.num_items
+    width = REFERENCE.embedding_dim
+    layers = REFERENCE.num_layers
     keep_freed_memory()
     seconds = seconds_of(Contestant("this package", graph, device=device).step, device, 20)
     table = 4 * nodes * width
@@ -209,10 +210,11 @@ def graph_rows(device: str, quick: bool) -> list[Row]:
 def run(quick: bool) -> list[Row]:
     """Measure the graph, then each shape of model in processes of its own.
 
-    Losses must not depend on how memory is saved.
+    The losses must not depend on the settings that save memory.
     """
     device = where()
-    rows, littles = graph_rows(device, quick), LITTLE[::3] if quick else LITTLE
+    rows = graph_rows(device, quick)
+    littles = LITTLE[::3] if quick else LITTLE
     for name, shape in ({"tiny": TINY} if quick else SHAPES[device]).items():
         found = [
             child("benchmarks.device", name, device, *(f"{k}={v}" for k, v in little.items()))
@@ -221,10 +223,8 @@ def run(quick: bool) -> list[Row]:
         np.testing.assert_allclose(
             [one["loss"] for one in found], found[0]["loss"], rtol=1e-4 if device == "cpu" else 1e-2
         )
-        whole, case = (
-            found[0],
-            f"alignment, a model of {name} weights, {shape.prompts} prompts, {device}",
-        )
+        whole = found[0]
+        case = f"alignment, a model of {name} weights, {shape.prompts} prompts, {device}"
         note = (
             f"{whole['tokens'] / whole['seconds']:.0f} tokens/s, "
             f"{whole['operations'] / whole['seconds'] / 1e12:.2f} Tflop/s"

@@ -1,13 +1,14 @@
-"""LightGCN on the reference split of Gowalla: the same losses as plain autograd, and a learning
-curve of 100 epochs.
+"""Train LightGCN on the reference split of Gowalla.
 
-    python -m benchmarks.gowalla DATA --parity      20 steps beside the forms of
-    benchmarks/graph.py: equal losses, and times python -m benchmarks.gowalla DATA               100
-    epochs with the reference settings; resumes when interrupted;
-                                                    other settings want an --out of their own
+python -m benchmarks.gowalla DATA --parity    20 steps beside the forms of benchmarks/graph.py:
+                                              losses must be equal; prints times
+python -m benchmarks.gowalla DATA             100 epochs with the reference settings; writes a
+                                              learning curve; resumes when interrupted; other
+                                              settings need an --out of their own
 
 DATA: folder with train.txt.gz and test.txt.gz ("user item item ..." a line). The split has no
-validation part, so the curve is read on the test set at fixed epochs and nothing is selected by it.
+validation part. So the curve is measured on the test set at fixed epochs, and nothing is selected
+by it.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read lines of "user item item ..." into two id arrays (E,)."""
     with gzip.open(path, "rt") as lines:
         rows = [np.array(line.split(), np.int64) for line in lines]
-    return np.concatenate([np.full(r.size - 1, r[0]) for r in rows]), np.concatenate(
-        [r[1:] for r in rows]
-    )
+    user = np.concatenate([np.full(r.size - 1, r[0]) for r in rows])
+    item = np.concatenate([r[1:] for r in rows])
+    return user, item
 
 
 def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out: Path) -> None:
-    """Train and write epoch, loss, recall@20, ndcg@20 to a CSV file after every evaluation."""
+    """Train, and append epoch, loss, recall@20, ndcg@20 to a CSV file after every evaluation."""
     users = np.flatnonzero(test.user_degree > 0)
     out.mkdir(parents=True, exist_ok=True)
-    table, latest = out / "gowalla.csv", {}
+    table = out / "gowalla.csv"
+    latest = {}
     begin = time.perf_counter()
 
     def evaluate(user, item):
@@ -89,7 +91,8 @@ def main() -> None:
         f"{size[0]} users, {size[1]} items, {len(graph)} training and {len(test)} test interactions"
     )
     if args.parity:
-        for row in compare(graph, rounds=18, case="LightGCN step, Gowalla"):
+        rows = compare(graph, rounds=18, batch_size=REFERENCE.batch_size, targets={})
+        for row in rows:
             print(
                 f"{row.case}: {row.ours:.0f} ms, {row.against}: {row.rival:.0f} ms, "
                 f"{row.ratio:.1f} times as fast; {row.note}"

@@ -1,8 +1,8 @@
-"""A training step of LightGCN: this package against torch-geometric's model and the reference
-implementation's form.
+"""Compare a training step of LightGCN with torch-geometric's and the reference implementation's.
 
-All start alike, see the same batches and must print the same losses, so that they need the same
-epochs to any quality and the ratio of the steps is the ratio of the times to it.
+All have the same start and the same batches, and must have the same losses. So they need the same
+number of epochs for any quality, and the ratio of the step times is the ratio of the training
+times.
 """
 
 # U users, I items, N = U + I nodes, E interactions
@@ -23,14 +23,14 @@ from glta.training.devices import keep_freed_memory
 from glta.training.seeds import epoch_rng
 
 GOWALLA = (29_858, 40_981, 810_128)
-# gusye1234/LightGCN-PyTorch, 3 layers: its users are drawn uniformly, its settings are these
+# the settings of gusye1234/LightGCN-PyTorch, 3 layers; it draws users uniformly
 REFERENCE = LightGCNSettings(
     learning_rate=1e-3, l2=1e-4, sampling="user", epochs=100, evaluate_every=5, patience=10**6
 )
 
 
 def power_law_graph(num_users: int, num_items: int, num_edges: int) -> Interactions:
-    """Draw distinct pairs, activity and popularity falling off as powers of the rank; seeded."""
+    """Draw distinct pairs with a fixed seed; activity and popularity are powers of the rank."""
     rng = np.random.default_rng(0)
     key = np.zeros(0, np.int64)
     while key.size < num_edges:
@@ -106,8 +106,9 @@ class Contestant:
 
 
 def own_propagation(graph: Interactions, start: torch.Tensor):
-    """This package's propagation, whose rows are gathered by indexing: what the loss alone is
-    worth.
+    """Use this package's propagation with the loss of published code, which gathers rows by index.
+
+    The difference to the whole package shows what its own loss is worth.
     """
     encoder = LightGCNEncoder(graph, REFERENCE, seed=0)
     encoder.embedding.data.copy_(start)
@@ -115,7 +116,7 @@ def own_propagation(graph: Interactions, start: torch.Tensor):
 
 
 def torch_geometric_edges(graph: Interactions, start: torch.Tensor):
-    """torch_geometric.nn.LightGCN with an edge_index, as its documentation and examples use it."""
+    """Use torch_geometric.nn.LightGCN with an edge_index, as in its documentation and examples."""
     from torch_geometric.nn import LightGCN
 
     model = LightGCN(len(start), start.shape[1], REFERENCE.num_layers)
@@ -125,8 +126,9 @@ def torch_geometric_edges(graph: Interactions, start: torch.Tensor):
 
 
 def torch_geometric_csr(graph: Interactions, start: torch.Tensor):
-    """The same model on a sparse CSR matrix, normalised once: the fastest form its documentation
-    names.
+    """Use the same model on a sparse CSR matrix that is normalised once.
+
+    This is the fastest form that torch-geometric's documentation names.
     """
     from torch_geometric.nn import LightGCN
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
@@ -142,8 +144,9 @@ def torch_geometric_csr(graph: Interactions, start: torch.Tensor):
 
 
 def reference_coo(graph: Interactions, start: torch.Tensor):
-    """The form of gusye1234/LightGCN-PyTorch: a sparse COO product a layer, all layers stacked,
-    plain autograd.
+    """Use the form of gusye1234/LightGCN-PyTorch.
+
+    It has a sparse COO product for each layer, stacks all layers, and uses plain autograd.
     """
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
@@ -199,8 +202,9 @@ def compare(
 
 
 def run(quick: bool) -> list[Row]:
-    """Time steps of width 64, 3 layers on a power-law graph of Gowalla's size (quick: a small one,
-    no targets).
+    """Time steps of width 64 with 3 layers on a power-law graph of Gowalla's size.
+
+    quick: a small graph, no targets.
     """
     if quick:
         return compare(power_law_graph(300, 400, 20_000), 3, REFERENCE.batch_size, {})

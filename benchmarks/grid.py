@@ -1,11 +1,13 @@
-"""Measure a method on validation for every combination of some values; the test pairs are not even
-loaded.
+"""Measure a method on validation for every combination of some values.
+
+The test pairs are not even loaded. The stages that the method reads must have run. Keys within
+settings.METHOD need no prefix.
 
 python -m benchmarks.grid METHOD DATASET KEY=VALUE,VALUE... ...
 
-For example: python -m benchmarks.grid hccf ml-latest-small batch_size=2048,4096
-contrast_batch=0,1024 Keys within settings.METHOD need no prefix. The stages that the
-method reads must have run.
+For example:
+
+python -m benchmarks.grid hccf ml-latest-small batch_size=2048,4096 contrast_batch=0,1024
 """
 
 from __future__ import annotations

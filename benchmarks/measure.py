@@ -1,5 +1,7 @@
-"""What every benchmark shares: rows of results, contestants in turns, children with their peak
-memory, the machine.
+"""Provide what all benchmarks share.
+
+This is rows of results, timing in turns, child processes with their peak memory, and a description
+of the machine.
 """
 
 from __future__ import annotations
@@ -19,11 +21,10 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Row:
-    """Hold one comparison. ours, rival: in `unit`, smaller is better. target: the smallest wanted
-    rival / ours.
+    """Hold one comparison.
 
-    rival: a measurement, or a bound that ours must not exceed (target 1). note: what else was
-    measured.
+    ours, rival: in `unit`; smaller is better. rival is a measurement, or a bound that ours must not
+    exceed (target 1). target: the smallest wanted rival / ours. note: what else was measured.
     """
 
     case: str
@@ -40,7 +41,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None without one."""
+        """Return whether the target is met; None without a target."""
         return None if self.target is None else self.ratio >= self.target
 
 
@@ -48,9 +49,10 @@ PROCESSOR_TIME = "BENCHMARKS_PROCESSOR_TIME"
 
 
 def clock() -> float:
-    """Seconds on the wall; of the processor, all threads together, where the variable above is set.
+    """Return seconds of wall-clock time, or of processor time where PROCESSOR_TIME is set.
 
-    The latter with one thread is what a machine shared with others can still measure.
+    Processor time counts all threads together. With one thread, it can be measured on a machine
+    that is shared with others.
     """
     return time.process_time() if os.environ.get(PROCESSOR_TIME) else time.perf_counter()
 
@@ -58,9 +60,9 @@ def clock() -> float:
 def in_turns(
     contestants: dict[str, Callable[[], object]], rounds: int, warm_up: int = 1
 ) -> dict[str, float]:
-    """Time contestants in turns, so that what else the machine does falls on all alike.
+    """Time contestants in turns. Returns median seconds.
 
-    Returns median seconds.
+    Turns make other load of the machine slow all contestants alike.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(warm_up + rounds):
@@ -83,16 +85,16 @@ def child(module: str, *args: object) -> dict:
 
 
 def peak_bytes() -> int:
-    """Return the peak memory of this process, in bytes; getrusage would start from its parent's.
+    """Return the peak memory of this process, in bytes. Linux only.
 
-    Linux alone.
+    getrusage is not used, because its peak starts with that of the parent process.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def report(**values: object) -> None:
-    """Print what `child` returns, with the peak memory of this process."""
+    """Print the values that `child` returns, with the peak memory of this process."""
     print(json.dumps({**values, "peak_bytes": peak_bytes()}))
 
 

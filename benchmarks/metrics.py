@@ -1,4 +1,4 @@
-"""Accuracy of the same lists: this package against ranx, where it is installed (extra `bench`)."""
+"""Compare accuracy metrics of the same lists with ranx, if it is installed (extra `bench`)."""
 
 # U users, I items, K list length
 from __future__ import annotations
@@ -17,11 +17,10 @@ METRICS = ("precision", "recall", "ndcg", "mrr", "map", "hit_rate")
 
 
 def run(quick: bool) -> list[Row]:
-    """Compute six metrics at 20 for every user; values must agree to six digits. No rows without
-    ranx.
+    """Compute six metrics at 20 for every user. Values must agree to six digits.
 
-    ranx divides MAP by all relevant items, we by min(K, relevant items): its values are rescaled
-    before the comparison.
+    Returns no rows without ranx. ranx divides MAP by the number of relevant items, this package by
+    min(K, relevant items), so the values of ranx are rescaled before the comparison.
     """
     if not importlib.util.find_spec("ranx"):
         return []

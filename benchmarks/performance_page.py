@@ -14,7 +14,7 @@ BEGIN, END = "<!-- table: written by python -m benchmarks -->", "<!-- end of tab
 
 
 def cells(row: Row) -> list[str]:
-    """Write a row as text: case, ours, rival's name, theirs, ratio, target, note."""
+    """Write a row as text: case, ours, rival's name, rival's value, ratio, target, note."""
     target = "" if row.target is None else f"{row.target:g}{'' if row.met else ' missed'}"
     return [
         row.case,
@@ -28,7 +28,7 @@ def cells(row: Row) -> list[str]:
 
 
 def read(out: Path) -> dict[str, tuple[dict, list[Row]]]:
-    """Read every record: name -> (machine, rows)."""
+    """Read every record: {name: (machine, rows)}."""
     found = {}
     for path in sorted(out.glob("*.json")):
         record = json.loads(path.read_text())
@@ -59,7 +59,7 @@ def write_page(out: Path, docs: Path) -> None:
 
 
 def figure(rows: list[Row]) -> str:
-    """Draw a bar a comparison with a target, on a logarithmic scale, with a mark at the target."""
+    """Draw one bar for each comparison with a target, on a logarithmic scale, with the target."""
     rows = [row for row in rows if row.target is not None]
     drawing = Drawing(
         760,
@@ -67,10 +67,8 @@ def figure(rows: list[Row]) -> str:
         "How many times as fast as",
         "One bar for each comparison, with its target",
     )
-    low, high = (
-        math.log10(0.5),
-        math.log10(max([2.0, *(row.ratio for row in rows), *(row.target for row in rows)]) * 1.3),
-    )
+    most = max([2.0, *(row.ratio for row in rows), *(row.target for row in rows)])
+    low, high = math.log10(0.5), math.log10(most * 1.3)
     axes = Axes(drawing, (390, 10, 700, 20 + 24 * len(rows)), x_limits=(low, high), y_limits=(0, 1))
     for value in (0.5, 1, 2, 5, 10, 20, 50, 100):
         if low <= math.log10(value) <= high:

@@ -1,8 +1,7 @@
-"""Top 50 of the whole catalogue: this package against numpy's argpartition, implicit and faiss, at
-bounded memory.
+"""Compare the top 50 of a whole catalogue with numpy's argpartition, implicit and faiss.
 
-implicit and faiss compete where they are installed (extra `bench`). Ties are a matter of rule only
-here: lower id first.
+implicit and faiss take part where they are installed (extra `bench`). Memory is bounded. Only this
+package has a rule for ties: the lower id comes first.
 """
 
 # U users, I items, D embedding width
@@ -33,7 +32,7 @@ def scorer(user: np.ndarray, item: np.ndarray):
 
 
 def nothing(num_users: int, num_items: int) -> Interactions:
-    """No pair to leave out: the rivals have no such step."""
+    """Make interactions without pairs: no item is left out, as the rivals cannot leave out any."""
     return Interactions.of([], [], num_users, num_items)
 
 
@@ -84,8 +83,9 @@ def rivals() -> dict:
 def check(
     lists: np.ndarray, best: np.ndarray, other_lists: np.ndarray, other_best: np.ndarray, name: str
 ) -> None:
-    """Raise unless both are the same lists; where two products differ in the last bit, neighbours
-    may change places.
+    """Raise AssertionError unless both have the same lists.
+
+    Neighbours may be exchanged where two products differ in the last bit.
     """
     np.testing.assert_allclose(best, other_best, rtol=1e-4, err_msg=name)
     apart = lists != other_lists
@@ -94,8 +94,9 @@ def check(
 
 
 def whole(num_users: int, num_items: int) -> None:
-    """Rank all users and print time and peak memory; lists are counted and let go, as a stage
-    writes them block by block.
+    """Rank all users and print time and peak memory.
+
+    Lists are only counted, because a stage too writes them block by block and keeps none.
     """
     user, item = embeddings(num_users, num_items)
     begin = clock()
@@ -112,8 +113,9 @@ def whole(num_users: int, num_items: int) -> None:
 
 
 def run(quick: bool) -> list[Row]:
-    """Compare on a part of the users, check that the lists are equal, and measure the whole in a
-    process of its own.
+    """Compare times on a part of the users, and check that the lists are equal.
+
+    The ranking of all users is measured in a process of its own.
     """
     num_users, num_items = (30, 500) if quick else (1000, CATALOGUE)
     user, item = embeddings(num_users, num_items)

@@ -1,8 +1,7 @@
-"""k-core and split of power-law interactions: this package against pandas and a plain loop over a
-scipy matrix.
+"""Compare k-core and split of power-law interactions with pandas and with a loop over scipy.
 
-Every contestant runs in a process of its own on the same Parquet file, and must leave the same
-pairs in the same parts.
+Every contestant runs in a process of its own on the same Parquet file, and must put the same pairs
+into the same parts.
 """
 
 # E interactions, U users, I items
@@ -25,10 +24,10 @@ VALID_SHARE, TEST_SHARE = 0.1, 0.2
 
 
 def generate(path: Path, num_rows: int) -> None:
-    """Write about num_rows distinct pairs (user, item: int32), seeded, chunk by chunk.
+    """Write about num_rows distinct pairs (user, item: int32) with a fixed seed, chunk by chunk.
 
-    A chunk has users of its own, 15 interactions each on average; activity and popularity fall off
-    as powers of the rank.
+    Each chunk has its own users, with 15 interactions on average. Activity and popularity are
+    powers of the rank.
     """
     num_users, num_items = num_rows // 15, num_rows // 12
     rng = np.random.default_rng([num_rows])
@@ -64,13 +63,13 @@ def ours(path: Path):
 
 
 def cuts(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number of training and test items of users with `size` items, as
-    `glta.data.splits.random_split` has it.
+    """Return the numbers of training and test items of users with `size` items.
+
+    They are those of `glta.data.splits.random_split`.
     """
     train = np.ceil(size * (1 - VALID_SHARE - TEST_SHARE) - 1e-9).astype(np.int64)
-    return train, np.floor(
-        (size - train) * TEST_SHARE / (VALID_SHARE + TEST_SHARE) + 0.5 + 1e-9
-    ).astype(np.int64)
+    test = (size - train) * TEST_SHARE / (VALID_SHARE + TEST_SHARE)
+    return train, np.floor(test + 0.5 + 1e-9).astype(np.int64)
 
 
 def with_pandas(path: Path):
@@ -127,9 +126,10 @@ CONTESTANTS = {"ours": ours, "pandas": with_pandas, "scipy": with_scipy}
 
 
 def compete(name: str, path: Path) -> None:
-    """Run one contestant and print its time, its peak memory and a digest of what it made."""
+    """Run one contestant; print its time, its peak memory and a hash of its result."""
     steps = CONTESTANTS[name](path)
-    next(steps)  # has read the file
+    # up to here, the contestant reads the file
+    next(steps)
     begin = clock()
     user, item, part, passes = next(steps)
     seconds = clock() - begin
@@ -140,9 +140,7 @@ def compete(name: str, path: Path) -> None:
 
 
 def run(quick: bool) -> list[Row]:
-    """Compare at 1 and 10 million interactions, and measure 100 million against its bounds in time
-    and memory.
-    """
+    """Compare at 1 and 10 million interactions, and check time and memory at 100 million."""
     rows = []
     with tempfile.TemporaryDirectory(dir=".") as folder:
         path = Path(folder, "pairs.parquet")

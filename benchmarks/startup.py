@@ -1,5 +1,6 @@
-"""What one waits for before anything happens: `glta --help`, and Snakemake's plan of a large matrix
-that has never run.
+"""Time what a user waits for before any work starts.
+
+This is `glta --help`, and Snakemake's plan of a large matrix that has never run.
 """
 
 from __future__ import annotations
@@ -19,27 +20,30 @@ from benchmarks.measure import PROCESSOR_TIME, Row
 
 DATASETS = ["sample", "ml-latest-small", "ml-100k", "ml-1m"]
 METHODS = [
-    *[
-        "popularity",
-        "text-knn",
-        "item-knn",
-        "ease",
-        "lightgcn",
-        "lightgcn-text-knn",
-        "lightgcn-plus",
-    ],
-    *["hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen", "glta"],
+    "popularity",
+    "text-knn",
+    "item-knn",
+    "ease",
+    "lightgcn",
+    "lightgcn-text-knn",
+    "lightgcn-plus",
+    "hccf",
+    "hccf-plus",
+    "rlmrec-con",
+    "rlmrec-gen",
+    "glta",
 ]
 
 
 def seconds_of(command: list[str], folder: Path, rounds: int) -> float:
-    """Run a command again and again in a folder; median seconds.
+    """Run a command several times in a folder. Returns the median seconds.
 
-    Raises CalledProcessError with its output.
+    Raises RuntimeError with the command's output when it fails.
     """
     times = []
     for _ in range(rounds):
-        wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        wall = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {(done.stdout + done.stderr)[-2000:]}")
@@ -50,8 +54,9 @@ def seconds_of(command: list[str], folder: Path, rounds: int) -> float:
 
 
 def repository(folder: Path, num_datasets: int, num_seeds: int, num_methods: int) -> int:
-    """Clone the last commit into a folder with a larger matrix; returns how many methods times
-    datasets times seeds that is.
+    """Clone the last commit into a folder with a larger matrix.
+
+    Returns the number of cells: methods times datasets times seeds.
     """
     subprocess.run(["git", "clone", "-q", "--depth", "1", Path.cwd().as_uri(), folder], check=True)
     values = {

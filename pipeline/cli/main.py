@@ -1,4 +1,4 @@
-"""The command `glta`: parameters and datasets at a glance. Stages are run by snakemake or dvc."""
+"""Define the command `glta`. Stages are run by snakemake or dvc, not by it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ File = Annotated[Path, typer.Option(help="parameter file")]
 
 @params_app.command("check")
 def check(file: File = Path("params.yaml")) -> None:
-    """Say what is wrong with the parameters, or that nothing is."""
+    """Check the parameters, and report the first mistake or that there is none."""
     from glta.params.check import load_params
 
     params = load_params(file)
@@ -39,9 +39,10 @@ def sync(
         bool, typer.Option("--check", help="write nothing, fail when the file would change")
     ] = False,
 ) -> None:
-    """Write params.yaml anew, and plan.yaml and dvc.yaml, which follow from it and the methods.
+    """Regenerate params.yaml, plan.yaml and dvc.yaml.
 
     Values stay. Comments, missing keys and checksums of your own files are brought up to date.
+    plan.yaml and dvc.yaml follow from params.yaml and the registered methods.
     """
     import difflib
 
@@ -77,13 +78,13 @@ def _read(path: Path) -> str:
 @params_app.command("use")
 def use(
     experiment: Annotated[
-        Path, typer.Argument(help="a file of some parameters, as in experiments/")
+        Path, typer.Argument(help="file with the parameters to change, as in experiments/")
     ],
     file: File = Path("params.yaml"),
 ) -> None:
-    """Put an experiment's values into params.yaml, and bring plan.yaml in line with them.
+    """Copy an experiment's values into params.yaml, and update plan.yaml.
 
-    All else stays, what was tuned too.
+    All other values stay, tuned ones too.
     """
     from ruamel.yaml import YAML
 
@@ -92,7 +93,7 @@ def use(
     from glta.params.plan import PLAN, sync_plan
     from glta.storage.files import write_whole
 
-    values = read_mapping(experiment, "experiments/ has some")
+    values = read_mapping(experiment, "experiments/ has examples")
     with params_file.locked_params():
         load_params(file)
         old = file.read_text(encoding="utf-8")
@@ -102,15 +103,16 @@ def use(
         sync_plan(load_params(file), file.with_name(PLAN.name))
     plain = YAML(typ="safe")
     changes = params_file.changes(plain.load(old), plain.load(new))
-    typer.echo("\n".join(changes) or f"{file}: has all of this already")
+    typer.echo("\n".join(changes) or f"{file}: has all these values already")
 
 
 @app.command()
 def datasets(
-    part: Annotated[str, typer.Argument(help="only names that contain this")] = "",
+    part: Annotated[str, typer.Argument(help="list only names that contain this text")] = "",
 ) -> None:
-    """List the registered datasets, the presets of papers among them, and those of params.yaml's
-    `tables`.
+    """List the registered datasets, and those of `tables` in params.yaml.
+
+    The presets of papers are among the registered ones.
     """
     from rich.console import Console
     from rich.table import Column, Table
@@ -140,7 +142,7 @@ def methods() -> None:
 
 @app.command()
 def ablations() -> None:
-    """List the ablations of all methods, and what each of them changes."""
+    """List the ablations of all methods, with the settings that each of them changes."""
     from glta.methods.registry import units
 
     for name, unit in units().items():
@@ -154,11 +156,12 @@ def table(
         str, typer.Argument(help="one of datasets in params.yaml; all without one")
     ] = "",
     latex: Annotated[
-        bool, typer.Option("--latex", help="for the package booktabs, instead of Markdown")
+        bool, typer.Option("--latex", help="print LaTeX for the package booktabs, not Markdown")
     ] = False,
 ) -> None:
-    """Print the tables of a paper from what was evaluated: accuracy, tests, groups, ablations,
-    cost.
+    """Print the tables of a paper: accuracy, significance tests, groups, ablations, cost.
+
+    They show what was evaluated so far.
     """
     from pipeline.stages.report import tables
 
@@ -176,8 +179,9 @@ def trace(
         bool, typer.Option("--mermaid", help="print a flowchart for Markdown")
     ] = False,
 ) -> None:
-    """Show the stages, runs, parameters, code and hashes behind a result, back to the raw
-    archive.
+    """Show the stages, runs, parameters, code and hashes behind a result.
+
+    The trace ends at the raw archive.
     """
     from rich.console import Console
 
@@ -187,7 +191,7 @@ def trace(
     if as_json or mermaid:
         typer.echo(found.to_json() if as_json else trace.mermaid(found))
     else:
-        # hashes must stay whole where no terminal limits the width
+        # without a terminal, the wide console keeps hashes on one line
         Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(
             trace.tree(found)
         )
@@ -196,10 +200,11 @@ def trace(
 @lineage_app.command("check")
 def check_lineage(
     as_json: Json = False,
-    strict: Annotated[bool, typer.Option("--strict", help="warnings fail too")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="fail on warnings too")] = False,
 ) -> None:
-    """Fail when a result was edited, has no run, or does not follow from its inputs as they are
-    now.
+    """Check that every result is what its stage wrote from the present inputs.
+
+    Fails when a result was edited, has no run, or is stale.
     """
     import json
 
@@ -224,11 +229,11 @@ def check_lineage(
 @app.command("why")
 def why_stale(
     stage: Annotated[
-        str, typer.Argument(help="a stage of `dvc stage list`, or its name before the @")
+        str, typer.Argument(help="a name of `dvc stage list`, or its part before the @")
     ],
     as_json: Json = False,
 ) -> None:
-    """Say in one line why a stage would run again."""
+    """Explain in one line why a stage would run again."""
     import json
 
     from pipeline.lineage.why import why
@@ -254,32 +259,34 @@ def tune(
     method: Annotated[str, typer.Argument(help="one of `glta methods`")],
     dataset: Annotated[str, typer.Argument(help="one of datasets in params.yaml")],
     trials: Annotated[
-        int | None, typer.Option(min=1, help="budget of all runs together; 30 without any limit")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0, help="no trial starts after so many minutes of trials")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="of split and training")] = 0,
-    like: Annotated[
-        list[str] | None,
+        int | None,
         typer.Option(
-            help="another dataset, whose parameters are tried before others; may be repeated"
+            min=1, help="number of trials, earlier runs included; 30 if --minutes is not given"
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="leave params.yaml alone")] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="start no trial after this many minutes of trials"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of split and training")] = 0,
+    like: Annotated[
+        list[str] | None,
+        typer.Option(help="dataset whose parameters are tried first; may be given several times"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="do not write params.yaml")] = False,
     ranges: Annotated[
         bool,
         typer.Option(
             "--ranges",
             is_eager=True,
             callback=_show_ranges,
-            help="print what is searched, as Markdown",
+            help="print the ranges of all tuned parameters, as Markdown",
         ),
     ] = False,
 ) -> None:
-    """Look for the parameters that are best on validation, and write them into params.yaml.
+    """Find the parameters that are best on validation, and write them into params.yaml.
 
-    Goes on after an interruption.
+    After an interruption, the same command continues the search.
     """
     from glta.tuning.study import Budget
     from pipeline.tuning.command import main
@@ -294,7 +301,10 @@ def tuned(
         str, typer.Argument(help="one of datasets in params.yaml; all without one")
     ] = "",
 ) -> None:
-    """List what was tuned here: trials, minutes, validation before and after, as Markdown."""
+    """List the studies of `glta tune`, as Markdown.
+
+    Columns are trials, minutes, and the validation value before and after.
+    """
     from pipeline.tuning.command import overview
 
     typer.echo(overview(dataset))
@@ -307,24 +317,26 @@ def recommend(
     ],
     method: Annotated[str, typer.Argument(help="one of `glta methods`, e.g. glta-plus")],
     items: Annotated[
-        str, typer.Option(help="ids of what somebody has, as in your files: ID,ID,...")
+        str, typer.Option(help="ids of the user's items, as in your files: ID,ID,...")
     ] = "",
     user: Annotated[
-        str | None, typer.Option(help="a user of the dataset; --items then come on top of theirs")
+        str | None, typer.Option(help="a user of the dataset; --items are added to the user's own")
     ] = None,
     new_items: Annotated[
         Path | None,
         typer.Option(
-            help="file of further items, CSV, JSON lines or Parquet: item_id, title, description, "
+            help="file of new items, CSV, JSON lines or Parquet: item_id, title, description, "
             "categories"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="of split and training")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of split and training")] = 0,
     k: Annotated[int, typer.Option("-k", min=1, help="length of the list")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Recommend to a user, or to anybody by a list of items, from a trained model; also items that
-    came after training.
+    """Recommend items with a trained model.
+
+    The list is for a user of the dataset, or for a new user who is described by a list of items.
+    New items, which were not in training, can be recommended too.
     """
     import json
 
@@ -352,7 +364,7 @@ def recommend(
 
 @app.command()
 def push() -> None:
-    """Send every result, record and paid answer to DVC's remote."""
+    """Send all results, their records and the answers of paid language models to DVC's remote."""
     from pipeline.engine import share
 
     typer.echo(share.push())
@@ -360,22 +372,22 @@ def push() -> None:
 
 @app.command()
 def pull() -> None:
-    """Fetch what others have pushed, and put the results of this commit in place."""
+    """Fetch what others have pushed, and restore the results of this commit."""
     from pipeline.engine import share
 
     typer.echo(share.pull())
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000) -> None:
-    """Open MLflow on the runs of this folder; runs of killed stages are closed first."""
+def ui(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 5000) -> None:
+    """Open MLflow on the runs of this folder. Runs of killed stages are closed first."""
     from pipeline.tracking.records import serve_ui
 
     serve_ui(port)
 
 
 def main() -> None:
-    """Run the command; a user's mistake ends in one line and status 1."""
+    """Run the command. A user's mistake ends in one line and exit status 1."""
     try:
         app()
     except (ValueError, OSError) as error:

@@ -1,1 +1,1 @@
-"""One set of stages, run by Snakemake or by DVC, recorded in MLflow: docs/engines.md says how."""
+"""Let Snakemake and DVC run the same stages, recorded in MLflow (docs/engines.md)."""

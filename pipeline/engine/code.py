@@ -1,7 +1,7 @@
-"""What the program of each stage consists of: data/code/NAME.json, one small file a program.
+"""Record which code each stage's program consists of: data/code/NAME.json, one file a program.
 
 Stages depend on these files and not on the code itself. An edit of one method's code changes the
-files of that method alone, and dvc.lock holds one hash for a stage's code.
+files of that method alone, and dvc.lock needs one hash for all code of a stage.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def is_program(path: str) -> bool:
 
 
 def is_data(path: str) -> bool:
-    """Tell whether a dependency is data, and not a file that stands for code."""
+    """Tell whether a dependency is data, and neither code nor a program's file."""
     return path.startswith("data/") and not is_program(path)
 
 
 def programs() -> dict[str, dict[str, Any]]:
-    """Return for each program's name what its file holds: {"files": {path: sha256}, ...}."""
+    """Return the content of every program's file: {name: {"files": {path: sha256}, ...}}."""
     found: dict[str, dict[str, Any]] = {}
     for name in SCRIPTS:
         found[name] = {"files": _hashed(f"pipeline/stages/{name}.py")}
@@ -62,12 +62,12 @@ def _hashed(*paths: str) -> dict[str, str]:
 
 
 def written(content: dict[str, Any]) -> str:
-    """Write a program's file."""
+    """Write the content of a program's file as text."""
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def changed_programs() -> set[str]:
-    """Name the files of programs that the stage `code` would change."""
+    """Return the paths of the programs' files that the stage `code` would change."""
     found = set()
     for name, content in programs().items():
         path = Path(code_file(name))
@@ -77,9 +77,9 @@ def changed_programs() -> set[str]:
 
 
 def settled(status: Collection[str] | None) -> set[str]:
-    """Name the programs' files that stay as they are although the stage `code` is stale.
+    """Return the paths of the programs' files that a stale stage `code` would leave as they are.
 
-    status: the stages that are stale. An edit of one method makes nothing else stale.
+    status: the stale stages. Without this, an edit of one method would make all methods stale.
     """
     if status is None or STAGE not in status:
         return set()
@@ -87,7 +87,10 @@ def settled(status: Collection[str] | None) -> set[str]:
 
 
 def edited(path: str) -> list[str]:
-    """Name the code files that are no longer what a program's file says. path: of that file."""
+    """Return the code files whose content no longer has the hash in a program's file.
+
+    path: of that file.
+    """
     if not is_program(path) or not Path(path).is_file():
         return []
     files = json.loads(Path(path).read_text(encoding="utf-8"))["files"]

@@ -1,4 +1,4 @@
-"""dvc.yaml, written from the specs of all methods. It is the same whatever params.yaml says."""
+"""Write dvc.yaml from the specs of all methods. It does not depend on params.yaml."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ RESULTS = f"""\
     meta:
       threads: 1
       resources: {{mem_mb: 4000}}
-      judges:
+      measures:
         model: {CELL}/models/${{item.method}}
         data: {CELL}/prepare
         dataset_name: ${{item.dataset}}
@@ -147,13 +147,13 @@ RESULTS = f"""\
 
 
 def render_definition() -> str:
-    """Write dvc.yaml: the stages before the methods, one a unit, and those after the methods."""
+    """Write dvc.yaml: the stages before the methods, those of the methods, and those after them."""
     trained = [_stage(unit) for unit in units().values()]
     return HEAD + "\n".join([STAGES, *trained, RESULTS])
 
 
 def _stage(unit: Unit) -> str:
-    """Write the stage of a step, or of an ablation."""
+    """Write the stage of a step or of an ablation."""
     out = "/".join((CELL, *unit.folder))
     reads = ["/".join((CELL, *_folder(name))) for name in unit.reads]
     sections = unit.sections

@@ -1,4 +1,4 @@
-"""Which files a program consists of: its imports within this project, followed."""
+"""Find the files that a program consists of, by following its imports within this project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNTRACKED = re.compile(
     r"""
     # DVC follows parameters one by one: a new comment or default must not make every result stale
     glta/config\.py | glta/params/.* | glta/.*/settings\.py | glta/methods/\w+/spec\.py
-    # it shows what goes on, and computes nothing
+    # it shows progress and computes nothing
     | glta/progress\.py
     """,
     re.VERBOSE,
@@ -23,10 +23,10 @@ CODE = {".py", ".pyc"}
 
 
 def modules_of(*programs: str) -> list[str]:
-    """Follow the imports of programs, those within functions too, and return the files, sorted.
+    """Return all files that programs import, directly or not, sorted. The programs are among them.
 
-    The programs are among the files. Packages whose __init__.py imports nothing are left out. Data
-    files beside a module, such as templates, are part of it.
+    Imports inside functions count too. Packages whose __init__.py imports nothing are left out.
+    Data files beside a module, such as templates, are included.
     """
     found: set[str] = set()
     todo = list(programs)
@@ -54,7 +54,10 @@ def imported_by(path: str) -> tuple[str, ...]:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield every imported module, and module.name, outside of `if TYPE_CHECKING`."""
+    """Yield every imported module, and module.name, except below `if TYPE_CHECKING`.
+
+    Raises ValueError for a relative import.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for other in node.orelse:

@@ -1,7 +1,7 @@
-"""Which call of an engine a stage belongs to: one `snakemake ...` or one `dvc repro ...` is one
-pipeline run in MLflow.
+"""Identify the call of an engine that a stage belongs to.
 
-One call at a time has a checkout: `Invocation.claim`.
+One call of `snakemake` or `dvc repro` is one pipeline run in MLflow. Only one call at a time may
+use a checkout: `Invocation.claim`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from typing import IO, NamedTuple
 
 # Snakemake's main process leaves its invocation here for its jobs, remote ones too
 VARIABLE = "GLTA_PIPELINE"
-CLAIM = Path(
-    ".pipe/engine.json"
-)  # who has the checkout: locked while they do, so a kill leaves nothing to clean up
-PATIENCE = 5  # seconds: `snakemake -n` has the checkout for about that long
-_claims: list[IO[str]] = []  # open until this process ends
+# names the run that uses the checkout; locked as long, so a kill leaves nothing to clean up
+CLAIM = Path(".pipe/engine.json")
+# seconds; `snakemake -n` uses the checkout for about that long
+PATIENCE = 5
+# open until this process ends
+_claims: list[IO[str]] = []
 
 
 class BusyError(ValueError):
-    """Somebody else's run has the checkout."""
+    """Report that another run is using the checkout."""
 
 
 class Invocation(NamedTuple):
-    """id: of the engine's main process, unique over machines and reboots.
+    """Describe one call of an engine.
 
-    started: seconds since 1970.
+    id: of the engine's main process, unique over machines and reboots. started: seconds since 1970.
     """
 
     id: str
@@ -43,7 +44,7 @@ class Invocation(NamedTuple):
 
     @classmethod
     def of(cls, pid: int) -> Invocation:
-        """Describe a process that runs on this machine."""
+        """Describe a process of this machine."""
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
         booted = next(
             float(line.split()[1])
@@ -55,10 +56,10 @@ class Invocation(NamedTuple):
 
     @classmethod
     def current(cls) -> Invocation:
-        """Return what Snakemake has announced, else the outermost dvc above this process.
+        """Return what Snakemake has announced, or else the outermost dvc above this process.
 
-        Workers of `dvc queue` take one experiment after another, so the experiment's name is part
-        of the identity.
+        A worker of `dvc queue` runs several experiments in turn, so the experiment's name is part
+        of the id.
         """
         if announced := os.environ.get(VARIABLE):
             return cls(**json.loads(base64.b64decode(announced)))
@@ -68,8 +69,12 @@ class Invocation(NamedTuple):
         experiment = os.environ.get("DVC_EXP_NAME")
         return found._replace(id=f"{found.id}-{experiment}") if experiment else found
 
-    def claim(self, path: Path = CLAIM, deed: str = "has this checkout") -> None:
-        """Have what a path stands for until this process ends. Raises BusyError with who has it."""
+    def claim(self, path: Path = CLAIM, doing: str = "uses this checkout") -> None:
+        """Take the lock at a path, and hold it until this process ends.
+
+        doing: what the holder does, for the message to others. Raises BusyError, with the name of
+        the holder, when the lock is not free within PATIENCE.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
         deadline = time.monotonic() + PATIENCE
@@ -79,7 +84,7 @@ class Invocation(NamedTuple):
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise BusyError(_busy(path.read_text(), deed)) from None
+                    raise BusyError(_busy(path.read_text(), doing)) from None
                 time.sleep(0.2)
         file.truncate(0)
         file.write(json.dumps(self._asdict() | {"user": user(), "host": socket.gethostname()}))
@@ -87,33 +92,34 @@ class Invocation(NamedTuple):
         _claims.append(file)
 
     def announce(self) -> None:
-        """Name this invocation to every process started from here.
+        """Pass this invocation on to all processes started from here, in an environment variable.
 
-        In base64: executors of clusters write it into job scripts, where quotes of the command line
-        would end the text.
+        It is encoded in base64, because executors of clusters write it into job scripts, where
+        quotes in the command line would end the text.
         """
         os.environ[VARIABLE] = base64.b64encode(json.dumps(self._asdict()).encode()).decode()
 
 
 def user() -> str:
-    """Name who runs this; by number in a container that has no name for them."""
+    """Return the name of the current user, or the number in a container without names."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # until, and from Python 3.13
+    # OSError from Python 3.13 on
+    except (KeyError, OSError):
         return str(os.getuid())
 
 
-def _busy(claim: str, deed: str) -> str:
-    """Say who has what a claim stands for."""
+def _busy(claim: str, doing: str) -> str:
+    """Write a message that says who holds a claim."""
     try:
         who = json.loads(claim)
-    except ValueError:  # in the moment of writing
+    # the holder is just writing it
+    except ValueError:
         return "another run has just started in this checkout; wait for it to end"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(who["started"]))
     return (
-        f"`{who['command']}` of {who['user']} {deed} since {since} (process {who['pid']} on "
-        f"{who['host']}); "
-        "wait for it to end, or work in a clone of your own"
+        f"`{who['command']}` of {who['user']} {doing} since {since} (process {who['pid']} on "
+        f"{who['host']}); wait for it to end, or work in a clone of your own"
     )
 
 
@@ -124,8 +130,9 @@ def _ancestors(pid: int) -> Iterator[int]:
 
 
 def _command(pid: int) -> str:
-    """Return a process's command line, without the interpreter and folders in front of an engine's
-    name.
+    """Return a process's command line.
+
+    The interpreter and the folder before an engine's name are left out.
     """
     arguments = (
         Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")

@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml for Snakemake, and which of them DVC calls stale."""
+"""Read the stages of dvc.yaml for Snakemake, and which of them DVC reports as stale."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from typing import NamedTuple
 
 
 class Stage(NamedTuple):
+    """Hold one stage of dvc.yaml.
+
+    outs: {path: whether it is a directory}. deps: {path: the (stage, output) pairs that it comes
+    from}; no stage makes a path without pairs. key: a file that is rewritten whenever DVC reports
+    the stage as stale; it is safe to delete.
+    """
+
     name: str
-    outs: dict[str, bool]  # path -> is it a directory?
-    deps: dict[
-        str, list[tuple[str, str]]
-    ]  # path -> the (stage, output) pairs it comes from; [] = not from a stage
+    outs: dict[str, bool]
+    deps: dict[str, list[tuple[str, str]]]
     meta: dict
-    key: Path  # rewritten whenever DVC calls the stage stale; safe to delete
+    key: Path
 
 
 def overlap(a: str, b: str) -> bool:
-    """Tell whether the paths are equal or one lies inside the other."""
+    """Tell whether two paths are equal or one lies inside the other."""
     return f"{a}/".startswith(f"{b}/") or f"{b}/".startswith(f"{a}/")
 
 
 @contextmanager
 def dvc_stages() -> Iterator[tuple]:
-    """Give DVC's repository and its named stages, read under its lock: a neighbour may be half
-    through writing dvc.lock.
+    """Yield DVC's repository and its named stages.
+
+    They are read under the repository's lock, because another process may be writing dvc.lock.
     """
     from dvc.repo import Repo, lock_repo
 
@@ -43,16 +49,17 @@ def dvc_stages() -> Iterator[tuple]:
 
 
 def _named(repo) -> list:
-    return [s for s in repo.index.stages if getattr(s, "name", None)]  # *.dvc files have no name
+    # stages of *.dvc files have no name
+    return [s for s in repo.index.stages if getattr(s, "name", None)]
 
 
 def ask_status(repo, stages: list) -> dict[str, list]:
-    """Say what `dvc status` says about stages: {stage: reasons}, under the repository's lock.
+    """Compute what `dvc status` reports: {stage: reasons}, under the repository's lock.
 
-    DVC's own call looks at each dependency of each stage and writes a lock file twice for each
-    stage; most dependencies are program files that hundreds of stages share. Here a path is looked
-    at once and the lock is taken once. Raises LockError, as DVC does, while another process writes
-    one of the paths.
+    DVC's own command checks each dependency of each stage, and writes a lock file twice for each
+    stage. Most dependencies are program files that hundreds of stages share, so here each path is
+    checked once, and the lock is taken once. Raises LockError, as DVC does, while another process
+    writes one of the paths.
     """
     from dvc.dependency import ParamsDependency
     from dvc.rwlock import rwlock
@@ -62,7 +69,8 @@ def ask_status(repo, stages: list) -> dict[str, list]:
     def changes(entries: list) -> dict[str, str]:
         found: dict[str, str] = {}
         for entry in entries:
-            if isinstance(entry, ParamsDependency):  # every stage has values of its own
+            # parameters are not shared: every stage has its own
+            if isinstance(entry, ParamsDependency):
                 found |= entry.status()
                 continue
             key = type(entry), entry.fs_path, entry.hash_info
@@ -90,19 +98,19 @@ def ask_status(repo, stages: list) -> dict[str, list]:
 
 
 def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
-    """Read the stages as DVC sees them (templates filled in, matrix expanded), and with `ask` what
-    `dvc status` says.
+    """Read the stages as DVC sees them, templates and matrix expanded, and their status.
 
-    Parameters stay DVC's business. Status: {stage: reasons} of those that changed. Raises
-    ValueError for stages that cannot be scheduled, and when DVC cannot tell, as while a stage runs:
-    a guess would be worse than none.
+    ask: True to compute the status {stage: reasons} of the stages that changed; otherwise it is
+    None. Parameters are compared by DVC alone. Raises ValueError for stages that cannot be
+    scheduled, and when DVC cannot compute the status, for example while a stage runs; a guess would
+    be worse than an error.
     """
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo
 
     try:
-        # under one lock: taken again, DVC would read all stages a second time
+        # one lock for all: if it were taken again, DVC would read all stages a second time
         with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
             found = _named(repo)
             if odd := [
@@ -121,13 +129,13 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
             for path in ("dvc.lock", ".dvc/tmp/rwlock")
             if path in str(error) and "is busy" not in str(error)
         ]
-        # DVC writes both in place
+        # DVC writes both files in place
         fix = (
             f"; a kill left it half written: `rm {torn[0]}` and run again, nothing is lost"
             if torn
             else ""
         )
-        raise ValueError(f"dvc status gives no answer: {error}{fix}") from error
+        raise ValueError(f"dvc status failed: {error}{fix}") from error
     made = [(s.name, o.def_path) for s in found for o in s.outs]
 
     @cache  # most dependencies are program files that hundreds of stages share
@@ -150,9 +158,9 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
 def downstream(
     stages: list[Stage], names: set[str], settled: Collection[str] = frozenset()
 ) -> set[str]:
-    """Return the named stages and all that depend on them.
+    """Return the named stages and all stages that depend on them.
 
-    settled: dependencies that will come out as they are, although a stale stage makes them.
+    settled: dependencies that will not change although a stale stage makes them.
     """
     found = set(names)
     while more := {
@@ -173,7 +181,7 @@ def downstream(
 def stages_after(stages: list[Stage]) -> dict[str, int]:
     """Count for each stage the stages of the longest chain that waits for it.
 
-    Stages with long chains go first, or a core would be idle at the end.
+    Stages with long chains should run first; otherwise a core may be idle at the end.
     """
     readers: dict[str, set[str]] = {s.name: set() for s in stages}
     for s in stages:
@@ -189,11 +197,13 @@ def stages_after(stages: list[Stage]) -> dict[str, int]:
 
 
 class Oracle:
-    """Hold what is stale: `direct`, the stages that DVC names as changed, and `tainted`, those and
-    all downstream of them.
+    """Hold which stages are stale.
 
-    status: of `read_stages`; None in a job's own parse of the Snakefile, where the main process has
-    decided already. settled: see `downstream`.
+    direct: the stages that DVC reports as changed. tainted: these and all stages downstream of
+    them.
+
+    status: of `read_stages`. It is None when a job parses the Snakefile, because the main process
+    has decided already. settled: see `downstream`.
     """
 
     def __init__(
@@ -215,17 +225,17 @@ class Oracle:
         for s in stages:
             s.key.parent.mkdir(parents=True, exist_ok=True)
             s.key.touch()
-            # the nonce: Snakemake passes over small inputs with unchanged content
+            # Snakemake ignores small inputs with unchanged content; the nonce changes it
             if why := self.direct.get(s.name):
                 s.key.write_text(json.dumps({"why": why, "nonce": uuid.uuid4().hex}))
                 log(f"stale: {s.name}: {json.dumps(why)}")
 
     def inputs(self, stage: Stage, ancient: Callable) -> list:
-        """List a rule's inputs. Only a stale stage's key and the outputs of tainted stages count by
-        modification time.
+        """List the inputs of a stage's rule.
 
-        What no stage makes, the code above all, is not among them: it would take Snakemake a fifth
-        of its plan, to no effect.
+        Snakemake compares modification times of two kinds of inputs only: the key of a stale stage,
+        and the outputs of tainted stages. Files that no stage makes, above all code, are left out:
+        they would take Snakemake a fifth of its planning time and change nothing.
         """
         hot = {str(stage.key): stage.name in self.direct}
         for path, sources in stage.deps.items():
@@ -236,16 +246,13 @@ class Oracle:
 
 
 def _leave_the_future(path: Path) -> None:
-    """Bring a modification time that lies ahead back to now: Snakemake refuses a result that is
-    older than its input.
+    """Set a modification time in the future to now.
 
-    Archives, copies from other machines and a clock that was wrong leave such times; hashes alone
-    decide what is stale.
+    Snakemake refuses a result that is older than its input. Archives, copies from other machines
+    and wrong clocks leave such times. Hashes alone decide what is stale.
     """
-    for each in (
-        path,
-        path / ".snakemake_timestamp",
-    ):  # Snakemake's mark in a folder stands for the folder
+    # Snakemake reads the time of a folder from this file in it
+    for each in (path, path / ".snakemake_timestamp"):
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             if each.stat().st_mtime > time.time():
                 os.utime(each)

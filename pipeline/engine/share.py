@@ -1,8 +1,7 @@
-"""Push all that is known here to DVC's remote, or pull what others have pushed: results, run cache,
-a generator's answers.
+"""Push all results to DVC's remote, or pull the results that others have pushed.
 
-`dvc push --run-cache` sends the records of earlier results without their files, so that a clone
-could restore none of them.
+Results, the run cache and the answers of language models are shared. `dvc push --run-cache` alone
+sends the records of earlier results without their files, so that a clone could not restore them.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def push() -> str:
-    """Send every result in DVC's cache.
+    """Send every result in DVC's cache. Returns a line that says what was done.
 
-    Returns what was done. Raises ValueError, with the fix, when that fails.
+    Raises ValueError, with the fix, on failure.
     """
     from dvc_data.hashfile.db import get_index
 
@@ -37,8 +36,8 @@ def push() -> str:
         found = set().union(*results.values())
         if _keeps_records(remote):
             found |= _with_contents(repo, _recorded(repo))
-        # DVC remembers what lies there, and takes a folder's list for its files: others may have
-        # deleted some of them
+        # DVC remembers what the remote has, and believes that it has all files of a folder whose
+        # list it has; but others may have deleted some
         get_index(remote.odb).clear()
         for part in (
             {each for each in found if not each.isdir},
@@ -54,13 +53,14 @@ def push() -> str:
                 "...); run the pipeline"
             )
         if _keeps_records(remote):
-            repo.stage_cache.push(None)  # after its files
+            # records come after their files
+            repo.stage_cache.push(None)
             count += _merge_answers(remote, send=True)
         return f"{remote.url}: {count} files pushed"
 
 
 def pull() -> str:
-    """Fetch every result that others have pushed, and put those of this commit in place.
+    """Fetch every result that others have pushed, and restore those of this commit.
 
     Returns and raises as `push`.
     """
@@ -68,14 +68,14 @@ def pull() -> str:
 
     with _remote() as (repo, remote):
         count = 0
-        with suppress(DownloadError):  # what is missing is named below
+        # missing files are reported below
+        with suppress(DownloadError):
             count = repo.fetch()
         if _keeps_records(remote):
             repo.stage_cache.pull(None)
             found = _recorded(repo)
-            count += len(
-                repo.cloud.pull(found).transferred
-            )  # of folders the lists, which name their files
+            # the lists of folders come first; they name the files
+            count += len(repo.cloud.pull(found).transferred)
             count += len(repo.cloud.pull(_with_contents(repo, found)).transferred)
             count += _merge_answers(remote, send=False)
         try:
@@ -84,8 +84,7 @@ def pull() -> str:
             missing = sorted(map(str, error.target_infos))
             raise ValueError(
                 f"{remote.url}: cannot be reached, or lacks {len(missing)} results of this commit "
-                f"({missing[0]}, ...); "
-                "ask the colleague who made them to run `make push`"
+                f"({missing[0]}, ...); ask the colleague who made them to run `make push`"
             ) from None
         except DvcException as error:
             raise ValueError(
@@ -96,13 +95,14 @@ def pull() -> str:
 
 @contextmanager
 def _remote() -> Iterator[tuple]:
-    """Give the repository, under its lock, and its remote."""
+    """Yield the repository, locked, and its remote."""
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo
 
     for name in ("dvc", "dvc_data", "dvc_objects"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # its warnings name hashes
+        # warnings of DVC name hashes, which help no user
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
             try:
@@ -114,9 +114,8 @@ def _remote() -> Iterator[tuple]:
                     "no DVC remote is set; name one: `dvc remote add -d NAME URL`, commit "
                     ".dvc/config"
                 ) from None
-            except (
-                Exception
-            ) as error:  # the many clients raise many types, which all mean the same here
+            # the clients of the many kinds of remotes raise many types of errors
+            except Exception as error:
                 raise ValueError(
                     f"the DVC remote cannot be used: {_line(error)}; see .dvc/config and the "
                     "network"
@@ -134,8 +133,9 @@ def _line(error: Exception) -> str:
 
 
 def _keeps_records(remote) -> bool:
-    """Tell whether the remote takes more than objects; DVC's run cache cannot lie behind plain
-    http.
+    """Tell whether the remote can store more than objects.
+
+    DVC's run cache does not work over plain http.
     """
     return remote.fs.protocol not in ("http", "https")
 
@@ -145,9 +145,8 @@ def _recorded(repo: Repo) -> set[HashInfo]:
     from dvc_data.hashfile.hash_info import HashInfo
 
     paths = Path(repo.stage_cache.cache_dir).glob("*/*/*")
-    records = [
-        repo.stage_cache._load_cache(path.parent.name, path.name) for path in paths
-    ]  # None: torn by a kill
+    # None for a record that a kill left half written
+    records = [repo.stage_cache._load_cache(path.parent.name, path.name) for path in paths]
     return {
         HashInfo(out["hash"], out[out["hash"]])
         for record in filter(None, records)
@@ -156,8 +155,9 @@ def _recorded(repo: Repo) -> set[HashInfo]:
 
 
 def _with_contents(repo: Repo, found: Iterable[HashInfo]) -> set[HashInfo]:
-    """Add the files of the folders among the objects, as far as the cache has the folders'
-    lists.
+    """Add the files of the folders among the objects.
+
+    Folders whose list is not in the cache are skipped.
     """
     from dvc_data.hashfile.tree import Tree
 
@@ -169,18 +169,23 @@ def _with_contents(repo: Repo, found: Iterable[HashInfo]) -> set[HashInfo]:
 
 
 def _merge_answers(remote, send: bool) -> int:
-    """Add the remote's lines to the files of answers here, with `send` those from here to the
-    remote's; count what changed.
+    """Add the remote's answers to the files here, and with `send` the answers here to the remote.
+
+    Returns the number of files that changed.
     """
-    fs, there, count = remote.fs, remote.fs.join(remote.path, "answers"), 0
+    fs = remote.fs
+    there = fs.join(remote.path, "answers")
+    count = 0
     names = {fs.name(path) for path in fs.find(there)} if fs.exists(there) else set()
     for name in names | {path.name for path in ANSWERS.glob("*.jsonl")}:
-        own, other = ANSWERS / name, fs.join(there, name)
+        own = ANSWERS / name
+        other = fs.join(there, name)
         mine = set(own.read_bytes().splitlines()) if own.exists() else set()
         theirs = set(fs.cat_file(other).splitlines()) if name in names else set()
         if new := theirs - mine:
             ANSWERS.mkdir(parents=True, exist_ok=True)
-            with own.open("ab") as file:  # a stage may be adding as well
+            # append: a running stage may be adding answers too
+            with own.open("ab") as file:
                 file.write(b"\n" + b"\n".join(sorted(new)) + b"\n")
         if send and mine - theirs:
             fs.makedirs(there, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A stage as the workspace is now: hashes of its inputs and outputs, values of its parameters."""
+"""Describe a stage at this moment: hashes of inputs and outputs, values of parameters."""
 
 from __future__ import annotations
 
@@ -12,42 +12,51 @@ from typing import Any, NamedTuple
 from pipeline.engine.oracle import dvc_stages, overlap
 
 
-class Judgement(NamedTuple):
-    """How good a current model is on validation: meta.judges of dvc.yaml, with the value from the
-    stage's metric file.
+class ModelValue(NamedTuple):
+    """Hold the validation value of a current model.
+
+    `meta.measures` of dvc.yaml names the model and the metric. The value comes from the stage's
+    metric file.
     """
 
-    registered: str  # name of the registered model: the dataset
+    # name of the registered model: the dataset
+    registered: str
     method: str
     seed: int
     metric: str
     value: float
-    path: str  # of the model
+    # of the model
+    path: str
     digest: str
 
 
 class Snapshot(NamedTuple):
-    deps: dict[
-        str, str
-    ]  # path -> hash; for a directory above other stages' outputs, the hashes of those as well
-    params: dict[str, Any]  # dotted name -> value, as in the parameter file
-    outs: dict[str, str]  # path -> hash; empty while the stage has not run
-    metrics: list[str]  # the outputs that are metrics
+    """Hold the state of a stage.
+
+    deps: {path: hash}; for a directory above other stages' outputs, the hashes of those too.
+    params: {dotted name: value}, as in the parameter file. outs: {path: hash}, empty while the
+    stage has not run. metrics: the outputs that are metrics.
+    """
+
+    deps: dict[str, str]
+    params: dict[str, Any]
+    outs: dict[str, str]
+    metrics: list[str]
     meta: dict
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Everything that the result follows from."""
+        """Return everything that the result depends on."""
         return self.deps | self.params
 
     @property
     def effective_params(self) -> dict[str, Any]:
-        """The parameters with the dataset's overrides merged in."""
+        """Return the parameters with the dataset's overrides merged in."""
         return effective(self.params)
 
 
 def effective(params: dict[str, Any]) -> dict[str, Any]:
-    """Merge overrides.DATASET.X into X. params: by dotted names."""
+    """Merge overrides.DATASET.X into X. params: {dotted name: value}."""
     own = {k: v for k, v in params.items() if not k.startswith("overrides.")}
     return own | {
         k.split(".", 2)[2]: v for k, v in params.items() if k.startswith("overrides.") and v != {}
@@ -60,7 +69,8 @@ class Workspace:
     def __init__(self, repo, stages: list, name: str):
         from dvc.dependency import ParamsDependency
 
-        self._repo, self._stages = repo, stages
+        self._repo = repo
+        self._stages = stages
         self._stage = next(s for s in stages if s.name == name)
         self._params = [d for d in self._stage.deps if isinstance(d, ParamsDependency)]
         self._deps = [d for d in self._stage.deps if not isinstance(d, ParamsDependency)]
@@ -72,8 +82,9 @@ class Workspace:
         ]
 
     def snapshot(self, outputs: bool) -> Snapshot:
-        """Hash the dependencies, and with `outputs` what the stage has written, through DVC's own
-        cache of hashes.
+        """Hash the dependencies, and with `outputs` the outputs too.
+
+        The hashes come from DVC's cache of hashes.
         """
         from dvc.utils.flatten import flatten
 
@@ -91,17 +102,16 @@ class Workspace:
             self._stage.meta or {},
         )
 
-    def judgements(self) -> list[Judgement]:
+    def model_values(self) -> list[ModelValue]:
         """Read the validation values of all current models."""
-        return judgements(self._stages)
+        return model_values(self._stages)
 
     def prune(self) -> list[str]:
-        """Remove what removed matrix entries left in a directory that this stage depends on; return
-        the paths.
+        """Remove files of removed matrix entries from a directory that this stage depends on.
 
-        Such a directory lies above the outputs of other stages, and its hash counts every file in
-        it. A file goes only when no stage makes it and DVC's cache holds it, so nothing is lost and
-        files put there by hand stay.
+        Such a directory lies above the outputs of other stages, and its hash covers every file in
+        it. A file is removed only when no stage makes it and DVC's cache has it. So nothing is
+        lost, and files that a user put there stay. Returns the removed paths.
         """
         removed = []
         for top in (Path(d.def_path) for d in self._above):
@@ -119,21 +129,19 @@ class Workspace:
 
 @contextmanager
 def open_workspace(name: str) -> Iterator[Workspace]:
-    """Read dvc.yaml and find the stage."""
+    """Read dvc.yaml and find a stage by name."""
     with dvc_stages() as (repo, stages):
         yield Workspace(repo, stages, name)
 
 
-def judgements(stages: list) -> list[Judgement]:
-    """Read, for every stage with `meta.judges` that has run, how good the model it measured is on
-    validation.
-    """
+def model_values(stages: list) -> list[ModelValue]:
+    """Read the validation values of the models of all stages with `meta.measures` that have run."""
     found = []
     for stage in stages:
-        judges = (stage.meta or {}).get("judges")
+        measures = (stage.meta or {}).get("measures")
         metrics = [Path(o.def_path) for o in stage.outs if o.metric]
-        model = next((d for d in stage.deps if judges and d.def_path == judges["model"]), None)
-        if judges and model and model.exists and all(path.is_file() for path in metrics):
+        model = next((d for d in stage.deps if measures and d.def_path == measures["model"]), None)
+        if measures and model and model.exists and all(path.is_file() for path in metrics):
             try:
                 values = {
                     k: v
@@ -142,18 +150,22 @@ def judgements(stages: list) -> list[Judgement]:
                 }
                 current = model.get_hash().value
             except (FileNotFoundError, model.DoesNotExistError):
-                # a stage beside this one is replacing it, and what measures it then comes here
-                # again
+                # another stage is just replacing the model; its evaluation will read it again
                 continue
-            of = (judges["dataset_name"], judges["method"], int(judges["seed"]), judges["metric"])
-            found.append(Judgement(*of, values[judges["metric"]], judges["model"], current))
+            of = (
+                measures["dataset_name"],
+                measures["method"],
+                int(measures["seed"]),
+                measures["metric"],
+            )
+            found.append(ModelValue(*of, values[measures["metric"]], measures["model"], current))
     return found
 
 
-def current_judgements() -> list[Judgement]:
+def current_model_values() -> list[ModelValue]:
     """Read the validation values of all current models of this checkout."""
     with dvc_stages() as (_, stages):
-        return judgements(stages)
+        return model_values(stages)
 
 
 def _md5(path: Path) -> str:

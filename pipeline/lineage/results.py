@@ -1,5 +1,6 @@
-"""Results and the runs that made them, found by hash: a result that DVC restored from its cache has
-made no run.
+"""Match results with the runs that made them, by hash.
+
+A result that DVC restored from its cache has made no run, so times and names do not help.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ COSTS = ("seconds", "peak_memory_bytes")
 
 @dataclass(frozen=True)
 class Result:
-    """What one execution of a stage wrote. outs, deps: {path: md5}; deps name code and data. run:
-    MLflow's, or None.
+    """Hold what one execution of a stage wrote.
 
-    params: with the dataset's overrides merged in. current: dvc.lock holds this result.
+    outs, deps: {path: md5}; deps have code and data. params: with the dataset's overrides merged
+    in. run: MLflow's, or None. current: True when dvc.lock has this result.
     """
 
     stage: str
@@ -40,12 +41,12 @@ class Result:
 
     @property
     def dirty(self) -> bool | None:
-        """Tell whether files were changed since that commit."""
+        """Return whether files differed from that commit; None without a run."""
         return self.run.data.tags.get("git.dirty") == "true" if self.run else None
 
 
 class Results:
-    """The results of dvc.lock, those of all finished runs, and DVC's cache."""
+    """Hold the results of dvc.lock and those of all finished runs, and read DVC's cache."""
 
     def __init__(self) -> None:
         from dvc.dependency import ParamsDependency
@@ -90,7 +91,7 @@ class Results:
 
     @cached_property
     def _runs(self) -> dict[str | None, list]:
-        """Hold the finished runs of every stage, newest first."""
+        """Return the finished runs of every stage, newest first."""
         from pipeline.tracking.records import DATABASE, EXPERIMENT, open_client, search
 
         if not os.environ.get("MLFLOW_TRACKING_URI") and not DATABASE.exists():
@@ -124,12 +125,16 @@ class Results:
         ]
         if len(found) != 1:
             raise ValueError(
-                f"{prefix}: {len(found) or 'no'} finished runs of stages have an id that starts so"
+                f"{prefix}: {len(found) or 'no'} finished runs of stages have an id that starts "
+                "with this; give a longer part of the id"
             )
         return self._of(found[0])
 
     def of_path(self, path: str) -> Result:
-        """Find the current result that a file or folder belongs to. Raises ValueError."""
+        """Find the current result that contains a file or folder.
+
+        Raises ValueError if there is none.
+        """
         for result in self.current.values():
             if any(path == out or path.startswith(f"{out}/") for out in result.outs):
                 return result
@@ -144,7 +149,7 @@ class Results:
         raise ValueError(f"{path}: no result of a stage{hint}")
 
     def maker(self, path: str, digest: str) -> Result | None:
-        """Find who wrote these bytes: the current result, else the newest run."""
+        """Find the result with these bytes at this path: the current one, else the newest run's."""
         return self._makers.get((path, digest))
 
     @cached_property
@@ -157,7 +162,8 @@ class Results:
         return found
 
     def _of(self, run) -> Result:
-        stage, tags = run.data.tags["stage"], run.data.tags
+        tags = run.data.tags
+        stage = tags["stage"]
         outs, deps = (
             {k[len(p) :]: v for k, v in tags.items() if k.startswith(p)}
             for p in ("dvc.out.", "dvc.in.")
@@ -175,8 +181,9 @@ class Results:
         return list(found.values())
 
     def files(self, digest: str) -> dict[str, str] | None:
-        """List the files of a folder by its md5: {relative path: md5}; None where DVC's cache has
-        forgotten it.
+        """List the files of a folder by its md5: {relative path: md5}.
+
+        Returns None when DVC's cache no longer has the list.
         """
         listing = self.content(digest)
         return (
@@ -191,8 +198,9 @@ class Results:
         return path.read_bytes() if path.is_file() else None
 
     def read(self, result: Result, name: str) -> Any:
-        """Read a JSON file among a result's outputs by hash, never what the folder may hold by now;
-        None without one.
+        """Read a JSON file from a result's outputs in DVC's cache; None when there is no such file.
+
+        The file is found by hash. The folder in the workspace may have changed since.
         """
         for path, digest in result.outs.items():
             own = (
@@ -207,10 +215,9 @@ class Results:
         return None
 
     def code(self, result: Result) -> dict[str, str]:
-        """List the code files behind a result: {path: sha256}, or {path: md5} of direct
-        dependencies.
+        """List the code files behind a result: {path: sha256}, or {path: md5} of dependencies.
 
-        What DVC's cache has forgotten is left out.
+        Files that DVC's cache no longer has are left out.
         """
         found: dict[str, str] = {}
         for path, digest in result.deps.items():
@@ -225,7 +232,7 @@ class Results:
         return (self.read(result, "source.json") or {}).get("files", {})
 
     def language_model(self, result: Result) -> dict[str, str] | None:
-        """Name the language model that a result says it was made with: {model, sha256}."""
+        """Return the language model that a result was made with: {model, sha256}, or None."""
         for name in ("profile.json", "model.json"):
             about = self.read(result, name) or {}
             language = about.get("language")
@@ -238,8 +245,9 @@ class Results:
 
 
 def costs() -> dict[str, dict[str, float]]:
-    """Return {stage: {seconds, peak_memory_bytes}} of the current results; a stage without a known
-    run is left out.
+    """Return {stage: {seconds, peak_memory_bytes}} of the current results.
+
+    Stages without a known run are left out.
     """
     return {
         name: {k: r.run.data.metrics[k] for k in COSTS}
@@ -249,11 +257,11 @@ def costs() -> dict[str, dict[str, float]]:
 
 
 def provenance() -> list[dict[str, Any]]:
-    """Return for each current result {stage, run_id, commit, dirty, outs, deps, archives,
-    language_model}.
+    """Return what is known about the origin of each current result.
 
-    outs and deps are {path: hash}, archives and language_model as in `Results`. run_id, commit and
-    dirty are None where no run is known.
+    Each entry has stage, run_id, commit, dirty, outs, deps, archives, language_model. outs and deps
+    are {path: hash}; archives and language_model are as in `Results`. run_id, commit and dirty are
+    None when no run is known.
     """
     results = Results()
     return [
@@ -278,9 +286,9 @@ def _hashes(run, prefix: str, paths: dict[str, str]) -> dict[str, str | None]:
 def in_order(
     results: Results, top: Result, keep: Collection[str] | None = None
 ) -> list[tuple[Result, list[Result]]]:
-    """List a result and all it was made from, sources first, each with its direct sources.
+    """List a result and all results that it was made from, sources first.
 
-    keep: of the top's own direct sources only these stages.
+    Each comes with its direct sources. keep: only these stages count as direct sources of top.
     """
     found: dict[int, tuple[Result, list[Result]]] = {}
 

@@ -1,6 +1,4 @@
-"""Where a number comes from, down to the raw archive and the language model's weights, and whether
-that still holds.
-"""
+"""Trace a number back to the raw archive and the language model's weights, and check results."""
 
 from __future__ import annotations
 
@@ -18,20 +16,21 @@ from pipeline.lineage.results import Result, Results, in_order
 
 
 class Trace(NamedTuple):
-    """A result with everything it follows from. value: of the metric asked for, if one was."""
+    """Hold a result and everything that it depends on. value: of the metric, if one was named."""
 
     target: str
     value: Any
-    steps: list[dict[str, Any]]  # sources first; the last one made the target
+    # sources first; the last one made the target
+    steps: list[dict[str, Any]]
 
     def to_json(self) -> str:
         return json.dumps({"schema": 1, **self._asdict()}, indent=1)
 
 
 def enter_repository() -> None:
-    """Go to the top of the checkout, where paths of stages start.
+    """Change to the top folder of the checkout, where the paths of stages start.
 
-    Raises ValueError outside of one.
+    Raises ValueError outside of a checkout.
     """
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
@@ -40,16 +39,16 @@ def enter_repository() -> None:
         os.chdir(Repo.find_root())
     except NotDvcRepoError:
         raise ValueError(
-            f"{Path.cwd()}: not within a checkout with a pipeline (no .dvc above)"
+            f"{Path.cwd()}: is not in a checkout of the pipeline; no folder above has .dvc"
         ) from None
 
 
 def trace(target: str) -> Trace:
-    """Follow a file, FILE#METRIC or the id of a run (or its beginning) back to what is not made by
-    a stage.
+    """Trace a file, a metric FILE#METRIC or a run back to files that no stage makes.
 
-    METRIC is the path of keys in the JSON file, joined by "/". Raises ValueError for a target that
-    no stage makes, a metric that is not there, and a file that is no longer what its stage wrote.
+    METRIC is the path of keys in the JSON file, joined by "/". A run is named by its id or the
+    start of it. Raises ValueError for a target that no stage makes, a metric that does not exist,
+    and a file that is no longer what its stage wrote.
     """
     here = Path.cwd()
     enter_repository()
@@ -61,7 +60,7 @@ def trace(target: str) -> Trace:
     else:
         absolute = Path(os.path.normpath(here / path))
         if not absolute.is_relative_to(Path.cwd()):
-            raise ValueError(f"{path}: outside of the checkout {Path.cwd()}")
+            raise ValueError(f"{path}: is outside of the checkout {Path.cwd()}")
         path = absolute.relative_to(Path.cwd()).as_posix()
         top = results.of_path(path)
         if key:
@@ -71,17 +70,17 @@ def trace(target: str) -> Trace:
 
 
 def _metric(results: Results, result: Result, path: str, key: str) -> Any:
-    """Read a metric from a file that is still what the stage wrote."""
+    """Read a metric from a file. Raises ValueError when the file is not what the stage wrote."""
     for problem in _edits(results, result):
         if problem["where"].startswith(path):
             raise ValueError(f"{problem['where']}: {problem['what']}; {problem['fix']}")
-    value, rest = json.loads(Path(path).read_text(encoding="utf-8")), key
+    value = json.loads(Path(path).read_text(encoding="utf-8"))
+    rest = key
     while rest:
         if not isinstance(value, dict):
             raise ValueError(f"{path}#{key}: nothing below {key.removesuffix('/' + rest)}")
-        first = (
-            rest if rest in value else rest.partition("/")[0]
-        )  # names of metrics may hold a slash
+        # names of metrics may contain a slash
+        first = rest if rest in value else rest.partition("/")[0]
         if first not in value:
             raise ValueError(f"{path}#{key}: no {first}; there are {', '.join(map(str, value))}")
         value, rest = value[first], rest[len(first) + 1 :]
@@ -89,8 +88,10 @@ def _metric(results: Results, result: Result, path: str, key: str) -> Any:
 
 
 def _behind(results: Results, result: Result, key: str) -> set[str] | None:
-    """Name the sources that one metric of many comes from: those whose folders, below what they
-    share, are all in its key.
+    """Return the sources that one metric depends on; None when this cannot be told from its key.
+
+    A source is chosen when all folders of its path are in the key. Folders that all sources share
+    do not count.
     """
     sources = {s.stage: Path(next(iter(s.outs))).parts[:-1] for s in results.sources(result)}
     shared = (
@@ -139,17 +140,19 @@ def _made_by_any(results: Results, path: str) -> bool:
 
 
 def check() -> dict[str, Any]:
-    """Compare results, runs, code and archives. Returns {problems, warnings, results, runs,
-    archives}.
+    """Check results, runs, code and archives against each other.
 
-    problems and warnings: lists of {where, what, fix}. A result that is not what its stage wrote,
-    without the run that made it, with other inputs than that run's, or stale, is a problem; changes
-    without a commit are a warning.
+    Returns {schema, problems, warnings, results, runs, archives}. problems and warnings are lists
+    of {where, what, fix}. A result is a problem when it is not what its stage wrote, when the run
+    that made it is unknown or had other inputs, or when it is stale. Code that was never committed
+    is a warning.
     """
     from pipeline.lineage.why import reasons
 
     enter_repository()
-    results, warnings, archives = Results(), [], {}
+    results = Results()
+    warnings: list[dict[str, str]] = []
+    archives: dict[str, str] = {}
     again = "run `snakemake --cores all`"
     problems = [
         _problem(stage, "has no result", again)
@@ -263,7 +266,7 @@ def _edits(results: Results, result: Result) -> list[dict[str, str]]:
 
 
 def _not_in_git(results: Results, result: Result) -> list[str]:
-    """Name the code files that were not at the run's commit as they were when it ran."""
+    """Return the code files whose content in the run is not that of the run's commit."""
     lost = []
     for path, digest in results.code(result).items():
         shown = subprocess.run(["git", "show", f"{result.commit}:{path}"], capture_output=True)
@@ -308,13 +311,15 @@ def mermaid(found: Trace) -> str:
 
 
 def tree(found: Trace):
-    """Lay a trace out as a rich Tree, the target at the top; a stage that was shown is only named
-    again.
+    """Draw a trace as a rich Tree with the target at the top.
+
+    A stage that was shown before is only named.
     """
     from rich.markup import escape
     from rich.tree import Tree
 
-    steps, shown = {step["stage"]: step for step in found.steps}, set()
+    steps = {step["stage"]: step for step in found.steps}
+    shown: set[str] = set()
 
     def add(parent, step: dict[str, Any]) -> None:
         if step["stage"] in shown:

@@ -1,4 +1,4 @@
-"""Why a stage would run again, in words."""
+"""Explain why a stage would run again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.engine.oracle import Stage, downstream, dvc_stages, read_stages
 
 
 def why(name: str) -> dict[str, str]:
-    """Say for a stage, or for all of its matrix entries, why it is stale: {stage: one line}.
+    """Explain why a stage, or all of its matrix entries, are stale: {stage: one line}.
 
-    Raises ValueError.
+    Raises ValueError for an unknown stage.
     """
     from pipeline.lineage.trace import enter_repository
 
@@ -50,9 +50,9 @@ def _line(stage: Stage, stages: list[Stage], direct: dict[str, list[str]], fixed
 
 
 def reasons(status: dict[str, list] | None = None) -> dict[str, list[str]]:
-    """Put what DVC reports as changed into words: {stage: reasons}.
+    """Write the changes that DVC reports as text: {stage: reasons}.
 
-    status: of `read_stages`, asked for if not given.
+    status: of `read_stages`; computed when None.
     """
     found = (read_stages(ask=True)[1] or {}) if status is None else status
     with dvc_stages() as (_, stages):
@@ -100,14 +100,15 @@ def _state(path: str, state: str) -> str:
 
 
 def _parameters(stage, file: str) -> list[str]:
-    """Name the values that differ between dvc.lock and the parameter file."""
+    """List the values that differ between dvc.lock and the parameter file."""
     from dvc.dependency import ParamsDependency
     from dvc.utils.flatten import flatten
 
     words = []
     for dep in stage.deps:
         if isinstance(dep, ParamsDependency) and dep.def_path == file:
-            old, new = flatten(dep.hash_info.value or {}), flatten(dep.read_params())
+            old = flatten(dep.hash_info.value or {})
+            new = flatten(dep.read_params())
             words += [
                 f"{file} {key} {_show(old, key)} -> {_show(new, key)}"
                 for key in {**old, **new}

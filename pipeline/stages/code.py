@@ -1,4 +1,4 @@
-"""Hash the code of every stage's program: -> data/code."""
+"""Write data/code: the hashes of the code of every stage's program."""
 
 from glta.params.model import Params
 from glta.storage.files import whole_folder, write_whole
@@ -7,7 +7,7 @@ from pipeline.stages.script import run
 
 
 def main(params: Params) -> None:
-    """Write data/code: one file a program."""
+    """Write data/code: one file for each program."""
     with whole_folder(FOLDER) as out:
         for name, content in programs().items():
             write_whole(out / f"{name}.json", written(content))

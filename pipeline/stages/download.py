@@ -1,4 +1,4 @@
-"""Fetch a dataset's files, or make the sample: -> data/D/download."""
+"""Write data/DATASET/download: fetch a dataset's files, or make the sample."""
 
 from __future__ import annotations
 

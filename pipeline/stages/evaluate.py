@@ -1,4 +1,4 @@
-"""Measure the lists of one method, and gather what the report shows of it."""
+"""Measure the lists of one method, and collect what the report shows of it."""
 
 from __future__ import annotations
 

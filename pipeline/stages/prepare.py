@@ -1,4 +1,4 @@
-"""Clean, filter and split a dataset: data/D/download -> data/D/S/prepare."""
+"""Write data/DATASET/SEED/prepare: clean, filter and split a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw the report of everything that was evaluated."""
+"""Write the report of everything that was evaluated."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def main(params: Params) -> None:
 
 
 def tables(dataset: str, form: str) -> str:
-    """Write the tables of one dataset; for "" of all, with an overview. form: markdown or latex.
+    """Write the tables of one dataset, or of all when dataset is "", with an overview.
 
-    Raises ValueError for an unknown name.
+    form: markdown or latex. Raises ValueError for an unknown dataset.
     """
     from glta.params.check import load_params
     from glta.report.analysis import Analysis
@@ -41,9 +41,11 @@ def tables(dataset: str, form: str) -> str:
     params = load_params()
     if dataset not in ("", *params.datasets):
         raise ValueError(
-            f"{dataset}: params.yaml names no such dataset; it has {', '.join(params.datasets)}"
+            f"{dataset}: is not in `datasets` of params.yaml, which has "
+            f"{', '.join(params.datasets)}"
         )
-    cells, (costs, _) = load_cells(folder("evaluate"), params), records()
+    cells = load_cells(folder("evaluate"), params)
+    costs, _ = records()
     wanted = [name for name in params.datasets if dataset in ("", name)]
     found = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in wanted]
     return written(
@@ -52,16 +54,15 @@ def tables(dataset: str, form: str) -> str:
 
 
 def records() -> tuple[Any, Any]:
-    """Return costs and provenance as the runner recorded them, None where it did not."""
+    """Return costs and provenance from the recorded runs; (None, None) when they cannot be read."""
     try:
         from pipeline.lineage.results import costs, provenance
 
         return costs(), provenance()
-    except (
-        Exception
-    ) as error:  # whatever the databases of the runs have: the results can be shown without them
+    # any error of the databases of runs: the results can be shown without them
+    except Exception as error:
         print(
-            f"report: costs and hashes are not recorded here ({type(error).__name__}: {error})",
+            f"report: costs and hashes cannot be read ({type(error).__name__}: {error})",
             file=sys.stderr,
         )
         return None, None

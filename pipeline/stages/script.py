@@ -1,6 +1,4 @@
-"""What every stage script shares: its arguments, its parameters, its folders, and one clear line
-when it fails.
-"""
+"""Provide what all stage scripts need: arguments, parameters and clear error messages."""
 
 from __future__ import annotations
 
@@ -17,18 +15,19 @@ from glta.progress import record_error
 
 
 def checkpoint_folder() -> Path | None:
-    """Return where this stage may keep its training state; the runner makes one per combination of
-    inputs and parameters.
+    """Return the folder for the training state of this stage; None outside of the runner.
+
+    The runner makes one for each combination of inputs and parameters.
     """
     return Path(path) if (path := os.environ.get("GLTA_CHECKPOINT")) else None
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call main(params, ...) with the command line's --dataset, --seed, --method, --edges,
-    whichever it names.
+    """Call main(params, ...) with the command-line options that it has parameters for.
 
-    params: with the dataset's overrides in place. Wrong input (ValueError, OSError) ends in one
-    line and status 1; anything else is our own bug and shows its traceback.
+    main may have the parameters dataset, seed, method, step. params: with the dataset's overrides
+    merged in. Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error
+    is a mistake in this code, and shows its traceback.
     """
     names = [name for name in inspect.signature(main).parameters if name != "params"]
     parser = argparse.ArgumentParser(description=inspect.getmodule(main).__doc__)
@@ -47,19 +46,18 @@ def run(main: Callable[..., None]) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Put an error into one line that says what to do."""
+    """Write an error as one line, with the fix where it is known."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         where = error.filename or Path.cwd()
         return (
-            f"the disk is full, or a limit reached ({where}); make room and run again, nothing "
+            f"the disk is full, or a limit is reached ({where}); make room and run again, nothing "
             "was lost"
         )
     if isinstance(error, FileNotFoundError):
-        where = (
-            error.filename or str(error).rpartition(": ")[2]
-        )  # polars names the file in its message alone
+        # polars names the file in its message alone
+        where = error.filename or str(error).rpartition(": ")[2]
         return (
-            f"{where}: no such file; run the stage that makes it (`dvc repro` runs all that is "
-            "needed)"
+            f"{where}: no such file; run the stage that makes it (`dvc repro` runs all stages that "
+            "are needed)"
         )
     return str(error) or type(error).__name__

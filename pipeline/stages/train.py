@@ -1,4 +1,4 @@
-"""Train one step of a method, or an ablation, and write what it makes."""
+"""Run one step of a method or of an ablation, and write its result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def main(params: Params, dataset: str, seed: int, step: str) -> None:
     """Write data/DATASET/SEED/STEP, or data/DATASET/SEED/models/STEP for a recommender.
 
     step: a step of a method, or an ablation. Under `accelerate launch` every process computes its
-    share, and the main one writes.
+    share, and the main process writes.
     """
     if step not in units():
         raise ValueError(
             f"--step {step}: no method has such a step; there are {', '.join(units())}"
         )
-    unit, cell = units()[step], Cell(dataset, seed)
+    unit = units()[step]
+    cell = Cell(dataset, seed)
     with nullcontext() if is_main_process() else quiet():
         made = run_unit(
             unit,

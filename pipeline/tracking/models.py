@@ -1,8 +1,8 @@
-"""Trained models in MLflow: a LoggedModel each, one registered model a dataset, the best by
-validation under an alias.
+"""Record trained models in MLflow.
 
-The files stay with DVC; MLflow gets hashes, parameters, metrics, and the command that brings the
-files back.
+Each model is a LoggedModel, each dataset a registered model. The alias `best` names the version
+that is best on validation. DVC keeps the files; MLflow gets hashes, parameters, metrics, and the
+command that restores the files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.engine.snapshot import Judgement
+from pipeline.engine.snapshot import ModelValue
 
 BEST = "best"
 
@@ -54,56 +54,59 @@ def log_model(
     return model.model_id
 
 
-def register(client: MlflowClient, judged: Judgement, model_id: str, run_id: str | None) -> None:
-    """Give a judged model its version, once per content. model_id, run_id: of the model's maker."""
-    version = _versions(client, judged.registered).get((judged.path, judged.digest))
+def register(client: MlflowClient, measured: ModelValue, model_id: str, run_id: str | None) -> None:
+    """Give a model a version in the registry, once for each content.
+
+    model_id, run_id: of the stage that made the model.
+    """
+    version = _versions(client, measured.registered).get((measured.path, measured.digest))
     if version is None:
         try:
             client.create_registered_model(
-                judged.registered, description=f"Models for the dataset {judged.registered}."
+                measured.registered, description=f"Models for the dataset {measured.registered}."
             )
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         tags = {
-            "method": judged.method,
-            "seed": str(judged.seed),
-            "dvc.path": judged.path,
-            "dvc.md5": judged.digest,
+            "method": measured.method,
+            "seed": str(measured.seed),
+            "dvc.path": measured.path,
+            "dvc.md5": measured.digest,
         }
-        mlflow.set_tracking_uri(client.tracking_uri)  # where the registry looks up models:/
+        # the registry looks up models:/ there
+        mlflow.set_tracking_uri(client.tracking_uri)
         version = client.create_model_version(
-            judged.registered, f"models:/{model_id}", run_id, tags, model_id=model_id
+            measured.registered, f"models:/{model_id}", run_id, tags, model_id=model_id
         )
-        shown = json.dumps([{"name": judged.registered, "version": version.version}])
-        client.set_logged_model_tags(
-            model_id, {"mlflow.modelVersions": shown}
-        )  # the UI's link from model to version
+        shown = json.dumps([{"name": measured.registered, "version": version.version}])
+        # the UI reads this tag for its link from the model to the version
+        client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})
     client.set_model_version_tag(
-        judged.registered,
+        measured.registered,
         version.version,
-        judged.metric.replace("@", "_at_"),
-        f"{judged.value:.6f}",
+        measured.metric.replace("@", "_at_"),
+        f"{measured.value:.6f}",
     )
 
 
-def crown(client: MlflowClient, judgements: Iterable[Judgement]) -> None:
-    """Point the alias `best` of each registered model to the method that is best on validation,
-    test metrics unseen.
+def set_best(client: MlflowClient, model_values: Iterable[ModelValue]) -> None:
+    """Set the alias `best` of each registered model to the method that is best on validation.
 
-    judgements: of all current results. A method counts by its mean over seeds; the version is that
-    of its lowest seed.
+    model_values: of all current results. A method's value is its mean over the seeds. The version
+    is that of its lowest seed. Test metrics are not used.
     """
-    by_name: dict[str, list[Judgement]] = defaultdict(list)
-    for judged in judgements:
-        by_name[judged.registered].append(judged)
+    by_name: dict[str, list[ModelValue]] = defaultdict(list)
+    for measured in model_values:
+        by_name[measured.registered].append(measured)
     for name, group in by_name.items():
         values: dict[str, list[float]] = defaultdict(list)
-        for judged in group:
-            values[judged.method].append(judged.value)
+        for measured in group:
+            values[measured.method].append(measured.value)
         best = max(values, key=lambda method: sum(values[method]) / len(values[method]))
         winner = min(
-            (judged for judged in group if judged.method == best), key=lambda judged: judged.seed
+            (measured for measured in group if measured.method == best),
+            key=lambda measured: measured.seed,
         )
         version = _versions(client, name).get((winner.path, winner.digest))
         if version is not None and BEST not in version.aliases:
@@ -111,7 +114,7 @@ def crown(client: MlflowClient, judgements: Iterable[Judgement]) -> None:
 
 
 def _versions(client: MlflowClient, name: str) -> dict[tuple[str | None, str | None], ModelVersion]:
-    """Return the versions of a registered model by path and hash; none where it does not exist."""
+    """Return the versions of a registered model by path and hash; empty when it does not exist."""
     quoted = name.replace("'", "''")
     found = client.search_model_versions(f"name='{quoted}'")
     return {(v.tags.get("dvc.path"), v.tags.get("dvc.md5")): v for v in found}

@@ -1,6 +1,6 @@
-"""One MLflow run for every executed stage, below one for every call of an engine.
+"""Record one MLflow run for every executed stage, below one run for every call of an engine.
 
-Nothing else writes to MLflow.
+Except for the studies of `glta tune`, nothing else writes to MLflow.
 """
 
 from __future__ import annotations
@@ -38,15 +38,21 @@ T = TypeVar("T")
 HOME = Path(str(Path.cwd()).split("/.dvc/tmp/exps/")[0])
 DATABASE = HOME / "mlflow.db"
 EXPERIMENT = "glta"
-RUNS = HOME / ".pipe/runs"  # one file per running stage, locked while its runner lives
-LOCK = HOME / ".pipe/mlflow.lock"  # held for reading and then writing what several stages share
-BATCH = 100  # entries of one call, MLflow's limit for parameters and tags
-PARENT, NOTE = "mlflow.parentRunId", "mlflow.note.content"  # tags that MLflow's UI reads
-MOST_USERS = 50  # consumers kept in a run's description, the newest
+# one file for each running stage, locked while its runner lives
+RUNS = HOME / ".pipe/runs"
+# held while a stage reads and then writes what several stages share
+LOCK = HOME / ".pipe/mlflow.lock"
+# MLflow's limit for the parameters and tags of one call
+BATCH = 100
+# tags that MLflow's UI reads
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+# a run's description names the newest runs that used its outputs, this many at most
+MOST_USERS = 50
 
 
 def open_client() -> MlflowClient:
-    """Connect to the user's MLFLOW_TRACKING_URI, or to mlflow.db."""
+    """Connect to the server of MLFLOW_TRACKING_URI, or to mlflow.db when it is not set."""
     return MlflowClient(tracking_address())
 
 
@@ -56,7 +62,7 @@ def tracking_address() -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock; the kernel lets go if this process dies."""
+    """Hold a file's lock. The kernel releases it when this process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
@@ -64,7 +70,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def search(client: MlflowClient, experiment: str, filter_string: str) -> Iterator[MlflowRun]:
-    """Yield all runs that a filter of MLflow finds, newest first."""
+    """Yield all runs that match a filter of MLflow, newest first."""
     token = None
     while token != "":
         page = client.search_runs([experiment], filter_string, page_token=token)
@@ -76,10 +82,16 @@ class Run:
     """Record one stage while it runs."""
 
     def __init__(self, stage: str, cmd: list[str], before: Snapshot):
-        self._stage, self._meta, self._lines = stage, before.meta, 0
-        self._params, self._deps = before.effective_params, before.deps
-        self._dependent_models: dict[str, str] = {}  # path: id of the LoggedModel
-        self.error = ""  # what the script has said about its end
+        self._stage = stage
+        self._meta = before.meta
+        self._params = before.effective_params
+        self._deps = before.deps
+        # number of lines of the script's records that are logged
+        self._lines = 0
+        # {path: id of the LoggedModel}
+        self._dependent_models: dict[str, str] = {}
+        # the script's own error message
+        self.error = ""
         self._code = commit()
         exp = os.environ.get("DVC_EXP_NAME")
         tags = {
@@ -88,7 +100,8 @@ class Run:
             **self._code,
             **_origin(" ".join(cmd), self._code, exp),
         }
-        with locked(LOCK):  # two first uses at once break the database's migration
+        # without the lock, two first uses at once would break the database's migration
+        with locked(LOCK):
             self.client = open_client()
             self._experiment = experiment_id(self.client)
             sweep(self.client)
@@ -101,8 +114,9 @@ class Run:
             self._alive.__enter__()
 
     def log_inputs(self) -> None:
-        """Log parameters, hashes of the dependencies, and the runs, models and data sets that they
-        are.
+        """Log the parameters, the hashes of the dependencies, and the runs that made them.
+
+        Dependencies that are models or datasets are logged as such too.
         """
         with locked(LOCK):
             self._log(
@@ -120,7 +134,7 @@ class Run:
         self._log_inputs(sources)
 
     def log_epochs(self, path: Path) -> None:
-        """Log the whole lines that the script has appended to its records since the last call."""
+        """Log the complete lines that the script has added to its records since the last call."""
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         lines = text[: text.rfind("\n") + 1].splitlines()[self._lines :]
         self._lines += len(lines)
@@ -132,18 +146,17 @@ class Run:
             self._log(metrics=values, step=step)
 
     def log_results(self, after: Snapshot, costs: dict[str, float], workspace: Workspace) -> None:
-        """Log what the stage wrote.
+        """Log what the stage wrote: hashes of the outputs, metrics, and archives as datasets.
 
-        Hashes of the outputs, values of metric files, archives as datasets; with `meta.model` a
-        LoggedModel, with `meta.judges` the metrics of another stage's model; with `meta.artifacts`
-        the files themselves.
+        With `meta.model` the output is logged as a LoggedModel. With `meta.measures` the metrics
+        belong to another stage's model. With `meta.artifacts` the files themselves are logged.
         """
         self._log(
             tags={f"dvc.out.{path}": digest for path, digest in after.outs.items()}, metrics=costs
         )
-        judges: dict[str, Any] = self._meta.get("judges") or {}
-        model_id = self._dependent_models.get(judges["model"]) if judges else None
-        of_model = self._judged_on(model_id, judges) if model_id else {}
+        measures: dict[str, Any] = self._meta.get("measures") or {}
+        model_id = self._dependent_models.get(measures["model"]) if measures else None
+        of_model = self._measured_on(model_id, measures) if model_id else {}
         for path in after.metrics:
             values = dict(_flat(json.loads(Path(path).read_text(encoding="utf-8"))))
             self._log(metrics=values, of_model=of_model)
@@ -165,12 +178,12 @@ class Run:
         with locked(LOCK):
             if model_id:
                 maker = self.client.get_logged_model(model_id).source_run_id
-                for judged in workspace.judgements():
-                    if judged.path == judges["model"]:
-                        models.register(self.client, judged, model_id, maker)
-                # an experiment must not take the place of the checkout's own results
+                for measured in workspace.model_values():
+                    if measured.path == measures["model"]:
+                        models.register(self.client, measured, model_id, maker)
+                # an experiment must not replace the checkout's own results
                 if Path.cwd() == HOME:
-                    models.crown(self.client, workspace.judgements())
+                    models.set_best(self.client, workspace.model_values())
             self._describe(self.id)
 
     def _log_files(self, paths: Iterable[Path]) -> None:
@@ -181,7 +194,7 @@ class Run:
                 self.client.log_artifact(self.id, str(path))
 
     def close(self, error: str) -> None:
-        """End the run as FINISHED, or with an error as FAILED."""
+        """End the run as FINISHED, or as FAILED when error is not empty."""
         if error:
             self.client.set_tag(self.id, "error", f"{error}: {self.error}" if self.error else error)
         with locked(LOCK):
@@ -191,7 +204,7 @@ class Run:
             _settle(self.client, self._experiment, self._parent)
 
     def _link(self) -> None:
-        """Find by hash the runs that made the inputs, and tell both sides."""
+        """Find the runs that made the inputs, by hash, and link both sides."""
         todo = {path: digest for path, digest in self._deps.items() if is_data(path)}
         makers: dict[str, list[str]] = {}
         for path in list(todo):
@@ -232,9 +245,9 @@ class Run:
             run_id, NOTE, describe(self.client.get_run(run_id).data.tags, self._experiment)
         )
 
-    def _judged_on(self, model_id: str, judges: dict) -> dict[str, str]:
-        """Say which model and which data a metric belongs to."""
-        data = judges["data"]
+    def _measured_on(self, model_id: str, measures: dict) -> dict[str, str]:
+        """Return which model and which dataset a metric belongs to."""
+        data = measures["data"]
         return {"model_id": model_id} | (
             {"dataset_name": data, "dataset_digest": self._deps[data][:36]}
             if data in self._deps
@@ -263,15 +276,15 @@ class Run:
 
 
 def _batches(entries: list[T]) -> Iterator[list[T]]:
-    """Cut entries into parts that MLflow takes at once."""
+    """Cut entries into parts that fit into one call of MLflow."""
     for start in range(0, len(entries), BATCH):
         yield entries[start : start + BATCH]
 
 
 def points(metrics: dict[str, Any], step: int, **of_model: str) -> list[Metric]:
-    """Make MLflow's metrics of the numbers among the values.
+    """Make MLflow metrics of the numbers among the values.
 
-    MLflow's names have no @: ndcg@20 is shown as ndcg_at_20.
+    MLflow allows no @ in names: ndcg@20 becomes ndcg_at_20.
     """
     now = int(time.time() * 1000)
     return [
@@ -282,8 +295,9 @@ def points(metrics: dict[str, Any], step: int, **of_model: str) -> list[Metric]:
 
 
 def describe(tags: dict[str, str], experiment: str) -> str:
-    """Write a stage run's description in Markdown: command, code, hashes, and links to the runs
-    before and after it.
+    """Write a stage run's description in Markdown.
+
+    It has the command, the commit, the hashes, and links to the runs before and after it.
     """
 
     def links(tag: str) -> str:
@@ -310,11 +324,12 @@ def describe(tags: dict[str, str], experiment: str) -> str:
     ]
     if any(k.startswith("dvc.out.") for k in tags):
         parts.append(f"**Outputs** (md5){hashes('dvc.out.')}")
-    return "\n\n".join(parts)[:7900]  # MLflow cuts at 8000
+    # MLflow's limit is 8000
+    return "\n\n".join(parts)[:7900]
 
 
 def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
-    """Return an experiment's id, made at the first use."""
+    """Return an experiment's id. The experiment is made at the first use."""
     found = client.get_experiment_by_name(name)
     if found:
         return found.experiment_id
@@ -326,7 +341,7 @@ def experiment_id(client: MlflowClient, name: str = EXPERIMENT) -> str:
 def _pipeline_run(
     client: MlflowClient, experiment: str, exp: str | None, code: dict[str, str]
 ) -> str:
-    """Find or make the run of this call of an engine, and set it running. Returns its id."""
+    """Find or make the run of this call of an engine, and mark it as running. Returns its id."""
     call = Invocation.current()
     for found in search(client, experiment, f"tags.`pipeline.id` = '{call.id}'"):
         if found.info.status != "RUNNING":
@@ -340,10 +355,9 @@ def _pipeline_run(
 
 
 def _settle(client: MlflowClient, experiment: str, pipeline_run: str) -> None:
-    """Sum up a pipeline run; while none of its stages runs it is over, since no engine says when it
-    ends.
+    """Update the summary of a pipeline run, and end the run when none of its stages is running.
 
-    It is as good as the latest run of its worst stage.
+    No engine reports its end. The status is the worst among the latest runs of the stages.
     """
     latest: dict[str, MlflowRun] = {}
     for run in search(client, experiment, f"tags.`{PARENT}` = '{pipeline_run}'"):
@@ -364,11 +378,15 @@ def _settle(client: MlflowClient, experiment: str, pipeline_run: str) -> None:
 
 
 def sweep(client: MlflowClient) -> None:
-    """Close the runs whose runner was killed: its file in RUNS is left, the lock on it is not."""
+    """Close the runs whose runner was killed.
+
+    A killed runner leaves its file in RUNS without a lock.
+    """
     for path in RUNS.glob("*"):
         with suppress(BlockingIOError, FileNotFoundError), path.open() as f:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(MlflowException):  # the run, or the database, may be gone
+            # the run, or the database, may be gone
+            with suppress(MlflowException):
                 run = client.get_run(path.name)
                 if run.info.status == "RUNNING":
                     client.set_tag(path.name, "error", "killed")
@@ -379,22 +397,23 @@ def sweep(client: MlflowClient) -> None:
 
 
 def tidy() -> None:
-    """Close the runs of killed stages, and let the alias of the best models follow results that
-    came from the cache.
+    """Close the runs of killed stages, and update the alias `best`.
+
+    Results that came from DVC's cache have made no run that could have updated it.
     """
-    from pipeline.engine.snapshot import current_judgements
+    from pipeline.engine.snapshot import current_model_values
 
     if DATABASE.exists() or os.environ.get("MLFLOW_TRACKING_URI"):
         with locked(LOCK):
             client = open_client()
             sweep(client)
-            models.crown(client, current_judgements())
+            models.set_best(client, current_model_values())
 
 
 def serve_ui(port: int) -> None:
-    """Open MLflow's UI on this machine alone; this process becomes its server.
+    """Open MLflow's UI on this machine alone. This process becomes its server.
 
-    An MLflow server has its own address.
+    When MLFLOW_TRACKING_URI names a server, its address is printed instead.
     """
     tidy()
     address = tracking_address()
@@ -419,7 +438,7 @@ def serve_ui(port: int) -> None:
 
 
 def commit() -> dict[str, str]:
-    """Name the commit, and whether files other than results differ from it."""
+    """Return the commit, and whether files other than results differ from it."""
 
     def git(*args: str) -> str:
         return subprocess.run(
@@ -436,8 +455,9 @@ def commit() -> dict[str, str]:
 
 
 def _origin(cmd: str, code: dict[str, str], exp: str | None) -> dict[str, str]:
-    """Fill the tags that MLflow's UI shows as user, source and version, and name DVC's experiment
-    if there is one.
+    """Return the tags that MLflow's UI shows as user, source and version.
+
+    exp: name of DVC's experiment, if there is one.
     """
     shown = {
         "user": user(),
@@ -449,8 +469,9 @@ def _origin(cmd: str, code: dict[str, str], exp: str | None) -> dict[str, str]:
 
 
 def _archives(folder: Path) -> list[Dataset]:
-    """Name the raw files of the stage `download`, with their sha256 as far as MLflow's 36
-    characters go.
+    """Describe the raw files of the stage `download`.
+
+    The sha256 is cut to the 36 characters that MLflow allows.
     """
     files = json.loads((folder / "source.json").read_text(encoding="utf-8"))["files"]
     return [

@@ -1,5 +1,6 @@
-"""python -m pipeline.tracking.runner -- COMMAND...: run the command of one DVC stage and record it
-as one MLflow run.
+"""Run the command of one DVC stage and record it as one MLflow run.
+
+Usage: python -m pipeline.tracking.runner -- COMMAND...
 """
 
 from __future__ import annotations
@@ -23,24 +24,23 @@ from pipeline.engine.code import edited
 from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 
-CHECKPOINTS, RECORDS, STAGES = (
-    Path(".pipe/checkpoints"),
-    Path(".pipe/records"),
-    Path(".pipe/stages"),
-)
+CHECKPOINTS = Path(".pipe/checkpoints")
+RECORDS = Path(".pipe/records")
+STAGES = Path(".pipe/stages")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
-LIVE_SECONDS = 1  # between two looks at the script's records
+# seconds between two readings of the script's records
+LIVE_SECONDS = 1
 
 
 def die_with_parent(sig: int) -> None:
-    """Ask Linux for a signal when the parent dies, however it dies (PR_SET_PDEATHSIG)."""
+    """Ask Linux to send a signal when the parent dies, for whatever reason (PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, sig)
 
 
 def stop(signum: int, _) -> None:
-    """Leave through the `finally` of the stage.
+    """Exit through the `finally` of the stage.
 
-    SIGTERM comes more than once: from the group, and from a dying parent.
+    SIGTERM can come more than once: from the process group, and from a dying parent.
     """
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
@@ -48,16 +48,18 @@ def stop(signum: int, _) -> None:
 
 
 def prepare_script() -> None:
-    """Bind the script to this process, which also ends it at Ctrl-C: then nothing else has a say,
-    or a traceback.
+    """Let the script die with this process, and ignore Ctrl-C.
+
+    This process ends the script at Ctrl-C, so that the script prints no traceback of its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(signal.SIGKILL)
 
 
 def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
-    """Make the folder for the training state of exactly this combination of inputs; those of others
-    are of no more use.
+    """Make the folder for the training state of exactly this combination of inputs.
+
+    Folders of other combinations are removed.
     """
     key = hashlib.sha256(
         json.dumps([cmd, before.inputs], sort_keys=True, default=str).encode()
@@ -71,34 +73,35 @@ def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
 
 
 def environment(before: Snapshot, checkpoint: Path, records: Path) -> dict[str, str]:
-    """Tell the script where to keep its state and how many threads it has.
+    """Return the script's environment: its folders and its number of threads.
 
-    The last digits of a sum depend on its threads, so dvc.yaml alone sets them: not --cores, nor an
-    environment.
+    The last digits of a sum depend on the number of threads. So dvc.yaml alone sets it, and neither
+    --cores nor environment variables change it.
     """
     own = {"GLTA_CHECKPOINT": str(checkpoint), "GLTA_RECORDS": str(records)}
     return os.environ | dict.fromkeys(THREADS, str(before.meta.get("threads", 1))) | own
 
 
 def main(cmd: list[str]) -> int:
-    die_with_parent(signal.SIGTERM)  # else the stage outlives a killed dvc and goes on writing
+    # otherwise the stage would outlive a killed dvc and go on writing
+    die_with_parent(signal.SIGTERM)
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
     name = os.environ["DVC_STAGE"].rsplit(":", 1)[-1]
     try:
         params = load_params()
-        # an experiment may ask for fewer methods: what the others need is there already
+        # an experiment may have fewer methods than the plan; the plan is still enough for it
         fewer = bool(os.environ.get("DVC_EXP_NAME")) and PLAN.is_file() and is_enough(params)
         if PLAN.is_file() and not fewer and sync_plan(params):
             raise ParamsError(
-                f"{PLAN}: was made for other methods or datasets than params.yaml names now; it "
-                "has been brought up to date: run the same command again"
+                f"{PLAN}: did not fit the methods or datasets of params.yaml; it has been brought "
+                "up to date: run the same command again"
             )
-        # Snakemake has the checkout; its jobs on other machines outlive a kill of it
+        # Snakemake itself claims the checkout. Its jobs on other machines outlive a kill of it, so
+        # each of them claims its stage.
         if VARIABLE in os.environ:
-            Invocation.current()._replace(pid=os.getpid()).claim(
-                STAGES / f"{name}.json", f"runs {name}"
-            )
+            job = Invocation.current()._replace(pid=os.getpid())
+            job.claim(STAGES / f"{name}.json", f"runs {name}")
         else:
             Invocation.current().claim()
     except (ParamsError, BusyError) as error:
@@ -109,12 +112,10 @@ def main(cmd: list[str]) -> int:
 
 
 def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
-    """Run the command and record it; return its exit status, or 1 when an input changed
-    meanwhile.
-    """
+    """Run the command and record it. Returns its exit status, or 1 when an input has changed."""
     for path in workspace.prune():
         print(
-            f"{name}: removed {path}, which no stage makes any more (DVC's cache has it)",
+            f"{name}: removed {path}, which no stage makes any more; DVC's cache still has it",
             file=sys.stderr,
         )
     before = workspace.snapshot(outputs=False)
@@ -140,8 +141,8 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
     waiter.start()
     run, error = None, "interrupted"
     try:
-        # MLflow takes a second or two to import, so it does while the script works, and half a
-        # second less without these
+        # importing MLflow takes a second or two, so it is done while the script works; without
+        # these two packages it takes half a second less
         for unwanted in {"pandas", "polars"} - sys.modules.keys():
             sys.modules[unwanted] = None  # type: ignore[assignment]  # "not to be imported"
         from pipeline.tracking.records import MlflowException, Run, tracking_address
@@ -169,10 +170,12 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
                 after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}, workspace
             )
             error = ""
-    except MlflowException as problem:  # a later run closes this one's record
-        run, why = None, str(problem).partition("\n")[0]
+    # the record of this run stays open; a later run closes it
+    except MlflowException as problem:
+        run = None
+        why = str(problem).partition("\n")[0]
         error = (
-            f"MLflow at {tracking_address()} failed: {why}; mend it, or unset "
+            f"MLflow at {tracking_address()} failed: {why}; repair it, or unset "
             "MLFLOW_TRACKING_URI to use mlflow.db"
         )
     finally:
@@ -192,4 +195,5 @@ if __name__ == "__main__":
     status = main(sys.argv[sys.argv.index("--") + 1 :])
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # everything is written; an orderly exit takes MLflow a second
+    # everything is written; a normal exit takes MLflow a second
+    os._exit(status)

@@ -1,1 +1,1 @@
-"""`glta tune`: the study of glta/tuning/study.py with its stages, its display and its records."""
+"""Run `glta tune`: the study of glta/tuning/study.py, with its stages, display and records."""

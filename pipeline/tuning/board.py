@@ -1,5 +1,6 @@
-"""What `glta tune` shows: the best trials so far and the time left, or plain lines where nobody
-watches a terminal.
+"""Show the progress of `glta tune`: the best trials so far and the time left.
+
+Without a terminal, each trial is printed as one plain line.
 """
 
 from __future__ import annotations
@@ -20,20 +21,25 @@ class Board:
     """Follow a study. done: its finished trials."""
 
     def __init__(self, name: str, budget: Budget, present: Values, done: list[Trial]):
-        self.name, self.budget, self.present, self.done = name, budget, present, done
+        self.name = name
+        self.budget = budget
+        self.present = present
+        self.done = done
         self.running: Values = {}
         self.began = time.monotonic()
 
     def start(self, values: Values) -> None:
-        """A trial starts."""
-        self.running, self.began = values, time.monotonic()
+        """Take note that a trial starts."""
+        self.running = values
+        self.began = time.monotonic()
 
     def update(self, done: list[Trial]) -> None:
-        """A trial has ended."""
-        self.done, self.running = done, {}
+        """Take note that a trial has ended. done: all finished trials."""
+        self.done = done
+        self.running = {}
 
     def progress(self) -> str:
-        """Say how far the study is and how long it may still take."""
+        """Write how many trials are done and how long the rest may take."""
         of = f" of {self.budget.trials}" if self.budget.trials else ""
         left = seconds_left(self.budget, self.done)
         return f"{len(self.done)}{of} trials" + (
@@ -42,11 +48,12 @@ class Board:
 
 
 class PlainBoard(Board):
-    """Say one line a trial."""
+    """Print one line for each trial."""
 
     def update(self, done: list[Trial]) -> None:
         super().update(done)
-        last, best = done[-1], best_of(done)
+        last = done[-1]
+        best = best_of(done)
         found = "diverged" if last.value is None else f"{last.value:.4f}"
         so_far = f" (best {best.value:.4f})" if best else ""
         print(
@@ -57,7 +64,7 @@ class PlainBoard(Board):
 
 
 class LiveBoard(Board):
-    """Draw a table."""
+    """Draw a table of the best trials, which is updated in place."""
 
     def __rich__(self):
         from rich.console import Group
@@ -84,8 +91,10 @@ class LiveBoard(Board):
 
 
 def short(keys: Iterable[str]) -> list[str]:
-    """Write dotted keys as the heads of columns: their last part, below the one before it where
-    that alone is not clear.
+    """Shorten dotted keys to the heads of columns.
+
+    A head is the last part of the key. Where two keys have the same last part, the part before it
+    is written above.
     """
     parts = [key.split(".") for key in keys]
     last = [part[-1] for part in parts]
@@ -93,7 +102,7 @@ def short(keys: Iterable[str]) -> list[str]:
 
 
 def seconds_left(budget: Budget, done: list[Trial]) -> float | None:
-    """Guess from the mean trial so far; None when nothing is known yet."""
+    """Estimate the seconds left from the mean trial so far; None when nothing is known yet."""
     spent = sum(trial.seconds for trial in done)
     limits = [] if budget.minutes is None else [60 * budget.minutes - spent]
     if budget.trials is not None and done:
@@ -102,7 +111,7 @@ def seconds_left(budget: Budget, done: list[Trial]) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """Write e.g. 42 s, 7 min, 2 h 5 min."""
+    """Write seconds as text, e.g. 42 s, 7 min, 2 h 5 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -111,7 +120,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def board(name: str, budget: Budget, present: Values, done: list[Trial]) -> Iterator[Board]:
-    """Show a study while it runs, on stderr."""
+    """Show a study on stderr while it runs."""
     if plain():
         yield PlainBoard(name, budget, present, done)
         return

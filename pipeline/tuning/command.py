@@ -1,5 +1,7 @@
-"""`glta tune`: make what a method builds on, run its study, show and log it, write the best values
-into params.yaml.
+"""Run `glta tune`.
+
+It makes the results that a method is trained on, runs the study, shows and logs it, and writes the
+best values into params.yaml.
 """
 
 from __future__ import annotations
@@ -28,16 +30,17 @@ from pipeline.engine.imports import modules_of
 from pipeline.tuning.board import board
 from pipeline.tuning.log import StudyLog
 
-PARAMS, STUDIES = Path("params.yaml"), Path(".pipe/tune")
+PARAMS = Path("params.yaml")
+STUDIES = Path(".pipe/tune")
 
 
 def main(
     method: str, dataset: str, budget: Budget, seed: int, write: bool, like: Sequence[str] = ()
 ) -> None:
-    """Tune a method on one dataset and seed. Raises ValueError for what the user has to change
-    first.
+    """Tune a method on one dataset and seed.
 
-    like: datasets whose parameters are measured too, before anything is proposed.
+    like: datasets whose parameters are tried before any others. write: False to leave params.yaml
+    alone. Raises ValueError for what the user has to change first.
     """
     if not space(method):
         tunable = ", ".join(name for name in specs() if space(name))
@@ -51,18 +54,18 @@ def main(
     ):
         if value not in known:
             raise ValueError(
-                f"{PARAMS} {key} = {known}: does not name {value}, so no stage prepares it; add it"
+                f"{PARAMS} {key} = {known}: {value} is missing, so no stage prepares it; add it"
             )
-    if strangers := [name for name in like if name not in params.overrides]:
+    if unknown := [name for name in like if name not in params.overrides]:
         raise ValueError(
-            f"--like {strangers[0]}: {PARAMS} has no overrides of that dataset, only of "
+            f"--like {unknown[0]}: {PARAMS} has no overrides of that dataset, only of "
             f"{', '.join(params.overrides)}"
         )
     wanted = [name for name in sources(method) if name not in needed(params.methods)]
     if wanted:
         raise ValueError(
-            f"{PARAMS} methods: none of them needs {wanted[0]}, on which {method} is trained; add "
-            f"{method} to methods"
+            f"{PARAMS} methods: {method} is trained on the result of {wanted[0]}, which none of "
+            f"these methods needs; add {method} to methods"
         )
     sync_plan(params)
     others = [present_values(method, params.for_dataset(name)) for name in like]
@@ -72,14 +75,13 @@ def main(
 
 
 def make_sources(method: str, dataset: str, seed: int) -> None:
-    """Let DVC bring up to date what the method builds on; where nothing is stale that takes
-    seconds.
+    """Bring the results that the method is trained on up to date, with DVC.
 
-    One command at a time: DVC waits for its repository's lock, but refuses when another process
-    makes the same stage.
+    This takes seconds when nothing is stale. Only one such command runs at a time: DVC waits for
+    its repository's lock, but fails when another process makes the same stage.
     """
     stages = [f"{name}@{dataset}-{seed}" for name in ("prepare", *sources(method))]
-    # dvc and python are those beside this interpreter, also when its environment is not activated
+    # use the dvc and python beside this interpreter, even when its environment is not activated
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["dvc", "--wait-for-lock", "repro", *stages]
     STUDIES.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,7 @@ def make_sources(method: str, dataset: str, seed: int) -> None:
         done = subprocess.run(command, stdout=sys.stderr, env=os.environ | {"PATH": path})
     if done.returncode:
         raise ValueError(
-            f"what {method} builds on could not be made (above is why): `{' '.join(command)}`"
+            f"`{' '.join(command)}` failed, so {method} cannot be trained; its message is above"
         )
 
 
@@ -100,9 +102,10 @@ def search(
     seed: int,
     others: Sequence[Values] = (),
 ) -> list[Trial]:
-    """Spend the budget, less what earlier runs of this study have spent, on `others` first.
+    """Run trials until the budget is spent. Returns all trials of the study.
 
-    Returns all its trials.
+    Trials of earlier runs of the study count towards the budget. others: values that are tried
+    first.
     """
     cell = Cell(dataset, seed)
     present = present_values(method, params)
@@ -119,8 +122,8 @@ def search(
                 found = measure(values)
             if study_key(method, cell, params, code) != key:
                 raise ValueError(
-                    f"data or code of {method} changed while it was tuned; run again, for a new "
-                    "study"
+                    f"data or code of {method} changed during tuning; run the same command again, "
+                    "which starts a new study"
                 )
             return found
 
@@ -143,14 +146,15 @@ def search(
             except KeyboardInterrupt:
                 count = len(study.finished())
                 raise ValueError(
-                    f"stopped; {count} trials are kept: the same command goes on, `--trials "
-                    f"{max(count, 1)}` ends it here"
+                    f"stopped; {count} trials are kept. The same command continues the study; with "
+                    f"`--trials {max(count, 1)}` it only writes the best parameters"
                 ) from None
 
 
 def finish(method: str, dataset: str, done: list[Trial], present: Values, write: bool) -> None:
-    """Say what was found, and put it into params.yaml if it is better than what is there."""
-    best, now = best_of(done), next(trial for trial in done if trial.values == present)
+    """Print the result, and write it into params.yaml when it is better than the present values."""
+    best = best_of(done)
+    now = next(trial for trial in done if trial.values == present)
     if best is None:
         raise ValueError(f"every training of {method} diverged, the last with: {done[-1].error}")
     print(
@@ -158,7 +162,7 @@ def finish(method: str, dataset: str, done: list[Trial], present: Values, write:
         f"{shown_value(now)}"
     )
     if best is now or best.value == now.value:
-        print("none is better; nothing to write")
+        print("no trial is better; nothing to write")
         return
     print(f"the best, trial {best.number}: {shown_value(best)}, with {in_words(best.values)}")
     with locked_params():
@@ -175,8 +179,9 @@ def finish(method: str, dataset: str, done: list[Trial], present: Values, write:
 
 
 def overview(dataset: str = "") -> str:
-    """List what was tuned, as a Markdown table: of each dataset, seed and method the study that was
-    worked on last.
+    """List the studies as a Markdown table.
+
+    It has the latest study of each dataset, seed and method.
     """
     lines = ["| study | trials | minutes | NDCG@20 before | best |", "|---|---|---|---|---|"]
     for path in sorted(STUDIES.glob(f"{dataset}-*.db" if dataset else "*.db")):
@@ -190,15 +195,15 @@ def overview(dataset: str = "") -> str:
             )
     if len(lines) == 2:
         raise ValueError(
-            f"{STUDIES}: nothing was tuned here{f' on {dataset}' if dataset else ''}; see `glta "
-            "tune --help`"
+            f"{STUDIES}: has no study{f' of {dataset}' if dataset else ''}; see `glta tune --help`"
         )
     return "\n".join(lines)
 
 
 def difference(old: list[str], new: list[str]) -> list[str]:
-    """List the lines from the first to the last that differ; `difflib` loses its way among so many
-    equal ones.
+    """List the lines from the first to the last that differ.
+
+    `difflib` finds poor matches here, because params.yaml has many equal lines.
     """
     while old and new and old[0] == new[0]:
         old, new = old[1:], new[1:]
@@ -213,7 +218,10 @@ def shown_value(trial: Trial) -> str:
 
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
-    """Refuse a second process. The kernel lets go of the lock if this one dies."""
+    """Refuse a second process on the same study.
+
+    The kernel releases the lock when this process dies.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as f:
         try:

@@ -1,6 +1,6 @@
-"""A study in MLflow: one run for it, and below it one run a trial.
+"""Log a study to MLflow: one run for the study, and below it one run for each trial.
 
-It follows the study's own file, which alone counts.
+The study's own file is authoritative; MLflow shows a copy.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ METRIC = "valid/ndcg@20"
 
 
 class StudyLog:
-    """Keep the runs of a study.
+    """Log the runs of a study.
 
-    name: how it is shown. about: its parameters; "study" tells it from all others.
+    name: how it is shown. about: its parameters; "study" is its unique key.
     """
 
     def __init__(self, name: str, about: dict[str, object]):
         self._name, self._about = name, about
 
     def __enter__(self) -> StudyLog:
-        with locked(LOCK):  # two first uses at once break the database's migration
+        # without the lock, two first uses at once would break the database's migration
+        with locked(LOCK):
             self._client = open_client()
             self._experiment = experiment_id(self._client, EXPERIMENT)
             sweep(self._client)
@@ -64,15 +65,17 @@ class StudyLog:
             self._alive.__enter__()
         self._logged = set()
         for run in search(self._client, self._experiment, f"tags.`{PARENT}` = '{self._id}'"):
-            if run.info.status == "RUNNING":  # a kill came between
+            # a kill left this run without its values
+            if run.info.status == "RUNNING":
                 self._client.delete_run(run.info.run_id)
             else:
                 self._logged.add(int(run.data.tags["trial"]))
         return self
 
     def update(self, done: list[Trial]) -> None:
-        """Log the trials that are not there yet, those of an earlier run or of a lost database
-        too.
+        """Log the trials that MLflow does not have yet.
+
+        These may come from an earlier run, or from before the database was lost.
         """
         for count, trial in enumerate(done, 1):
             if trial.number not in self._logged:

@@ -179,13 +179,17 @@ def test_use_writes_an_experiment_and_says_what_changed(glta, file):
     assert load_params(file).seeds == [3]
     plan = YAML(typ="safe").load(file.with_name("plan.yaml"))["plan"]
     assert (plan["ease"], plan["glta-tied-head"], plan["glta"]) == (["sample"], ["sample"], [])
-    assert glta("params", "use", "small.yaml") == (0, "params.yaml: has all of this already\n", "")
+    assert glta("params", "use", "small.yaml") == (
+        0,
+        "params.yaml: has all these values already\n",
+        "",
+    )
     before = file.read_text()
     small.write_text("seed: [3]\n")
     status, output, errors = glta("params", "use", "small.yaml")
     assert (status, output, file.read_text()) == (1, "", before)
     assert errors == "error: small.yaml seed = [3]: unknown key; nearest is seeds\n"
-    assert "no such file; experiments/ has some" in glta("params", "use", "other.yaml")[2]
+    assert "no such file; experiments/ has examples" in glta("params", "use", "other.yaml")[2]
 
 
 def test_lists_datasets_also_of_tables(glta, file):

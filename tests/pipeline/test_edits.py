@@ -114,7 +114,7 @@ def plan(real: Real) -> dict[str, list[str]]:
 def test_plain_dvc_says_that_the_plan_is_out_of_date_and_then_works(real):
     real.edit("params.yaml", r"^methods: \[.*\]", "methods: [popularity, text-knn, ease]")
     output = real("dvc", "repro", status=None)
-    words = "error: plan.yaml: was made for other methods or datasets than params.yaml names now"
+    words = "error: plan.yaml: did not fit the methods or datasets of params.yaml"
     assert [line for line in output.splitlines() if line.startswith("error: ")] == [
         f"{words}; it has been brought up to date: run the same command again"
     ]
@@ -131,7 +131,7 @@ def test_plain_dvc_says_that_the_plan_is_out_of_date_and_then_works(real):
 def test_snakemake_brings_the_plan_up_to_date_by_itself(real):
     real.edit("params.yaml", r"^methods: \[.*\]", "methods: [popularity, text-knn, ease]")
     output = real.snakemake()
-    assert "plan.yaml: brought in line with the methods of params.yaml" in output
+    assert "plan.yaml: updated for the methods of params.yaml" in output
     assert [*plan(real)] == ["profile", "popularity", "text-knn", "ease"]
     real.assert_clean()
     assert "didn't change" in real.repro()

@@ -229,4 +229,4 @@ def test_why_of_no_stage(toy):
 def test_outside_of_a_checkout(toy, tmp_path):
     toy.folder = tmp_path
     for command in (["lineage", "check"], ["lineage", "trace", "x"], ["why", "x"]):
-        assert "not within a checkout" in toy("glta", *command, status=1)
+        assert "is not in a checkout of the pipeline" in toy("glta", *command, status=1)

@@ -123,8 +123,8 @@ def test_a_mean_over_seeds_decides(tmp_path, monkeypatch):
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.create_experiment("glta", artifact_location=tmp_path.as_uri())
     values = {("a", 0): 0.9, ("a", 1): 0.1, ("b", 0): 0.6, ("b", 1): 0.6}
-    judgements = [
-        models.Judgement(
+    model_values = [
+        models.ModelValue(
             "books",
             method,
             seed,
@@ -135,12 +135,12 @@ def test_a_mean_over_seeds_decides(tmp_path, monkeypatch):
         )
         for (method, seed), value in values.items()
     ]
-    for judged in judgements:
+    for measured in model_values:
         run = client.create_run(experiment).info.run_id
-        model = models.log_model(client, experiment, run, judged.path, judged.digest, {}, {})
-        models.register(client, judged, model, run)
-        models.register(client, judged, model, run)
-    models.crown(client, judgements)
+        model = models.log_model(client, experiment, run, measured.path, measured.digest, {}, {})
+        models.register(client, measured, model, run)
+        models.register(client, measured, model, run)
+    models.set_best(client, model_values)
     best = client.get_model_version_by_alias("books", "best")
     assert (best.tags["method"], best.tags["seed"]) == ("b", "0")
     assert len(client.search_model_versions("name='books'")) == 4

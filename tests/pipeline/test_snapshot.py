@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from dvc.dependency.base import DependencyDoesNotExistError
 
-from pipeline.engine.snapshot import judgements
+from pipeline.engine.snapshot import model_values
 
 
 @pytest.mark.parametrize("gone", [FileNotFoundError, DependencyDoesNotExistError])
@@ -14,7 +14,7 @@ def test_a_model_that_a_stage_beside_replaces_is_left_out(tmp_path, gone):
     metrics.write_text('{"valid/ndcg@20": 0.5}')
 
     def stage(method: str, get_hash) -> SimpleNamespace:
-        judges = {
+        measures = {
             "dataset_name": "d",
             "method": method,
             "seed": 0,
@@ -28,10 +28,10 @@ def test_a_model_that_a_stage_beside_replaces_is_left_out(tmp_path, gone):
             DoesNotExistError=DependencyDoesNotExistError,
         )
         measured = SimpleNamespace(metric=True, def_path=str(metrics))
-        return SimpleNamespace(meta={"judges": judges}, deps=[model], outs=[measured])
+        return SimpleNamespace(meta={"measures": measures}, deps=[model], outs=[measured])
 
     def vanishing():
         raise gone("models/b/half")
 
-    found = judgements([stage("a", lambda: SimpleNamespace(value="1")), stage("b", vanishing)])
-    assert [(judged.method, judged.value) for judged in found] == [("a", 0.5)]
+    found = model_values([stage("a", lambda: SimpleNamespace(value="1")), stage("b", vanishing)])
+    assert [(measured.method, measured.value) for measured in found] == [("a", 0.5)]

@@ -93,7 +93,7 @@ def test_two_people_at_once(toy, first, seconds):
         assert "Traceback" not in output
         if second[0] == "snakemake":
             assert re.search(
-                rf"`{' '.join(first)}` of \w+ has this checkout since .* \(process \d+ on ", output
+                rf"`{' '.join(first)}` of \w+ uses this checkout since .* \(process \d+ on ", output
             ), output
     assert engine.poll() is None
     toy.release()

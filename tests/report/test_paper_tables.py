@@ -186,6 +186,6 @@ def test_the_command_prints_one_dataset_and_refuses_unknown_names(analysis, monk
         "sample: test, mean ± standard deviation"
     )
     with pytest.raises(
-        ValueError, match=r"books: params\.yaml names no such dataset; it has sample"
+        ValueError, match=r"books: is not in `datasets` of params\.yaml, which has sample"
     ):
         pipeline.stages.report.tables("books", "markdown")
