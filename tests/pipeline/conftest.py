@@ -13,11 +13,6 @@ from tests.pipeline.forkserver import Warm
 from tests.pipeline.repository import Toy
 
 
-def pytest_collection_modifyitems(items) -> None:
-    """Begin with the longest, so that no worker is left alone with it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_kill.py")
-
-
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Toy:
     """Run the toy once from nothing, under Snakemake; the workers of one test run share it."""
