@@ -1,9 +1,8 @@
-"""Commands without their start-up time: dvc, snakemake, glta and python -m as forks of a process
-that has imported much.
+"""Run commands without their start-up time: dvc, snakemake, glta and python -m.
 
-The entry points and the code that runs are the real ones; only the imports have happened before.
-`Warm` puts small clients with these names into a folder for the PATH. Signals are not passed on, so
-tests that kill use the real commands.
+Each command is a fork of a process that has already imported most packages. The entry points and
+the code that runs are the real ones. `Warm` puts small clients with these names into a folder for
+the PATH. Signals are not passed on, so tests that kill use the real commands.
 """
 
 from __future__ import annotations
@@ -71,9 +70,7 @@ os._exit(status[0] if status else 70)
 
 
 class Warm:
-    """Start the server; `with Warm(folder) as bin` yields the folder to put in front of the
-    PATH.
-    """
+    """Start the server. `with Warm(folder) as bin` yields the folder to put first in the PATH."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -97,19 +94,21 @@ class Warm:
 
 
 def serve(address: str) -> None:
-    """Answer every connection with a fork, until killed."""
+    """Answer every connection with a fork, until this process is killed."""
     for name in HEAVY:
         importlib.import_module(name)
     importlib.import_module("sqlalchemy.orm").configure_mappers()
 
     gc.collect()
-    gc.freeze()  # a collection in a fork would touch, and so copy, every page of the imports
+    # a garbage collection in a fork would touch, and so copy, every page of the imports
+    gc.freeze()
 
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(f"{address}.new")
     listening.listen(64)
     Path(f"{address}.new").rename(address)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the handlers
+    # no process waits for the handlers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listening.accept()
         if os.fork() == 0:
@@ -119,7 +118,7 @@ def serve(address: str) -> None:
 
 
 def handle(connection: socket.socket) -> None:
-    """Run one command in a further fork and send its exit status."""
+    """Run one command in another fork and send its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     head, fds, _, _ = socket.recv_fds(connection, 4, 3)
     size, request = int.from_bytes(head, "big"), b""

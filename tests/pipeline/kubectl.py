@@ -1,5 +1,6 @@
-"""A stand-in for kubectl, as far as profiles/kubernetes needs it: a Job is a process that knows
-only what its manifest says.
+"""Replace kubectl in tests, as far as profiles/kubernetes needs it.
+
+A Job is a process that knows only what its manifest contains.
 """
 
 import os
@@ -19,10 +20,11 @@ if verb == "create":
     job = jobs / uuid.uuid4().hex
     job.mkdir(parents=True)
     (job / "manifest.yaml").write_text(manifest)
+    # the variables of the image
     environment = {
         "PATH": os.defpath,
         "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"],
-    }  # of the image
+    }
     environment |= {entry["name"]: entry["value"] for entry in container["env"]}
     with (job / "log").open("w") as log:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The real stages on a very small bookshop, in a repository of their own."""
+"""Run the real stages on a very small bookshop, in a repository of their own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ TRAINED = ("pretrain-all", "align_items", "align_users", ABLATION)
 
 
 class Moment(NamedTuple):
-    """Where to stand still: in processes whose command matches, at the count-th audit event about a
-    matching path.
+    """Name the moment at which a process stops: the count-th audit event about a matching path.
+
+    Only processes whose command matches stop.
     """
 
     stage: str
@@ -32,7 +33,7 @@ class Moment(NamedTuple):
 
 
 class Real(Toy):
-    """A repository with the real stages, 60 readers, 40 books and a few methods."""
+    """Hold a repository with the real stages, 60 readers, 40 books and a few methods."""
 
     @classmethod
     def create(cls, folder: Path, methods: Sequence[str] = METHODS) -> Real:
@@ -64,8 +65,9 @@ class Real(Toy):
         return real
 
     def kill_at(self, moment: Moment, engine: str, sig: signal.Signals) -> None:
-        """Start an engine on one stage and what it needs, and kill its whole group once the moment
-        is reached.
+        """Start an engine on one stage and the stages before it, and kill it at the given moment.
+
+        The whole process group is killed.
         """
         reached = self.folder / "reached"
         reached.unlink(missing_ok=True)
@@ -81,13 +83,13 @@ class Real(Toy):
         self.kill(started, sig)
 
     def kill(self, started, sig: signal.Signals) -> None:
-        """Kill a started engine with its whole group, and see that nothing of it lives on."""
+        """Kill a started engine with its whole group, and check that no process is left."""
         os.killpg(started.pid, sig)
         started.wait(60)
         self.await_end(started.pid)
 
     def results(self) -> dict[str, bytes]:
-        """Read every result but the report's page, which shows durations."""
+        """Read every result except the report's page, which shows durations."""
         data = self.folder / "data"
         files = {
             path.relative_to(data).as_posix(): path for path in data.rglob("*") if path.is_file()
@@ -98,7 +100,7 @@ class Real(Toy):
         return {name: files[name].read_bytes() for name in sorted(files.keys() - passed)}
 
     def curves(self) -> dict[str, list[dict]]:
-        """Read what the trainings say of themselves: {stage: one record an epoch}."""
+        """Read the histories of all trainings: {stage: one record for each epoch}."""
         cell = self.folder / "data/books/0"
 
         def history(step: str) -> Any:

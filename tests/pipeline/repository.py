@@ -1,4 +1,4 @@
-"""A repository of its own with toy stages, run by the real Snakefile, oracle and runner."""
+"""Make a repository with toy stages, run by the real Snakefile, oracle and runner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OVERRIDE = r"^(  sample:\n(?:    .*\n)*?    settings: .*lightgcn-text-knn: )\{[^
 
 
 class Toy:
-    """A repository of its own with toy stages."""
+    """Hold a repository with toy stages."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -50,9 +50,8 @@ class Toy:
         from glta.params.model import Params
 
         shutil.copytree(REPOSITORY / "tests/pipeline/toy", folder / "toy")
-        (folder / "toy/stages.yaml").rename(
-            folder / "dvc.yaml"
-        )  # DVC would read a dvc.yaml below tests/ as ours
+        # not named dvc.yaml below tests/, because DVC would read it as part of this repository
+        (folder / "toy/stages.yaml").rename(folder / "dvc.yaml")
         shutil.copytree(REPOSITORY / "profiles", folder / "profiles")
         for name in ("Snakefile", ".dvcignore"):
             shutil.copy(REPOSITORY / name, folder / name)
@@ -60,7 +59,7 @@ class Toy:
             (folder / name).symlink_to(REPOSITORY / name)
         two = {"methods": ["popularity", "text-knn"], "report": {"reference": "popularity"}}
         (folder / "params.yaml").write_text(render_params(Params.model_validate(two)))
-        # not /data/*: DVC would take it for all of data/, and not see raw.txt.dvc in a clone
+        # with /data/*, DVC would ignore all of data/, and raw.txt.dvc in a clone too
         ignored = [
             "/glta",
             "/pipeline",
@@ -106,8 +105,9 @@ class Toy:
         return self("dvc", "repro")
 
     def start(self, *cmd: str, env: dict[str, str] | None = None) -> subprocess.Popen:
-        """Start an engine in a process group of its own, with its output in a file; the real
-        command, which takes signals.
+        """Start an engine in its own process group, with its output in a file.
+
+        It is the real command, which takes signals.
         """
         own = self.env | {"PATH": self.path} | (env or {})
         with (self.folder / "engine.log").open("w") as log:
@@ -121,15 +121,16 @@ class Toy:
             )
 
     def await_end(self, session: int) -> None:
-        """Wait until nothing lives on of what was started with this process id."""
+        """Wait until all processes of the session with this process id have ended."""
         deadline = time.monotonic() + 30
         while found := self.alive(session):
             assert time.monotonic() < deadline, found
             time.sleep(0.05)
 
     def alive(self, session: int) -> list[str]:
-        """Name the processes of a session, those too that nobody has waited for yet: DVC takes them
-        for alive.
+        """Return the processes of a session, zombies too.
+
+        DVC takes zombies for living processes.
         """
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -142,11 +143,11 @@ class Toy:
         return found
 
     def output(self) -> str:
-        """Return what a started engine has said so far."""
+        """Return what a started engine has printed so far."""
         return (self.folder / "engine.log").read_text()
 
     def executed(self) -> list[str]:
-        """Return what the scripts have noted since the last call."""
+        """Return the stages that scripts have recorded since the last call."""
         log = self.folder / "ran.log"
         lines = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
@@ -166,18 +167,19 @@ class Toy:
         return set(re.findall(r"^(?:local)?rule (\S+):$", self.snakemake("-n"), re.M)) - {"all"}
 
     def assert_clean(self) -> None:
-        output = self.snakemake("-n")  # it asks DVC, and names what DVC calls stale
+        # it asks DVC, and prints the stages that DVC reports as stale
+        output = self.snakemake("-n")
         assert "Nothing to be done" in output and "stale: " not in output
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replace text that must be there."""
+        """Replace text in a file. The text must occur in it."""
         file = self.folder / path
         text, count = re.subn(old, new, file.read_text(), count=1, flags=re.M)
         assert count, f"{old} is not in {path}"
         file.write_text(text)
 
     def sync(self) -> str:
-        """Run `glta params sync`, which writes the real stages too; the toy keeps its own."""
+        """Run `glta params sync`, and restore the toy's own dvc.yaml afterwards."""
         own = (self.folder / "dvc.yaml").read_bytes()
         output = self("glta", "params", "sync")
         (self.folder / "dvc.yaml").write_bytes(own)
@@ -212,7 +214,7 @@ class Toy:
         return json.loads(self(sys.executable, "-c", ask).splitlines()[-1])
 
     def hold(self) -> None:
-        """Let the next trainings wait, and forget earlier ones."""
+        """Make the next trainings wait, and forget earlier ones."""
         (self.folder / "hold").touch()
         for mark in self.folder.glob("training@*"):
             mark.unlink()
@@ -221,7 +223,7 @@ class Toy:
         (self.folder / "hold").unlink()
 
     def wait_for_training(self, count: int = 1) -> list[int]:
-        """Wait until so many trainings stand still in the middle; return their process ids."""
+        """Wait until this many trainings are stopped in the middle. Returns their process ids."""
         deadline = time.monotonic() + 60
         while (
             len(found := [m.read_text() for m in self.folder.glob("training@*")]) < count

@@ -1,9 +1,8 @@
-"""Whatever happens to a checkout, Snakemake and DVC call the same stages stale, and either one puts
-everything right.
+"""Test that Snakemake and DVC always agree which stages are stale, and that either repairs all.
 
 Every step damages or changes something at random and lets a random engine run. Before and after,
-the stages that DVC names, and all downstream of them, must be the jobs that `snakemake -n` plans;
-after a full run there are none, and every result is what its parameters, data and code say. `make
+the stages that DVC reports, and all downstream of them, must be the jobs that `snakemake -n` plans.
+After a full run there are none, and every result follows from its parameters, data and code. `make
 test-engines` runs the long form; GLTA_AGREEMENT=SEEDSxSTEPS any other. A failure prints its seed
 and steps, and `GLTA_AGREEMENT_SEED=N pytest tests/pipeline/test_agreement.py` repeats one seed.
 """
@@ -33,7 +32,7 @@ OTHERS = ["text-knn", "lightgcn"]  # beside popularity, the report's reference
 
 
 class World:
-    """A toy repository, what was done to it, and what its results must be."""
+    """Hold a toy repository, its history, and what its results must be."""
 
     def __init__(self, toy: Toy, seed: int):
         self.toy, self.folder, self.random = toy, toy.folder, random.Random(seed)
@@ -43,7 +42,7 @@ class World:
             toy("dvc", "config", "cache.type", "hardlink")
         self.commit()
 
-    # what a step may do; each returns words for the log
+    # what a step may do; each method returns a text for the log
 
     def parameter(self) -> str:
         key, value = self.random.choice(
@@ -111,7 +110,8 @@ class World:
     def checkout(self) -> str:
         back = self.random.randint(1, self.commits)
         self.toy("git", "checkout", "-qf", f"step{back}")
-        self.toy("dvc", "checkout", "-qf", status=None)  # what the cache has lost is computed again
+        # results that the cache has lost are computed again later
+        self.toy("dvc", "checkout", "-qf", status=None)
         return f"checked out step{back}"
 
     def wipe(self) -> str:
@@ -155,7 +155,7 @@ class World:
             self.commit()
 
     def agree(self) -> set[str]:
-        """Ask both engines. Returns the stages that are stale, and all downstream of them."""
+        """Ask both engines. Returns the stale stages and all stages downstream of them."""
         direct, planned = self.toy.stale() - {"data/raw.txt.dvc"}, self.toy.planned()
         expected = self._downstream(direct)
         assert planned == expected, (
@@ -164,7 +164,7 @@ class World:
         return planned
 
     def assert_results(self) -> None:
-        """Compute every result anew and compare."""
+        """Compute every result independently and compare."""
         params = YAML(typ="safe").load(self.folder / "params.yaml")
         usual, own = (
             settings["lightgcn-text-knn"]
@@ -203,7 +203,7 @@ class World:
         return [p for p in found if without not in p.as_posix()]
 
     def _results(self) -> list[Path]:
-        """List what stages have written, as far as it is there."""
+        """List the results of stages that exist."""
         patterns = ("data/prepare", "data/models/*", "data/evaluate/*/*", "data/report/*")
         return [
             p
@@ -213,8 +213,9 @@ class World:
         ]
 
     def _downstream(self, names: set[str]) -> set[str]:
-        """Close a set of stages under "is read by", from the paths in dvc.yaml as DVC lists
-        them.
+        """Add all stages that read the results of these stages.
+
+        The paths come from dvc.yaml as DVC lists them.
         """
         listed = self._stages()
         found = set(names)
@@ -230,7 +231,7 @@ class World:
         return found
 
     def _stages(self) -> dict[str, tuple[list[str], list[str]]]:
-        """Write the toy's graph down once more, so that the test does not ask what it tests."""
+        """Repeat the toy's graph here, so that the test does not use the code that it tests."""
         methods = YAML(typ="safe").load(self.folder / "params.yaml")["methods"]
         graph = {
             "prepare": ([], ["data/prepare"]),

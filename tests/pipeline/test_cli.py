@@ -1,4 +1,4 @@
-"""The command line: quick, and every mistake ends in one line and status 1."""
+"""Test the command line: it is fast, and every mistake ends in one line and status 1."""
 
 import os
 import resource
@@ -22,7 +22,7 @@ GLTA = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
 @pytest.fixture
 def glta(tmp_path):
-    """Run the command in an empty folder: (status, output, errors)."""
+    """Run the command in an empty folder. The fixture returns (status, output, errors)."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         plain = os.environ | {
@@ -40,7 +40,7 @@ def glta(tmp_path):
 
 @pytest.fixture
 def file(tmp_path):
-    """A whole, valid params.yaml."""
+    """Write a complete, valid params.yaml."""
     path = tmp_path / "params.yaml"
     path.write_text(render_params(Params()), encoding="utf-8")
     return path

@@ -1,5 +1,7 @@
-"""Stages as jobs on other machines: the profile for Kubernetes, with a stand-in for kubectl, and
-both profiles' options.
+"""Test stages as jobs on other machines.
+
+The profile for Kubernetes runs with a replacement for kubectl. The options of both profiles are
+checked.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ def test_a_failed_job_fails_the_run_with_its_error(cluster):
 
 @pytest.mark.slow
 def test_ctrl_c_cancels_the_jobs(cluster):
-    """They go on from their checkpoints in the next run."""
+    """The next run continues from their checkpoints."""
     cluster.set_steps(31)
     cluster.hold()
     engine = cluster.start(*SNAKEMAKE, env={"PATH": cluster.env["PATH"]})
@@ -139,9 +141,7 @@ def test_ctrl_c_cancels_the_jobs(cluster):
 
 
 def test_a_job_that_outlived_its_snakemake_is_left_alone(toy):
-    """On another machine its process number says nothing to DVC; the lock that it holds on a file
-    does.
-    """
+    """On another machine, DVC cannot use its process number. It respects its lock on a file."""
     claim = toy.folder / ".pipe/stages/train@popularity.json"
     claim.parent.mkdir(exist_ok=True)
     who = {

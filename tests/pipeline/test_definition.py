@@ -1,5 +1,6 @@
-"""dvc.yaml is what the specs say, and names what each program really uses: else results would go
-stale unseen.
+"""Test that dvc.yaml follows the specs, and names everything that each program really uses.
+
+A dependency that is missing there would leave stale results unnoticed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def test_command_passes_the_whole_matrix(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_is_one_file_that_the_stage_code_writes(stage):
-    """The stage `code` itself depends on all code, so that any edit makes it run."""
+    """The stage `code` itself depends on all code, so any edit makes it run."""
     deps = STAGES[stage]["deps"]
     if stage == "code":
         assert deps == ["glta", "pipeline"]
@@ -73,9 +74,7 @@ def test_every_program_belongs_to_a_stage():
 
 @pytest.mark.parametrize("stage", [s for s in STAGES if s in OTHERS])
 def test_parameters_are_the_sections_read(stage):
-    """The script and the functions that are handed all parameters read no section that is not
-    declared.
-    """
+    """Functions that receive all parameters read only sections that the stage declares."""
     listed = {name.partition(".")[0] for name in STAGES[stage].get("params", [])}
     script = f"pipeline/stages/{stage}.py"
     files = [script, *(f for f in modules_of(script) if f.endswith(".py"))]
@@ -91,7 +90,7 @@ def test_parameters_are_the_sections_read(stage):
 
 @pytest.mark.parametrize("unit", units().values(), ids=list(units()))
 def test_parameters_of_a_step_are_what_its_job_holds(unit):
-    """A job refuses every other section, so that a step cannot read what its stage leaves out."""
+    """A job refuses every other section, so a step cannot read what its stage does not declare."""
     params = Params()
     declared = [p for p in STAGES[unit.name]["params"] if not p.startswith("overrides.")]
     own = f"settings.{unit.method.name}"
@@ -114,7 +113,7 @@ def test_parameters_of_a_step_are_what_its_job_holds(unit):
 
 @pytest.mark.parametrize("unit", units().values(), ids=list(units()))
 def test_folders_of_a_step_are_what_its_job_reads(unit):
-    """What a step reads in dvc.yaml, and where it writes, is where the program looks for it."""
+    """The folders that dvc.yaml names for a step are those that the program reads and writes."""
     cell = Cell("${item.dataset}", "${item.seed}")  # type: ignore[arg-type]
     declared = [dep for dep in STAGES[unit.name]["deps"] if code.is_data(dep)]
     assert declared == [place_of(cell, name).as_posix() for name in unit.reads]
@@ -135,10 +134,10 @@ def test_overrides_go_with_their_section(stage):
 
 
 def test_the_choice_of_methods_is_read_by_the_report_alone():
-    """Another entry of a list makes new stages, and must not make the others stale.
+    """Another entry of a list makes new stages, and must not make other stages stale.
 
-    The stage `code` reads it too, so that it runs, and plan.yaml is compared, before any stage is
-    missed. What it writes does not follow from it.
+    The stage `code` reads the lists too. So it runs, and plan.yaml is compared, before a stage can
+    be missing. Its output does not depend on them.
     """
     chosen = {"datasets", "seeds", "methods"}
     readers = [stage for stage in STAGES if chosen & set(STAGES[stage].get("params", []))]
@@ -173,7 +172,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
-    """Import each program in a process of its own: {file: the files that Python has loaded}."""
+    """Import each program in its own process: {file: the files that Python has loaded}."""
     starts = {f"pipeline/stages/{name}.py" for name in (*code.SCRIPTS, "train", "recommend")}
     for unit in units().values():
         starts |= {file_of(unit.method.recommender), *(file_of(s.run) for s in unit.steps)}
@@ -209,7 +208,8 @@ def test_the_code_of_a_program_is_all_that_it_imports(name, imported):
         starts = [f"pipeline/stages/{name}.py"]
     loaded = {file for start in starts for file in imported[start]}
     tracked = {file for file in loaded if not UNTRACKED.fullmatch(file)}
-    if name in code.SCRIPTS:  # these import them to read parameters alone, which DVC follows
+    # these programs import specs only to read parameters, which DVC compares itself
+    if name in code.SCRIPTS:
         tracked -= {"glta/methods/registry.py", "glta/methods/spec.py"}
     assert tracked >= {*starts}
     assert tracked <= program["files"].keys()
@@ -217,7 +217,7 @@ def test_the_code_of_a_program_is_all_that_it_imports(name, imported):
 
 
 def test_a_method_leaves_the_code_of_others_alone():
-    """What only others import is no part of a method's code, nor is any method's spec."""
+    """Files that only other methods import, and all specs, are not part of a method's code."""
     of = {name: set(PROGRAMS[name]["files"]) for name in PROGRAMS}
     for name, files in of.items():
         assert not any(map(OF_PARAMETERS.search, files)), name
@@ -252,7 +252,7 @@ def test_an_edit_is_noticed_between_the_hash_and_the_stage(tmp_path, monkeypatch
 
 
 def test_folders_are_declared_as_folders():
-    """Snakemake must know before the first run what is a directory."""
+    """Snakemake must know before the first run which outputs are folders."""
     for stage, definition in STAGES.items():
         for out in definition["outs"]:
             path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
@@ -269,7 +269,7 @@ def test_files_that_no_result_depends_on_are_settings_specs_and_progress():
 
 
 class Unrun(Toy):
-    """A repository with the real stages and one dataset of its own, in which nothing has run."""
+    """Hold a repository with the real stages and one own dataset, in which nothing has run."""
 
     @classmethod
     def create(cls, folder: Path, *methods: str) -> Unrun:
@@ -308,7 +308,7 @@ def test_one_method_on_a_new_dataset_has_no_stage_more_than_it_needs(tmp_path, m
 
 
 def test_an_edit_of_one_method_reaches_its_own_stages_alone(tmp_path, monkeypatch):
-    """All stages depend on the stage `code`; what it writes as it was makes nothing stale."""
+    """All stages depend on the stage `code`. Unchanged outputs of it make nothing stale."""
     from pipeline.engine.oracle import read_stages
 
     Unrun.create(tmp_path, "popularity", "ease", "item-knn")
@@ -332,7 +332,7 @@ def test_an_edit_of_one_method_reaches_its_own_stages_alone(tmp_path, monkeypatc
 
 
 def test_the_lock_file_of_the_sample_is_short():
-    """It is read and written for each stage, and people review its changes."""
+    """It is read and written for each stage, and its changes are reviewed."""
     lines = Path("dvc.lock").read_text(encoding="utf-8").splitlines()
     if "  code:" not in lines:
         pytest.skip("dvc.lock is older than the stages of dvc.yaml")

@@ -1,4 +1,4 @@
-"""An edit of the code, or of the list of methods, makes stale what it reaches and nothing else."""
+"""Test that an edit of code, or of the list of methods, makes exactly the right stages stale."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OF_EASE = {"ease@books-0", "recommend@books-0-ease", "evaluate@books-0-ease"}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, commands) -> Real:
-    """Run three cheap methods once, under Snakemake."""
+    """Run three fast methods once, under Snakemake."""
     real = Real.create(
         tmp_path_factory.mktemp("edits") / "real", ["popularity", "item-knn", "ease"]
     )
@@ -41,7 +41,7 @@ def append(real: Real, path: str, line: str) -> None:
 
 
 def new_runs(real: Real, known: list) -> set[str]:
-    """Name the stages that were executed since, once each."""
+    """Return the stages that were executed since, each once."""
     before = {run.info.run_id for run in known}
     found = [run.data.tags["stage"] for run in real.runs() if run.info.run_id not in before]
     assert len(found) == len(set(found))
@@ -54,7 +54,7 @@ def test_a_comment_in_one_method_runs_its_own_stages_under_dvc(real):
     assert real.planned() == {"code", "report", *OF_EASE}
     known = real.runs()
     real.repro()
-    # equal results: what reads them has nothing to do
+    # the new results equal the old ones, so no later stage has to run
     assert new_runs(real, known) == {"code", "ease@books-0", "recommend@books-0-ease"}
     real.assert_clean()
     assert real.stale() == set()
@@ -96,7 +96,7 @@ def test_an_edit_that_no_result_depends_on_runs_the_stage_code_alone(real):
 
 
 def test_code_that_is_edited_before_its_stage_runs_is_named(real):
-    """The stage `code` is left out, as by `dvc repro -s`."""
+    """The stage `code` does not run, as with `dvc repro -s`."""
     append(real, "glta/methods/ease/model.py", "# a comment")
     output = real("dvc", "repro", "-f", "-s", "ease@books-0", status=None)
     words = "ease@books-0: glta/methods/ease/model.py was edited after its hash was taken"

@@ -1,7 +1,7 @@
-"""Snakemake and DVC on one toy repository with the real Snakefile, oracle and runner: they must
-never disagree.
+"""Test that Snakemake and DVC always agree, on one toy repository.
 
-Every sequence ends clean: `dvc status` is empty and `snakemake -n` has nothing to do.
+It has the real Snakefile, oracle and runner. Every sequence ends clean: `dvc status` is empty and
+`snakemake -n` has nothing to do.
 """
 
 from __future__ import annotations
@@ -51,16 +51,15 @@ def test_every_result_leads_to_the_run_that_made_it(built):
     assert all(p["run_id"] and p["commit"] for p in provenance)
     report = next(run for run in built.runs() if run.data.tags["stage"] == "report")
     for p in provenance:
-        if (
-            p["stage"] in EVALUATES
-        ):  # the report depends on the folder above, and names each result within
+        # the report depends on the folder above, and its run names each result within
+        if p["stage"] in EVALUATES:
             assert all(
                 report.data.tags[f"dvc.in.{path}"] == digest for path, digest in p["outs"].items()
             )
 
 
 def test_parameter_there_and_back(toy):
-    """A -> B by DVC, B -> A restored by Snakemake without a run, A -> C by Snakemake."""
+    """DVC runs A -> B, Snakemake restores B -> A without a run, and Snakemake runs A -> C."""
     toy.set_steps(31)
     assert toy.stale() == set(TRAINS)
     assert toy.planned() == DOWNSTREAM
@@ -90,9 +89,10 @@ def test_parameter_there_and_back(toy):
     )
 
 
-def test_snakemake_is_told_what_dvc_status_says(toy):
-    """The oracle asks about each file once, not through `dvc status`: every kind of change must
-    come out the same.
+def test_the_oracle_reports_the_same_as_dvc_status(toy):
+    """The oracle checks each file once and does not call `dvc status`.
+
+    For every kind of change, both must report the same.
     """
     ask = (
         "import json; from pipeline.engine.oracle import read_stages; "
@@ -156,13 +156,15 @@ def test_only_content_makes_stale(toy):
         f.write("# a comment\n")
     assert toy.planned() == DOWNSTREAM
     toy.snakemake()
-    assert toy.executed() == TRAINS  # equal results: everything after them has nothing to do
+    # the new results equal the old ones, so no later stage has to run
+    assert toy.executed() == TRAINS
     toy.assert_clean()
 
 
 def test_matrix_entries_come_and_go(toy):
-    """A removed entry leaves no trace in the folder that the report depends on; files put there by
-    hand stay.
+    """A removed entry leaves no file in the folder that the report depends on.
+
+    Files that a user put there stay.
     """
     note = toy.folder / "data/evaluate/text-knn/note.txt"
     note.write_text("by hand")
@@ -203,8 +205,8 @@ def test_code_edited_while_a_stage_runs_is_named(toy):
     toy.assert_clean()
 
 
-def test_plan_out_of_date_is_told_once_and_brought_up_to_date(toy):
-    """Plain dvc refuses in one line and then works; Snakemake goes on at once."""
+def test_plan_out_of_date_is_reported_once_and_updated(toy):
+    """Plain dvc fails with one line and then works; Snakemake continues at once."""
     plan = toy.folder / "plan.yaml"
     for number, methods in enumerate((["popularity", "ease"], ["popularity", "lightgcn"])):
         toy.edit("params.yaml", r"^methods: .*", f"methods: [{', '.join(methods)}]")
@@ -272,7 +274,7 @@ def test_an_edited_file_of_ones_own_stops_snakemake_until_it_is_stated(toy):
 
 @pytest.mark.slow
 def test_raw_data_kept_by_dvc_add(toy):
-    """DVC goes on naming the .dvc file until `dvc add`; no stage has anything to do."""
+    """DVC reports the .dvc file until `dvc add`; no stage has to run."""
     (toy.folder / "data/raw.txt").write_text("raw 2")
     assert toy.stale() == {"data/raw.txt.dvc", "prepare"} and "prepare" in toy.planned()
     toy.snakemake()
@@ -285,7 +287,7 @@ def test_raw_data_kept_by_dvc_add(toy):
 
 @pytest.mark.slow
 def test_forced_stages_run_again(toy):
-    """Snakemake's -R, -f and -F reach DVC, which would give back its copy; a new run each."""
+    """Snakemake's -R, -f and -F reach DVC, which would restore its copy. Each makes a new run."""
     for arguments, expected in (
         (["-R", "train@popularity"], ["train@popularity"]),
         (["-f", "data/evaluate/popularity/metrics.json"], ["evaluate@popularity"]),
@@ -303,8 +305,9 @@ def test_forced_stages_run_again(toy):
 
 @pytest.mark.slow
 def test_hard_links_to_the_cache(toy):
-    """With `cache.type hardlink` a result and DVC's copy are one file, which nothing may write
-    to.
+    """With `cache.type hardlink`, a result and DVC's copy are one file.
+
+    Nothing may write to it.
     """
     toy("dvc", "config", "cache.type", "hardlink")
     shutil.rmtree(toy.folder / "data/models")

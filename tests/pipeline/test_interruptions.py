@@ -1,5 +1,6 @@
-"""Signals to an engine and to each process below it: no writer lives on, nothing half counts, the
-next run goes on.
+"""Test signals to an engine and to each process below it.
+
+No process goes on writing, no partial result counts, and the next run continues.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ SNAKEMAKE, DVC = ("snakemake", "--cores", "2"), ("dvc", "repro")
 
 
 def train(toy: Toy, engine: tuple[str, ...], steps: int) -> tuple[subprocess.Popen, list[int]]:
-    """Start an engine, and give its process and its scripts once they train and their runs are
-    open.
+    """Start an engine, and wait until its scripts train and their runs are open.
+
+    Returns its process and the scripts.
     """
     toy.set_steps(steps)
     toy.hold()
     known = len(toy.runs())
     started = toy.start(*engine)
     scripts = toy.wait_for_training(2 if engine == SNAKEMAKE else 1)
-    while len(toy.runs()) < known + len(scripts):  # a run opens while its script works
+    # a run opens while its script works
+    while len(toy.runs()) < known + len(scripts):
         assert started.poll() is None, toy.output()
         time.sleep(0.3)
     return started, scripts
@@ -52,7 +55,7 @@ def last_training(toy: Toy) -> str:
 
 
 def assert_recovers(toy: Toy) -> None:
-    """One more run finishes what the kill has left, from its checkpoint."""
+    """Check that one more run finishes the interrupted work from its checkpoint."""
     assert "train@popularity" in toy.stale() & toy.planned()
     toy.executed()
     toy.release()
@@ -71,9 +74,8 @@ def test_the_whole_group(toy, engine, sig):
     assert started.wait(60) != 0
     toy.await_end(started.pid)
     assert_recovers(toy)
-    ends = (
-        {"KILLED"} if sig == signal.SIGKILL else {"FAILED", "KILLED"}
-    )  # stopped in the very moment of opening, it is left
+    # a run that is interrupted while it opens stays open, and is closed as KILLED later
+    ends = {"KILLED"} if sig == signal.SIGKILL else {"FAILED", "KILLED"}
     assert ends & {run.info.status for run in toy.runs()}
 
 
@@ -88,7 +90,7 @@ def test_the_whole_group(toy, engine, sig):
     ],
 )
 def test_one_process_alone(toy, victim, sig, status):
-    """The script dies with its runner, and the runner with dvc."""
+    """The script dies with its runner, and the runner dies with dvc."""
     started, (script,) = train(toy, DVC, 31)
     runner = parent(script)
     os.kill({"dvc": started.pid, "runner": runner, "script": script}[victim], sig)
@@ -100,7 +102,7 @@ def test_one_process_alone(toy, victim, sig, status):
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 def test_snakemake_alone(toy, sig):
-    """What runs goes on to its end and counts; the next run starts nothing twice."""
+    """Running stages finish and count; the next run starts nothing twice."""
     started, scripts = train(toy, SNAKEMAKE, 31)
     engines = [parent(parent(pid)) for pid in scripts]
     os.kill(started.pid, sig)

@@ -1,8 +1,7 @@
-"""Killed at any moment, the pipeline loses nothing and takes nothing half: real stages, both
-engines, SIGTERM and SIGKILL.
+"""Test that a kill at any moment loses no result and leaves no partial one.
 
-GLTA_KILL_TURNS=4 gives each moment the other engines and signals too, GLTA_KILL_SEED=N also kills
-at random.
+The real stages run under both engines, with SIGTERM and SIGKILL. GLTA_KILL_TURNS=4 tries each
+moment with the other engine and signal too. GLTA_KILL_SEED=N also kills at random moments.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ TURNS = [(engine, sig) for sig in (signal.SIGKILL, signal.SIGTERM) for engine in
 
 
 def script(stage: str, name: str, path: str, count: int = 1) -> Moment:
-    """Stand still in a stage's own process, before a file or folder takes its place."""
+    """Stop in a stage's own process, before a file or folder is moved to its place."""
     return Moment(stage, rf"^\S+ -m pipeline\.stages\.{name}( |$)", "os.rename", path, count)
 
 
 def step(name: str, path: str, count: int = 1) -> Moment:
-    """Stand still in the process that trains a step."""
+    """Stop in the process that trains a step."""
     return script(f"{name}@books-0", f"train .*--step {name}", path, count)
 
 
 def engine(stage: str, event: str, path: str, count: int = 1) -> Moment:
-    """Stand still in the DVC that runs a stage."""
+    """Stop in the DVC process that runs a stage."""
     return Moment(stage, r"/dvc .*repro", event, path, count)
 
 
@@ -65,7 +64,7 @@ MOMENTS = [
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory, commands) -> Real:
-    """Run everything once without a disturbance."""
+    """Run everything once without interruption."""
     real = Real.create(tmp_path_factory.mktemp("kill") / "whole")
     shutil.copytree(real.folder, real.folder.with_name("fresh"), symlinks=True)
     real.env["PATH"] = f"{commands}{os.pathsep}{real.path}"
@@ -75,14 +74,14 @@ def whole(tmp_path_factory, commands) -> Real:
 
 @pytest.fixture
 def fresh(whole, tmp_path) -> Real:
-    """Give the same repository as it was before the first run."""
+    """Copy the same repository as it was before the first run."""
     folder = tmp_path / "real"
     shutil.copytree(whole.folder.with_name("fresh"), folder, symlinks=True)
     return Real(folder)
 
 
 def lock(real: Real) -> dict:
-    """Read what dvc.lock holds of every stage, wherever it stands in the file."""
+    """Read the entries of dvc.lock for every stage, in any order."""
     stages = YAML(typ="safe").load((real.folder / "dvc.lock").read_text())["stages"]
     page = "data/report/index.html"  # shows durations
     for stage in stages.values():
@@ -91,8 +90,9 @@ def lock(real: Real) -> dict:
 
 
 def assert_nothing_lost(real: Real, whole: Real) -> None:
-    """The results are those of the undisturbed run, and nothing else is left in the workspace, the
-    cache or MLflow.
+    """Check that the results are those of the uninterrupted run.
+
+    Nothing else may be left in the workspace, the cache or MLflow.
     """
     real.assert_clean()
     assert real.results() == whole.results()
@@ -104,9 +104,10 @@ def assert_nothing_lost(real: Real, whole: Real) -> None:
     runs, curves = real.runs(), real.curves()
     assert not [run for run in real.all_runs() if run.info.status == "RUNNING"]
     for stage, epochs in curves.items():
+        # the newest one
         run = next(
             run for run in runs if run.data.tags["stage"] == stage and run.info.status == "FINISHED"
-        )  # the newest
+        )
         for name in ("loss", "valid"):
             logged = [
                 (m.step, m.value) for m in real.mlflow().get_metric_history(run.info.run_id, name)
@@ -116,7 +117,7 @@ def assert_nothing_lost(real: Real, whole: Real) -> None:
 
 @pytest.mark.parametrize("turn", range(int(os.environ.get("GLTA_KILL_TURNS", "1"))))
 def test_killed_in_every_stage(whole, fresh, turn):
-    """Each kill leaves what came before it; the other engine goes on from there."""
+    """Each kill leaves all earlier results; the other engine continues from there."""
     output = ""
     for n, moment in enumerate(MOMENTS):
         name, sig = TURNS[(n + turn) % len(TURNS)]

@@ -1,4 +1,4 @@
-"""Every number leads back to its sources by hash, and a broken chain is found."""
+"""Test that every number can be traced to its sources by hash, and that a broken chain is found."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ def test_trace_of_a_number_names_its_chain_alone(toy):
 
 
 def test_targets(toy):
-    """Whole files, files within folders, from a folder below, runs by the start of their id, and
-    what is no target.
+    """Targets are files, files within folders, and runs by the start of their id.
+
+    Paths may be relative to a folder below. Anything else is refused.
     """
     assert {s["stage"] for s in trace(toy, REPORT)["steps"]} == {*DOWNSTREAM, "prepare"}
     assert [s["stage"] for s in trace(toy, "data/models/popularity/model.txt")["steps"]] == [
@@ -148,7 +149,7 @@ def test_code_that_git_never_had_is_a_warning(toy):
 
 
 def test_archives_are_hashed_again(toy):
-    """An archive that source.json names is compared with its sha256, and printed."""
+    """An archive that source.json names is compared with its sha256, which is printed."""
     raw = b"user,item\n"
     source = {
         "files": {

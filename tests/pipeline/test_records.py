@@ -1,4 +1,4 @@
-"""MLflow as the audit room: pipeline runs, links, models, and the best one chosen on validation."""
+"""Test the records in MLflow: pipeline runs, links, models, and the best model on validation."""
 
 from __future__ import annotations
 
@@ -91,8 +91,9 @@ def test_models_have_inputs_metrics_and_versions(toy):
 
 
 def test_the_best_model_is_chosen_on_validation(toy):
-    """On test popularity is ahead, on validation text-knn; a method that is no longer run cannot
-    stay the best.
+    """Popularity is best on test, text-knn on validation.
+
+    A method that is no longer in the matrix cannot stay the best.
     """
     client, runs = toy.mlflow(), by_stage(toy)
     test = {
@@ -110,7 +111,8 @@ def test_the_best_model_is_chosen_on_validation(toy):
     )
 
     toy.edit("params.yaml", r"^methods: .*", "methods: [popularity, text-knn]")
-    toy.repro()  # all from the cache: no run, so nobody noticed yet
+    # all results come from the cache, so no run has updated the alias yet
+    toy.repro()
     toy(sys.executable, "-c", "from pipeline.tracking.records import tidy; tidy()")
     assert client.get_model_version_by_alias("toy", "best").tags["method"] == "text-knn"
     assert len(client.search_model_versions("name='toy'")) == 3
@@ -119,7 +121,8 @@ def test_the_best_model_is_chosen_on_validation(toy):
 def test_a_mean_over_seeds_decides(tmp_path, monkeypatch):
     from mlflow import MlflowClient
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # and back again after the test
+    # the old value is restored after the test
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.create_experiment("glta", artifact_location=tmp_path.as_uri())
     values = {("a", 0): 0.9, ("a", 1): 0.1, ("b", 0): 0.6, ("b", 1): 0.6}
@@ -166,7 +169,8 @@ def test_without_git_history_the_commit_is_unknown(toy):
 def test_invocation_of_a_process(monkeypatch):
     import os
 
-    monkeypatch.setenv(VARIABLE, "")  # announced below; not to be left to the tests after this one
+    # `announce` below sets it; monkeypatch removes it after the test
+    monkeypatch.setenv(VARIABLE, "")
     mine = Invocation.of(os.getpid())
     assert mine == Invocation.of(os.getpid())
     assert abs(mine.started - time.time()) < 24 * 3600 and mine.command

@@ -1,4 +1,4 @@
-"""`glta recommend` from trained models: raw ids in and out, new people, new items, and mistakes."""
+"""Test `glta recommend`: raw ids, users, new users, new items, and mistakes."""
 
 import json
 from dataclasses import replace
@@ -23,8 +23,9 @@ from tests.tiny import write_encoder
 
 @pytest.fixture
 def shop(world, monkeypatch, tmp_path):
-    """Two models on texts that a tiny language model has read; params.yaml lies in the working
-    folder.
+    """Make two models on texts that a tiny language model has encoded.
+
+    params.yaml is in the working folder.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
@@ -62,7 +63,7 @@ def ids(rows: list[dict]) -> list[str]:
 
 
 @pytest.mark.parametrize("method", ["text-knn", "glta-plus"])
-def test_somebody_by_their_items(shop, method):
+def test_a_new_user_by_items(shop, method):
     found = recommend("blocks", method, ["i0", "i2", "i4"], k=5)
     assert len(found) == 5
     assert not {"i0", "i2", "i4"} & set(ids(found))
@@ -95,7 +96,7 @@ def test_new_items_are_listed_by_their_text(shop, novelties, method):
 
 
 def test_a_model_of_another_method_is_refused(shop):
-    """An ablation's model is served: tests/pipeline/test_stages.py."""
+    """The model of an ablation can be served: see tests/pipeline/test_stages.py."""
     models = shop.data / "blocks/0/models"
     (models / "glta-plus").rename(models / "glta-without-profile")
     with pytest.raises(ValueError, match=r"model\.json: is a model of glta-plus, not of glta"):

@@ -1,5 +1,6 @@
-"""`glta push` here, `git clone` and `glta pull` there: nothing that one has computed is computed by
-the other.
+"""Test `glta push` in one checkout, and `git clone` and `glta pull` in another.
+
+Nothing that one has computed is computed again by the other.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def test_a_clone_has_nothing_to_do_whatever_the_times(shared):
 
 @pytest.mark.slow
 def test_a_clone_restores_what_others_have_computed(shared):
-    """Two parameter values computed here, and there: both engines restore either, the first one
-    from the run cache alone.
+    """Both engines of a clone restore the results of two parameter values that were computed here.
+
+    The first value's results are in the run cache alone.
     """
     shared.set_steps(31)
     shared.snakemake()
@@ -124,9 +126,8 @@ def test_mistakes_are_one_line(toy):
     )
     lost.unlink()
     refused(theirs, "pull", "ask the colleague who made them to run `make push`")
-    assert "1 files pushed" in toy(
-        "glta", "push"
-    )  # though DVC remembers that it has pushed this file
+    # DVC remembers that it has pushed this file, but it is pushed again
+    assert "1 files pushed" in toy("glta", "push")
     theirs("glta", "pull")
     (theirs.folder / "data/prepare/pairs.txt").write_text("by hand")
     refused(theirs, "pull", "data/prepare/pairs.txt; move them away")

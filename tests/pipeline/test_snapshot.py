@@ -1,4 +1,4 @@
-"""What a stage reads of the others' results while they are at work."""
+"""Test that a stage can read other stages' results while these run."""
 
 from types import SimpleNamespace
 

@@ -1,5 +1,6 @@
-"""The real stages in their order on a small bookshop: what they write, and that they write it twice
-alike.
+"""Run the real stages in order on a small bookshop, and test what they write.
+
+Two runs must write the same.
 """
 
 import json
@@ -61,12 +62,12 @@ SMALL = {
 
 
 def small_params(**changes) -> Params:
-    """Return parameters of a quick run. changes: of the file's keys, merged into it."""
+    """Return the parameters of a short run. changes: keys of the file with other values."""
     return check_params(merged(merged(Params().model_dump(), SMALL), changes))
 
 
 def write_tables(folder: Path) -> None:
-    """Keep 40 books and the 60 readers who read most of them, each at least six."""
+    """Write 40 books and the 60 readers who read most of them, at least six each."""
     interactions, items = sample.make()
     books = (
         interactions["item_id"]
@@ -83,7 +84,7 @@ def write_tables(folder: Path) -> None:
 
 
 def run_all(params: Params) -> None:
-    """Run every stage as `python -m pipeline.stages.STAGE` would, without the processes."""
+    """Run every stage as `python -m pipeline.stages.STAGE` does, but in this process."""
     cell = params.for_dataset("books")
     download.main(cell, "books")
     prepare.main(cell, "books", 0)
@@ -107,8 +108,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
-    """What two runs in two empty folders wrote below data/; the working directory is the second
-    one's.
+    """Return what two runs in two empty folders wrote below data/.
+
+    The working directory is that of the second run.
     """
     before, written = Path.cwd(), []
     with pytest.MonkeyPatch.context() as patch:
@@ -131,7 +133,7 @@ GLTA_MODEL = [*ALIGNED, "model.safetensors", "model.json"]
 
 
 def expected_files() -> set[str]:
-    """The contract of docs/artefacts.md."""
+    """List the files that docs/artefacts.md promises."""
     cell = {
         "prepare": [
             *(
@@ -198,7 +200,8 @@ def test_metrics_have_the_right_shape(runs):
         )
         assert gathered["books"][method]["0"]["ndcg@20"] == metrics["ndcg@20"]
         names.add(frozenset(metrics))
-    assert len(names) == 1  # every method is measured alike
+    # every method has the same metrics
+    assert len(names) == 1
 
 
 def test_lists_and_pairs_fit_together(runs):
@@ -252,7 +255,7 @@ def test_glta_tells_what_it_is(runs):
 
 
 def test_an_ablation_redoes_what_its_change_reaches(runs):
-    """The rest is what glta itself has."""
+    """It uses all other results of glta itself."""
     names = [
         "glta",
         "glta-without-profile",
@@ -309,7 +312,8 @@ def test_a_mode_ablation_makes_other_lists_of_the_same_model(runs):
     first, second = (
         frame.filter(pl.col("rank") == 1)["item"].to_list() for frame in lists.values()
     )
-    assert first == second  # both read the first position first
+    # both modes choose the first item by the first read-out
+    assert first == second
     assert not lists["glta"]["item"].equals(lists["glta-one-per-position"]["item"])
 
 

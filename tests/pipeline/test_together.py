@@ -1,4 +1,4 @@
-"""Stages side by side, experiments in a queue, and two people at once in one checkout."""
+"""Test stages that run at once, experiments in a queue, and two users at once in one checkout."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def test_independent_stages_run_side_by_side(toy):
     "arguments", [["--cores", "3"], ["--cores", "4", "--resources", "mem_mb=150"]]
 )
 def test_threads_and_memory_are_those_of_dvc_yaml(toy, arguments):
-    """Less memory than two trainings need, or too few cores for their threads: one after the
-    other.
-    """
+    """With memory or cores for one training only, trainings run one after the other."""
     toy.edit("dvc.yaml", r"threads: 1", "threads: 2")
     toy.set_steps(31)
     toy.hold()
@@ -48,7 +46,7 @@ def test_threads_and_memory_are_those_of_dvc_yaml(toy, arguments):
 
 
 def test_many_stages_at_once_without_a_database(toy):
-    """24 stages, six at a time: each runs once, and MLflow's first use is a matter of one."""
+    """Of 24 stages, six run at once. Each runs once, and one of them makes MLflow's database."""
     (toy.folder / "mlflow.db").unlink()
     text = (toy.folder / "dvc.yaml").read_text()
     text = text.replace(
@@ -81,8 +79,8 @@ def test_many_stages_at_once_without_a_database(toy):
     ],
     ids=["snakemake", "dvc"],
 )
-def test_two_people_at_once(toy, first, seconds):
-    """Whoever comes second reads who has the checkout, and nothing is harmed."""
+def test_two_users_at_once(toy, first, seconds):
+    """The second user reads who is using the checkout, and no result is damaged."""
     toy.set_steps(31)
     toy.hold()
     engine = toy.start(*first)
@@ -103,8 +101,9 @@ def test_two_people_at_once(toy, first, seconds):
 
 
 def test_experiments(cold):
-    """In the workspace, and two from the queue: every run carries its experiment's name and has its
-    own group.
+    """One experiment runs in the workspace, two run from the queue.
+
+    Every run has the name of its experiment, and each experiment has its own group.
     """
     cold.commit("before the experiments")
     known = {run.info.run_id for run in cold.all_runs()}

@@ -1,4 +1,4 @@
-"""`glta tune` as a process: kills, a second process, MLflow, and what it writes."""
+"""Test `glta tune` as a process: kills, a second process, MLflow, and what it writes."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def own_params() -> Params:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder where `glta tune ease blocks` finds its code, its parameters and what `prepare`
-    wrote.
+    """Make a folder in which `glta tune ease blocks` can run.
+
+    It has the code, the parameters and the result of `prepare`.
     """
     write_prepared(block_prepared(), folder / "data" / "blocks" / "0" / "prepare")
     (folder / "params.yaml").write_text(render_params(own_params()), encoding="utf-8")
@@ -77,7 +78,7 @@ def start(folder: Path, trials: int) -> subprocess.Popen:
 
 
 def trials_in(folder: Path) -> list[tuple]:
-    """Read what the study's file holds, as a later run would."""
+    """Read the trials from the study's file, as a later run would."""
     from optuna import get_all_study_names
 
     database = folder / ".pipe/tune/blocks-0-ease.db"
@@ -95,9 +96,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_kill_9_loses_no_finished_trial(tmp_path):
-    """Killed twice in the middle, the study ends with the trials of one that was left alone, and
-    with its budget.
-    """
+    """A study that was killed twice ends with the trials and the budget of an uninterrupted one."""
     from mlflow import MlflowClient
 
     killed, known = make_folder(tmp_path), []
@@ -283,8 +282,9 @@ def test_the_table_shows_the_best_and_the_running_trial():
 
 @pytest.mark.slow
 def test_the_command_makes_what_it_needs(tmp_path):
-    """In a repository where nothing has run yet; the second call goes on and leaves the file
-    valid.
+    """It starts in a repository where nothing has run yet.
+
+    The second call continues, and leaves the file valid.
     """
     for name in ("dvc.yaml", "params.yaml", "plan.yaml", ".dvcignore"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
@@ -320,7 +320,7 @@ def test_the_command_makes_what_it_needs(tmp_path):
 
 
 def test_two_commands_make_what_they_build_on_one_after_the_other(folder, monkeypatch):
-    """DVC itself would refuse the second: the first is making the same stages."""
+    """DVC itself would refuse the second one, because the first is making the same stages."""
     running, together = [], []
 
     def slow(done, **_):
@@ -342,7 +342,7 @@ def test_two_commands_make_what_they_build_on_one_after_the_other(folder, monkey
 
 
 def test_what_was_tuned_is_listed(folder):
-    """The study that was begun last, not those of older code or data."""
+    """The list has the newest study, and none of older code or data."""
     with pytest.raises(ValueError, match=r"has no study of blocks; see `glta tune --help`"):
         command.overview("blocks")
     database = folder / ".pipe/tune/blocks-0-ease.db"

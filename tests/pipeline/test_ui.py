@@ -1,4 +1,4 @@
-"""The MLflow UI in a real browser: what an auditor looks for can be read, and the links lead there.
+"""Test MLflow's UI in a real browser: an auditor can read all records and follow the links.
 
 `python -m tests.pipeline.test_ui CHECKOUT FOLDER` takes the pictures of docs/ from a checkout that
 has run.
@@ -30,7 +30,7 @@ EXPAND = "document.querySelectorAll('[role=gridcell] button').forEach(button => 
 
 @contextmanager
 def ui(folder: Path, env: dict[str, str]) -> Iterator[str]:
-    """Start `glta ui` in a checkout; yields the address of the experiment's pages."""
+    """Start `glta ui` in a checkout. Yields the address of the experiment's pages."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -56,9 +56,10 @@ def ui(folder: Path, env: dict[str, str]) -> Iterator[str]:
 @pytest.mark.engines
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
-def test_the_audit_room(cold, tmp_path):
-    """Runs below their pipeline run, links, datasets, models, versions, the best one; a killed
-    stage is not running.
+def test_an_auditor_can_read_all_records(cold, tmp_path):
+    """The pages show pipeline runs with their stages, links, datasets, models and versions.
+
+    They mark the best version. A killed stage is not shown as running.
     """
     cold.set_steps(31)
     cold.hold()
@@ -119,8 +120,9 @@ def test_the_audit_room(cold, tmp_path):
 
 
 def take_pictures(checkout: Path, folder: Path) -> None:
-    """Save the pages of docs/lineage.md: GLTA's own stage on the first dataset of a checkout that
-    has run.
+    """Save the pages that docs/lineage.md shows, from a checkout that has run.
+
+    They show GLTA's own stage on the first dataset.
     """
     toy = Toy(checkout)
     runs = {

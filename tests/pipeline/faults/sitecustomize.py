@@ -1,4 +1,4 @@
-"""Stand still at a chosen moment, so that a test can kill there.
+"""Stop a process at a chosen moment, so that a test can kill it there.
 
 Python imports this file by its name from PYTHONPATH.
 """
@@ -10,8 +10,9 @@ import time
 
 
 def watch(process: str, event: str, path: str, count: str) -> None:
-    """In processes whose command line matches `process`: stop at the count-th audit event about a
-    matching path.
+    """Stop at the count-th audit event about a matching path.
+
+    Only processes whose command line matches `process` stop.
     """
     if not re.search(process, " ".join(sys.orig_argv)):
         return

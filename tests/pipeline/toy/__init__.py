@@ -1,5 +1,6 @@
-"""Four tiny stages with the shape of the real ones: a fan-out over methods, and a folder above its
-results.
+"""Define four tiny stages with the shape of the real ones.
+
+They have a matrix over methods, and a folder above its results.
 """
 
 from pathlib import Path
@@ -8,13 +9,13 @@ import yaml
 
 
 def ran(name: str) -> None:
-    """Note that a stage was executed."""
+    """Record that a stage was executed."""
     with Path("ran.log").open("a") as f:
         f.write(name + "\n")
 
 
 def value(section: str, key: str):
-    """Read a parameter, or what the dataset `sample` has in its place. section: a dotted name."""
+    """Read a parameter, with the dataset sample's overrides. section: a dotted name."""
     params = yaml.safe_load(Path("params.yaml").read_text())
     own = params["overrides"]["sample"]
     for part in section.split("."):
