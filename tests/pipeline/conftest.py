@@ -15,7 +15,7 @@ from tests.pipeline.repository import Toy
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Toy:
-    """Run the toy once from nothing, under Snakemake; the workers of one test run share it."""
+    """Run the toy once from nothing, under Snakemake. The workers of one test run share it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
     with FileLock(f"{folder}.lock"):
