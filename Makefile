@@ -40,8 +40,9 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile
 	$(BIN)/glta params sync --check
-	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/mypy & types=$$!; \
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	wait $$types && exit $$tests
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

@@ -15,6 +15,22 @@ hypothesis.settings.register_profile("glta", deadline=None)
 hypothesis.settings.load_profile("glta")
 
 
+LONG = (
+    "test_toy_method.py",
+    "test_kill.py",
+    "test_alignment_processes.py",
+    "test_two_processes.py",
+    "test_stages.py",
+    "test_benchmarks.py",
+    "test_align.py",
+)
+"""Files that begin first, so that no worker is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def prepared() -> Prepared:
     return block_prepared()

@@ -3,39 +3,19 @@
 # E interactions, U users, I items
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from glta.data import splits
+from glta.data.prepared import PreparedTables
 from glta.data.settings import PrepareSettings
 from glta.data.statistics import statistics
 from glta.io.raw import Raw
-from glta.storage.files import write_json
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Hold what the stage writes: frames as in docs/artefacts.md, and the counts."""
-
-    train: pl.DataFrame
-    valid: pl.DataFrame
-    test: pl.DataFrame
-    users: pl.DataFrame
-    items: pl.DataFrame
-    counts: dict
-
-    def save(self, folder: Path) -> None:
-        """Write the five tables and counts.json into a folder."""
-        for name in ("train", "valid", "test", "users", "items"):
-            getattr(self, name).write_parquet(folder / f"{name}.parquet")
-        write_json(folder / "counts.json", self.counts)
-
-
-def prepare(raw: Raw, params: PrepareSettings, seed: int) -> Tables:
+def prepare(raw: Raw, params: PrepareSettings, seed: int) -> PreparedTables:
     """Turn a raw dataset into dense ids and a split; equal arguments give equal tables.
 
     Raises ValueError, naming the parameter to change, when nothing is left or when a part of the
@@ -95,7 +75,7 @@ def prepare(raw: Raw, params: PrepareSettings, seed: int) -> Tables:
         "source": raw.counts,
         **statistics(pairs, train, valid, test, items),
     }
-    return Tables(train, valid, test, users, items, counts)
+    return PreparedTables(train, valid, test, users, items, counts)
 
 
 def deduplicate(pairs: pl.DataFrame, keep: Literal["first", "last"]) -> pl.DataFrame:

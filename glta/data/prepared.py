@@ -1,4 +1,4 @@
-"""Read what the stage `prepare` wrote."""
+"""A prepared dataset: what the stage `prepare` writes, and how all others read it."""
 
 # U users, I items
 from __future__ import annotations
@@ -13,6 +13,28 @@ import polars as pl
 
 from glta.data.interactions import Interactions
 from glta.data.sequences import Sequences
+from glta.storage.files import write_json
+
+
+@dataclass(frozen=True)
+class PreparedTables:
+    """Hold what the stage `prepare` writes: tables as in docs/artefacts.md, and the counts.
+
+    `Prepared.load` reads them.
+    """
+
+    train: pl.DataFrame
+    valid: pl.DataFrame
+    test: pl.DataFrame
+    users: pl.DataFrame
+    items: pl.DataFrame
+    counts: dict
+
+    def save(self, folder: Path) -> None:
+        """Write the five tables and counts.json into a folder."""
+        for name in ("train", "valid", "test", "users", "items"):
+            getattr(self, name).write_parquet(folder / f"{name}.parquet")
+        write_json(folder / "counts.json", self.counts)
 
 
 @dataclass(frozen=True)

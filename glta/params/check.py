@@ -114,6 +114,9 @@ def _cross_checks(p: Params) -> Iterator[str]:
     for name in p.tables:
         if name in REGISTRY:
             yield f"tables.{name}: is the name of a registered dataset; choose another"
+    for name in p.overrides:
+        if name not in known and name not in p.datasets:
+            yield f"overrides.{name}: unknown dataset{_nearest(name, known)}"
     for name in p.datasets:
         if name not in known:
             yield f"datasets: unknown dataset {name}{_nearest(name, known)}"

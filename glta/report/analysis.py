@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from glta.evaluation.evaluated import Evaluated
 from glta.evaluation.metrics import ACCURACY, NEW_GROUPS
 from glta.evaluation.significance import (
     Comparison,
@@ -21,7 +22,6 @@ from glta.evaluation.significance import (
     over_seeds,
 )
 from glta.params.model import Params
-from glta.report.evaluated import Evaluated
 from glta.report.known import base_of, is_ablation
 
 RESAMPLING_SEED = 0

@@ -1,13 +1,13 @@
-"""Recommend with a trained model: `glta recommend`.
+"""Recommend items to one user with a trained model, for `glta recommend`.
 
 Ids and titles are those of the user's files.
 """
 
-# B users, I items, J new items
+# I items, J new items, W language width
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from glta.methods.registry import models, recommender_class
 from glta.params.check import load_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
-from glta.storage.files import read_json
 
 
 def recommend(
@@ -38,64 +37,64 @@ def recommend(
     seed: int = 0,
     k: int = 10,
 ) -> list[dict[str, Any]]:
-    """Make one list, best first: {"item_id", "title", "score", "new"} for each item.
+    """Recommend k items to one user, best first: {"item_id", "title", "score", "new"} for each.
 
-    Items that the user already has are left out.
-
-    user: a user of the dataset; `items` are added to the user's training items. Without it, the
-    list is for a new user, who has `items` alone. new_items: a file of items that were not in
-    training. Raises ValueError for unknown names and ids and for a method that cannot do this, and
-    FileNotFoundError where the stages have not run.
+    Items that the user has are left out.
+    items: ids of items that the user has.
+    user: id of a user of the dataset, whose own items count in addition to `items`. None: a user
+        who is not in the dataset, and has `items` only.
+    new_items: a file of items that were not in training.
+    Raises ValueError for unknown names and ids, and for a method that cannot do what is asked.
+    Raises FileNotFoundError when the stages have not run.
     """
     if method not in models():
         raise ValueError(f"{method}: unknown method{_nearest(method, models())}")
     if not items and user is None:
         raise ValueError(
-            "name a user with --user ID, or items of a new user with --items ID,ID,..."
+            "neither items nor a user: name items with --items ID,ID,... or a user with --user ID"
         )
     params = load_params().for_dataset(dataset)
     cell = Cell(dataset, seed)
     for needed in (cell.prepare, cell.model(method)):
         if not needed.exists():
             raise FileNotFoundError(
-                f"{needed}: does not exist; `snakemake --cores all` makes it from params.yaml"
+                f"{needed}: no such folder; `snakemake --cores all` makes it, if params.yaml names "
+                "the dataset, the seed and the method"
             )
     prepared = Prepared.load(cell.prepare)
     model: Recommender = recommender_class(method).load(cell.model(method))
     catalogue = prepared.items.select("item_id", "title")
     if new_items is not None:
         added = read_new_items(new_items, dataset, params, prepared)
-        states = text_states(added, params, cell.step("profile") / "profile.json")
+        states = text_states(added, params, cell.step("profile"))
         model = model.extended(states)
         catalogue = pl.concat([catalogue, added.select("item_id", "title")])
     places = [_place(catalogue["item_id"], item, "item") for item in items]
     given = np.unique(places).astype(np.int64)
-    has = given
-    number = None
-    if user is not None:
-        number = _place(prepared.users["user_id"], user, "user")
+    number = None if user is None else _place(prepared.users["user_id"], user, "user")
+    if number is None:
+        history = has = given
+    else:
+        history = np.union1d(prepared.train.items_of(number), given)
         has = np.union1d(prepared.seen.union(prepared.test).items_of(number), given)
-    shown = (
-        _of_user(model, number, has, k, catalogue.height)
-        if number is not None and not given.size
-        else _of_items(model, _history(prepared, number, given), has, k, catalogue.height)
-    )
+    if number is not None and not given.size:
+        found, scores = _of_user(model, number, has, k, catalogue.height)
+    else:
+        found, scores = _of_items(model, history, has, k, catalogue.height)
     return [
-        catalogue.row(item, named=True) | {"score": value, "new": item >= prepared.items.height}
-        for item, value in zip(*(side.tolist() for side in shown), strict=True)
+        catalogue.row(item, named=True) | {"score": score, "new": item >= prepared.items.height}
+        for item, score in zip(found.tolist(), scores.tolist(), strict=True)
         if item >= 0
     ]
-
-
-def _history(prepared: Prepared, user: int | None, given: np.ndarray) -> np.ndarray:
-    """Return the items that a list is computed from: those given, and a user's training items."""
-    return given if user is None else np.union1d(prepared.train.items_of(user), given)
 
 
 def _of_user(
     model: Recommender, user: int, has: np.ndarray, k: int, num_items: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the list of a user of training: items and scores, each (k,)."""
+    """Recommend k items to a user of the training data. Returns items and scores, each (k,).
+
+    has: items to leave out.
+    """
     users = np.array([user])
     exclude = Interactions.of(np.full_like(has, user), has, user + 1, num_items)
     items, scores = model.recommend(users, k, exclude)
@@ -105,7 +104,10 @@ def _of_user(
 def _of_items(
     model: Recommender, history: np.ndarray, has: np.ndarray, k: int, num_items: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the list of a new user with these items: items and scores, each (k,)."""
+    """Recommend k items by the items of a user. Returns items and scores, each (k,).
+
+    history: the items that scores depend on. has: items to leave out.
+    """
     ones = np.ones(history.size, np.float32)
     rows = csr_array((ones, history, [0, history.size]), shape=(1, num_items))
     exclude = Interactions.of(np.zeros_like(has), has, 1, num_items)
@@ -116,10 +118,10 @@ def _of_items(
 
 
 def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared) -> pl.DataFrame:
-    """Read new items from a file in the format of `tables`; texts may be missing.
+    """Read new items from a file of the same form as the items' file of a dataset in `tables`.
 
-    The columns have the names that params.yaml gives for this dataset, or the default names.
-
+    The columns have the names of the dataset's entry in `tables`, or the default names. Only the
+    column of ids must be there.
     Returns columns item, item_id, title, description, categories. Raises ValueError for an id that
     the dataset already has.
     """
@@ -153,33 +155,36 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
 
 
 def text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarray:
-    """Encode the texts of items as the stage `profile` does, (J, W).
+    """Encode the texts of items as the stage `profile` does: (J, W) float32.
 
-    profile: file profile.json of that stage. Raises ValueError when the language model is not the
-    one that the stage used.
+    profile: folder of that stage. Raises ValueError when the stage used another language
+    model than params.yaml names.
     """
+    from glta.features.profiles import Profiles
     from glta.features.text.item_texts import item_texts
     from glta.nn.language.frozen import load_language
 
     language = load_language(params.language)
-    used = read_json(profile)["language"]
+    used = Profiles.load(profile).about["language"]
     if language.sha256 != used["sha256"]:
         raise ValueError(
-            f"language.model = {language.name}: its weights are not those of {used['model']}, with "
-            f"which the stage profile ran; set language.model = {used['model']}, or run the stages "
-            "again"
+            f"language.model = {language.name}: the trained models were made with another one, "
+            f"{used['model']} of sha256 {used['sha256']}; set language.model to that one, or run "
+            "the stages again"
         )
     texts = item_texts(items, params.profile)["text"].to_list()
     return language.encode(texts, params.language.batch_tokens)
 
 
 def _place(ids: pl.Series, wanted: str, what: str) -> int:
+    """Return the row of an id. what: "item" or "user", for the message."""
     place = ids.index_of(wanted)
     if place is None:
         raise ValueError(f"{what} {wanted}: unknown id{_nearest(wanted, ids)}")
     return place
 
 
-def _nearest(wanted: str, valid) -> str:
+def _nearest(wanted: str, valid: Iterable[str]) -> str:
+    """End a message about an unknown name with the nearest valid ones."""
     found = difflib.get_close_matches(wanted, list(valid), n=3, cutoff=0)
     return f"; nearest are {', '.join(found)}"

@@ -1,1 +1,1 @@
-"""What the tests of a method need, yours too: a small dataset, and the contract of methods."""
+"""Test your own method: a small dataset, and the tests that every method must pass."""

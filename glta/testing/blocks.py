@@ -1,7 +1,7 @@
 """A small dataset with a known answer, on which methods are tested.
 
-Even users have the even items, odd users the odd ones: a method that learns anything ranks the
-items of a user's own block first.
+Users with even ids have items with even ids, and users with odd ids have items with odd ids. These
+are the two blocks. A method that learns anything ranks the items of a user's block first.
 """
 
 # U users, I items, W width of text states
@@ -16,33 +16,36 @@ import numpy as np
 import polars as pl
 
 from glta.data.interactions import Interactions
-from glta.data.prepared import Prepared
+from glta.data.prepared import Prepared, PreparedTables
+from glta.features.profiles import Profiles
 from glta.methods.base import Artefact
 from glta.methods.chain import chain_of, place_of, run_unit
 from glta.methods.registry import units
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
-from glta.storage.arrays import save_arrays
 from glta.storage.cell import Cell
 
-NUM_USERS, NUM_ITEMS = 24, 20
-LONER = NUM_USERS - 1  # has no interactions at all
+NUM_USERS = 24
+NUM_ITEMS = 20
+
+LONER = NUM_USERS - 1
+"""The user without interactions."""
+
 TOPICS = ("garden roses soil", "robot laser space")
+"""Words in the titles of the even items, and of the odd ones."""
 
 
 def checkerboard() -> Interactions:
-    """Even users have all even items, odd users all odd ones; the last user has none."""
+    """Return all pairs of the dataset. The last user has none."""
     user, item = np.divmod(np.arange(NUM_USERS * NUM_ITEMS), NUM_ITEMS)
     own = (user % 2 == item % 2) & (user != LONER)
     return Interactions.of(user[own], item[own], NUM_USERS, NUM_ITEMS)
 
 
 def block_prepared() -> Prepared:
-    """Split the checkerboard: each user keeps one item for validation, one for test, and two of the
-    rest as targets.
+    """Split the checkerboard. Each user has one validation item, one test item and two targets.
 
-    What is kept out moves round the catalogue from user to user, so that every item keeps training
-    users.
+    The held-out items differ from user to user, so that every item has training users.
     """
     pairs = checkerboard()
     place = np.arange(len(pairs)) - pairs.indptr[pairs.user]
@@ -65,22 +68,24 @@ def block_prepared() -> Prepared:
     train, valid, test = part(turn >= 2), part(turn == 0), part(turn == 1)
     target = part((turn == 2) | (turn == 3))
     return Prepared(
-        train,
-        valid,
-        test,
-        part(turn >= 4),
-        target,
-        users,
-        items,
-        {name: frame.lazy() for name, frame in in_order(train, valid, test, target).items()},
+        train=train,
+        valid=valid,
+        test=test,
+        graph=part(turn >= 4),
+        target=target,
+        users=users,
+        items=items,
+        parts={name: frame.lazy() for name, frame in in_order(train, valid, test, target).items()},
     )
 
 
 def in_order(
     train: Interactions, valid: Interactions, test: Interactions, target: Interactions
 ) -> dict[str, pl.DataFrame]:
-    """Make the tables of the three parts as `prepare` does; everyone's history is the training
-    items by id, then those of validation, then those of test.
+    """Return the tables "train", "valid" and "test" as the stage `prepare` makes them.
+
+    The history of a user is their training items by id, then the validation items, then the test
+    items.
     """
     parts = {"train": train, "valid": valid, "test": test}
     before = np.zeros(train.num_users, np.int64)
@@ -97,18 +102,16 @@ def in_order(
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
-    """Write the folder of the stage `prepare`, less its counts."""
+    """Write the folder of the stage `prepare`, with empty counts."""
     folder.mkdir(parents=True)
-    pairs = prepared.train, prepared.valid, prepared.test, prepared.target
-    for name, frame in in_order(*pairs).items():
-        frame.write_parquet(folder / f"{name}.parquet")
-    prepared.users.write_parquet(folder / "users.parquet")
-    prepared.items.write_parquet(folder / "items.parquet")
+    tables = in_order(prepared.train, prepared.valid, prepared.test, prepared.target)
+    PreparedTables(**tables, users=prepared.users, items=prepared.items, counts={}).save(folder)
 
 
 def block_states(size: int = NUM_ITEMS) -> np.ndarray:
-    """Make text states of items or users that tell the two blocks apart, with a little noise:
-    (size, 8) float32.
+    """Make text states of items or users: (size, 8) float32, rows of length 1.
+
+    The two blocks differ clearly. A little noise is added.
     """
     states = np.random.default_rng(0).normal(0, 0.05, (size, 8)) + 1
     states[::2, 0] += 1
@@ -116,10 +119,20 @@ def block_states(size: int = NUM_ITEMS) -> np.ndarray:
     return (states / np.linalg.norm(states, axis=1, keepdims=True)).astype(np.float32)
 
 
+def block_profiles() -> Profiles:
+    """Make profiles of users and items; the words of a user are those of their block."""
+    items = pl.DataFrame(
+        {"item": range(NUM_ITEMS), "text": [TOPICS[i % 2] for i in range(NUM_ITEMS)]}
+    )
+    words = [TOPICS[user % 2].replace(" ", ", ") for user in range(NUM_USERS)]
+    kinds = ("tags", "interests", "graph_tags", "graph_interests")
+    users = pl.DataFrame({"user": range(NUM_USERS)} | dict.fromkeys(kinds, words))
+    about = {"language": {"model": "made up", "sha256": "0" * 64, "width": 8}}
+    return Profiles(items, users, block_states(), block_states(NUM_USERS), about)
+
+
 def block_embeddings() -> dict[str, np.ndarray]:
-    """Make layer-0 embeddings that agree with the checkerboard: user (U, 4) and item (I, 4)
-    float32.
-    """
+    """Make layer-0 embeddings of the two blocks: user (U, 4) and item (I, 4), float32."""
     rng = np.random.default_rng(1)
     side = np.eye(4)[:2]
     return {
@@ -130,10 +143,11 @@ def block_embeddings() -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class World:
-    """Hold the dataset as the stages before the methods leave it.
+    """Hold the folders of the stages before the methods, for the small dataset.
 
-    data: stands for the folder data/. cell: the dataset `blocks`, seed 0, with the folders of
-    `prepare`, `profile` and `pretrain-all`. prepared: what is in the first.
+    data: takes the place of the folder data/.
+    cell: dataset `blocks`, seed 0. It has the folders of `prepare`, `profile` and `pretrain-all`.
+    prepared: the data in the folder of `prepare`.
     """
 
     data: Path
@@ -142,12 +156,13 @@ class World:
 
     @classmethod
     def write(cls, folder: Path, prepared: Prepared | None = None) -> World:
-        """Write the dataset below a folder. prepared: takes the place of the usual one."""
+        """Write the folders below a folder. prepared: the data; None: those of `block_prepared`."""
         prepared = block_prepared() if prepared is None else prepared
         cell = Cell("blocks", 0, folder / "data")
         write_prepared(prepared, cell.prepare)
-        states = {"item": block_states(), "user": block_states(NUM_USERS)}
-        save_arrays(cell.step("profile") / "states.safetensors", states)
+        profile = cell.step("profile")
+        profile.mkdir(parents=True)
+        block_profiles().save(profile)
         embeddings = cell.step("pretrain-all")
         embeddings.mkdir(parents=True)
         layer0 = block_embeddings()
@@ -162,10 +177,13 @@ class World:
         prepared: Prepared | None = None,
         checkpoint: Path | None = None,
     ) -> Artefact:
-        """Train a method or a step and return what it makes.
+        """Train a method or a step, and return its artefact.
 
-        Of a method's steps the last one runs, and those before it whose folders are not there.
-        values: parameters by dotted keys, e.g. {"settings.ease.l2": 10}.
+        For a method, its last step runs. If a folder that this step reads is missing, all steps of
+        the method run.
+        name: of the method, the ablation or the step.
+        values: parameters by dotted keys, such as {"settings.ease.l2": 10}.
+        prepared: data in place of those in `prepared`. checkpoint: folder for checkpoints.
         """
         unit = units()[name]
         if unit.model and not all(place_of(self.cell, read).exists() for read in unit.reads):

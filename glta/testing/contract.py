@@ -1,4 +1,4 @@
-"""What every method promises: inherit `MethodContract` in a test, and name the method.
+"""Tests that every method must pass. Inherit `MethodContract` in a test, and name the method.
 
     class TestEASE(MethodContract):
         name = "ease"
@@ -15,16 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from glta.data.histories import history_matrix
 from glta.methods.base import Scorer
 from glta.methods.registry import recommender_class, specs
-from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World, block_states
 
 
 class MethodContract:
     """Test one method on the small dataset of `glta.testing.blocks`.
 
     name: of the method. values: parameters by dotted keys. personalised: whether users of the two
-    blocks should get different lists.
+    blocks must get different lists.
     """
 
     name: ClassVar[str]
@@ -111,3 +112,22 @@ class MethodContract:
                 *world.prepared.valid.items_of(user),
                 *world.prepared.test.items_of(user),
             }
+
+    def test_it_can_do_what_its_spec_names_and_nothing_else(self, model, world):
+        """capabilities: histories, the items of a new user; new_items, by their item features."""
+        history = history_matrix(world.prepared.train)[:2]
+        features = block_states(2)
+        can = specs()[self.name].capabilities
+        if "histories" in can:
+            assert model.score_histories(history).shape == (2, NUM_ITEMS)
+        else:
+            with pytest.raises(ValueError, match=type(model).__name__):
+                model.score_histories(history)
+        if "new_items" in can:
+            longer = model.extended(features).score(self.everyone)
+            assert longer.shape == (NUM_USERS, NUM_ITEMS + 2)
+            before = model.score(self.everyone)
+            np.testing.assert_allclose(longer[:, :NUM_ITEMS], before, atol=1e-5)
+        else:
+            with pytest.raises(ValueError, match=type(model).__name__):
+                model.extended(features)

@@ -1,4 +1,4 @@
-"""Checkpoints from which a training resumes to the last bit."""
+"""Checkpoints. A training that resumes from one gives the same numbers to the last bit."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from glta.storage.tensors import load_checked, save_checked
 
 
 class Checkpoint:
-    """Keep the latest state of one training loop in a folder; without a folder, keep nothing.
+    """Keep the latest state of one training in a folder. Without a folder, keep nothing.
 
-    The folder belongs to one combination of inputs and parameters (the stage runner sees to that),
-    so what is found there may be resumed if only it is whole.
+    A folder belongs to one combination of inputs and parameters; the runner of the stages ensures
+    this. So a checkpoint in it can be used, unless it is damaged.
     """
 
     def __init__(self, folder: Path | str | None):
         self.path = Path(folder) / "state.safetensors" if folder else None
 
     def load(self, announce: bool = True) -> tuple[dict[str, torch.Tensor], dict] | None:
-        """Return (tensors, meta) of the last save, or None. announce: say so on stderr."""
+        """Return the tensors and the meta data of the last checkpoint, or None without one.
+
+        A damaged checkpoint is deleted. announce: print on stderr that the training resumes.
+        """
         found = load_checked(self.path) if self.path else None
         if found and announce:
             print("training goes on from its last checkpoint", file=sys.stderr)
         return found
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
-        """Replace the last save."""
+        """Replace the last checkpoint."""
         if self.path:
             save_checked(self.path, tensors, meta)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Flatten an Adam-like state into named tensors, so that it needs no pickle."""
+    """Return the state of an optimizer such as Adam as named tensors, to save without pickle."""
     return {
         f"optimizer.{index}.{name}": torch.as_tensor(value)
         for index, state in optimizer.state_dict()["state"].items()
@@ -46,7 +49,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` took. Hyperparameters stay those of the optimizer."""
+    """Restore the state that `optimizer_tensors` returned.
+
+    tensors: may have other tensors too. The learning rate and so on are not restored.
+    """
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Devices:
-    """Tell a process its device and its part of the work.
+    """Describe the device of this process, and its part of the work.
 
-    device: of this process. rank: its number, from 0. num_processes: of the run, on all machines.
-    With one process, everything here returns at once what it was given.
+    device: of this process. rank: number of this process, from 0. num_processes: of the run, on all
+    machines. With one process, the methods exchange nothing and return at once.
     """
 
     device: torch.device
@@ -32,27 +32,35 @@ class Devices:
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """Cut `count` things into contiguous parts, one a process, and return this one's.
+        """Return this process's slice of `count` things.
 
-        The parts differ in size by one at most. A part is empty where there are too few things.
+        The slices of all processes are contiguous, and differ in size by one at most. With fewer
+        things than processes, some slices are empty.
         """
-        begin, end = (count * rank // self.num_processes for rank in (self.rank, self.rank + 1))
+        begin = count * self.rank // self.num_processes
+        end = count * (self.rank + 1) // self.num_processes
         return slice(begin, end)
 
     def add_up(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace each tensor by its sum over all processes, in place. Shapes must agree."""
+        """Replace each tensor by its sum over all processes, in place.
+
+        All processes must have tensors of the same shapes.
+        """
         import torch.distributed
 
         self._together(tensors, torch.distributed.all_reduce)
 
     def copy_main(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace each tensor by that of the main process, in place. Shapes must agree."""
+        """Replace each tensor by that of the main process, in place.
+
+        All processes must have tensors of the same shapes.
+        """
         import torch.distributed
 
         self._together(tensors, lambda bucket: torch.distributed.broadcast(bucket, src=0))
 
     def agreed(self, value: float) -> float:
-        """Return the main process's value, so that all processes decide alike."""
+        """Return the main process's value in all processes, so that all of them decide alike."""
         import torch
 
         found = torch.tensor([value], dtype=torch.float64)
@@ -60,9 +68,10 @@ class Devices:
         return found.item()
 
     def gather_rows(self, mine: torch.Tensor, count: int) -> torch.Tensor:
-        """Put together the rows that each process has computed for `share(count)`.
+        """Join the rows that the processes have computed, each for its `share(count)`.
 
-        mine: (part, ...), on any device. Returns (count, ...) there, the same in all processes.
+        mine: (rows of this process, ...), on any device. Returns (count, ...) on the same device,
+        equal in all processes.
         """
         if self.num_processes == 1:
             return mine
@@ -78,9 +87,13 @@ class Devices:
 
             torch.distributed.barrier()
 
-    def _together(self, tensors: Iterable[torch.Tensor], exchange) -> None:
-        """Exchange tensors in one flat bucket for each type of number: one message, not one a
-        tensor.
+    def _together(
+        self, tensors: Iterable[torch.Tensor], exchange: Callable[[torch.Tensor], Any]
+    ) -> None:
+        """Exchange tensors between the processes, and write the results into them.
+
+        Tensors of one type of number are joined, so that they need only one message. exchange:
+        changes a flat tensor in place.
         """
         if self.num_processes == 1:
             return
@@ -100,11 +113,11 @@ class Devices:
 
 @cache
 def find_devices() -> Devices:
-    """Find what this process runs on.
+    """Find the device of this process, and the number of processes.
 
-    `accelerate launch` (or torchrun) tells each process about the others by environment variables.
-    Without them there is one process, on the GPU where there is one, and accelerate is not loaded.
-    Processes on CPUs talk through Gloo, processes on GPUs through NCCL.
+    `accelerate launch` or torchrun describe the processes of a run by environment variables.
+    Without these there is one process, which uses a GPU if there is one. accelerate is not imported
+    then. Several processes communicate by Gloo on CPUs, and by NCCL on GPUs.
     """
     import torch
 
@@ -119,12 +132,11 @@ def find_devices() -> Devices:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed blocks of up to 2 GB for the next step; where it is not glibc,
-    do nothing.
+    """Let the C library (glibc only) keep freed memory for the next training step.
 
-    It gives blocks of some MB back to the system, and the next step gets them page by page, zeroed:
-    a fifth of a training step on Gowalla for 2 % more memory (docs/performance.md). All is returned
-    when the process ends.
+    By default it returns freed blocks of some MB to the system. The next step gets them back page
+    by page, filled with zeros. Keeping blocks of up to 2 GB saves a fifth of a training step on
+    Gowalla, for 2 % more memory (docs/performance.md). The memory is free when the process ends.
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None:
         for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
@@ -132,5 +144,5 @@ def keep_freed_memory() -> None:
 
 
 def is_main_process() -> bool:
-    """Tell whether this process writes results: the only one, or the first one of a launch."""
+    """Return whether this process writes results: it is the only one, or the first of several."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,6 +1,7 @@
-"""Random numbers that depend on a seed, a stream and an epoch, and on nothing else.
+"""Random numbers that depend only on a seed, an epoch and a stream.
 
-So a run that resumes needs no state of a generator, and every process of a run draws the same.
+So a run that resumes needs no saved state of a generator, and all processes of a run draw the same
+numbers.
 """
 
 from __future__ import annotations
@@ -15,33 +16,34 @@ if TYPE_CHECKING:
 
 
 class Stream(IntEnum):
-    """What numbers are drawn for. Two streams of one seed are independent."""
+    """The purposes of random numbers. Different streams of one seed are independent."""
 
     SAMPLING = 0  # triples and negatives
     DROPOUT = 1  # dropped edges, hyperedges and masked nodes
     ITEM_PROMPTS = 2
     USER_PROMPTS = 3
-    START_PROMPTS = 4  # what a matched start is solved on
-    ADAPTERS = 5  # start of LoRA's weights
+    START_PROMPTS = 4  # prompts from which the initial weights are solved
+    ADAPTERS = 5  # initial weights of LoRA
     ADAPTER_DROPOUT = 6
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = Stream.SAMPLING) -> np.random.Generator:
-    """Make numpy's generator of one epoch."""
+    """Make numpy's generator for an epoch."""
     return np.random.default_rng([seed, stream, epoch])
 
 
 def epoch_generator(seed: int, epoch: int, stream: int) -> torch.Generator:
-    """Make torch's generator of one epoch, on the CPU."""
+    """Make torch's generator for an epoch, on the CPU."""
     import torch
 
     return torch.Generator().manual_seed(int(epoch_rng(seed, epoch, stream).integers(2**62)))
 
 
 def seed_torch(seed: int, epoch: int, stream: int, rank: int = 0) -> None:
-    """Set torch's global generators, for layers that accept no generator of their own.
+    """Seed torch's global generators, for layers that accept no generator.
 
-    rank: of the process. Processes that work on different parts of a batch draw apart.
+    rank: of the process. Different processes get different seeds, because they work on different
+    parts of a batch.
     """
     import torch
 

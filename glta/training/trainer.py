@@ -19,11 +19,12 @@ from glta.training.stopping import Diverged, EarlyStopping
 
 
 class Task(ABC):
-    """Say what is trained, on what, and how it is judged. `train` does the rest.
+    """Define a training: the weights, the batches, the loss and the validation. `train` runs it.
 
-    section: of the parameters, for messages ("settings.lightgcn"). learning_rate: for messages.
-    shows_batches: whether `batches` shows its own progress, as it should where an epoch is long.
-    All processes of a run have the same task with the same weights; each computes its share of
+    section: of the parameters, for messages, such as "settings.lightgcn". learning_rate: for
+    messages.
+    shows_batches: whether `batches` shows its own progress, as it should for long epochs.
+    All processes of a run have the same task with the same weights. Each computes its share of
     every batch.
     """
 
@@ -33,62 +34,65 @@ class Task(ABC):
 
     @cached_property
     def devices(self) -> Devices:
-        """The device, and which part of each batch is this process's."""
+        """The device of this process, and its part of each batch."""
         return find_devices()
 
     @abstractmethod
     def trained(self) -> Mapping[str, torch.nn.Parameter]:
-        """Name the parameters that move. The best of them are kept."""
+        """Return the trainable parameters by name. Those of the best epoch are kept."""
 
     @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:
-        """Make the optimizer. Called once, after the weights have their start."""
+        """Make the optimizer. It is called once, after the weights have their initial values."""
 
     @abstractmethod
     def batches(self, epoch: int) -> Iterable[Any]:
-        """Draw the batches of an epoch, the same in every process.
+        """Return the batches of an epoch, the same in every process.
 
-        They may depend on the seed and the epoch, and on nothing else, so that a run can resume.
+        They must depend only on the seed and the epoch, so that a run can resume.
         """
 
     @abstractmethod
     def backward(self, batch: Any) -> Mapping[str, torch.Tensor | float]:
-        """Add the gradient of this process's share of the batch's loss to the parameters'.
+        """Compute the loss of this process's share of a batch, and its gradient.
 
-        The gradients of all processes add up to that of the whole batch. The same holds for the
-        values that are returned for the record, such as {"loss": 0.3}. A process whose share is
-        empty returns the same names.
+        The gradient is added to the parameters' `grad`. Returns values for the record, such as
+        {"loss": 0.3}. The gradients and the values of all processes must add up to those of the
+        whole batch. A process with an empty share must return the same names.
         """
 
     @abstractmethod
     def tensors(self) -> Mapping[str, torch.Tensor]:
-        """Name all weights to save, trained or not, buffers included. They are no copies."""
+        """Return all weights to save by name, trained or not, with buffers. They are not copied."""
 
     @abstractmethod
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `tensors` gave. Raises ValueError when names or shapes differ."""
+        """Restore what `tensors` returned. Raises ValueError when names or shapes differ."""
 
     def state(self) -> Mapping[str, torch.Tensor]:
-        """Name what else a checkpoint must hold, such as a queue or an averaged encoder."""
+        """Return further tensors for a checkpoint by name, such as a queue."""
         return {}
 
     def load_state(self, tensors: Mapping[str, torch.Tensor]) -> None:  # noqa: B027 - may stay empty
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
 
     def start(self) -> None:  # noqa: B027 - may stay empty
-        """Do what is done once before the first epoch, and not again by a run that resumes."""
+        """Prepare the first epoch. It is not called when a run resumes."""
 
     def validate(self, epoch: int) -> float | None:
-        """Compute the validation value after an epoch, higher is better. Epoch -1 is the start.
+        """Return the validation value after an epoch, higher is better.
 
-        None: there is no validation in this epoch, which must follow from the epoch alone.
-        All processes call it. The value of the main process counts.
+        epoch: -1 for the initial weights. Returns None for an epoch without validation; this must
+        depend only on the epoch. All processes call it, and the value of the main process is used.
         """
         return None
 
 
 class Trained(NamedTuple):
-    """history: one record an epoch. best_epoch: the one whose weights the task was left with."""
+    """Hold the result of a training, whose weights are in the task.
+
+    history: one record an epoch. best_epoch: the epoch of the weights.
+    """
 
     history: list[dict]
     best_epoch: int
@@ -102,16 +106,18 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
 ) -> Trained:
-    """Train until `patience` validations in a row brought no better value, `epochs` at most.
+    """Train for at most `epochs` epochs, and stop early.
 
-    The task is left with the weights of its best epoch, or of the last one where nothing was
-    validated. A record holds "epoch", the means of `backward`'s values over the batches, and
-    "valid" where the epoch was validated. Epoch -1 has a record if it was validated.
+    The training stops after `patience` validations in a row without a better value. The task ends
+    with the weights of its best epoch, or of the last epoch without any validation.
+    The record of an epoch holds "epoch", the means over the batches of the values that `backward`
+    returned, and "valid" if the epoch was validated. Epoch -1 has a record if it was validated.
 
-    checkpoint: a folder, which all processes must see. A run that was interrupted continues from
-    its last epoch and gives the same numbers to the last bit, on the same number of threads and
-    processes. With another number of processes it continues as well.
-    on_epoch: called with every record, those of before a resume included, by the main process.
+    checkpoint: a folder that all processes can read; None keeps no checkpoint. An interrupted run
+        resumes after its last finished epoch. It gives the same numbers to the last bit with the
+        same numbers of threads and processes. It can resume with other numbers too.
+    on_epoch: called by the main process with every record. A run that resumes also calls it with
+        the earlier records.
     Raises Diverged when a recorded value is not finite.
     """
     keep_freed_memory()
@@ -128,13 +134,15 @@ def _train(
     on_epoch: Callable[[dict], None],
     advance: Callable[..., None],
 ) -> Trained:
-    """Train as `train` says. advance: shows that an epoch is over."""
-    devices, saved = task.devices, Checkpoint(checkpoint)
+    """Run `train`. advance: shows the progress after each epoch."""
+    devices = task.devices
+    saved = Checkpoint(checkpoint)
     stopping = EarlyStopping(patience)
     history: list[dict] = []
     best: dict[str, torch.Tensor] = {}
 
     def note(record: dict) -> None:
+        """Add a record to the history, and show it."""
         history.append(record)
         if devices.is_main:
             on_epoch(record)
@@ -142,6 +150,7 @@ def _train(
             advance(note=", ".join(shown))
 
     def validated(record: dict) -> dict:
+        """Validate, add the value to the record, and keep the weights if they are the best."""
         nonlocal best
         if (value := task.validate(record["epoch"])) is not None:
             record["valid"] = devices.agreed(value)
@@ -171,7 +180,7 @@ def _train(
         if stopping.stop:
             break
         record = {"epoch": epoch, **_epoch(task, optimizer, epoch)}
-        # before the validation, which refuses NaN without knowing whose they are
+        # checked before the validation, whose error for NaN would not name the learning rate
         if not np.isfinite(list(record.values())).all():
             raise Diverged(
                 f"training diverged in epoch {epoch}: lower {task.section}.learning_rate = "
@@ -198,7 +207,7 @@ def _silent(steps: int = 1, note: str = "") -> None:
 
 
 def _epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
-    """Take the steps of one epoch. Returns the means of the values over its batches."""
+    """Train for one epoch. Returns the means over the batches of the values of `backward`."""
     values: dict[str, list[torch.Tensor | float]] = {}
     several = task.devices.num_processes > 1
     for batch in task.batches(epoch):
@@ -215,20 +224,24 @@ def _epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
-    """Return a parameter's gradient, zeros where this process's share did not reach it."""
+    """Return a parameter's gradient. It is zeros if this process's share does not use it."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
 
 
 def _column(values: list[torch.Tensor | float]) -> torch.Tensor:
-    """Put one value a batch into a vector; plain numbers in double precision."""
+    """Join the values of all batches into a vector. Plain numbers become float64."""
     tensors = [value.detach() for value in values if isinstance(value, torch.Tensor)]
     return torch.stack(tensors) if tensors else torch.tensor(values, dtype=torch.float64)
 
 
 def _read(saved: Checkpoint, devices: Devices) -> tuple[dict[str, torch.Tensor], dict] | None:
-    """Read the last checkpoint in every process, the main one first: it deletes a damaged one."""
+    """Read the last checkpoint in every process. Returns None without one.
+
+    The main process reads it first, because it deletes a damaged one. Raises ValueError when the
+    processes do not see the same checkpoint.
+    """
     found = saved.load() if devices.is_main else None
     devices.wait()
     if not devices.is_main:
@@ -242,6 +255,7 @@ def _read(saved: Checkpoint, devices: Devices) -> tuple[dict[str, torch.Tensor],
 
 
 def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names begin with a prefix, without the prefix."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

@@ -162,7 +162,7 @@ class Study:
 
 def _finished(study: optuna.Study) -> list[Trial]:
     """Return the finished trials of a study in their order."""
-    found = []
+    found: list[Trial] = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         assert trial.datetime_start is not None  # set when the trial was asked for
         about = trial.user_attrs

@@ -133,11 +133,14 @@ def datasets(
 
 @app.command()
 def methods() -> None:
-    """List the registered methods."""
+    """List the methods: name, title, what else they serve, devices that train them, and paper."""
     from glta.methods.registry import specs
 
+    words = {"histories": "new users", "new_items": "new items"}
     for name, spec in specs().items():
-        typer.echo(f"{name:20} {spec.title:24} {spec.paper}")
+        serves = ", ".join(word for key, word in words.items() if key in spec.capabilities)
+        devices = ", ".join(spec.devices)
+        typer.echo(f"{name:18} {spec.title:20} {serves:21} {devices:9}  {spec.paper}")
 
 
 @app.command()

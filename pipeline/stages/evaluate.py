@@ -14,24 +14,22 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
 
     This stage alone reads the test pairs.
     """
-    import polars as pl
-
     from glta.data.prepared import Prepared
+    from glta.evaluation.evaluated import Evaluated
+    from glta.evaluation.lists import Lists
     from glta.evaluation.measure import measure_lists
-    from glta.storage.files import read_json, whole_folder, write_json
+    from glta.storage.files import read_json, whole_folder
 
     def optional(path: Path):
         return read_json(path) if path.exists() else None
 
     cell = Cell(dataset, seed)
     prepared = Prepared.load(cell.prepare)
-    lists, model = cell.lists(method), cell.model(method)
-    valid = pl.read_parquet(lists / "valid.parquet")
-    test = pl.read_parquet(lists / "test.parquet")
-    among_new = lists / "new.parquet"
-    new = pl.read_parquet(among_new) if among_new.exists() else None
-    result = measure_lists(prepared, valid=valid, test=test, options=params.evaluate, new=new)
-
+    lists = Lists.load(cell.lists(method))
+    result = measure_lists(
+        prepared, valid=lists.valid, test=lists.test, options=params.evaluate, new=lists.new
+    )
+    model = cell.model(method)
     history = optional(model / "history.json")
     summary = {
         "dataset": dataset,
@@ -45,9 +43,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         "popularity": result.popularity,
     }
     with whole_folder(cell.evaluated(method)) as out:
-        write_json(out / "metrics.json", result.metrics)
-        result.users.write_parquet(out / "users.parquet")
-        write_json(out / "summary.json", summary)
+        Evaluated(result.metrics, result.users, summary).save(out)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Write item texts, their language-model states, and the tags and interests of users.
+"""Write item texts and user words, with their language-model states.
 
-Tags and interests of users come from training items only.
+Words about users come from training items only.
 """
 
 import polars as pl
 
 from glta.data.prepared import Prepared
+from glta.features.profiles import Profiles
 from glta.features.text.cache import Cached
 from glta.features.text.item_texts import item_texts
 from glta.features.text.providers import make_provider
 from glta.features.text.user_words import user_words
 from glta.params.model import Params
-from glta.storage.arrays import save_arrays
-from glta.storage.cell import folder
-from glta.storage.files import whole_folder, write_json
+from glta.storage.cell import Cell
+from glta.storage.files import whole_folder
 from pipeline.stages.script import run
 
 
@@ -21,15 +21,16 @@ def main(params: Params, dataset: str, seed: int) -> None:
     """Write data/DATASET/SEED/profile."""
     from glta.nn.language.frozen import load_language
 
-    prepared = Prepared.load(folder(dataset, seed, "prepare"))
+    cell = Cell(dataset, seed)
+    prepared = Prepared.load(cell.prepare)
     texts = item_texts(prepared.items, params.profile)
     provider = make_provider(params.profile)
     asked = provider and Cached(provider)
     words, counts = user_words(
         prepared.items, texts, prepared.train, params.profile, provider=asked
     )
-    # prompts of training must not show words of their targets, so these words come from the
-    # graph's items alone
+    # prompts of the alignment's training must not contain its targets, so their words come from
+    # the items of the graph alone
     graph_words, _ = user_words(
         prepared.items, texts, prepared.graph, params.profile, provider=asked
     )
@@ -37,27 +38,23 @@ def main(params: Params, dataset: str, seed: int) -> None:
         graph_words.select(pl.col("tags", "interests").name.prefix("graph_"))
     )
     language = load_language(params.language)
-    states = language.encode(texts["text"].to_list(), params.language.batch_tokens)
-    of_users = words.select(
-        pl.concat_str(pl.col("tags", "interests").list.join(", "), separator=", ").str.strip_chars(
-            ", "
-        )
-    )
-    users = language.encode(of_users.to_series().to_list(), params.language.batch_tokens)
-    with whole_folder(folder(dataset, seed, "profile")) as out:
-        texts.write_parquet(out / "items.parquet")
-        words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(out / "users.parquet")
-        save_arrays(out / "states.safetensors", {"item": states, "user": users})
-        about = {
-            "provider": provider.identity if provider else {"provider": "extractive"},
-            "language": {
-                "model": language.name,
-                "sha256": language.sha256,
-                "width": language.width,
-            },
-            "counts": {"items": texts.height, "users": words.height, **counts},
-        }
-        write_json(out / "profile.json", about)
+    item_states = language.encode(texts["text"].to_list(), params.language.batch_tokens)
+    described = descriptions(words)
+    user_states = language.encode(described.to_list(), params.language.batch_tokens)
+    about = {
+        "provider": provider.identity if provider else {"provider": "extractive"},
+        "language": {"model": language.name, "sha256": language.sha256, "width": language.width},
+        "counts": {"items": texts.height, "users": words.height, **counts},
+    }
+    joined = words.with_columns(pl.exclude("user").list.join(", "))
+    with whole_folder(cell.step("profile")) as out:
+        Profiles(texts, joined, item_states, user_states, about).save(out)
+
+
+def descriptions(words: pl.DataFrame) -> pl.Series:
+    """Join the tags and interests of each user into one text."""
+    both = pl.col("tags", "interests").list.join(", ")
+    return words.select(pl.concat_str(both, separator=", ").str.strip_chars(", ")).to_series()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pipeline.stages.script import run
 
 def main(params: Params) -> None:
     """Write data/report: index.html, figures/, metrics.json and cards.json."""
-    from glta.report.evaluated import load_cells
+    from glta.report.cells import load_cells
     from glta.report.page.render import render
     from glta.storage.files import whole_folder, write_json, write_whole
 
@@ -35,7 +35,7 @@ def tables(dataset: str, form: str) -> str:
     """
     from glta.params.check import load_params
     from glta.report.analysis import Analysis
-    from glta.report.evaluated import load_cells
+    from glta.report.cells import load_cells
     from glta.report.paper_tables import overview_tables, tables, written
 
     params = load_params()

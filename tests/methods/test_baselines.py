@@ -62,14 +62,10 @@ class TestLightGCN(MethodContract):
         assert model.trainable_parameters == (24 + 20) * 4
 
     def test_embeddings_of_other_data_are_refused(self, world):
-        from glta.storage.arrays import save_arrays
+        from glta.nn.graph.node_embeddings import NodeEmbeddings
 
-        path = world.cell.step("pretrain-all") / "model.safetensors"
-        save_arrays(
-            path,
-            {"user": np.zeros((3, 4), np.float32), "item": np.zeros((20, 4), np.float32)},
-            {"num_layers": 2},
-        )
+        other = NodeEmbeddings(np.zeros((3, 4), np.float32), np.zeros((20, 4), np.float32), 2)
+        other.save(world.cell.step("pretrain-all"))
         with pytest.raises(ValueError, match="run the stage pretrain-all again"):
             self.fit(world)
 

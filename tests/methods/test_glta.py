@@ -15,6 +15,7 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.ranking import rank_all
 from glta.evaluation.validation import validation_ndcg
+from glta.features.profiles import Profiles
 from glta.features.settings import ProfileSettings
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
@@ -30,7 +31,6 @@ from glta.methods.registry import units
 from glta.nn.language import frozen
 from glta.nn.language.settings import LanguageSettings
 from glta.params.model import Params
-from glta.storage.arrays import save_arrays
 from glta.storage.files import read_json
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World, block_states
 from glta.testing.contract import MethodContract
@@ -45,15 +45,14 @@ def write_profile(prepared: Prepared, folder: Path) -> Path:
     folder.mkdir()
     settings = ProfileSettings()
     texts = item_texts(prepared.items, settings)
-    texts.write_parquet(folder / "items.parquet")
     words, graph_words = (
         user_words(prepared.items, texts, pairs, settings)[0]
         for pairs in (prepared.train, prepared.graph)
     )
     kinds = pl.col("tags", "interests")
     words = words.with_columns(graph_words.select(kinds.name.prefix("graph_")))
-    words.with_columns(pl.exclude("user").list.join(", ")).write_parquet(folder / "users.parquet")
-    save_arrays(folder / "states.safetensors", {"item": block_states()})
+    joined = words.with_columns(pl.exclude("user").list.join(", "))
+    Profiles(texts, joined, block_states(), block_states(NUM_USERS), {}).save(folder)
     return folder
 
 
@@ -253,10 +252,8 @@ def test_autoregressive_needs_room_in_the_prompt(made, prepared, monkeypatch):
     monkeypatch.setattr(frozen.Language, "max_tokens", needed)
     model = in_mode(made, "autoregressive")
     model.recommend(EVERYONE, 6, prepared.train)
-    with pytest.raises(
-        ValueError,
-        match=f"7 items need prompts of {needed + 1} tokens, .* reads {needed} at most: lower",
-    ):
+    said = f"lists of 7 items need prompts of {needed + 1} tokens, .* reads {needed} at most: lower"
+    with pytest.raises(ValueError, match=said):
         model.recommend(EVERYONE, 7, prepared.train)
 
 

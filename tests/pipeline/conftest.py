@@ -13,11 +13,6 @@ from tests.pipeline.forkserver import Warm
 from tests.pipeline.repository import Toy
 
 
-def pytest_collection_modifyitems(items) -> None:
-    """Start with the longest tests, so that none of them runs alone at the end."""
-    items.sort(key=lambda item: item.path.name != "test_kill.py")
-
-
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> Toy:
     """Run the toy once from nothing, under Snakemake. The workers of one test run share it."""
@@ -31,9 +26,8 @@ def built(tmp_path_factory) -> Toy:
 
 @pytest.fixture
 def cold(built) -> Iterator[Toy]:
-    """Copy the finished toy, into memory where possible.
-
-    Its databases wait for the disk a thousand times.
+    """Give a copy of the finished toy, in memory where possible: its databases wait for the disk a
+    thousand times.
     """
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
@@ -48,16 +42,15 @@ def cold(built) -> Iterator[Toy]:
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory) -> Iterator[str]:
-    """Make a folder with dvc, snakemake, glta and python that start at once."""
+    """Give a folder with dvc, snakemake, glta and python that start at once."""
     with Warm(tmp_path_factory.mktemp("warm")) as folder:
         yield str(folder)
 
 
 @pytest.fixture
 def toy(cold, commands) -> Toy:
-    """Copy the finished toy, with commands that start at once.
-
-    These commands pass no signals on; `Toy.start` uses the real ones.
+    """Give the same with commands that start at once, and pass no signals on; `Toy.start` takes the
+    real ones.
     """
     cold.env["PATH"] = f"{commands}{os.pathsep}{cold.path}"
     return cold

@@ -136,12 +136,14 @@ def test_sync_writes_the_plan_and_the_stages_too(glta, file):
 def test_sync_check_shows_the_difference_and_writes_nothing(glta, file):
     assert glta("params", "sync")[0] == 0
     assert glta("params", "sync", "--check") == (0, "", "")
-    stale = file.read_text().replace("# Linear item-item model in closed form.", "# Old words.")
+    stale = file.read_text().replace(
+        "# EASE: a linear item-item model, solved in closed form.", "# Old words."
+    )
     file.write_text(stale)
     status, output, errors = glta("params", "sync", "--check")
     assert status == 1
     assert "-  ease:  # Old words." in output
-    assert "+  ease:  # Linear item-item model in closed form." in output
+    assert "+  ease:  # EASE: a linear item-item model, solved in closed form." in output
     assert errors == "error: params.yaml: is not up to date; run `glta params sync`\n"
     assert file.read_text() == stale
 

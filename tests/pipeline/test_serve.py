@@ -1,6 +1,7 @@
 """Test `glta recommend`: raw ids, users, new users, new items, and mistakes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,9 +15,7 @@ from glta.params.check import load_params, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
 from glta.serving.recommend import recommend
-from glta.storage.arrays import save_arrays
-from glta.storage.files import write_json
-from glta.testing.blocks import NUM_USERS, block_states
+from glta.testing.blocks import block_profiles
 from pipeline.cli.main import app
 from pipeline.stages import train
 from tests.tiny import write_encoder
@@ -40,14 +39,9 @@ def shop(world, monkeypatch, tmp_path):
     params = load_params().for_dataset("blocks")
     language = load_language(params.language)
     states = language.encode(item_texts(world.prepared.items, params.profile)["text"].to_list())
-    save_arrays(
-        world.cell.step("profile") / "states.safetensors",
-        {"item": states, "user": block_states(NUM_USERS)},
-    )
-    write_json(
-        world.cell.step("profile") / "profile.json",
-        {"language": {"model": language.name, "sha256": language.sha256}},
-    )
+    about = {"language": {"model": language.name, "sha256": language.sha256}}
+    profiles = replace(block_profiles(), item_states=states, about=about)
+    profiles.save(world.cell.step("profile"))
     for method in ("text-knn", "glta-plus", "popularity"):
         train.main(params, "blocks", 0, method)
     return world
@@ -117,7 +111,7 @@ def test_mistakes_are_one_line(shop, novelties):
         ),
         ({"method": "text-knn", "items": ["i0", "j11"]}, "item j11: unknown id; nearest are i11"),
         ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest are"),
-        ({"method": "text-knn"}, "name a user with --user ID"),
+        ({"method": "text-knn"}, "neither items nor a user"),
         (
             {"method": "popularity", "items": ["i0"], "new_items": novelties},
             "Popularity needs interactions to score an item: it cannot take new items",
@@ -133,11 +127,10 @@ def test_mistakes_are_one_line(shop, novelties):
 
 
 def test_another_language_model_is_refused(shop, novelties):
-    write_json(
-        shop.cell.step("profile") / "profile.json",
-        {"language": {"model": "another", "sha256": "0"}},
-    )
-    with pytest.raises(ValueError, match="not those of another, with which the stage profile ran"):
+    profiles = block_profiles()
+    other = {"language": {"model": "another", "sha256": "0"}}
+    replace(profiles, about=other).save(shop.cell.step("profile"))
+    with pytest.raises(ValueError, match="made with another one, another of sha256 0"):
         recommend("blocks", "text-knn", ["i0"], new_items=novelties)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glta.params.model import Params
-from glta.report.evaluated import load_cells
+from glta.report.cells import load_cells
 from glta.report.page.render import render
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make

@@ -17,9 +17,10 @@ from glta.data.statistics import QUANTILES
 from glta.datasets import sample
 from glta.datasets.presets import PRESETS
 from glta.datasets.readers import read_dataset
+from glta.evaluation.evaluated import Evaluated
 from glta.params.model import Params
 from glta.report.analysis import Analysis
-from glta.report.evaluated import Evaluated, load_cells
+from glta.report.cells import load_cells
 from glta.report.page.card import LEAK_TEST, ROWS, SPLIT, card, checks, time_range
 from glta.report.page.render import render
 from glta.report.wording import percent

@@ -7,7 +7,7 @@ import pytest
 
 from glta.params.model import Params
 from glta.report.analysis import Analysis
-from glta.report.evaluated import load_cells
+from glta.report.cells import load_cells
 from glta.report.known import title, training_stages
 from glta.report.paper_tables import PaperTable, cost_table, decimal, overview_tables, tables
 from tests.report.made_up import SKILL, records
@@ -179,7 +179,7 @@ def test_the_command_prints_one_dataset_and_refuses_unknown_names(analysis, monk
 
     monkeypatch.setattr("glta.params.check.load_params", lambda: analysis.params)
     monkeypatch.setattr(
-        "glta.report.evaluated.load_cells", lambda folder, params: {"sample": analysis.cells}
+        "glta.report.cells.load_cells", lambda folder, params: {"sample": analysis.cells}
     )
     monkeypatch.setattr(pipeline.stages.report, "records", lambda: (None, None))
     assert pipeline.stages.report.tables("sample", "markdown").startswith(

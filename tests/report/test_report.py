@@ -12,8 +12,8 @@ import pipeline.stages.evaluate
 import pipeline.stages.report
 from glta.params.model import Params
 from glta.report.analysis import Analysis
+from glta.report.cells import load_cells
 from glta.report.draw.axes import nice_ticks
-from glta.report.evaluated import load_cells
 from glta.report.known import title
 from glta.report.page.render import render, safe_link
 from glta.report.paper_tables import ablation_table

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from glta.data.prepared import Prepared
+from glta.features.profiles import Profiles
 from glta.features.settings import ProfileSettings
 from glta.features.text.extractive import item_terms
 from glta.methods.base import Job, Step
@@ -30,7 +31,6 @@ from glta.methods.glta.user_prompts import UserPrompts
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings
-from glta.storage.arrays import load_arrays
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,10 @@ class AlignInputs:
         """Load the language model, in the precision of the alignments."""
         return load_language(self.language.at(self.shared.precision))
 
-    def item_texts(self) -> pl.DataFrame:
-        """Read the item texts: columns item, text."""
-        return pl.read_parquet(self.profile / "items.parquet")
-
-    def item_states(self) -> np.ndarray:
-        """Read the unit-length states of the item texts, (I, W)."""
-        return load_arrays(self.profile / "states.safetensors")[0]["item"]
+    @cached_property
+    def profiles(self) -> Profiles:
+        """Item texts, user words and their states."""
+        return Profiles.load(self.profile, self.prepared.train)
 
 
 def align_items(
@@ -80,15 +77,10 @@ def align_items(
     """Train item projector and head. Without params.enabled, return them as they start."""
     nodes = inputs.nodes().training
     aligner = new_aligner(inputs.model(), nodes, inputs.shared, seed=seed, known_I=inputs.known)
-    texts = inputs.item_texts()["text"].to_list()
+    texts = inputs.profiles.items["text"].to_list()
+    states = inputs.profiles.item_states
     task = ItemAlignment(
-        aligner,
-        inputs.shared,
-        seed,
-        nodes=nodes,
-        texts=texts,
-        states_IH=inputs.item_states(),
-        params=params,
+        aligner, inputs.shared, seed, nodes=nodes, texts=texts, states_IH=states, params=params
     )
     if not params.enabled:
         task.start()
@@ -128,7 +120,7 @@ def align_users(
         nodes=nodes,
         prompts=prompts,
         serving_prompts=serving_prompts,
-        states_IH=inputs.item_states(),
+        states_IH=inputs.profiles.item_states,
     )
     found = task.train(checkpoint, on_epoch)
     return AlignedUsers(
@@ -155,7 +147,7 @@ def serve(aligned: AlignedUsers, prepared: Prepared, profile: Path, params: Serv
     Items without training users get their row of the head from their text. profile: folder of the
     step profile.
     """
-    states = load_arrays(profile / "states.safetensors")[0]["item"]
+    states = Profiles.load(profile, prepared.train).item_states
     return GLTA.of(aligned, states, prepared.train.item_degree > 0, params.mode)
 
 
@@ -167,7 +159,7 @@ def user_prompts(
     Prompts for training use the words of the graph's items alone, so that they show no word of a
     target. With `targets: all` every training item is a target, and both use all words.
     """
-    words = pl.read_parquet(inputs.profile / "users.parquet")
+    words = inputs.profiles.users
     ids = inputs.prepared.users["user_id"].to_list()
 
     def prompts(prefix: str) -> UserPrompts:
@@ -183,7 +175,7 @@ def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
     words = None
     if profile.provider == "extractive":
         categories = inputs.prepared.items if "categories" in profile.text else None
-        words = item_terms(inputs.item_texts(), categories), train
+        words = item_terms(inputs.profiles.items, categories), train
     message = NodeEmbeddings.load(inputs.embeddings).messages(train)
     return NewUsers(message, words, profile.num_tags, profile.num_interests)
 

@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 from glta.data.histories import checked, history_matrix
 from glta.data.interactions import Interactions
+from glta.features.profiles import Profiles
 from glta.methods.base import Job
 from glta.methods.shared.dot_product import DotProduct
-from glta.storage.arrays import load_arrays
 
 
 def unit_rows(array: np.ndarray) -> np.ndarray:
@@ -108,13 +108,5 @@ def text_states(job: Job) -> tuple[np.ndarray, np.ndarray]:
     Rows have length 1, or 0 without text. Raises ValueError when the numbers of users or items are
     not those of the prepared data.
     """
-    path = job.source("profile") / "states.safetensors"
-    arrays, _ = load_arrays(path)
-    train = job.prepared.train
-    found = {name: len(array) for name, array in arrays.items()}
-    if found != {"user": train.num_users, "item": train.num_items}:
-        raise ValueError(
-            f"{path}: made for other users or items than the prepared data; run the stage profile "
-            "again"
-        )
-    return arrays["user"], arrays["item"]
+    profiles = Profiles.load(job.source("profile"), job.prepared.train)
+    return profiles.user_states, profiles.item_states

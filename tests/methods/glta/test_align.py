@@ -463,7 +463,8 @@ def test_divergence_names_the_learning_rate(small, stage):
     )
     run, name = small(**parameters), ("align_items", "align_users")[stage - 2]
     with pytest.raises(
-        ValueError, match=rf"diverged in epoch \d: lower {name}\.learning_rate = 1e\+30"
+        ValueError,
+        match=rf"diverged in epoch \d: lower settings\.glta\.{name}\.learning_rate = 1e\+30",
     ):
         run.stage_3(run.stage_2()[0])
 

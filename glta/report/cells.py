@@ -1,29 +1,11 @@
-"""Read what the stage `evaluate` wrote."""
+"""The results of all methods, seeds and datasets that the report shows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import polars as pl
-
+from glta.evaluation.evaluated import Evaluated
 from glta.params.model import Params
-from glta.storage.files import read_json
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Hold the results of one method on one split.
-
-    metrics: values by name. users: as `glta.evaluation.measure.Measurement.users`. summary: the
-    content of summary.json, which `pipeline.stages.evaluate` writes.
-    """
-
-    metrics: dict[str, float]
-    users: pl.DataFrame
-    summary: dict[str, Any]
-
 
 Cells = dict[str, dict[str, dict[int, Evaluated]]]
 """Results by dataset, method and seed, in the order of the parameters.
@@ -44,25 +26,13 @@ def load_cells(folder: Path | str, params: Params) -> Cells:
         for method in params.methods:
             paths = {seed: folder / dataset / str(seed) / method for seed in params.seeds}
             seeds = {
-                seed: load_cell(path)
+                seed: Evaluated.load(path)
                 for seed, path in paths.items()
                 if (path / "metrics.json").exists()
             }
             if seeds:
                 cells[dataset][method] = seeds
     return cells
-
-
-def load_cell(folder: Path) -> Evaluated:
-    """Read the results of one method on one split.
-
-    Raises FileNotFoundError when a file is missing.
-    """
-    return Evaluated(
-        metrics=read_json(folder / "metrics.json"),
-        users=pl.read_parquet(folder / "users.parquet"),
-        summary=read_json(folder / "summary.json"),
-    )
 
 
 def metrics_on_test(cells: Cells) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
