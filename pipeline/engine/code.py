@@ -17,7 +17,8 @@ from glta.storage.files import sha256_of
 from pipeline.engine.imports import modules_of
 
 FOLDER = Path("data/code")
-STAGE = "code"  # the stage that writes the folder
+# the stage that writes the folder
+STAGE = "code"
 SCRIPTS = ("download", "prepare", "profile", "evaluate", "report")
 """The stages with one program each, the same for all methods."""
 

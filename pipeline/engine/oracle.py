@@ -138,7 +138,8 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
         raise ValueError(f"dvc status failed: {error}{fix}") from error
     made = [(s.name, o.def_path) for s in found for o in s.outs]
 
-    @cache  # most dependencies are program files that hundreds of stages share
+    # most dependencies are program files that hundreds of stages share
+    @cache
     def makers(path: str) -> list[tuple[str, str]]:
         return [m for m in made if overlap(path, m[1])]
 

@@ -26,8 +26,9 @@ def built(tmp_path_factory) -> Toy:
 
 @pytest.fixture
 def cold(built) -> Iterator[Toy]:
-    """Give a copy of the finished toy, in memory where possible: its databases wait for the disk a
-    thousand times.
+    """Copy the finished toy, into memory where possible.
+
+    Its databases wait for the disk a thousand times.
     """
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
@@ -42,15 +43,16 @@ def cold(built) -> Iterator[Toy]:
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory) -> Iterator[str]:
-    """Give a folder with dvc, snakemake, glta and python that start at once."""
+    """Make a folder with dvc, snakemake, glta and python that start at once."""
     with Warm(tmp_path_factory.mktemp("warm")) as folder:
         yield str(folder)
 
 
 @pytest.fixture
 def toy(cold, commands) -> Toy:
-    """Give the same with commands that start at once, and pass no signals on; `Toy.start` takes the
-    real ones.
+    """Copy the finished toy, with commands that start at once.
+
+    These commands pass no signals on; `Toy.start` uses the real ones.
     """
     cold.env["PATH"] = f"{commands}{os.pathsep}{cold.path}"
     return cold

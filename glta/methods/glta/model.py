@@ -21,7 +21,8 @@ from glta.methods.glta.settings import Mode
 from glta.methods.shared.about import read_about, write_about
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 
-BLOCK = 256  # users whose lists are made together
+# number of users whose lists are made together
+BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
