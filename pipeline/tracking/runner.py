@@ -139,7 +139,8 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
 
     waiter = threading.Thread(target=wait, daemon=True)
     waiter.start()
-    run, error = None, "interrupted"
+    run = None
+    error = "interrupted"
     try:
         # importing MLflow takes a second or two, so it is done while the script works; without
         # these two packages it takes half a second less
