@@ -13,8 +13,9 @@ DEFINITION = Path("dvc.yaml")
 HEAD = """\
 # The only definition of the stages: the Snakefile reads it too (docs/engines.md).
 # Made from the specs of all methods (glta/methods/*/spec.py) by `glta params sync`; do not edit.
-# plan.yaml says for which datasets a stage runs. data/code/NAME.json stands for a stage's code.
-# mirror is no parameter of any stage: wherever a file comes from, its checksum is the same.
+# plan.yaml lists the datasets for which a stage runs. data/code/NAME.json has the hashes of a
+# stage's code.
+# No stage depends on the parameter mirror: a file has the same checksum on every server.
 vars: [plan.yaml]
 
 stages:
@@ -33,7 +34,7 @@ STAGES = f"""\
     deps:
       - glta
       - pipeline
-    # what plan.yaml follows from: the runner compares it before a stage is missed
+    # plan.yaml depends on these; the runner checks it, so that no stage is missing
     params:
       - datasets
       - methods
@@ -127,7 +128,7 @@ RESULTS = f"""\
   report:
     cmd: {RUN}report
     meta: {{threads: 1, resources: {{mem_mb: 2000}}, artifacts: true}}
-    # the folder above all evaluations; the runner takes removed matrix entries out of it
+    # data/evaluate has all evaluations; the runner deletes those of removed matrix entries
     deps:
       - data/evaluate
       - data/code/report.json
