@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import PROCESSOR_TIME, Row, machine
 from benchmarks.performance_page import cells, write_page
+from benchmarks.timing import PROCESSOR_TIME, Row, machine
 
 NAMES = ("graph", "splitting", "ranking", "metrics", "alignment", "startup", "cost", "device")
 OUT = Path("benchmarks/out")

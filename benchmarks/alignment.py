@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measure import Row, in_turns
+from benchmarks.timing import Row, in_turns
 from glta.methods.glta.aligner import Aligner, new_aligner
 from glta.methods.glta.nodes import Nodes
 from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches

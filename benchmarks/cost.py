@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from benchmarks.graph import REFERENCE, Contestant, power_law_graph
-from benchmarks.measure import Row, child, in_turns, report
-from benchmarks.measure import peak_bytes as measure_peak
+from benchmarks.timing import Row, child, in_turns, report
+from benchmarks.timing import peak_bytes as measure_peak
 from glta.training.devices import keep_freed_memory
 
 WIDTH, LAYERS = REFERENCE.embedding_dim, REFERENCE.num_layers

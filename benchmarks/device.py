@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.alignment import made_up
 from benchmarks.graph import GOWALLA, REFERENCE, Contestant, power_law_graph
-from benchmarks.measure import Row, child, in_turns, peak_bytes, report
+from benchmarks.timing import Row, child, in_turns, peak_bytes, report
 from glta.methods.glta.alignment import add_gradient
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.nn.language.frozen import Language

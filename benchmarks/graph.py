@@ -13,7 +13,7 @@ from itertools import cycle
 import numpy as np
 import torch
 
-from benchmarks.measure import Row, in_turns
+from benchmarks.timing import Row, in_turns
 from glta.data.interactions import Interactions
 from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.encoders import LightGCNEncoder, initial_embedding

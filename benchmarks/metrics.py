@@ -8,7 +8,7 @@ import importlib.util
 import numpy as np
 
 from benchmarks.graph import power_law_graph
-from benchmarks.measure import Row, in_turns
+from benchmarks.timing import Row, in_turns
 from glta.data.interactions import Interactions
 from glta.evaluation.metrics import accuracy, hits
 

@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from benchmarks.measure import Row
+from benchmarks.timing import Row
 from glta.report.draw.axes import Axes
 from glta.report.draw.svg import Drawing
 

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import torch
 
-from benchmarks.measure import Row, child, clock, in_turns, report
+from benchmarks.timing import Row, child, clock, in_turns, report
 from glta.data.interactions import Interactions
 from glta.evaluation.ranking import dot_products, rank, rank_all
 

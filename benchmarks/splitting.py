@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from benchmarks.measure import Row, child, clock, report
+from benchmarks.timing import Row, child, clock, report
 
 CHUNK = 5_000_000
 USER_CORE = ITEM_CORE = 5

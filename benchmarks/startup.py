@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import PROCESSOR_TIME, Row
+from benchmarks.timing import PROCESSOR_TIME, Row
 
 DATASETS = ["sample", "ml-latest-small", "ml-100k", "ml-1m"]
 METHODS = [

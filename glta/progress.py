@@ -1,4 +1,4 @@
-"""Progress for people, and records of each epoch for the stage runner.
+"""Progress for the reader, and records of each epoch for the stage runner.
 
 People see a rich bar in a terminal and plain lines elsewhere, both on stderr.
 """

@@ -18,7 +18,7 @@ Capability = Literal["histories", "new_items"]
 """What a recommender can do beyond scoring the users that it was trained on.
 
 histories: score users by a list of items (`Recommender.score_histories`).
-new_items: take items that came after training (`Recommender.extended`).
+new_items: take items that were not in the training data (`Recommender.extended`).
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import graph, grid, performance_page, ranking
 from benchmarks.__main__ import NAMES
-from benchmarks.measure import Row
+from benchmarks.timing import Row
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -92,7 +92,7 @@ def extract(
 ) -> pl.DataFrame:
     """Extract tags and interests of all users from the terms of their training items.
 
-    of: other people, by their items, for whom words are wanted instead of the users of `train`.
+    of: new users, by their items, for whom words are wanted instead of the users of `train`.
     Which terms go together is still found from the users of `train`.
 
     Tags are the terms that a user's items have more often than the catalogue. Let c of the user's n
