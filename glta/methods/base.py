@@ -88,9 +88,11 @@ class Job:
     def _of(self, kind: type[S], sections: Mapping[str, Section], name: str) -> S:
         if name not in sections:
             known = ", ".join(filter(None, sections)) or "no such section"
+            place = "shared" if sections is self.shared else "settings"
+            fix = f"add {name} to its `{place}`" if name else "ask for one of them"
             raise ValueError(
                 f"step {self.step}: does not read {name or 'all of its settings'}; its spec names "
-                f"{known}"
+                f"{known}; {fix}"
             )
         found = sections[name]
         if not isinstance(found, kind):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import glta.methods
-from glta.methods.spec import Ablation, MethodSpec, StepSpec, load
+from glta.methods.spec import Ablation, Capability, MethodSpec, StepSpec, file_of, load
 
 if TYPE_CHECKING:
     from glta.methods.base import Recommender
@@ -26,11 +28,18 @@ OTHERS = ("code", "download", "models", "recommend", "evaluate", "report")
 def specs() -> dict[str, MethodSpec]:
     """Return the spec of every method by name, sorted by `MethodSpec.place`.
 
-    Raises ValueError when two methods or steps have the same name, when a step reads a folder that
-    no step writes, and when the last step of a method does not have the method's name.
+    Raises ValueError for what would fail later, when a stage runs: two methods or steps with the
+    same name; a step that reads a folder or a section that does not exist; a class that is not in
+    the file that the spec names; a last step without the method's name; an unknown capability; a
+    folder with another name than the method.
     """
     files = [path for root in glta.methods.__path__ for path in Path(root).glob("*/spec.py")]
-    found = [import_module(f"glta.methods.{path.parent.name}.spec").SPEC for path in files]
+    found = []
+    for path in files:
+        spec = import_module(f"glta.methods.{path.parent.name}.spec").SPEC
+        if path.parent.name != (wanted := spec.name.replace("-", "_")):
+            raise ValueError(f"{path.parent}: holds method {spec.name}; call the folder {wanted}")
+        found.append(spec)
     ordered = sorted(found, key=lambda spec: (spec.place, spec.name))
     _check(ordered)
     return {spec.name: spec for spec in ordered}
@@ -46,9 +55,22 @@ def _check(found: Iterable[MethodSpec]) -> None:
     for spec in found:
         if spec.steps[-1].name != spec.name:
             raise ValueError(f"method {spec.name}: its last step must be called {spec.name}")
+        if unknown := spec.capabilities - {*get_args(Capability)}:
+            valid = ", ".join(get_args(Capability))
+            raise ValueError(
+                f"method {spec.name}: capability {min(unknown)} is unknown; valid are {valid}"
+            )
+        _check_class(f"method {spec.name}: recommender", spec.recommender)
         later = {step.name for step in spec.steps}
         for step in spec.steps:
             _check_reads(f"step {step.name}", step.reads, known)
+            _check_class(f"step {step.name}: run", step.run)
+            parts = spec.settings.model_fields
+            if missing := [name for name in step.settings if name not in parts]:
+                raise ValueError(
+                    f"step {step.name}: settings names {missing[0]}, which "
+                    f"{spec.settings.__name__} does not have"
+                )
             if early := [name for name in step.reads if name in later]:
                 raise ValueError(
                     f"step {step.name}: reads {early[0]}, which does not come before it"
@@ -56,6 +78,21 @@ def _check(found: Iterable[MethodSpec]) -> None:
             later.remove(step.name)
         for name, ablation in spec.ablations.items():
             _check_reads(f"ablation {spec.name}-{name}", ablation.reads, known)
+
+
+def _check_class(who: str, where: str) -> None:
+    """Raise ValueError unless a file defines the class. where: "module:class"; not imported."""
+    module, _, name = where.partition(":")
+    if not re.fullmatch(r"[\w.]+:\w+", where):
+        raise ValueError(f'{who} is "{where}"; write "module:class"')
+    try:
+        found = find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None or found.origin is None:
+        raise ValueError(f"{who} is {where}: there is no {file_of(where)}")
+    if not re.search(rf"^class {name}\b", Path(found.origin).read_text("utf-8"), re.MULTILINE):
+        raise ValueError(f"{who} is {where}: {file_of(where)} defines no class {name}")
 
 
 def _check_reads(who: str, reads: Iterable[str], known: Iterable[str]) -> None:

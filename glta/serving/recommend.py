@@ -21,7 +21,7 @@ from glta.data.prepared import Prepared
 from glta.datasets.settings import TableSettings
 from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
-from glta.methods.registry import models, recommender_class
+from glta.methods.registry import models, recommender_class, units
 from glta.params.check import load_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
@@ -53,6 +53,10 @@ def recommend(
         raise ValueError(
             "neither items nor a user: name items with --items ID,ID,... or a user with --user ID"
         )
+    if new_items is not None and "new_items" not in units()[method].method.capabilities:
+        raise ValueError(f"{method} needs interactions to score an item: it cannot take new items")
+    if new_items is not None and not new_items.is_file():
+        raise FileNotFoundError(f"{new_items}: no such file")
     params = load_params().for_dataset(dataset)
     cell = Cell(dataset, seed)
     for needed in (cell.prepare, cell.model(method)):

@@ -9,7 +9,7 @@ It needs pytest, and a fixture `world` that returns `glta.testing.blocks.World.w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -121,13 +121,20 @@ class MethodContract:
         if "histories" in can:
             assert model.score_histories(history).shape == (2, NUM_ITEMS)
         else:
-            with pytest.raises(ValueError, match=type(model).__name__):
-                model.score_histories(history)
+            self.refuses(model, "histories", lambda: model.score_histories(history))
         if "new_items" in can:
             longer = model.extended(features).score(self.everyone)
             assert longer.shape == (NUM_USERS, NUM_ITEMS + 2)
             before = model.score(self.everyone)
             np.testing.assert_allclose(longer[:, :NUM_ITEMS], before, atol=1e-5)
         else:
-            with pytest.raises(ValueError, match=type(model).__name__):
-                model.extended(features)
+            self.refuses(model, "new_items", lambda: model.extended(features))
+
+    def refuses(self, model: Scorer, capability: str, call: Callable[[], object]) -> None:
+        """Fail unless the class says that it cannot do what its spec does not name."""
+        try:
+            call()
+        except ValueError as error:
+            assert type(model).__name__ in str(error)
+        else:
+            pytest.fail(f'{self.name} can do it: add "{capability}" to `capabilities` in its spec')

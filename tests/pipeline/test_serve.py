@@ -114,7 +114,7 @@ def test_mistakes_are_one_line(shop, novelties):
         ({"method": "text-knn"}, "neither items nor a user"),
         (
             {"method": "popularity", "items": ["i0"], "new_items": novelties},
-            "Popularity needs interactions to score an item: it cannot take new items",
+            "popularity needs interactions to score an item: it cannot take new items",
         ),
     ):
         with pytest.raises(ValueError, match=message):
