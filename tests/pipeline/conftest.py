@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from tests.pipeline.forkserver import Warm
-from tests.pipeline.repository import Toy
+from tests.pipeline.repository import LOCAL, Toy
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def cold(built) -> Iterator[Toy]:
         prefix="toy", dir=memory if roomy else None, ignore_cleanup_errors=True
     ) as above:
         folder = Path(above) / "toy"
-        shutil.copytree(built.folder, folder, symlinks=True)
+        shutil.copytree(built.folder, folder, symlinks=True, ignore=LOCAL)
         (folder / "ran.log").unlink(missing_ok=True)
         yield Toy(folder)
 

@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.pipeline.real import Real
+from tests.pipeline.repository import LOCAL
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.xdist_group("edits")]
 
@@ -29,7 +30,7 @@ def finished(tmp_path_factory, commands) -> Real:
 
 @pytest.fixture
 def real(finished, tmp_path) -> Real:
-    shutil.copytree(finished.folder, tmp_path / "real", symlinks=True)
+    shutil.copytree(finished.folder, tmp_path / "real", symlinks=True, ignore=LOCAL)
     copy = Real(tmp_path / "real")
     copy.env["PATH"] = finished.env["PATH"]
     return copy

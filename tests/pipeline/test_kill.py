@@ -17,6 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.pipeline.real import ABLATION, ENGINES, TRAINED, Moment, Real
+from tests.pipeline.repository import LOCAL
 
 pytestmark = [
     pytest.mark.engines,
@@ -66,7 +67,7 @@ MOMENTS = [
 def whole(tmp_path_factory, commands) -> Real:
     """Run everything once without interruption."""
     real = Real.create(tmp_path_factory.mktemp("kill") / "whole")
-    shutil.copytree(real.folder, real.folder.with_name("fresh"), symlinks=True)
+    shutil.copytree(real.folder, real.folder.with_name("fresh"), symlinks=True, ignore=LOCAL)
     real.env["PATH"] = f"{commands}{os.pathsep}{real.path}"
     real.snakemake()
     return real
@@ -76,7 +77,7 @@ def whole(tmp_path_factory, commands) -> Real:
 def fresh(whole, tmp_path) -> Real:
     """Copy the same repository as it was before the first run."""
     folder = tmp_path / "real"
-    shutil.copytree(whole.folder.with_name("fresh"), folder, symlinks=True)
+    shutil.copytree(whole.folder.with_name("fresh"), folder, symlinks=True, ignore=LOCAL)
     return Real(folder)
 
 
