@@ -1,9 +1,5 @@
 """Both alignments in two processes: the numbers of one, and a kill of both."""
 
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -13,14 +9,9 @@ from glta.storage.tensors import load_tensors
 from tests.methods.glta.alignment_processes import VARIANTS, aligned
 from tests.methods.glta.small import write_pretrained
 from tests.tiny import WRITERS
-from tests.training.test_two_processes import LAUNCH, finish
+from tests.training.launching import assert_equal_files, finish, kill_when_stopped, launch
 
-
-def launch(folder: Path, *more: str) -> subprocess.Popen:
-    command = [*LAUNCH[:-1], "tests.methods.glta.alignment_processes", str(folder), *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    with (folder / "output").open("w") as output:
-        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+MODULE = "tests.methods.glta.alignment_processes"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +29,7 @@ def models(tmp_path_factory) -> Path:
 def whole(models, tmp_path_factory) -> Path:
     """All variants, aligned by two processes without an interruption."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(launch(folder, str(models)), folder)
+    finish(launch(MODULE, folder, str(models)), folder)
     return folder
 
 
@@ -59,35 +50,19 @@ def test_two_processes_align_as_one_does(whole, models, name):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_both_processes_hold_the_same_aligner(whole, name):
-    first, second = (load_tensors(whole / f"{name}-{rank}.safetensors") for rank in (0, 1))
-    assert second[1] == first[1]
-    for part, tensor in first[0].items():
-        assert torch.equal(second[0][part], tensor)
+    assert_equal_files(whole / f"{name}-0.safetensors", whole / f"{name}-1.safetensors")
 
 
 @pytest.mark.parametrize("place", ["tied-items", "free-users"])
 def test_killed_alignments_resume_to_the_last_bit(whole, models, tmp_path, place):
-    process = launch(tmp_path, str(models), "--stop-in", place)
-    try:
-        deadline = time.monotonic() + 200
-        while not (tmp_path / "stopped").exists():
-            assert process.poll() is None, (tmp_path / "output").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    finally:
-        process.kill()
-        for path in tmp_path.glob("pid-*"):
-            os.kill(int(path.read_text()), signal.SIGKILL)
-        process.wait()
+    process = launch(MODULE, tmp_path, str(models), "--stop-in", place)
+    kill_when_stopped(process, tmp_path)
     name, step = place.split("-")
     assert not (tmp_path / f"{name}-0.safetensors").exists()
     assert load_tensors(tmp_path / name / step / "state.safetensors")[1]["meta"]["epoch"] == 0
 
-    finish(launch(tmp_path, str(models)), tmp_path)
+    finish(launch(MODULE, tmp_path, str(models)), tmp_path)
     assert "goes on from its last checkpoint" in (tmp_path / "output").read_text()
     for name in VARIANTS:
-        tensors, histories = load_tensors(tmp_path / f"{name}-0.safetensors")
-        expected, histories_expected = load_tensors(whole / f"{name}-0.safetensors")
-        assert histories == histories_expected
-        for part, tensor in expected.items():
-            assert torch.equal(tensors[part], tensor)
+        file = f"{name}-0.safetensors"
+        assert_equal_files(tmp_path / file, whole / file)
