@@ -7,6 +7,7 @@ use a checkout: `Invocation.claim`.
 from __future__ import annotations
 
 import base64
+import ctypes
 import fcntl
 import getpass
 import json
@@ -19,6 +20,8 @@ from typing import IO, NamedTuple
 
 # Snakemake's main process leaves its invocation here for its jobs, remote ones too
 VARIABLE = "GLTA_PIPELINE"
+# in a fork of the server of warm.py: the process that it stands for
+CLIENT = "GLTA_CLIENT"
 # names the run that uses the checkout; locked as long, so a kill leaves nothing to clean up
 CLAIM = Path(".pipe/engine.json")
 # seconds; `snakemake -n` uses the checkout for about that long
@@ -63,7 +66,7 @@ class Invocation(NamedTuple):
         """
         if announced := os.environ.get(VARIABLE):
             return cls(**json.loads(base64.b64decode(announced)))
-        above = list(_ancestors(os.getpid()))
+        above = list(_ancestors(int(os.environ.get(CLIENT, os.getpid()))))
         engines = [pid for pid in above if _command(pid).startswith("dvc ")]
         found = cls.of((engines or above)[-1 if engines else 0])
         experiment = os.environ.get("DVC_EXP_NAME")
@@ -98,6 +101,11 @@ class Invocation(NamedTuple):
         quotes in the command line would end the text.
         """
         os.environ[VARIABLE] = base64.b64encode(json.dumps(self._asdict()).encode()).decode()
+
+
+def die_with_parent(sig: int) -> None:
+    """Ask Linux to send a signal when the parent dies, for whatever reason (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, sig)
 
 
 def user() -> str:

@@ -5,14 +5,12 @@ Usage: python -m pipeline.tracking.runner -- COMMAND...
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,20 +19,16 @@ from pathlib import Path
 from glta.params.check import ParamsError, load_params
 from glta.params.plan import PLAN, is_enough, sync_plan
 from pipeline.engine.code import edited
-from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
+from pipeline.engine.invocation import VARIABLE, BusyError, Invocation, die_with_parent
+from pipeline.engine.processor import ENVIRONMENT, thread_limits
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
+from pipeline.engine.warm import UNWANTED, start_script, without
 
 CHECKPOINTS = Path(".pipe/checkpoints")
 RECORDS = Path(".pipe/records")
 STAGES = Path(".pipe/stages")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 # seconds between two readings of the script's records
 LIVE_SECONDS = 1
-
-
-def die_with_parent(sig: int) -> None:
-    """Ask Linux to send a signal when the parent dies, for whatever reason (PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, sig)
 
 
 def stop(signum: int, _) -> None:
@@ -45,15 +39,6 @@ def stop(signum: int, _) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + signum)
-
-
-def prepare_script() -> None:
-    """Let the script die with this process, and ignore Ctrl-C.
-
-    This process ends the script at Ctrl-C, so that the script prints no traceback of its own.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent(signal.SIGKILL)
 
 
 def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
@@ -73,13 +58,9 @@ def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
 
 
 def environment(before: Snapshot, checkpoint: Path, records: Path) -> dict[str, str]:
-    """Return the script's environment: its folders and its number of threads.
-
-    The last digits of a sum depend on the number of threads. So dvc.yaml alone sets it, and neither
-    --cores nor environment variables change it.
-    """
+    """Return the script's environment: its folders, and what the last digits depend on."""
     own = {"GLTA_CHECKPOINT": str(checkpoint), "GLTA_RECORDS": str(records)}
-    return os.environ | dict.fromkeys(THREADS, str(before.meta.get("threads", 1))) | own
+    return os.environ | ENVIRONMENT | thread_limits(before.meta.get("threads", 1)) | own
 
 
 def main(cmd: list[str]) -> int:
@@ -129,9 +110,8 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
 
     started = time.monotonic()
     ended: list[float] = []
-    script = subprocess.Popen(
-        cmd, env=environment(before, checkpoint, records), preexec_fn=prepare_script
-    )
+    env = environment(before, checkpoint, records)
+    script = start_script(cmd, env, before.meta.get("threads", 1))
 
     def wait() -> None:
         script.wait()
@@ -144,9 +124,8 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
     try:
         # importing MLflow takes a second or two, so it is done while the script works; without
         # these two packages it takes half a second less
-        for unwanted in {"pandas", "polars"} - sys.modules.keys():
-            sys.modules[unwanted] = None  # type: ignore[assignment]  # "not to be imported"
-        from pipeline.tracking.records import MlflowException, Run, tracking_address
+        with without(UNWANTED):
+            from pipeline.tracking.records import MlflowException, Run, tracking_address
 
         run = Run(name, cmd, before)
         run.log_inputs()
