@@ -53,7 +53,7 @@ LIBRARIES = (
     "scmrepo.git",
 )
 # MLflow imports these where they are installed, and needs them for nothing here
-UNWANTED = ("pandas", "polars")
+UNWANTED = ("pandas", "polars", "pyarrow")
 
 
 def run(module: str, arguments: list[str]) -> int | None:
