@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -286,6 +287,8 @@ class Fork:
 
     def __init__(self, module: str, arguments: list[str], env: dict[str, str]):
         self.returncode: int | None = None
+        # two threads may wait
+        self._waiting = threading.Lock()
         self._process = os.fork()
         if self._process == 0:
             prepare_script()
@@ -293,9 +296,11 @@ class Fork:
             os._exit(_run_module(module, arguments, env))
 
     def wait(self) -> int:
-        _, status = os.waitpid(self._process, 0)
-        self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
+        with self._waiting:
+            if self.returncode is None:
+                _, status = os.waitpid(self._process, 0)
+                self.returncode = os.waitstatus_to_exitcode(status)
+            return self.returncode
 
     def kill(self) -> None:
         if self.returncode is None:
