@@ -22,10 +22,12 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+from setproctitle import setproctitle
 
 from pipeline.engine.invocation import CLIENT, Invocation, die_with_parent
 from pipeline.engine.processor import ENVIRONMENT, thread_limits
@@ -53,7 +55,6 @@ LIBRARIES = (
     "dvc_data.index.checkout",
     "scmrepo.git",
 )
-# MLflow imports these where they are installed, and needs them for nothing here
 UNWANTED = ("pandas", "polars", "pyarrow")
 
 
@@ -70,7 +71,8 @@ def run(module: str, arguments: list[str]) -> int | None:
         # a job on another machine has an engine that is not a process here
         if not call.id.startswith(Invocation.of(call.pid).id):
             return None
-        folder = SERVERS / hashlib.sha256(call.id.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(call.id.encode()).hexdigest()[:12]
+        folder = SERVERS / f"{call.pid}-{digest}"
         connection = _connect(folder, call.pid)
     except OSError:
         return None
@@ -79,11 +81,12 @@ def run(module: str, arguments: list[str]) -> int | None:
 
 def _connect(folder: Path, engine: int) -> socket.socket | None:
     """Connect to the server of a call, or start it when this is the second stage of the call."""
-    try:
+    with suppress(FileExistsError):
         folder.mkdir(parents=True)
+        for other in SERVERS.iterdir():
+            if not Path("/proc", other.name.partition("-")[0]).exists():
+                shutil.rmtree(other, ignore_errors=True)
         return None
-    except FileExistsError:
-        pass
     connection = socket.socket(socket.AF_UNIX)
     with suppress(FileNotFoundError, ConnectionRefusedError):
         connection.connect(str(folder / "server"))
@@ -97,7 +100,8 @@ def _connect(folder: Path, engine: int) -> socket.socket | None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=os.environ | ENVIRONMENT | thread_limits(1) | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            start_new_session=True,
+            # a kill of the engine's group leaves it to end the stages, and then itself
+            process_group=0,
         )
     return None
 
@@ -133,10 +137,12 @@ def serve(folder: Path, engine: int) -> None:
     """
     ended = os.pidfd_open(engine)
     try:
-        with without(UNWANTED):
-            for name in LIBRARIES:
-                importlib.import_module(name)
-            importlib.import_module("sqlalchemy.orm").configure_mappers()
+        absent = block()
+        for name in LIBRARIES:
+            importlib.import_module(name)
+        importlib.import_module("sqlalchemy.orm").configure_mappers()
+        for name in absent:
+            del sys.modules[name]
         if len(list(Path("/proc/self/task").iterdir())) > 1:
             return
         # a garbage collection in a fork would touch, and so copy, every page of the imports
@@ -222,6 +228,8 @@ def _fork(connection: socket.socket, waiting: selectors.BaseSelector) -> int | N
 
 def _become(descriptors: list[int], module: str, arguments: list[str], env: dict[str, str]) -> None:
     """Run the module in place of the client. Does not return."""
+    # the terminal takes this process for one in the background, and may stop it when it writes
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
@@ -244,6 +252,8 @@ def _run_module(module: str, arguments: list[str], env: dict[str, str]) -> int:
     os.environ.clear()
     os.environ.update(env)
     sys.argv = [module, *arguments]
+    sys.orig_argv = ["python", "-m", module, *arguments]
+    setproctitle(" ".join(sys.orig_argv))
     status = 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -327,16 +337,14 @@ def prepare_script() -> None:
     die_with_parent(signal.SIGKILL)
 
 
-@contextmanager
-def without(names: tuple[str, ...]) -> Iterator[None]:
-    """Let imports of these packages fail for a while."""
+def block(names: Iterable[str] = UNWANTED) -> set[str]:
+    """Let imports of packages fail from now on. Returns those that were not imported before.
+
+    MLflow imports the UNWANTED ones where they are installed, and needs them for nothing here.
+    """
     absent = set(names) - sys.modules.keys()
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # "not to be imported"
-    try:
-        yield
-    finally:
-        for name in absent:
-            del sys.modules[name]
+    return absent
 
 
 if __name__ == "__main__":

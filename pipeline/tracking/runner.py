@@ -22,7 +22,7 @@ from pipeline.engine.code import edited
 from pipeline.engine.invocation import VARIABLE, BusyError, Invocation, die_with_parent
 from pipeline.engine.processor import ENVIRONMENT, thread_limits
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
-from pipeline.engine.warm import UNWANTED, start_script, without
+from pipeline.engine.warm import block, start_script
 
 CHECKPOINTS = Path(".pipe/checkpoints")
 RECORDS = Path(".pipe/records")
@@ -123,9 +123,9 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
     error = "interrupted"
     try:
         # importing MLflow takes a second or two, so it is done while the script works; without
-        # these two packages it takes half a second less
-        with without(UNWANTED):
-            from pipeline.tracking.records import MlflowException, Run, tracking_address
+        # these packages it takes half a second less
+        block()
+        from pipeline.tracking.records import MlflowException, Run, tracking_address
 
         run = Run(name, cmd, before)
         run.log_inputs()
@@ -160,12 +160,12 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         )
     finally:
         script.kill()
-        script.wait()
+        status = script.wait()
         if run:
             run.close(error)
     if error:
         print(f"{name}: {error}; the result is discarded", file=sys.stderr)
-        return max(script.returncode, 1)
+        return max(status, 1)
     shutil.rmtree(checkpoint.parent)
     records.unlink(missing_ok=True)
     return 0

@@ -3,6 +3,7 @@
 Each command is a fork of a process that has already imported most packages. The entry points and
 the code that runs are the real ones. `Warm` puts small clients with these names into a folder for
 the PATH. Signals are not passed on, so tests that kill use the real commands.
+The pipeline's own server of forks (pipeline/engine/warm.py) is off.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def handle(connection: socket.socket) -> None:
 def run(argv: list[str], folder: str, env: dict[str, str]) -> int:
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(env)
+    os.environ.update(env | {"GLTA_WARM": "0"})
     command = Path(argv[0])
     sys.executable = str(command.with_name("python"))
     sys.argv = argv

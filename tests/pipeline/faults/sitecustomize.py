@@ -14,8 +14,6 @@ def watch(process: str, event: str, path: str, count: str) -> None:
 
     Only processes whose command line matches `process` stop.
     """
-    if not re.search(process, " ".join(sys.orig_argv)):
-        return
     left = int(count)
 
     def hook(name: str, arguments: tuple) -> None:
@@ -23,6 +21,8 @@ def watch(process: str, event: str, path: str, count: str) -> None:
         if (
             name == event
             and left
+            # a fork has another command than the process in which this file was read
+            and re.search(process, " ".join(sys.orig_argv))
             and any(
                 isinstance(a, str | os.PathLike) and re.search(path, str(a)) for a in arguments[:2]
             )
