@@ -12,7 +12,7 @@ from glta.report.known import base_of, change_text, is_ablation, title, training
 from glta.report.wording import NONE, group_title, metric_title, p_cell, signed, size
 
 Costs = Mapping[str, Mapping[str, float]]
-"""By stage: seconds, peak_memory_bytes."""
+"""By stage: seconds, peak_memory_bytes, and for recommend seconds_per_1000_lists."""
 
 Means = Mapping[str, tuple[float | None, float | None]]
 """By method: mean and standard deviation over seeds, None where there is none."""
@@ -263,9 +263,9 @@ def cost_table(a: Analysis, costs: Costs) -> PaperTable:
     ]
     profile = f" ({sum(shared) / len(shared):,.0f} s, once for all methods)" if shared else ""
     caption = (
-        f"{a.dataset}: cost of one seed, with the start of the processes. Training: the stages "
-        f"that the method needs after prepare and profile{profile}. 1,000 lists: the stage "
-        f"recommend, over the validation and test lists. {whole_cost_text(a, costs)}"
+        f"{a.dataset}: cost of one seed. Training: the stages that the method needs after prepare "
+        f"and profile{profile}, with the start of the processes. 1,000 lists: ranking alone, "
+        f"over the validation and test lists. {whole_cost_text(a, costs)}"
     )
     return PaperTable(caption, headings, rows)
 
@@ -275,16 +275,15 @@ def method_cost(a: Analysis, method: str, costs: Costs) -> list[str]:
     spent = []
     peaks = []
     per_list = []
-    for seed, cell in a.cells[method].items():
+    for seed in a.cells[method]:
         name = f"{a.dataset}-{seed}"
         stages = [stage.format(cell=name) for stage in training_stages(method)]
         if all(stage in costs for stage in stages):
             spent.append(sum(costs[stage]["seconds"] for stage in stages))
             peaks.append(max(costs[stage]["peak_memory_bytes"] for stage in stages))
-        lists = costs.get(f"recommend@{name}-{method}")
-        if lists:
-            # one validation and one test list for each user
-            per_list.append(1000 * lists["seconds"] / (2 * cell.users.height))
+        lists = costs.get(f"recommend@{name}-{method}", {})
+        if "seconds_per_1000_lists" in lists:
+            per_list.append(lists["seconds_per_1000_lists"])
     return [
         title(method),
         f"{sum(spent) / len(spent):,.0f} s" if spent else NONE,

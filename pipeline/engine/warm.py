@@ -30,7 +30,7 @@ from typing import IO, Any, Protocol
 from setproctitle import setproctitle
 
 from pipeline.engine.invocation import CLIENT, Invocation, die_with_parent
-from pipeline.engine.processor import ENVIRONMENT, thread_limits
+from pipeline.engine.processor import instructions, thread_limits
 
 SERVERS = Path(".pipe/warm")
 # =0: every stage starts as usual
@@ -74,7 +74,8 @@ def run(module: str, arguments: list[str]) -> int | None:
         digest = hashlib.sha256(call.id.encode()).hexdigest()[:12]
         folder = SERVERS / f"{call.pid}-{digest}"
         connection = _connect(folder, call.pid)
-    except OSError:
+    # a wrong value of a variable is the runner's to report
+    except (OSError, ValueError):
         return None
     return _ask(connection, module, arguments) if connection else None
 
@@ -99,7 +100,10 @@ def _connect(folder: Path, engine: int) -> socket.socket | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | ENVIRONMENT | thread_limits(1) | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            env=os.environ
+            | instructions(os.environ)
+            | thread_limits(1)
+            | {"MLFLOW_DISABLE_TELEMETRY": "true"},
             # a kill of the engine's group leaves it to end the stages, and then itself
             process_group=0,
         )
@@ -228,6 +232,7 @@ def _fork(connection: socket.socket, waiting: selectors.BaseSelector) -> int | N
 
 def _become(descriptors: list[int], module: str, arguments: list[str], env: dict[str, str]) -> None:
     """Run the module in place of the client. Does not return."""
+    die_with_parent(signal.SIGTERM)
     # the terminal takes this process for one in the background, and may stop it when it writes
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     for target, descriptor in enumerate(descriptors):

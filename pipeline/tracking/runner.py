@@ -19,8 +19,8 @@ from pathlib import Path
 from glta.params.check import ParamsError, load_params
 from glta.params.plan import PLAN, is_enough, sync_plan
 from pipeline.engine.code import edited
-from pipeline.engine.invocation import VARIABLE, BusyError, Invocation, die_with_parent
-from pipeline.engine.processor import ENVIRONMENT, thread_limits
+from pipeline.engine.invocation import VARIABLE, Invocation, die_with_parent
+from pipeline.engine.processor import instructions, thread_limits
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 from pipeline.engine.warm import block, start_script
 
@@ -60,7 +60,8 @@ def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
 def environment(before: Snapshot, checkpoint: Path, records: Path) -> dict[str, str]:
     """Return the script's environment: its folders, and what the last digits depend on."""
     own = {"GLTA_CHECKPOINT": str(checkpoint), "GLTA_RECORDS": str(records)}
-    return os.environ | ENVIRONMENT | thread_limits(before.meta.get("threads", 1)) | own
+    numbers = instructions(os.environ) | thread_limits(before.meta.get("threads", 1))
+    return os.environ | numbers | own
 
 
 def main(cmd: list[str]) -> int:
@@ -85,7 +86,9 @@ def main(cmd: list[str]) -> int:
             job.claim(STAGES / f"{name}.json", f"runs {name}")
         else:
             Invocation.current().claim()
-    except (ParamsError, BusyError) as error:
+        # a wrong value of its variable
+        instructions(os.environ)
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     with open_workspace(name) as workspace:

@@ -254,6 +254,8 @@ def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
             raw = {"ratings.csv": {"sha256": fake_hash(name) * 2, "bytes": 978202, "address": ""}}
             language = {"model": "org/mini-model", "sha256": fake_hash("weights") * 2}
             costs[name] = {"seconds": 2.0, "peak_memory_bytes": 2.0**30}
+            if verb == "recommend":
+                costs[name]["seconds_per_1000_lists"] = 0.25
             provenance.append(
                 {
                     "stage": name,
