@@ -18,8 +18,7 @@ from pipeline.engine.oracle import dvc_stages, overlap
 from pipeline.engine.snapshot import effective
 
 COSTS = ("seconds", "peak_memory_bytes")
-# dependencies that are neither data nor code
-OTHERS = ("params.yaml",)
+PARAMS = "params.yaml"
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,9 @@ class Results:
         for path, digest in result.deps.items():
             if is_program(path) and (content := self.content(digest)):
                 found |= json.loads(content)["files"]
-            elif path not in OTHERS and not path.startswith("data/") and not digest.endswith(".dir"):
+            elif (
+                path not in OTHERS and not path.startswith("data/") and not digest.endswith(".dir")
+            ):
                 found[path] = digest
         return found
 
