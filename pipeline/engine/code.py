@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from glta.params.check import load_params
 from glta.params.inputs import inputs
 from glta.params.model import Params
 from glta.storage.files import sha256_of
-from pipeline.engine.imports import SETTINGS, modules_of, rest_of
+from pipeline.engine.imports import (
+    SETTINGS,
+    UNTRACKED,
+    behind_parameters,
+    forget,
+    is_empty_package,
+    modules_of,
+    rest_of,
+)
 
 CODE = Path("data/code")
 VALUES = Path("data/params")
@@ -63,6 +72,7 @@ def programs() -> dict[str, dict[str, Any]]:
     settings: the same for files of settings, whose values are recorded by themselves: the hash of
     the code that is not settings. Files without any are left out.
     """
+    forget()
     found: dict[str, dict[str, Any]] = {}
     for name in SCRIPTS:
         found[name] = _hashed(f"pipeline/stages/{name}.py")
@@ -187,3 +197,42 @@ def _edited_values(path: str) -> list[str]:
 
 def _is(file: str, sha256: str) -> bool:
     return Path(file).is_file() and sha256_of(file) == sha256
+
+
+def unnoticed(reads: Iterable[str], known: Collection[str]) -> str:
+    """Describe the first file that a program has read although its stage does not depend on it.
+
+    reads: paths from this folder. known: paths that the stage depends on or writes, and those that
+    its parameters name. Returns "" when later edits of all files would be noticed.
+    """
+    code: set[str] = set()
+    for path in filter(is_program, known):
+        code |= {*_read(path)["files"], *_read(path)["settings"]}
+    for path in reads:
+        if path.startswith((".", *PASSED)) or is_empty_package(path):
+            continue
+        if path in code | behind_parameters():
+            continue
+        if any(f"{path}/".startswith(f"{each.rstrip('/')}/") for each in known):
+            continue
+        if UNTRACKED.fullmatch(path) or SETTINGS.fullmatch(path) or _is_installed(path):
+            continue
+        return f"it reads {path}, whose edits no stage would notice; {_fix(path)}"
+    return ""
+
+
+# the parameters, and the checksums that `download` records
+PASSED = ("params.yaml", "plan.yaml", "checksums/")
+
+
+def _is_installed(path: str) -> bool:
+    """Tell whether a file belongs to a Python environment within this folder."""
+    return Path(path).absolute().is_relative_to(sys.prefix)
+
+
+def _fix(path: str) -> str:
+    if path.startswith("data/"):
+        return "name the stage or step that writes it in `reads` of the step"
+    if path.endswith(".py"):
+        return "import it with an import statement"
+    return "put the file into the folder of the module that reads it"

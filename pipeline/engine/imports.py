@@ -56,9 +56,24 @@ def modules_of(*programs: str) -> list[str]:
             continue
         found.add(path)
         todo += imported_by(path)
-    modules = {path for path in found if path in programs or not _is_empty_package(path)}
+    modules = {path for path in found if path in programs or not is_empty_package(path)}
     folders = {Path(path).parent for path in modules}
     return sorted(modules | {path.as_posix() for folder in folders for path in _data(folder)})
+
+
+@cache
+def behind_parameters() -> frozenset[str]:
+    """Return the files that every program loads to read params.yaml, and may not use."""
+    found: set[str] = set()
+    # the registry imports the specs of all methods
+    starts = (*Path("glta/params").glob("*.py"), *Path("glta/methods").glob("*/spec.py"))
+    todo = [file for path in starts for file in _files(".".join(path.with_suffix("").parts))]
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo += imported_by(path)
+    return frozenset(found)
 
 
 def _data(folder: Path) -> Iterator[Path]:
@@ -154,7 +169,8 @@ def _files(name: str) -> Iterator[str]:
 
 
 @cache
-def _is_empty_package(path: str) -> bool:
+def is_empty_package(path: str) -> bool:
+    """Tell whether a file is an __init__.py without code."""
     return path.endswith("/__init__.py") and not _code(_parsed(path).body)
 
 
@@ -213,3 +229,9 @@ def _declares(node: ast.stmt) -> bool:
     if isinstance(value, ast.Subscript):
         return ast.unparse(value.value) in ("Annotated", "Literal")
     return isinstance(value, ast.Call) and _called(value) in ("MethodSpec", "When", "Search")
+
+
+def forget() -> None:
+    """Forget the files that were read, which may have been edited since."""
+    for cached in (imported_by, behind_parameters, is_empty_package, rest_of):
+        cached.cache_clear()

@@ -238,9 +238,7 @@ class Results:
         for path, digest in result.deps.items():
             if is_program(path) and (content := self.content(digest)):
                 found |= json.loads(content)["files"]
-            elif (
-                path not in OTHERS and not path.startswith("data/") and not digest.endswith(".dir")
-            ):
+            elif not path.startswith(("data/", PARAMS)) and not digest.endswith(".dir"):
                 found[path] = digest
         return found
 

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from glta.params.check import ParamsError, load_params
 from glta.params.plan import PLAN, is_enough, sync_plan
-from pipeline.engine.code import edited
+from pipeline.engine.code import edited, is_values, unnoticed
 from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 
 CHECKPOINTS = Path(".pipe/checkpoints")
 RECORDS = Path(".pipe/records")
+READS = Path(".pipe/reads")
 STAGES = Path(".pipe/stages")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 # seconds between two readings of the script's records
@@ -72,13 +73,32 @@ def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
     return folder.absolute()
 
 
-def environment(before: Snapshot, checkpoint: Path, records: Path) -> dict[str, str]:
+def unnoticed_reads(reads: Path, before: Snapshot, after: Snapshot) -> str:
+    """Describe a file that the script has read and its stage does not depend on; "" if none.
+
+    reads: written by the script (`pipeline.stages.script.Reads`). The report shows what is known of
+    all runs, and the stage `code` reads all code; what they depend on cannot be told from it.
+    """
+    if not reads.is_file() or not any(map(is_values, before.deps)) or "report" in reads.stem:
+        return ""
+    named = [value for value in before.params.values() if isinstance(value, str) and value]
+    known = [*before.deps, *after.outs, *map(os.path.normpath, named)]
+    mirrors = filter(None, [os.environ.get("GLTA_MIRROR"), load_params().mirror])
+    known += [os.path.relpath(mirror) for mirror in mirrors]
+    return unnoticed(json.loads(reads.read_text(encoding="utf-8")), known)
+
+
+def environment(before: Snapshot, checkpoint: Path, records: Path, reads: Path) -> dict[str, str]:
     """Return the script's environment: its folders and its number of threads.
 
     The last digits of a sum depend on the number of threads. So dvc.yaml alone sets it, and neither
     --cores nor environment variables change it.
     """
-    own = {"GLTA_CHECKPOINT": str(checkpoint), "GLTA_RECORDS": str(records)}
+    own = {
+        "GLTA_CHECKPOINT": str(checkpoint),
+        "GLTA_RECORDS": str(records),
+        "GLTA_READS": str(reads),
+    }
     return os.environ | dict.fromkeys(THREADS, str(before.meta.get("threads", 1))) | own
 
 
@@ -124,13 +144,15 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         return 1
     checkpoint = checkpoint_folder(name, cmd, before)
     records = (RECORDS / f"{name}.jsonl").absolute()
-    records.parent.mkdir(parents=True, exist_ok=True)
-    records.unlink(missing_ok=True)
+    reads = (READS / f"{name}.json").absolute()
+    for file in (records, reads):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
 
     started = time.monotonic()
     ended: list[float] = []
     script = subprocess.Popen(
-        cmd, env=environment(before, checkpoint, records), preexec_fn=prepare_script
+        cmd, env=environment(before, checkpoint, records, reads), preexec_fn=prepare_script
     )
 
     def wait() -> None:
@@ -166,6 +188,8 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
             error = f"exit status {script.returncode}"
         elif moved:
             error = f"changed while it ran: {', '.join(moved)}"
+        elif strange := unnoticed_reads(reads, before, after):
+            error = strange
         else:
             run.log_results(
                 after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}, workspace
@@ -189,6 +213,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         return max(script.returncode, 1)
     shutil.rmtree(checkpoint.parent)
     records.unlink(missing_ok=True)
+    reads.unlink(missing_ok=True)
     return 0
 
 
