@@ -197,7 +197,8 @@ def _named(keys: Collection[str], order: Iterable[str]) -> str:
 def whole_overrides(given: dict[str, Any]) -> dict[str, Any]:
     """Add empty entries to a dataset's overrides, for each section and for each method in settings.
 
-    Stages depend on these entries, and DVC refuses a stage that depends on a missing entry.
+    They show where values go. A missing entry tells that a section or a method is newer than the
+    file, which `glta params sync` then brings up to date, with dvc.yaml and plan.yaml.
     """
     empty: dict[str, Any] = {section: {} for section in SECTIONS}
     empty["settings"] = {name: _parts(f.annotation) for name, f in method_fields().items()}

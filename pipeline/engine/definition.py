@@ -90,6 +90,7 @@ RESULTS = f"""\
     meta:
       threads: 1
       resources: {{mem_mb: 4000}}
+      metrics: data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/metrics.json
       measures:
         model: {CELL}/models/${{item.method}}
         data: {CELL}/prepare
@@ -107,7 +108,6 @@ RESULTS = f"""\
     outs:
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/users.parquet
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/summary.json
-    metrics:
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/metrics.json
 
   report:
@@ -121,9 +121,14 @@ RESULTS = f"""\
     outs:
       - data/report/index.html
       - data/report/cards.json: {{cache: false}}
-      - data/report/figures: {{type: dir}}
-    metrics:
       - data/report/metrics.json: {{cache: false}}
+      - data/report/figures: {{type: dir}}
+    # for `dvc metrics diff`, `dvc exp show` and `dvc plots show`: one number a method
+    metrics:
+      - data/report/summary.json: {{cache: false}}
+    plots:
+      - data/report/ranking.json:
+          {{x: value, y: method, title: Test metric by method, template: bar_horizontal_sorted}}
 """
 
 

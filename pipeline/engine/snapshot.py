@@ -37,7 +37,7 @@ class Snapshot(NamedTuple):
     deps: {path: hash}; for a directory above other stages' outputs, the hashes of those too.
     params: {dotted name: value}, from the files in data/params that the stage depends on, and from
     parameter files that dvc.yaml names. outs: {path: hash}, empty while the
-    stage has not run. metrics: the outputs that are metrics.
+    stage has not run. metrics: the outputs that are metrics (`metric_files`).
     """
 
     deps: dict[str, str]
@@ -101,7 +101,7 @@ class Workspace:
             params=self._values()
             | {key: value for d in self._params for key, value in flatten(d.read_params()).items()},
             outs={o.def_path: o.get_hash().value for o in self._stage.outs} if outputs else {},
-            metrics=[o.def_path for o in self._stage.outs if o.metric],
+            metrics=metric_files(self._stage),
             meta=self._stage.meta or {},
         )
 
@@ -147,7 +147,7 @@ def model_values(stages: list) -> list[ModelValue]:
     found = []
     for stage in stages:
         measures = (stage.meta or {}).get("measures")
-        metrics = [Path(o.def_path) for o in stage.outs if o.metric]
+        metrics = [Path(path) for path in metric_files(stage)]
         model = next((d for d in stage.deps if measures and d.def_path == measures["model"]), None)
         if measures and model and model.exists and all(path.is_file() for path in metrics):
             try:
@@ -172,6 +172,16 @@ def model_values(stages: list) -> list[ModelValue]:
                 )
             )
     return found
+
+
+def metric_files(stage) -> list[str]:
+    """Return the outputs of a stage with metrics for MLflow.
+
+    They are those that dvc.yaml calls metrics, and that of `meta.metrics`. DVC shows the first ones
+    alone: the metrics of all evaluations are too many for its tables.
+    """
+    named = (stage.meta or {}).get("metrics")
+    return [o.def_path for o in stage.outs if o.metric or o.def_path == named]
 
 
 def current_model_values() -> list[ModelValue]:
