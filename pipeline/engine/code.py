@@ -132,7 +132,9 @@ def settled(status: Collection[str] | None, changed: Iterable[str] | None = None
     """
     if status is None or STAGE not in status:
         return set()
-    return {*contents(load_params())} - {*(differences() if changed is None else changed)}
+    programs = (*SCRIPTS, *units(), *(f"recommend-{method}" for method in models()))
+    written = {*map(code_file, programs), *map(values_file, inputs(load_params()))}
+    return written - {*(differences() if changed is None else changed)}
 
 
 def _read(path: str) -> Any:

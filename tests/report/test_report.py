@@ -434,7 +434,7 @@ def test_the_summary_has_one_number_a_method(world):
         analysis = Analysis(dataset, params, cells[dataset])
         means = {method: analysis.mean(method, "ndcg@20") for method in SKILL}
         assert found["ndcg@20"][dataset] == pytest.approx(means)
-    assert summary(cells, "no such metric") == {"no such metric": dict.fromkeys(cells, {})}
+    assert summary(cells, "no such metric") == {"no such metric": {name: {} for name in cells}}
     rows = ranking(cells, "ndcg@20")
     assert len(rows) == len(SKILL) * len(cells)
     assert rows[0]["method"].endswith(", sample")
