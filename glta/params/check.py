@@ -30,12 +30,12 @@ MOVED = {
 """Keys of older parameter files, and where they are now. Overrides of datasets have them too."""
 
 
+RESERVED = ("code", "evaluate", "params", "report")
+"""Folders beside those of the datasets, in data/."""
+
+
 class ParamsError(ValueError):
     """A parameter is wrong. The message has a line for each mistake: file, key, value and fix."""
-
-
-FOLDERS = ("code", "evaluate", "params", "report")
-"""Folders of data/ that belong to no dataset, so that no dataset can have these names."""
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:
@@ -118,8 +118,8 @@ def _cross_checks(p: Params) -> Iterator[str]:
     for name in p.tables:
         if name in REGISTRY:
             yield f"tables.{name}: is the name of a registered dataset; choose another"
-        if name in FOLDERS:
-            yield f"tables.{name}: data/{name} holds other results; choose another name"
+        elif name in RESERVED:
+            yield f"tables.{name}: is the name of a folder of results; choose another"
     for name in p.overrides:
         if name not in known and name not in p.datasets:
             yield f"overrides.{name}: unknown dataset{_nearest(name, known)}"

@@ -223,8 +223,8 @@ def unnoticed(reads: Iterable[str], known: Collection[str]) -> str:
     return ""
 
 
-# the parameters, and the checksums that `download` records
-PASSED = ("params.yaml", "plan.yaml", "checksums/")
+# the parameters, the checksums that `download` records, and what starts the scripts
+PASSED = ("params.yaml", "plan.yaml", "checksums/", "pipeline/engine/", "pipeline/tracking/")
 
 
 def _is_installed(path: str) -> bool:

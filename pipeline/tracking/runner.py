@@ -16,11 +16,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from glta.params.check import ParamsError, load_params
 from glta.params.plan import PLAN, is_enough, sync_plan
 from pipeline.engine.code import edited, is_values, unnoticed
+from pipeline.engine.imports import ROOTS
 from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 
@@ -76,16 +79,27 @@ def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
 def unnoticed_reads(reads: Path, before: Snapshot, after: Snapshot) -> str:
     """Describe a file that the script has read and its stage does not depend on; "" if none.
 
-    reads: written by the script (`pipeline.stages.script.Reads`). The report shows what is known of
-    all runs, and the stage `code` reads all code; what they depend on cannot be told from it.
+    reads: written by the script (`pipeline.stages.script.Reads`). Files that params.yaml names have
+    checksums there. The report shows what is known of all runs, and the stage `code` reads all
+    code; what they depend on cannot be told from it.
     """
-    if not reads.is_file() or not any(map(is_values, before.deps)) or "report" in reads.stem:
+    if not reads.is_file() or not any(map(is_values, before.deps)) or reads.stem == "report":
         return ""
-    named = [value for value in before.params.values() if isinstance(value, str) and value]
-    known = [*before.deps, *after.outs, *map(os.path.normpath, named)]
-    mirrors = filter(None, [os.environ.get("GLTA_MIRROR"), load_params().mirror])
-    known += [os.path.relpath(mirror) for mirror in mirrors]
+    params = load_params()
+    texts = {*_texts(params.model_dump()), os.environ.get("GLTA_MIRROR", "")}
+    # a method may be called glta
+    named = [os.path.relpath(text) for text in texts - {"", *ROOTS} if Path(text).exists()]
+    known = [*before.deps, *after.outs, *named]
     return unnoticed(json.loads(reads.read_text(encoding="utf-8")), known)
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """Yield all texts in a nested mapping of parameters."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict):
+        for inner in values.values():
+            yield from _texts(inner)
 
 
 def environment(before: Snapshot, checkpoint: Path, records: Path, reads: Path) -> dict[str, str]:

@@ -181,7 +181,7 @@ def test_unknown_section_is_told_with_the_nearest():
         ({"tables": {"ml-1m": {"interactions": "a.csv"}}}, "tables.ml-1m", "choose another"),
         (
             {"tables": {"code": {"interactions": "a.csv"}}},
-            "tables.code: data/code",
+            "tables.code",
             "choose another",
         ),
         (
