@@ -39,7 +39,6 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile
-	$(BIN)/glta params sync --check
 	$(BIN)/mypy & types=$$!; \
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$types && exit $$tests

@@ -39,11 +39,12 @@ try:
         if PLAN.is_file() and sync_plan(PARAMS):
             logger.info(f"{PLAN}: updated for the methods of params.yaml")
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
+    SETTLED = settled(STATUS)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 AFTER = stages_after(STAGES)
-ORACLE = Oracle(STAGES, STATUS, log=logger.info, settled=settled(STATUS))
+ORACLE = Oracle(STAGES, STATUS, log=logger.info, settled=SETTLED)
 
 
 def force(stage) -> str:

@@ -33,6 +33,22 @@ class Search:
     log: bool = False
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Mark a value that changes the memory or the time of a stage, and no result."""
+
+
+@dataclass(frozen=True)
+class When:
+    """Mark a value that has an effect only while another value of its section is one of `values`.
+
+    key: the name of that other value.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+
+
 class Section(BaseModel):
     """Hold one section of params.yaml: unknown keys are refused, values cannot be changed."""
 
@@ -54,6 +70,24 @@ class Section(BaseModel):
                 if isinstance(mark, Search):
                     space[key] = mark
         return space
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the values that results depend on, by their names in params.yaml.
+
+        Values marked `Cost` are left out, and values marked `When` that have no effect.
+        """
+        found = {}
+        for name, field in file_fields(type(self)).items():
+            value = getattr(self, name.replace("-", "_"))
+            if not any(self._ignores(mark) for mark in field.metadata):
+                found[name] = value.inputs() if isinstance(value, Section) else value
+        return found
+
+    def _ignores(self, mark: Any) -> bool:
+        """Tell whether a mark says that no result depends on the value."""
+        if isinstance(mark, When):
+            return getattr(self, mark.key) not in mark.values
+        return isinstance(mark, Cost)
 
     def changed(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return all values as a dict, with the given ones replaced.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Section
+from glta.config import Section, When
+
+ASKED = When("provider", ("language_model", "endpoint"))
+GENERATED = When("provider", ("language_model",))
+SERVED = When("provider", ("endpoint",))
 
 
 class ProfileSettings(Section):
@@ -27,21 +31,23 @@ class ProfileSettings(Section):
     )
     num_tags: int = Field(default=6, ge=1, le=64, description="tags of a user")
     num_interests: int = Field(default=6, ge=1, le=64, description="likely interests of a user")
-    items_shown: int = Field(
+    items_shown: Annotated[int, ASKED] = Field(
         default=20,
         ge=1,
         description="language_model, endpoint: items of a user in a prompt, at most",
     )
-    generator: str = Field(
+    generator: Annotated[str, GENERATED] = Field(
         default="", description="language_model: hub id or folder of a causal model"
     )
-    endpoint: str = Field(
+    endpoint: Annotated[str, SERVED] = Field(
         default="",
         description="endpoint: base address, e.g. http://127.0.0.1:8000/v1; the key is read from "
         "OPENAI_API_KEY",
     )
-    endpoint_model: str = Field(default="", description="endpoint: name of the model")
-    max_new_tokens: int = Field(
+    endpoint_model: Annotated[str, SERVED] = Field(
+        default="", description="endpoint: name of the model"
+    )
+    max_new_tokens: Annotated[int, ASKED] = Field(
         default=64,
         ge=8,
         le=4096,

@@ -30,6 +30,10 @@ MOVED = {
 """Keys of older parameter files, and where they are now. Overrides of datasets have them too."""
 
 
+RESERVED = ("code", "evaluate", "params", "report")
+"""Folders beside those of the datasets, in data/."""
+
+
 class ParamsError(ValueError):
     """A parameter is wrong. The message has a line for each mistake: file, key, value and fix."""
 
@@ -114,6 +118,8 @@ def _cross_checks(p: Params) -> Iterator[str]:
     for name in p.tables:
         if name in REGISTRY:
             yield f"tables.{name}: is the name of a registered dataset; choose another"
+        elif name in RESERVED:
+            yield f"tables.{name}: is the name of a folder of results; choose another"
     for name in p.overrides:
         if name not in known and name not in p.datasets:
             yield f"overrides.{name}: unknown dataset{_nearest(name, known)}"
@@ -197,7 +203,8 @@ def _named(keys: Collection[str], order: Iterable[str]) -> str:
 def whole_overrides(given: dict[str, Any]) -> dict[str, Any]:
     """Add empty entries to a dataset's overrides, for each section and for each method in settings.
 
-    Stages depend on these entries, and DVC refuses a stage that depends on a missing entry.
+    They show where values go. A missing entry tells that a section or a method is newer than the
+    file, which `glta params sync` then brings up to date, with dvc.yaml and plan.yaml.
     """
     empty: dict[str, Any] = {section: {} for section in SECTIONS}
     empty["settings"] = {name: _parts(f.annotation) for name, f in method_fields().items()}

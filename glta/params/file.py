@@ -66,7 +66,7 @@ def renewed(path: Path) -> tuple[Params, Params, str]:
     try:
         data = YAML(typ="safe").load(old) or Params().model_dump()
         overrides = dict(data.get("overrides") or {})
-        # stages depend on all entries of overrides, also on empty ones
+        # every section has an entry, also an empty one
         for dataset in data.get("datasets") or []:
             overrides[dataset] = whole_overrides(overrides.get(dataset) or {})
         data |= {"overrides": overrides}

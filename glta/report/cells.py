@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 from glta.evaluation.evaluated import Evaluated
+from glta.methods.registry import title
 from glta.params.model import Params
 
 Cells = dict[str, dict[str, dict[int, Evaluated]]]
@@ -53,3 +55,33 @@ def metrics_on_test(cells: Cells) -> dict[str, dict[str, dict[str, dict[str, flo
         }
         for dataset, methods in cells.items()
     }
+
+
+def summary(cells: Cells, metric: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Collect one number a method, the content of report/summary.json.
+
+    It is the mean over the seeds, as in the report. Returns {metric: {dataset: {method: value}}};
+    methods that have no such value are left out.
+    """
+
+    def of_method(seeds: dict[int, Evaluated]) -> list[float]:
+        return [cell.metrics[metric] for cell in seeds.values() if metric in cell.metrics]
+
+    by_dataset = {
+        dataset: {
+            method: fmean(values)
+            for method, seeds in methods.items()
+            if (values := of_method(seeds))
+        }
+        for dataset, methods in cells.items()
+    }
+    return {metric: by_dataset}
+
+
+def ranking(cells: Cells, metric: str) -> list[dict[str, str | float]]:
+    """Collect the same numbers as rows, the content of report/ranking.json, best first."""
+    return [
+        {"method": title(method) if len(cells) == 1 else f"{title(method)}, {dataset}", "value": v}
+        for dataset, values in summary(cells, metric)[metric].items()
+        for method, v in sorted(values.items(), key=lambda pair: -pair[1])
+    ]

@@ -1,102 +1,240 @@
-"""Record which code each stage's program consists of: data/code/NAME.json, one file a program.
+"""Record what each stage depends on: code in data/code/, parameter values in data/params/.
 
-Stages depend on these files and not on the code itself. An edit of one method's code changes the
-files of that method alone, and dvc.lock needs one hash for all code of a stage.
+Stages depend on these files, and neither on the code itself nor on params.yaml. So an edit of one
+method's code changes the files of that method alone, and an edit of a parameter changes those of
+the stages and datasets for which its value counts. The stage `code` writes all of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from glta.methods.registry import Unit, models, units
 from glta.methods.spec import file_of
+from glta.params.check import load_params
+from glta.params.inputs import inputs
+from glta.params.model import Params
 from glta.storage.files import sha256_of
-from pipeline.engine.imports import modules_of
+from pipeline.engine.imports import (
+    SETTINGS,
+    UNTRACKED,
+    behind_parameters,
+    forget,
+    is_empty_package,
+    modules_of,
+    rest_of,
+)
 
-FOLDER = Path("data/code")
-# the stage that writes the folder
+CODE = Path("data/code")
+VALUES = Path("data/params")
+# the stage that writes both folders
 STAGE = "code"
 SCRIPTS = ("download", "prepare", "profile", "evaluate", "report")
 """The stages with one program each, the same for all methods."""
 
 
 def code_file(name: str) -> str:
-    """Return the path of a program's file."""
-    return (FOLDER / f"{name}.json").as_posix()
+    """Return the path of the file with a program's code."""
+    return (CODE / f"{name}.json").as_posix()
+
+
+def values_file(name: str) -> str:
+    """Return the path of the file with the parameter values of a stage.
+
+    name: DATASET/STAGE, or report.
+    """
+    return (VALUES / f"{name}.json").as_posix()
 
 
 def is_program(path: str) -> bool:
-    """Tell whether a path is a program's file."""
-    return path.startswith(f"{FOLDER.as_posix()}/")
+    """Tell whether a path is a file with a program's code."""
+    return path.startswith(f"{CODE.as_posix()}/")
+
+
+def is_values(path: str) -> bool:
+    """Tell whether a path is a file with the parameter values of a stage."""
+    return path.startswith(f"{VALUES.as_posix()}/")
 
 
 def is_data(path: str) -> bool:
-    """Tell whether a dependency is data, and neither code nor a program's file."""
-    return path.startswith("data/") and not is_program(path)
+    """Tell whether a dependency is data, and not what the stage `code` writes."""
+    return path.startswith("data/") and not is_program(path) and not is_values(path)
 
 
 def programs() -> dict[str, dict[str, Any]]:
-    """Return the content of every program's file: {name: {"files": {path: sha256}, ...}}."""
+    """Return the content of every program's file: {name: {"files": {path: sha256}, ...}}.
+
+    settings: the same for files of settings, whose values are recorded by themselves: the hash of
+    the code that is not settings. Files without any are left out.
+    """
+    forget()
     found: dict[str, dict[str, Any]] = {}
     for name in SCRIPTS:
-        found[name] = {"files": _hashed(f"pipeline/stages/{name}.py")}
+        found[name] = _hashed(f"pipeline/stages/{name}.py")
     for name, unit in units().items():
         found[name] = _of_unit(unit)
     for method in models():
         recommender = units()[method].method.recommender
-        files = _hashed("pipeline/stages/recommend.py", file_of(recommender))
-        found[f"recommend-{method}"] = {"recommender": recommender, "files": files}
+        code = _hashed("pipeline/stages/recommend.py", file_of(recommender))
+        found[f"recommend-{method}"] = {"recommender": recommender} | code
     return found
 
 
 def _of_unit(unit: Unit) -> dict[str, Any]:
     steps = [step.run for step in unit.steps]
-    files = _hashed("pipeline/stages/train.py", *map(file_of, steps))
-    return {"steps": steps, "changes": unit.changes, "files": files}
+    code = _hashed("pipeline/stages/train.py", *map(file_of, steps))
+    return {"steps": steps, "changes": unit.changes} | code
 
 
-def _hashed(*paths: str) -> dict[str, str]:
-    return {path: sha256_of(path) for path in modules_of(*paths)}
+def _hashed(*paths: str) -> dict[str, dict[str, str]]:
+    files = modules_of(*paths)
+    settings = [path for path in files if SETTINGS.fullmatch(path)]
+    return {
+        "files": {path: sha256_of(path) for path in files if path not in settings},
+        "settings": {path: _sha256_of_rest(path) for path in settings if rest_of(path)},
+    }
+
+
+def _sha256_of_rest(path: str) -> str:
+    return hashlib.sha256(rest_of(path).encode()).hexdigest()
 
 
 def written(content: dict[str, Any]) -> str:
-    """Write the content of a program's file as text."""
-    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+    """Write the content of one of the files as text."""
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def changed_programs() -> set[str]:
-    """Return the paths of the programs' files that the stage `code` would change."""
-    found = set()
-    for name, content in programs().items():
-        path = Path(code_file(name))
-        if not path.is_file() or path.read_text(encoding="utf-8") != written(content):
-            found.add(path.as_posix())
-    return found
+def contents(params: Params) -> dict[str, dict[str, Any]]:
+    """Return the content of all files that the stage `code` writes, by path."""
+    code = {code_file(name): content for name, content in programs().items()}
+    return code | {values_file(name): values for name, values in inputs(params).items()}
 
 
-def settled(status: Collection[str] | None) -> set[str]:
-    """Return the paths of the programs' files that a stale stage `code` would leave as they are.
+def differences() -> dict[str, list[str]]:
+    """Find the files that the stage `code` would change, and why: {path: [one line for each]}."""
+    return {
+        path: changes(_read(path), content)
+        for path, content in contents(load_params()).items()
+        if _read(path) != json.loads(written(content))
+    }
 
-    status: the stale stages. Without this, an edit of one method would make all methods stale.
+
+def settled(status: Collection[str] | None, changed: Iterable[str] | None = None) -> set[str]:
+    """Return the paths of the files that a stale stage `code` would leave as they are.
+
+    status: the stale stages. changed: of `differences`; computed when None. Without this, an edit
+    of one method or parameter would make all methods stale.
     """
     if status is None or STAGE not in status:
         return set()
-    return {code_file(name) for name in programs()} - changed_programs()
+    programs = (*SCRIPTS, *units(), *(f"recommend-{method}" for method in models()))
+    written = {*map(code_file, programs), *map(values_file, inputs(load_params()))}
+    return written - {*(differences() if changed is None else changed)}
+
+
+def _read(path: str) -> Any:
+    file = Path(path)
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def values_of(content: dict[str, Any]) -> dict[str, Any]:
+    """Return parameter values by their dotted names in params.yaml."""
+    from dvc.utils.flatten import flatten
+
+    return flatten(content)
+
+
+def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
+    """Describe the difference between two contents of one of the files."""
+    if old is None:
+        return []
+    if "files" in new:
+        before, after = (each["files"] | each.get("settings", {}) for each in (old, new))
+        lines = {
+            path: f"{path} was {_verb(path, before, after)}"
+            for path in sorted({*before, *after})
+            if before.get(path) != after.get(path)
+        }
+        return [*lines.values()] or ["its spec changed"]
+    before, after = values_of(old), values_of(new)
+    return [
+        f"params.yaml {key} {before.get(key, 'unset')} -> {after.get(key, 'unset')}"
+        for key in {**before, **after}
+        if before.get(key, ...) != after.get(key, ...)
+    ]
+
+
+def _verb(path: str, before: dict[str, str], after: dict[str, str]) -> str:
+    if path in before and path in after:
+        return "edited"
+    return "added" if path in after else "removed"
 
 
 def edited(path: str) -> list[str]:
-    """Return the code files whose content no longer has the hash in a program's file.
+    """Return what has changed since one of the files was written, [] for any other path.
 
-    path: of that file.
+    These are the names of code files and of parameters.
     """
+    if is_values(path):
+        return _edited_values(path)
     if not is_program(path) or not Path(path).is_file():
         return []
-    files = json.loads(Path(path).read_text(encoding="utf-8"))["files"]
-    return [file for file, sha256 in files.items() if not _is(file, sha256)]
+    content = _read(path)
+    files = [file for file, sha256 in content["files"].items() if not _is(file, sha256)]
+    rest = content.get("settings", {}).items()
+    return files + [file for file, sha256 in rest if _sha256_of_rest(file) != sha256]
+
+
+def _edited_values(path: str) -> list[str]:
+    name = Path(path).relative_to(VALUES).with_suffix("").as_posix()
+    before, after = values_of(_read(path) or {}), values_of(inputs(load_params()).get(name, {}))
+    keys = [key for key in before | after if before.get(key, ...) != after.get(key, ...)]
+    return [f"params.yaml {key}" for key in keys]
 
 
 def _is(file: str, sha256: str) -> bool:
     return Path(file).is_file() and sha256_of(file) == sha256
+
+
+def unnoticed(reads: Iterable[str], known: Collection[str]) -> str:
+    """Describe the first file that a program has read although its stage does not depend on it.
+
+    reads: paths from this folder. known: paths that the stage depends on or writes, and those that
+    its parameters name. Returns "" when later edits of all files would be noticed.
+    """
+    code: set[str] = set()
+    for path in filter(is_program, known):
+        code |= {*_read(path)["files"], *_read(path)["settings"]}
+    for path in reads:
+        if path.startswith((".", *PASSED)) or is_empty_package(path):
+            continue
+        if path in code | behind_parameters():
+            continue
+        if any(f"{path}/".startswith(f"{each.rstrip('/')}/") for each in known):
+            continue
+        if UNTRACKED.fullmatch(path) or SETTINGS.fullmatch(path) or _is_installed(path):
+            continue
+        return f"it reads {path}, whose edits no stage would notice; {_fix(path)}"
+    return ""
+
+
+# the parameters, the checksums that `download` records, and what starts the scripts
+PASSED = ("params.yaml", "plan.yaml", "checksums/", "pipeline/engine/", "pipeline/tracking/")
+
+
+def _is_installed(path: str) -> bool:
+    """Tell whether a file belongs to a Python environment within this folder."""
+    return Path(path).absolute().is_relative_to(sys.prefix)
+
+
+def _fix(path: str) -> str:
+    if path.startswith("data/"):
+        return "name the stage or step that writes it in `reads` of the step"
+    if path.endswith(".py"):
+        return "import it with an import statement"
+    return "put the file into the folder of the module that reads it"

@@ -6,16 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from glta.methods.registry import Unit, units
-from pipeline.engine.code import code_file
+from pipeline.engine.code import code_file, values_file
 
 DEFINITION = Path("dvc.yaml")
 
 HEAD = """\
 # The only definition of the stages: the Snakefile reads it too (docs/engines.md).
 # Made from the specs of all methods (glta/methods/*/spec.py) by `glta params sync`; do not edit.
-# plan.yaml lists the datasets for which a stage runs. data/code/NAME.json has the hashes of a
-# stage's code.
-# No stage depends on the parameter mirror: a file has the same checksum on every server.
+# plan.yaml lists the datasets for which a stage runs. The stage `code` writes data/code/NAME.json,
+# the hashes of a stage's code, and data/params/DATASET/STAGE.json, the parameter values that count.
 vars: [plan.yaml]
 
 stages:
@@ -34,12 +33,10 @@ STAGES = f"""\
     deps:
       - glta
       - pipeline
-    # plan.yaml depends on these; the runner checks it, so that no stage is missing
-    params:
-      - datasets
-      - methods
+      - params.yaml
     outs:
       - data/code: {{type: dir}}
+      - data/params: {{type: dir}}
 
   download:
     matrix: {{dataset: "${{datasets}}"}}
@@ -47,8 +44,7 @@ STAGES = f"""\
     meta: {{threads: 1, resources: {{mem_mb: 1000}}}}
     deps:
       - data/code/download.json
-    params:
-      - tables
+      - data/params/${{item.dataset}}/download.json
     outs:
       - data/${{item.dataset}}/download: {{type: dir}}
 
@@ -59,10 +55,7 @@ STAGES = f"""\
     deps:
       - data/${{item.dataset}}/download
       - data/code/prepare.json
-    params:
-      - tables
-      - prepare
-      - overrides.${{item.dataset}}.prepare
+      - data/params/${{item.dataset}}/prepare.json
     outs:
       - {CELL}/prepare: {{type: dir}}
 
@@ -73,11 +66,7 @@ STAGES = f"""\
     deps:
       - {CELL}/prepare
       - data/code/profile.json
-    params:
-      - profile
-      - language
-      - overrides.${{item.dataset}}.profile
-      - overrides.${{item.dataset}}.language
+      - data/params/${{item.dataset}}/profile.json
     outs:
       - {CELL}/profile: {{type: dir}}
 """
@@ -91,9 +80,7 @@ RESULTS = f"""\
       - {CELL}/prepare
       - {CELL}/models/${{item.method}}
       - data/code/recommend-${{item.method}}.json
-    params:
-      - recommend
-      - overrides.${{item.dataset}}.recommend
+      - data/params/${{item.dataset}}/recommend.json
     outs:
       - {CELL}/recommend/${{item.method}}: {{type: dir}}
 
@@ -103,6 +90,7 @@ RESULTS = f"""\
     meta:
       threads: 1
       resources: {{mem_mb: 4000}}
+      metrics: data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/metrics.json
       measures:
         model: {CELL}/models/${{item.method}}
         data: {CELL}/prepare
@@ -116,13 +104,10 @@ RESULTS = f"""\
       - {CELL}/models/${{item.method}}
       - {CELL}/recommend/${{item.method}}
       - data/code/evaluate.json
-    params:
-      - evaluate
-      - overrides.${{item.dataset}}.evaluate
+      - data/params/${{item.dataset}}/evaluate.json
     outs:
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/users.parquet
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/summary.json
-    metrics:
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/metrics.json
 
   report:
@@ -132,18 +117,18 @@ RESULTS = f"""\
     deps:
       - data/evaluate
       - data/code/report.json
-    params:
-      - report
-      - evaluate
-      - datasets
-      - seeds
-      - methods
+      - data/params/report.json
     outs:
       - data/report/index.html
       - data/report/cards.json: {{cache: false}}
-      - data/report/figures: {{type: dir}}
-    metrics:
       - data/report/metrics.json: {{cache: false}}
+      - data/report/figures: {{type: dir}}
+    # for `dvc metrics diff`, `dvc exp show` and `dvc plots show`: one number a method
+    metrics:
+      - data/report/summary.json: {{cache: false}}
+    plots:
+      - data/report/ranking.json:
+          {{x: value, y: method, title: Test metric by method, template: bar_horizontal_sorted}}
 """
 
 
@@ -157,7 +142,6 @@ def _stage(unit: Unit) -> str:
     """Write the stage of a step or of an ablation."""
     out = "/".join((CELL, *unit.folder))
     reads = ["/".join((CELL, *_folder(name))) for name in unit.reads]
-    sections = unit.sections
     model = f', model: "{out}"' if unit.model else ""
     threads = max(step.threads for step in unit.steps)
     memory = max(step.memory_mb for step in unit.steps)
@@ -168,9 +152,7 @@ def _stage(unit: Unit) -> str:
             f"    cmd: {RUN}train {DATASET} {SEED} --step {unit.name}",
             f"    meta: {{threads: {threads}, resources: {{mem_mb: {memory}}}{model}}}",
             "    deps:",
-            *_items([*reads, code_file(unit.name)]),
-            "    params:",
-            *_items([*sections, *(f"overrides.${{item.dataset}}.{name}" for name in sections)]),
+            *_items([*reads, code_file(unit.name), values_file(f"${{item.dataset}}/{unit.name}")]),
             "    outs:",
             f"      - {out}: {{type: dir}}",
             "",

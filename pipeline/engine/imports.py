@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+ROOTS = ("glta", "pipeline")
+
 UNTRACKED = re.compile(
     r"""
-    # DVC follows parameters one by one: a new comment or default must not make every result stale
-    glta/config\.py | glta/params/.* | glta/.*/settings\.py | glta/methods/\w+/spec\.py
+    # parameter values are recorded as they come out of this code, so its own text does not matter
+    glta/config\.py | glta/params/.*
     # it shows progress and computes nothing
     | glta/progress\.py
     """,
@@ -19,14 +21,32 @@ UNTRACKED = re.compile(
 )
 """Files that no result depends on."""
 
+SETTINGS = re.compile(r"glta/.*/settings\.py | glta/methods/\w+/spec\.py", re.VERBOSE)
+"""Files of settings. Parameter values are recorded one by one, so a new default, range or comment
+makes nothing stale. The rest of such a file is code as any other (`rest_of`)."""
+
+BY_SPEC = ("glta/methods/registry.py", "glta/methods/spec.py")
+"""Files that import the classes which specs name. Programs begin with these classes."""
+
+DYNAMIC = {
+    "import_module",
+    "__import__",
+    "run_module",
+    "run_path",
+    "exec",
+    "spec_from_file_location",
+}
+"""Functions that run a module by a name or path which may be computed."""
+
 CODE = {".py", ".pyc"}
 
 
 def modules_of(*programs: str) -> list[str]:
     """Return all files that programs import, directly or not, sorted. The programs are among them.
 
-    Imports inside functions count too. Packages whose __init__.py imports nothing are left out.
-    Data files beside a module, such as templates, are included.
+    Imports inside functions count too. Packages whose __init__.py holds no code are left out. Data
+    files beside a module, such as templates, are included, those in folders without code too.
+    Raises ValueError, with file, line and fix, for an import that cannot be followed.
     """
     found: set[str] = set()
     todo = list(programs)
@@ -36,56 +56,182 @@ def modules_of(*programs: str) -> list[str]:
             continue
         found.add(path)
         todo += imported_by(path)
-    modules = {path for path in found if path in programs or not _is_empty_package(path)}
+    modules = {path for path in found if path in programs or not is_empty_package(path)}
     folders = {Path(path).parent for path in modules}
-    beside = {p.as_posix() for f in folders for p in f.iterdir() if _is_data(p)}
-    return sorted(modules | beside)
+    return sorted(modules | {path.as_posix() for folder in folders for path in _data(folder)})
 
 
-def _is_data(path: Path) -> bool:
-    return path.is_file() and path.suffix not in CODE and path.name != "py.typed"
+@cache
+def behind_parameters() -> frozenset[str]:
+    """Return the files that every program loads to read params.yaml, and may not use."""
+    found: set[str] = set()
+    # the registry imports the specs of all methods
+    starts = (*Path("glta/params").glob("*.py"), *Path("glta/methods").glob("*/spec.py"))
+    todo = [file for path in starts for file in _files(".".join(path.with_suffix("").parts))]
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo += imported_by(path)
+    return frozenset(found)
+
+
+def _data(folder: Path) -> Iterator[Path]:
+    """Yield the data files of a folder, and those of the folders in it that hold no code."""
+    for path in sorted(folder.iterdir()):
+        # editors leave hidden copies and copies that end with ~
+        if path.name.startswith((".", "__pycache__")) or path.name.endswith("~"):
+            continue
+        if path.is_dir():
+            if not any(path.rglob("*.py")):
+                yield from _data(path)
+        elif path.suffix not in CODE and path.name != "py.typed":
+            yield path
+
+
+def _parsed(path: str) -> ast.Module:
+    """Parse a file. Raises ValueError, with file and line, for wrong syntax."""
+    try:
+        return ast.parse(Path(path).read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ValueError(f"{path} line {error.lineno}: {error.msg}") from None
 
 
 @cache
 def imported_by(path: str) -> tuple[str, ...]:
-    """List the files of this project that a file imports."""
-    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    return tuple(dict.fromkeys(file for name in imports(tree) for file in _files(name)))
+    """List the files of this project that a file imports. Raises as `modules_of` does."""
+    package = ".".join(Path(path).parent.parts)
+    found: dict[str, None] = {}
+    for line, name in imports(_parsed(path), package):
+        if name is None:
+            if path in BY_SPEC:
+                continue
+            raise ValueError(
+                f"{path} line {line}: runs a module by a computed name, so no stage would notice "
+                "an edit of it; use import statements, which may be inside functions"
+            )
+        if name.partition(".")[0] in ROOTS:
+            found |= dict.fromkeys(_files(name))
+        elif path.partition("/")[0] in ROOTS and (outside := [*_files(name)]):
+            raise ValueError(
+                f"{path} line {line}: imports {outside[-1]}, which lies outside of glta/, so no "
+                "stage would notice an edit of it; move it into the folder of the method"
+            )
+    return tuple(found)
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield every imported module, and module.name, except below `if TYPE_CHECKING`.
+def imports(tree: ast.AST, package: str) -> Iterator[tuple[int, str | None]]:
+    """Yield (line, name) of every imported module, and module.name, except for TYPE_CHECKING.
 
-    Raises ValueError for a relative import.
+    The name is None where it is computed. package: of the file, for relative imports.
     """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for other in node.orelse:
-                yield from imports(other)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+                yield from imports(other, package)
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.level or node.module is None:
-                raise ValueError(f"line {node.lineno}: relative import; write the full name")
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        else:
-            yield from imports(node)
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            parts = [*(above if node.level else []), *([node.module] if node.module else [])]
+            module = ".".join(parts)
+            yield node.lineno, module
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and _called(node) in DYNAMIC:
+            first = node.args[0] if node.args else None
+            is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
+            named = is_text and _called(node) in ("import_module", "__import__", "run_module")
+            yield node.lineno, first.value if named else None  # type: ignore[union-attr]
+        yield from imports(node, package)
+
+
+def _called(node: ast.Call) -> str:
+    """Return the last part of the name of a called function."""
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    return node.func.id if isinstance(node.func, ast.Name) else ""
 
 
 def _files(name: str) -> Iterator[str]:
-    """Yield the files of a dotted name within glta or pipeline, with the packages above it."""
+    """Yield the files of a dotted name below this folder, with the packages above it.
+
+    PACKAGE.* stands for all modules of the package.
+    """
     parts = name.split(".")
-    if parts[0] not in ("glta", "pipeline"):
-        return
     for n in range(1, len(parts) + 1):
         base = Path(*parts[:n])
-        candidates = (base / "__init__.py", base.with_suffix(".py"))
+        if parts[n - 1] == "*":
+            candidates = sorted(base.parent.glob("*.py"))
+        else:
+            candidates = [base / "__init__.py", base.with_suffix(".py")]
         yield from (path.as_posix() for path in candidates if path.is_file())
 
 
 @cache
-def _is_empty_package(path: str) -> bool:
-    if not path.endswith("/__init__.py"):
-        return False
-    return not any(imports(ast.parse(Path(path).read_text(encoding="utf-8"))))
+def is_empty_package(path: str) -> bool:
+    """Tell whether a file is an __init__.py without code."""
+    return path.endswith("/__init__.py") and not _code(_parsed(path).body)
+
+
+def _code(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return the statements of a module or a class that are neither text nor its __version__."""
+    return [node for node in body if not _is_text(node) and not _is_version(node)]
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_version(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
+
+
+@cache
+def rest_of(path: str) -> str:
+    """Return the code of a file of settings without the settings: "" when nothing else is in it.
+
+    Left out are the fields of sections and their validators, the spec itself, types, docstrings and
+    comments. The values that come out of them are recorded, and so are the steps of the spec.
+    """
+    sections = {"Section"}
+    rest = []
+    for node in _code(_parsed(path).body):
+        if isinstance(node, ast.ImportFrom) and _defines_settings(node.module or ""):
+            sections |= {alias.asname or alias.name for alias in node.names}
+            continue
+        if isinstance(node, ast.ClassDef) and sections & {ast.unparse(b) for b in node.bases}:
+            sections.add(node.name)
+            node.body = [part for part in _code(node.body) if not _is_field(part)]
+            if not node.body:
+                continue
+        if not _declares(node):
+            rest.append(ast.unparse(node))
+    return "\n".join(rest)
+
+
+def _defines_settings(module: str) -> bool:
+    known = ("__future__", "typing", "pydantic", "glta.config", "glta.methods.spec")
+    return module in known or module.endswith((".settings", ".spec"))
+
+
+def _is_field(node: ast.stmt) -> bool:
+    """Tell whether a part of a section is a field, or a function that checks fields."""
+    marks = getattr(node, "decorator_list", [])
+    return isinstance(node, ast.AnnAssign) or any(
+        isinstance(mark, ast.Call) and _called(mark).endswith("_validator") for mark in marks
+    )
+
+
+def _declares(node: ast.stmt) -> bool:
+    """Tell whether a statement gives a name to a type, a mark of fields, or the spec."""
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    if isinstance(value, ast.Subscript):
+        return ast.unparse(value.value) in ("Annotated", "Literal")
+    return isinstance(value, ast.Call) and _called(value) in ("MethodSpec", "When", "Search")
+
+
+def forget() -> None:
+    """Forget the files that were read, which may have been edited since."""
+    for cached in (imported_by, behind_parameters, is_empty_package, rest_of):
+        cached.cache_clear()

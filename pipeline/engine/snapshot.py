@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.engine.code import is_values, values_of
 from pipeline.engine.oracle import dvc_stages, overlap
 
 
@@ -34,8 +35,9 @@ class Snapshot(NamedTuple):
     """Hold the state of a stage.
 
     deps: {path: hash}; for a directory above other stages' outputs, the hashes of those too.
-    params: {dotted name: value}, as in the parameter file. outs: {path: hash}, empty while the
-    stage has not run. metrics: the outputs that are metrics.
+    params: {dotted name: value}, from the files in data/params that the stage depends on, and from
+    parameter files that dvc.yaml names. outs: {path: hash}, empty while the
+    stage has not run. metrics: the outputs that are metrics (`metric_files`).
     """
 
     deps: dict[str, str]
@@ -96,13 +98,17 @@ class Workspace:
         ]
         return Snapshot(
             deps={d.def_path: d.get_hash().value for d in [*self._deps, *within]},
-            params={
-                key: value for d in self._params for key, value in flatten(d.read_params()).items()
-            },
+            params=self._values()
+            | {key: value for d in self._params for key, value in flatten(d.read_params()).items()},
             outs={o.def_path: o.get_hash().value for o in self._stage.outs} if outputs else {},
-            metrics=[o.def_path for o in self._stage.outs if o.metric],
+            metrics=metric_files(self._stage),
             meta=self._stage.meta or {},
         )
+
+    def _values(self) -> dict[str, Any]:
+        files = [Path(d.def_path) for d in self._deps if is_values(d.def_path)]
+        contents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        return {key: value for each in contents for key, value in values_of(each).items()}
 
     def model_values(self) -> list[ModelValue]:
         """Read the validation values of all current models."""
@@ -141,7 +147,7 @@ def model_values(stages: list) -> list[ModelValue]:
     found = []
     for stage in stages:
         measures = (stage.meta or {}).get("measures")
-        metrics = [Path(o.def_path) for o in stage.outs if o.metric]
+        metrics = [Path(path) for path in metric_files(stage)]
         model = next((d for d in stage.deps if measures and d.def_path == measures["model"]), None)
         if measures and model and model.exists and all(path.is_file() for path in metrics):
             try:
@@ -166,6 +172,16 @@ def model_values(stages: list) -> list[ModelValue]:
                 )
             )
     return found
+
+
+def metric_files(stage) -> list[str]:
+    """Return the outputs of a stage with metrics for MLflow.
+
+    They are those that dvc.yaml calls metrics, and that of `meta.metrics`. DVC shows the first ones
+    alone: the metrics of all evaluations are too many for its tables.
+    """
+    named = (stage.meta or {}).get("metrics")
+    return [o.def_path for o in stage.outs if o.metric or o.def_path == named]
 
 
 def current_model_values() -> list[ModelValue]:

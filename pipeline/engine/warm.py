@@ -29,6 +29,7 @@ from typing import IO, Any, Protocol
 
 from setproctitle import setproctitle
 
+from pipeline.engine.imports import ROOTS
 from pipeline.engine.invocation import CLIENT, Invocation, die_with_parent
 from pipeline.engine.processor import instructions, thread_limits
 
@@ -240,8 +241,6 @@ def _become(descriptors: list[int], module: str, arguments: list[str], env: dict
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = _stream(1)
     sys.stderr = _stream(2)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "pipeline"]:
-        del sys.modules[name]
     os._exit(_run_module(module, arguments, env))
 
 
@@ -254,6 +253,9 @@ def _stream(descriptor: int) -> IO[str]:
 def _run_module(module: str, arguments: list[str], env: dict[str, str]) -> int:
     """Run `python -m MODULE ARGUMENTS...` in this process. Returns its exit status."""
     _let_go()
+    # it imports this project's code anew, as a process of its own would
+    for name in [name for name in sys.modules if name.partition(".")[0] in ROOTS]:
+        del sys.modules[name]
     os.environ.clear()
     os.environ.update(env)
     sys.argv = [module, *arguments]

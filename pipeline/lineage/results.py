@@ -13,19 +13,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.code import is_program
+from pipeline.engine.code import is_program, is_values, values_of
 from pipeline.engine.oracle import dvc_stages, overlap
 from pipeline.engine.snapshot import effective
 
 COSTS = ("seconds", "peak_memory_bytes", "seconds_per_1000_lists")
+PARAMS = "params.yaml"
 
 
 @dataclass(frozen=True)
 class Result:
     """Hold what one execution of a stage wrote.
 
-    outs, deps: {path: md5}; deps have code and data. params: with the dataset's overrides merged
-    in. run: MLflow's, or None. current: True when dvc.lock has this result.
+    outs, deps: {path: md5}; deps have code and data. params: the values that counted, by dotted
+    names. run: MLflow's, or None. current: True when dvc.lock has this result.
     """
 
     stage: str
@@ -75,7 +76,8 @@ class Results:
                 lock[s.name] = (
                     {o.def_path: o.hash_info.value for o in s.outs},
                     data | {o.def_path: o.hash_info.value for o in within if o.hash_info},
-                    effective({k: v for p in values for k, v in flatten(p).items()}),
+                    effective({k: v for p in values for k, v in flatten(p).items()})
+                    | self._values(data),
                 )
         self.stages = [s.name for s in stages]
         self.current: dict[str, Result] = {}
@@ -93,6 +95,12 @@ class Results:
                 run=next(iter(exact + made), None),
                 current=True,
             )
+
+    def _values(self, deps: dict[str, str]) -> dict[str, Any]:
+        """Read the parameter values among the dependencies of a stage. deps: {path: md5}."""
+        contents = [self.content(digest) for path, digest in deps.items() if is_values(path)]
+        found = [values_of(json.loads(content)) for content in contents if content]
+        return {key: value for values in found for key, value in values.items()}
 
     @cached_property
     def _runs(self) -> dict[str | None, list]:
@@ -230,7 +238,7 @@ class Results:
         for path, digest in result.deps.items():
             if is_program(path) and (content := self.content(digest)):
                 found |= json.loads(content)["files"]
-            elif not path.startswith("data/") and not digest.endswith(".dir"):
+            elif not path.startswith(("data/", PARAMS)) and not digest.endswith(".dir"):
                 found[path] = digest
         return found
 

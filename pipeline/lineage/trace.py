@@ -147,7 +147,7 @@ def check() -> dict[str, Any]:
     that made it is unknown or had other inputs, or when it is stale. Code that was never committed
     is a warning.
     """
-    from pipeline.lineage.why import reasons
+    from pipeline.lineage.why import all_reasons
 
     enter_repository()
     results = Results()
@@ -206,7 +206,7 @@ def check() -> dict[str, Any]:
                             )
                         )
     edited = {p["where"] for p in problems}
-    for stage, why in reasons().items():
+    for stage, why in all_reasons().items():
         if stage in results.current and not any(
             w.startswith(tuple(results.current[stage].outs)) for w in edited
         ):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.code import settled
+from pipeline.engine.code import STAGE, changes, differences, is_data, settled
 from pipeline.engine.oracle import Stage, downstream, dvc_stages, read_stages
 
 
@@ -28,8 +29,9 @@ def why(name: str) -> dict[str, str]:
             f"{name}: no such stage; "
             + (f"nearest: {', '.join(dict.fromkeys(near))}" if near else "see dvc stage list")
         )
-    direct = reasons(status)
-    fixed = settled(status)
+    changed = differences() if status and STAGE in status else {}
+    direct = reasons(stages, status, changed)
+    fixed = settled(status, changed)
     return {s.name: _line(s, stages, direct, fixed) for s in chosen}
 
 
@@ -49,17 +51,34 @@ def _line(stage: Stage, stages: list[Stage], direct: dict[str, list[str]], fixed
     return "up to date"
 
 
-def reasons(status: dict[str, list] | None = None) -> dict[str, list[str]]:
-    """Write the changes that DVC reports as text: {stage: reasons}.
+def reasons(
+    stages: list[Stage], status: dict[str, list] | None, changed: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """Write the changes that make stages stale as text: {stage: reasons}.
 
-    status: of `read_stages`; computed when None.
+    They are what DVC reports, and the edits of code and parameters that the stage `code` has not
+    recorded yet. stages, status: of `read_stages`. changed: of `pipeline.engine.code.differences`.
     """
-    found = (read_stages(ask=True)[1] or {}) if status is None else status
-    with dvc_stages() as (_, stages):
-        return {s.name: _reasons(s, found[s.name]) for s in stages if s.name in found}
+    with dvc_stages() as (repo, found):
+        listed = {
+            s.name: _reasons(repo, s, (status or {})[s.name])
+            for s in found
+            if s.name in (status or {})
+        }
+    for stage in stages:
+        edits = [line for path in stage.deps for line in changed.get(path, [])]
+        if edits and "it has never run" not in listed.get(stage.name, []):
+            listed[stage.name] = list(dict.fromkeys([*listed.get(stage.name, []), *edits]))
+    return listed
 
 
-def _reasons(stage, report: list) -> list[str]:
+def all_reasons() -> dict[str, list[str]]:
+    """Return why each stage of this checkout is stale: {stage: reasons}."""
+    stages, status = read_stages(ask=True)
+    return reasons(stages, status, differences() if status and STAGE in status else {})
+
+
+def _reasons(repo, stage, report: list) -> list[str]:
     words = []
     if not any(o.hash_info for o in stage.outs):
         return ["it has never run"]
@@ -70,6 +89,8 @@ def _reasons(stage, report: list) -> list[str]:
         for path, state in entry.get("changed deps", {}).items():
             if isinstance(state, dict):
                 words += _parameters(stage, path)
+            elif path.startswith("data/") and not is_data(path):
+                words += _recorded(repo, stage, path) or [_changed(path, state)]
             else:
                 words.append(_changed(path, state))
         words += [
@@ -77,6 +98,15 @@ def _reasons(stage, report: list) -> list[str]:
             for path, state in entry.get("changed outs", {}).items()
         ]
     return words or ["DVC reports: " + ", ".join(map(str, report))]
+
+
+def _recorded(repo, stage, path: str) -> list[str]:
+    """Tell what differs between a file of the stage `code` and the one that the stage has used."""
+    old = next(d.hash_info for d in stage.deps if d.def_path == path)
+    before = Path(repo.cache.local.oid_to_path(old.value)) if old else Path()
+    if not before.is_file() or not Path(path).is_file():
+        return []
+    return changes(*(json.loads(each.read_text(encoding="utf-8")) for each in (before, Path(path))))
 
 
 def _changed(path: str, state: str) -> str:

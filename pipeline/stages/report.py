@@ -11,8 +11,8 @@ from pipeline.stages.script import run
 
 
 def main(params: Params) -> None:
-    """Write data/report: index.html, figures/, metrics.json and cards.json."""
-    from glta.report.cells import load_cells
+    """Write data/report: index.html, figures/, and metrics, cards, summary and ranking as JSON."""
+    from glta.report.cells import load_cells, ranking, summary
     from glta.report.page.render import render
     from glta.storage.files import whole_folder, write_json, write_whole
 
@@ -25,6 +25,8 @@ def main(params: Params) -> None:
             write_whole(figures / name, svg)
     write_json(out / "metrics.json", report.metrics)
     write_json(out / "cards.json", report.cards)
+    write_json(out / "summary.json", summary(cells, params.report.metric))
+    write_json(out / "ranking.json", ranking(cells, params.report.metric))
     write_whole(out / "index.html", report.html)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import errno
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import source_from_cache
 from pathlib import Path
+from typing import Any
 
 from glta.params.check import load_params
 from glta.progress import record_error
@@ -20,6 +23,40 @@ def checkpoint_folder() -> Path | None:
     The runner makes one for each combination of inputs and parameters.
     """
     return Path(path) if (path := os.environ.get("GLTA_CHECKPOINT")) else None
+
+
+class Reads:
+    """Note which files below this folder the program reads, until it ends.
+
+    They are the modules that it has loaded and the files that Python has opened. Libraries in other
+    languages may open more.
+    """
+
+    def __init__(self) -> None:
+        self._opened: set[str] = set()
+        # called for each event of the interpreter, such as opening a file (PEP 578)
+        sys.addaudithook(self._note)
+
+    def _note(self, event: str, values: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(values[0], str) and values[1] in ("r", "rb", "rt"):
+            self._opened.add(values[0])
+
+    def files(self) -> list[str]:
+        """Return the files as paths from this folder, sorted; sources for compiled modules."""
+        loaded = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
+        found = set()
+        for name in filter(None, self._opened | loaded):
+            path = Path(os.path.normpath(Path.cwd() / name))
+            if path.suffix == ".pyc" and path.parent.name == "__pycache__":
+                path = Path(source_from_cache(str(path)))
+            if path.is_relative_to(Path.cwd()) and path.is_file():
+                found.add(path.relative_to(Path.cwd()).as_posix())
+        return sorted(found)
+
+    def write(self) -> None:
+        """Write them to the file that the runner names, if it has named one."""
+        if place := os.environ.get("GLTA_READS"):
+            Path(place).write_text(json.dumps(self.files()), encoding="utf-8")
 
 
 def run(main: Callable[..., None]) -> None:
@@ -34,9 +71,11 @@ def run(main: Callable[..., None]) -> None:
     for name in names:
         parser.add_argument(f"--{name}", required=True, type=int if name == "seed" else str)
     given = vars(parser.parse_args())
+    reads = Reads()
     try:
         params = load_params()
         main(params.for_dataset(given["dataset"]) if "dataset" in given else params, **given)
+        reads.write()
     except (ValueError, OSError) as error:
         record_error(explain(error))
         sys.exit(f"error: {explain(error)}")

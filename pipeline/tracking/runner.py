@@ -14,11 +14,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from glta.params.check import ParamsError, load_params
 from glta.params.plan import PLAN, is_enough, sync_plan
-from pipeline.engine.code import edited
+from pipeline.engine.code import edited, is_values, unnoticed
+from pipeline.engine.imports import ROOTS
 from pipeline.engine.invocation import VARIABLE, Invocation, die_with_parent
 from pipeline.engine.processor import instructions, thread_limits
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
@@ -26,6 +29,7 @@ from pipeline.engine.warm import block, start_script
 
 CHECKPOINTS = Path(".pipe/checkpoints")
 RECORDS = Path(".pipe/records")
+READS = Path(".pipe/reads")
 STAGES = Path(".pipe/stages")
 # seconds between two readings of the script's records
 LIVE_SECONDS = 1
@@ -57,9 +61,39 @@ def checkpoint_folder(name: str, cmd: list[str], before: Snapshot) -> Path:
     return folder.absolute()
 
 
-def environment(before: Snapshot, checkpoint: Path, records: Path) -> dict[str, str]:
-    """Return the script's environment: its folders, and what the last digits depend on."""
-    own = {"GLTA_CHECKPOINT": str(checkpoint), "GLTA_RECORDS": str(records)}
+def unnoticed_reads(reads: Path, before: Snapshot, after: Snapshot) -> str:
+    """Describe a file that the script has read and its stage does not depend on; "" if none.
+
+    reads: written by the script (`pipeline.stages.script.Reads`). Files that params.yaml names have
+    checksums there. The report shows what is known of all runs, and the stage `code` reads all
+    code; what they depend on cannot be told from it.
+    """
+    if not reads.is_file() or not any(map(is_values, before.deps)) or reads.stem == "report":
+        return ""
+    params = load_params()
+    texts = {*_texts(params.model_dump()), os.environ.get("GLTA_MIRROR", "")}
+    # a method may be called glta
+    named = [os.path.relpath(text) for text in texts - {"", *ROOTS} if Path(text).exists()]
+    known = [*before.deps, *after.outs, *named]
+    return unnoticed(json.loads(reads.read_text(encoding="utf-8")), known)
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """Yield all texts in a nested mapping of parameters."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict):
+        for inner in values.values():
+            yield from _texts(inner)
+
+
+def environment(before: Snapshot, checkpoint: Path, records: Path, reads: Path) -> dict[str, str]:
+    """Return the script's environment: its files, and what the last digits depend on."""
+    own = {
+        "GLTA_CHECKPOINT": str(checkpoint),
+        "GLTA_RECORDS": str(records),
+        "GLTA_READS": str(reads),
+    }
     numbers = instructions(os.environ) | thread_limits(before.meta.get("threads", 1))
     return os.environ | numbers | own
 
@@ -108,12 +142,14 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         return 1
     checkpoint = checkpoint_folder(name, cmd, before)
     records = (RECORDS / f"{name}.jsonl").absolute()
-    records.parent.mkdir(parents=True, exist_ok=True)
-    records.unlink(missing_ok=True)
+    reads = (READS / f"{name}.json").absolute()
+    for file in (records, reads):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
 
     started = time.monotonic()
     ended: list[float] = []
-    env = environment(before, checkpoint, records)
+    env = environment(before, checkpoint, records, reads)
     script = start_script(cmd, env, before.meta.get("threads", 1))
 
     def wait() -> None:
@@ -148,6 +184,8 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
             error = f"exit status {script.returncode}"
         elif moved:
             error = f"changed while it ran: {', '.join(moved)}"
+        elif strange := unnoticed_reads(reads, before, after):
+            error = strange
         else:
             run.log_results(
                 after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}, workspace
@@ -171,6 +209,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         return max(status, 1)
     shutil.rmtree(checkpoint.parent)
     records.unlink(missing_ok=True)
+    reads.unlink(missing_ok=True)
     return 0
 
 

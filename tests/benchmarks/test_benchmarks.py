@@ -12,6 +12,7 @@ import pytest
 from benchmarks import graph, grid, performance_page, ranking
 from benchmarks.__main__ import NAMES
 from benchmarks.timing import Row
+from glta.params.model import Params
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,6 +42,7 @@ def test_other_lists_are_noticed(monkeypatch):
 
 def test_grid_measures_every_combination(world, monkeypatch, capsys):
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
+    monkeypatch.setattr("benchmarks.grid.load_params", Params)
     values = ["neighbours=1,20", "settings.item-knn.shrinkage=0,9"]
     monkeypatch.setattr("sys.argv", ["grid", "item-knn", "blocks", *values])
     grid.main()

@@ -2,19 +2,13 @@
 more.
 """
 
-import difflib
-from pathlib import Path
-
 import pytest
 from ruamel.yaml import YAML
 
 from glta.params.check import ParamsError, check_params, load_params, read_mapping, whole_overrides
 from glta.params.file import changes, override, render_params, use
 from glta.params.model import SECTIONS, MethodSettings, Params
-
-COMMITTED = Path(__file__).parents[2] / "params.yaml"
-EXPERIMENTS = sorted(COMMITTED.parent.glob("experiments/*.yaml"))
-
+from tests.starting import EXPERIMENTS, QUICKSTART, starting_params, starting_text
 
 TEXTS = [
     "",
@@ -86,16 +80,8 @@ def test_every_key_is_rendered_with_its_comment():
             assert "  # " in line
 
 
-def test_committed_file_is_what_the_code_generates():
-    found, expected = COMMITTED.read_text(encoding="utf-8"), render_params(load_params(COMMITTED))
-    diff = difflib.unified_diff(
-        found.splitlines(), expected.splitlines(), "params.yaml", "generated", lineterm=""
-    )
-    assert found == expected, "run `glta params sync`:\n" + "\n".join(diff)
-
-
 def test_override_changes_one_line_and_keeps_what_people_wrote():
-    text = COMMITTED.read_text(encoding="utf-8")
+    text = starting_text()
     assert override(text, "sample", {}) == text
     values = {
         "settings.ease.l2": 1.5e-7,
@@ -119,7 +105,7 @@ def test_override_changes_one_line_and_keeps_what_people_wrote():
 
 def test_override_completes_the_settings_of_a_dataset():
     """Of one that is not named under `datasets`, which check_params leaves alone."""
-    text = COMMITTED.read_text(encoding="utf-8") + "  ml-1m: {settings: {ease: {l2: 2.0}}}\n"
+    text = starting_text() + "  ml-1m: {settings: {ease: {l2: 2.0}}}\n"
     changed = override(text, "ml-1m", {"settings.ease.max_items": 5})
     found = YAML(typ="safe").load(changed)["overrides"]["ml-1m"]["settings"]
     assert list(found) == list(MethodSettings().model_dump())
@@ -130,15 +116,15 @@ def test_override_writes_what_sync_would(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(
         override(
-            COMMITTED.read_text(encoding="utf-8"),
+            starting_text(),
             "sample",
             {"settings.glta.align_users.learning_rate": 2e-5},
         )
     )
     assert render_params(load_params(path)) == path.read_text()
     before, after = (
-        load_params(file).for_dataset("sample").settings.glta.align_users
-        for file in (COMMITTED, path)
+        params.for_dataset("sample").settings.glta.align_users
+        for params in (starting_params(), load_params(path))
     )
     assert after.epochs == before.epochs != Params().settings.glta.align_users.epochs
     assert after.learning_rate == 2e-5
@@ -146,7 +132,7 @@ def test_override_writes_what_sync_would(tmp_path):
 
 def test_override_refuses_what_the_file_may_not_hold():
     with pytest.raises(ParamsError, match=r"overrides\.sample\.settings\.ease\.l2 = -1"):
-        override(COMMITTED.read_text(encoding="utf-8"), "sample", {"settings.ease.l2": -1})
+        override(starting_text(), "sample", {"settings.ease.l2": -1})
 
 
 def used(text: str, **experiment) -> str:
@@ -155,7 +141,7 @@ def used(text: str, **experiment) -> str:
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_is_valid_and_leaves_the_form_of_the_file(path, tmp_path):
-    text, experiment = COMMITTED.read_text(encoding="utf-8"), read_mapping(path, "")
+    text, experiment = starting_text(), read_mapping(path, "")
     changed = used(text, **experiment)
     (tmp_path / "params.yaml").write_text(changed)
     params = load_params(tmp_path / "params.yaml")
@@ -169,8 +155,7 @@ def test_an_experiment_is_valid_and_leaves_the_form_of_the_file(path, tmp_path):
 @pytest.mark.parametrize("name", ["ablations", "cold-start", "goodbooks"])
 def test_tuned_values_are_those_of_the_table(name):
     table, found = (
-        read_mapping(COMMITTED.parent / f"experiments/{each}.yaml", "")["overrides"]
-        for each in ("table", name)
+        read_mapping(QUICKSTART.with_stem(each), "")["overrides"] for each in ("table", name)
     )
     assert found
     for dataset, sections in found.items():
@@ -179,14 +164,21 @@ def test_tuned_values_are_those_of_the_table(name):
                 assert value == table[dataset][section][key], f"{dataset}.{section}.{key}"
 
 
-def test_quickstart_is_what_the_file_has_by_default():
-    text = COMMITTED.read_text(encoding="utf-8")
-    assert used(text, **read_mapping(COMMITTED.parent / "experiments/quickstart.yaml", "")) == text
+def test_quickstart_goes_back_to_the_start():
+    text = starting_text()
+    other = used(text, **read_mapping(QUICKSTART.with_stem("table"), ""))
+    back = used(other, **read_mapping(QUICKSTART, ""))
+    found, expected = (YAML(typ="safe").load(each) for each in (back, text))
+    assert found["overrides"]["sample"] == expected["overrides"]["sample"]
+    kept = ("tables", "overrides")
+    assert {k: v for k, v in found.items() if k not in kept} == {
+        k: v for k, v in expected.items() if k not in kept
+    }
 
 
 def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
     tuned = override(
-        COMMITTED.read_text(encoding="utf-8"),
+        starting_text(),
         "sample",
         {"settings.ease.l2": 7.0, "settings.ease.max_items": 9},
     )
@@ -211,7 +203,7 @@ def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
 
 
 def test_an_experiment_adds_tables_and_keeps_others():
-    text = used(COMMITTED.read_text(encoding="utf-8"), tables={"mine": {"interactions": "a.csv"}})
+    text = used(starting_text(), tables={"mine": {"interactions": "a.csv"}})
     changed = used(
         text,
         tables={"ours": {"interactions": "b.csv"}, "mine": {"items": "c.csv"}},
@@ -243,4 +235,4 @@ def test_an_experiment_adds_tables_and_keeps_others():
 )
 def test_a_wrong_experiment_is_refused(experiment, said):
     with pytest.raises(ParamsError, match=said):
-        used(COMMITTED.read_text(encoding="utf-8"), **experiment)
+        used(starting_text(), **experiment)

@@ -180,6 +180,11 @@ def test_unknown_section_is_told_with_the_nearest():
         ),
         ({"tables": {"ml-1m": {"interactions": "a.csv"}}}, "tables.ml-1m", "choose another"),
         (
+            {"tables": {"code": {"interactions": "a.csv"}}},
+            "tables.code",
+            "choose another",
+        ),
+        (
             {"overrides": {"sampel": {}}},
             "overrides.sampel",
             "unknown dataset; nearest is sample",

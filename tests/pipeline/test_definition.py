@@ -19,22 +19,25 @@ from glta.methods.chain import place_of
 from glta.methods.registry import STAGES as BEFORE
 from glta.methods.registry import models, units
 from glta.methods.spec import file_of
+from glta.params.check import load_params
 from glta.params.file import render_params
+from glta.params.inputs import inputs
 from glta.params.model import SECTIONS, Params
 from glta.params.plan import render_plan
 from glta.storage.cell import Cell
 from glta.storage.files import sha256_of
 from pipeline.engine import code
 from pipeline.engine.definition import render_definition
-from pipeline.engine.imports import UNTRACKED, modules_of
+from pipeline.engine.imports import SETTINGS, UNTRACKED, modules_of
 from pipeline.engine.oracle import downstream
 from tests.pipeline.repository import REPOSITORY, Toy
+from tests.starting import starting_params, starting_text
 
 STAGES = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
 OTHERS = ("code", "download", "prepare", "profile", "recommend", "evaluate", "report")
 SECTION = re.compile(r"\bparams\.(\w+)")
-OF_PARAMETERS = re.compile(r"/settings\.py$|methods/\w+/spec\.py$")
 PROGRAMS = code.programs()
+VALUES = inputs(Params())
 
 
 def test_committed_file_is_what_the_code_generates():
@@ -57,14 +60,22 @@ def test_command_passes_the_whole_matrix(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_code_is_one_file_that_the_stage_code_writes(stage):
-    """The stage `code` itself depends on all code, so any edit makes it run."""
+def test_code_and_values_are_files_that_the_stage_code_writes(stage):
+    """The stage `code` itself depends on all code and parameters, so any edit makes it run."""
     deps = STAGES[stage]["deps"]
+    assert "params" not in STAGES[stage]
     if stage == "code":
-        assert deps == ["glta", "pipeline"]
+        assert deps == ["glta", "pipeline", "params.yaml"]
         return
     name = "recommend-${item.method}" if stage == "recommend" else stage
-    assert [dep for dep in deps if not code.is_data(dep)] == [f"data/code/{name}.json"]
+    values = "report" if stage == "report" else f"${{item.dataset}}/{stage}"
+    written = [f"data/code/{name}.json", f"data/params/{values}.json"]
+    assert [dep for dep in deps if not code.is_data(dep)] == written
+
+
+def test_every_stage_has_its_values():
+    stages = [stage for stage in STAGES if stage not in ("code", "report")]
+    assert sorted(VALUES) == sorted(["report", *(f"sample/{stage}" for stage in stages)])
 
 
 def test_every_program_belongs_to_a_stage():
@@ -75,7 +86,7 @@ def test_every_program_belongs_to_a_stage():
 @pytest.mark.parametrize("stage", [s for s in STAGES if s in OTHERS])
 def test_parameters_are_the_sections_read(stage):
     """Functions that receive all parameters read only sections that the stage declares."""
-    listed = {name.partition(".")[0] for name in STAGES[stage].get("params", [])}
+    listed = {*VALUES.get("report" if stage == "report" else f"sample/{stage}", {})}
     script = f"pipeline/stages/{stage}.py"
     files = [script, *(f for f in modules_of(script) if f.endswith(".py"))]
     texts = [Path(f).read_text(encoding="utf-8") for f in files]
@@ -83,16 +94,15 @@ def test_parameters_are_the_sections_read(stage):
     assert whole or stage == "code"
     read = {name for text in whole for name in SECTION.findall(text)} & {*Params.model_fields}
     read -= {"mirror"}  # the checksum of a file is the same wherever it comes from
-    if stage == "prepare":
-        read |= {"tables"}
-    assert read <= listed, f"dvc.yaml {stage}: add {sorted(read - listed)} to params"
+    read -= {"tables"} if stage in ("download", "prepare") else set()  # the sample has no entry
+    assert read <= listed, f"glta/params/inputs.py {stage}: add {sorted(read - listed)}"
 
 
 @pytest.mark.parametrize("unit", units().values(), ids=list(units()))
 def test_parameters_of_a_step_are_what_its_job_holds(unit):
     """A job refuses every other section, so a step cannot read what its stage does not declare."""
     params = Params()
-    declared = [p for p in STAGES[unit.name]["params"] if not p.startswith("overrides.")]
+    declared = unit.sections
     own = f"settings.{unit.method.name}"
     for name in declared:
         assert params.section(name)
@@ -124,26 +134,11 @@ def test_folders_of_a_step_are_what_its_job_reads(unit):
     )
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_overrides_go_with_their_section(stage):
-    params = STAGES[stage].get("params", [])
-    by_dataset = "dataset" in STAGES[stage].get("matrix", {})
-    own = [name for name in params if by_dataset and name.partition(".")[0] in SECTIONS]
-    expected = {f"overrides.${{item.dataset}}.{name}" for name in own}
-    assert {name for name in params if name.startswith("overrides.")} == expected
-
-
 def test_the_choice_of_methods_is_read_by_the_report_alone():
-    """Another entry of a list makes new stages, and must not make other stages stale.
-
-    The stage `code` reads the lists too. So it runs, and plan.yaml is compared, before a stage can
-    be missing. Its output does not depend on them.
-    """
-    chosen = {"datasets", "seeds", "methods"}
-    readers = [stage for stage in STAGES if chosen & set(STAGES[stage].get("params", []))]
-    assert readers == ["code", "report"]
-    script = Path("pipeline/stages/code.py").read_text(encoding="utf-8")
-    assert not {*SECTION.findall(script)} & {*Params.model_fields}
+    """Another entry of a list makes new stages, and must not make other stages stale."""
+    for change in ({"methods": ["ease"]}, {"seeds": [0, 1]}, {"datasets": ["sample", "lastfm"]}):
+        changed = inputs(Params.model_validate(change))
+        assert {name for name in VALUES if VALUES[name] != changed[name]} == {"report"}, change
 
 
 def test_baselines_do_not_depend_on_the_alignment():
@@ -207,8 +202,9 @@ def test_the_code_of_a_program_is_all_that_it_imports(name, imported):
     else:
         starts = [f"pipeline/stages/{name}.py"]
     loaded = {file for start in starts for file in imported[start]}
-    tracked = {file for file in loaded if not UNTRACKED.fullmatch(file)}
-    # these programs import specs only to read parameters, which DVC compares itself
+    ignored = re.compile(f"{UNTRACKED.pattern}|{SETTINGS.pattern}", re.VERBOSE)
+    tracked = {file for file in loaded if not ignored.fullmatch(file)}
+    # these programs import specs only to read parameters, whose values are recorded
     if name in code.SCRIPTS:
         tracked -= {"glta/methods/registry.py", "glta/methods/spec.py"}
     assert tracked >= {*starts}
@@ -220,7 +216,7 @@ def test_a_method_leaves_the_code_of_others_alone():
     """Files that only other methods import, and all specs, are not part of a method's code."""
     of = {name: set(PROGRAMS[name]["files"]) for name in PROGRAMS}
     for name, files in of.items():
-        assert not any(map(OF_PARAMETERS.search, files)), name
+        assert not any(map(SETTINGS.fullmatch, files)), name
     method = {name: unit.method.name for name, unit in units().items()}
     folder = {name: f"glta/methods/{own.replace('-', '_')}/" for name, own in method.items()}
     for name in units():
@@ -260,12 +256,11 @@ def test_folders_are_declared_as_folders():
             assert is_file != (options.get("type") == "dir"), f"dvc.yaml {stage}: {path}"
 
 
-def test_files_that_no_result_depends_on_are_settings_specs_and_progress():
+def test_files_that_no_result_depends_on_are_parameters_and_progress():
     files = [p.as_posix() for p in Path("glta").rglob("*.py") if UNTRACKED.fullmatch(p.as_posix())]
     rest = [f for f in files if not f.startswith("glta/params/")]
-    assert {Path(f).name for f in rest} == {"config.py", "progress.py", "settings.py", "spec.py"}
+    assert {Path(f).name for f in rest} == {"config.py", "progress.py"}
     assert len(rest) < len(files)
-    assert all(Path(f).parent.parent == Path("glta/methods") for f in rest if f.endswith("spec.py"))
 
 
 class Unrun(Toy):
@@ -315,24 +310,32 @@ def test_an_edit_of_one_method_reaches_its_own_stages_alone(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     stages, _ = read_stages(ask=False)
     assert downstream(stages, {"code"}) == {stage.name for stage in stages}
-    for name, content in PROGRAMS.items():
-        path = tmp_path / code.code_file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code.written(content))
-    assert code.changed_programs() == set()
+    for path, content in code.contents(load_params()).items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(code.written(content))
+    assert code.differences() == {}
     assert code.settled({}) == set() == code.settled(None)
     of_ease = [name for name in PROGRAMS if "glta/methods/ease/model.py" in PROGRAMS[name]["files"]]
     assert of_ease == ["ease", "recommend-ease"]
     for name in of_ease:
-        (tmp_path / code.code_file(name)).write_text("{}\n")
+        Path(code.code_file(name)).write_text('{"files": {}}')
+    changed = {code.code_file(name) for name in of_ease}
+    assert code.differences().keys() == changed
     settled = code.settled({"code": []})
-    assert settled == {code.code_file(name) for name in PROGRAMS if name not in of_ease}
+    assert settled == {*code.contents(load_params())} - changed
     reached = {"code", "ease@mine-0", "recommend@mine-0-ease", "evaluate@mine-0-ease", "report"}
     assert downstream(stages, {"code"}, settled) == reached
 
 
-def test_the_lock_file_of_the_sample_is_short():
+def test_the_lock_file_of_the_sample_is_short(tmp_path, monkeypatch):
     """It is read and written for each stage, and its changes are reviewed."""
-    lines = Path("dvc.lock").read_text(encoding="utf-8").splitlines()
-    assert "  code:" in lines
-    assert len(lines) < 1800
+    from pipeline.engine.oracle import read_stages
+
+    Unrun.create(tmp_path, "ease")
+    (tmp_path / "params.yaml").write_text(starting_text())
+    (tmp_path / "plan.yaml").write_text(render_plan(starting_params()))
+    monkeypatch.chdir(tmp_path)
+    stages, _ = read_stages(ask=False)
+    assert len(stages) == 33
+    # five lines a path, and five for the stage
+    assert sum(5 + 5 * len([*s.deps, *s.outs]) for s in stages) < 1200

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -136,3 +138,148 @@ def test_snakemake_brings_the_plan_up_to_date_by_itself(real):
     assert [*plan(real)] == ["profile", "popularity", "text-knn", "ease"]
     real.assert_clean()
     assert "didn't change" in real.repro()
+
+
+def copy_of_ease(real: Real, name: str) -> Path:
+    """Start a method as CONTRIBUTING says: a copy of EASE with other names, named in `methods`."""
+    folder = real.folder / "glta/methods" / name.replace("-", "_")
+    shutil.copytree(real.folder / "glta/methods/ease", folder)
+    for path in folder.glob("*.py"):
+        text = path.read_text().replace("glta.methods.ease", f"glta.methods.{folder.name}")
+        text = text.replace('"ease"', f'"{name}"').replace("EASE", "Copied")
+        path.write_text(text)
+    real.edit("params.yaml", r"^methods: \[(.*)\]", rf"methods: [\1, {name}]")
+    real("glta", "params", "sync")
+    return folder
+
+
+def test_a_new_method_runs_and_its_edits_reach_its_own_stages(real):
+    """The recipe of CONTRIBUTING, followed to the letter, then edits of each file of the method."""
+    # the commands that start at once know the methods of this repository alone
+    real.env |= {"PATH": real.path, "PYTHONPATH": str(real.folder)}
+    folder = copy_of_ease(real, "user-knn")
+    own = {f"{stage}user-knn" for stage in ("recommend@books-0-", "evaluate@books-0-")}
+    own |= {"user-knn@books-0"}
+    known = real.runs()
+    real.snakemake()
+    assert new_runs(real, known) == {"code", "report", *own}
+    real.assert_clean()
+
+    model = "glta/methods/user_knn/model.py"
+    real.edit(model, r"\bsettings\.l2\b", "settings.l2 * 3")
+    assert real.planned() == {"code", "report", *own}
+    assert real.stale() == {"code"}
+    line = f"user-knn@books-0: stale: {model} was edited"
+    assert real("glta", "why", "user-knn") == f"{line}\n"
+    assert "up to date" in real("glta", "why", "ease")
+    problems = json.loads(real("glta", "lineage", "check", "--json", status=1))["problems"]
+    direct = {"code", "user-knn@books-0", "recommend@books-0-user-knn"}
+    assert {problem["where"] for problem in problems} == direct
+    known = real.runs()
+    real.repro()
+    assert new_runs(real, known) == {"code", "report", *own}
+    real.assert_clean()
+
+    # a helper, a constant beside the settings, a file of data, and that file without its old name
+    (folder / "words.json").write_text("{}")
+    assert real.planned() == {"code", "report", *own}
+    (folder / "words.json").unlink()
+    append(real, "glta/methods/user_knn/spec.py", "RATE = 2")
+    assert real.planned() == {"code", "report", *own}
+    real.edit("glta/methods/user_knn/spec.py", "^RATE = 2\n", "")
+    append(real, "glta/methods/shared/closed_form.py", "# a comment")
+    assert real.planned() == {"code", "report", *own, *OF_EASE}
+
+
+def test_a_method_that_reads_what_no_stage_would_notice_fails(real):
+    (real.folder / "words.txt").write_text("a\n")
+    read = 'from pathlib import Path\n\nWORDS = Path("words.txt").read_text()'
+    append(real, "glta/methods/ease/model.py", read)
+    output = real("dvc", "repro", "ease@books-0", status=None)
+    said = "ease@books-0: it reads words.txt, whose edits no stage would notice; put the file into"
+    assert said in output and "Traceback" not in output
+    real.edit(
+        "glta/methods/ease/model.py",
+        'Path\\("words.txt"\\)',
+        'Path(__file__).with_name("words.txt")',
+    )
+    shutil.move(real.folder / "words.txt", real.folder / "glta/methods/ease/words.txt")
+    real.repro()
+    real.assert_clean()
+    append(real, "glta/methods/ease/words.txt", "b")
+    assert real.planned() == {"code", "report", *OF_EASE}
+
+
+def test_an_import_that_cannot_be_followed_stops_before_any_work(real):
+    computed = 'from importlib import import_module\n\nM = import_module("glta." + "progress")'
+    append(real, "glta/methods/ease/model.py", computed)
+    output = real("dvc", "repro", status=None)
+    assert "error: glta/methods/ease/model.py line " in output and "Traceback" not in output
+    assert "runs a module by a computed name" in output
+    planned = real("snakemake", "--cores", "1", "-n", status=None)
+    assert "runs a module by a computed name" in planned and "Traceback" not in planned
+
+
+def test_a_parameter_runs_the_stages_for_which_it_counts(real):
+    text = (real.folder / "params.yaml").read_text()
+    for old, new in (
+        (r"^  batch_tokens: \d+", "  batch_tokens: 99"),
+        (r"^    max_items: \d+", "    max_items: 20000"),
+        (r"^tables:\n", "tables:\n  other: {interactions: a.csv}\n"),
+    ):
+        real.edit("params.yaml", old, new)
+    assert real.planned() == {"code"}
+    real.repro()
+    real.assert_clean()
+    (real.folder / "params.yaml").write_text(text)
+    real.edit("params.yaml", r"^  ease:.*\n    l2: \S+", "  ease:\n    l2: 7.0")
+    assert real.planned() == {"code", "report", *OF_EASE}
+    words = "ease@books-0: stale: params.yaml settings.ease.l2 100.0 -> 7.0\n"
+    assert real("glta", "why", "ease") == words
+    real("dvc", "repro", "code")
+    assert real("glta", "why", "ease") == words
+    known = real.runs()
+    real.snakemake()
+    assert new_runs(real, known) == {"report", *OF_EASE}
+    real.assert_clean()
+    trained = next(run for run in real.runs() if run.data.tags["stage"] == "ease@books-0")
+    assert trained.data.params == {"settings.ease.l2": "7.0"}
+    real.edit("params.yaml", r"settings: \{(.*) ease: \{\}", r"settings: {\1 ease: {l2: 7.0}")
+    real.edit("params.yaml", r"^  ease:.*\n    l2: \S+", "  ease:\n    l2: 8.0")
+    assert real.planned() == {"code"}
+
+
+def test_parameters_that_are_edited_before_their_stage_runs_are_named(real):
+    """The stage `code` does not run, as with `dvc repro -s`."""
+    real.edit("params.yaml", r"^  ease:.*\n    l2: \S+", "  ease:\n    l2: 7.0")
+    output = real("dvc", "repro", "-f", "-s", "ease@books-0", status=None)
+    words = "ease@books-0: params.yaml settings.ease.l2 was edited after its hash was taken"
+    assert words in output and "Traceback" not in output
+
+
+def test_the_commands_of_dvc_show_one_number_a_method(real):
+    """A table that shows all metrics of all methods, each twice, shows nothing."""
+    real.commit("finished")
+    methods = ("ease", "item-knn", "popularity")
+    assert real("dvc", "metrics", "diff") == ""
+    shown = json.loads(real("dvc", "metrics", "show", "--json"))[""]["data"]
+    assert [*shown] == ["data/report/summary.json"]
+    assert sorted(shown["data/report/summary.json"]["data"]["ndcg@20"]["books"]) == [*methods]
+    real.edit("params.yaml", r"^  ease:.*\n    l2: \S+", "  ease:\n    l2: 7.0")
+    assert real("dvc", "params", "diff").splitlines()[1].split() == [
+        "params.yaml",
+        "settings.ease.l2",
+        "100.0",
+        "7.0",
+    ]
+    real.snakemake()
+    line = real("dvc", "metrics", "diff").splitlines()[1]
+    assert line.split()[:2] == ["data/report/summary.json", "ndcg@20.books.ease"]
+    drop = "^(data|glta|pipeline|params)"
+    table = real("dvc", "exp", "show", "--csv", "--only-changed", "--drop", drop)
+    names = table.splitlines()[0].split(",")
+    assert len(names) < 20 and "settings.ease.l2" in names and "ndcg@20.books.ease" in names
+    real("dvc", "plots", "show", "--out", "shown")
+    page = (real.folder / "shown/index.html").read_text()
+    assert "Test metric by method" in page and "Item-kNN" in page
+    assert len(real("dvc", "dag", "--collapse-foreach-matrix", "--mermaid").splitlines()) < 60

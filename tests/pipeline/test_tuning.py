@@ -18,6 +18,7 @@ import pytest
 from glta.params.check import check_params, load_params, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
+from glta.params.plan import render_plan
 from glta.storage.cell import Cell
 from glta.testing.blocks import block_prepared, write_prepared
 from glta.tuning.objective import objective
@@ -25,6 +26,7 @@ from glta.tuning.space import present_values, space
 from glta.tuning.study import Budget, Study, Trial, tune
 from pipeline.tuning import command
 from pipeline.tuning.board import LiveBoard, duration, seconds_left, short
+from tests.starting import starting_params, starting_text
 
 ROOT = Path(__file__).parents[2]
 L2 = "settings.ease.l2"
@@ -288,8 +290,10 @@ def test_the_command_makes_what_it_needs(tmp_path):
 
     The second call continues, and leaves the file valid.
     """
-    for name in ("dvc.yaml", "params.yaml", "plan.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", ".dvcignore"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "params.yaml").write_text(starting_text())
+    (tmp_path / "plan.yaml").write_text(render_plan(starting_params()))
     for name in ("glta", "pipeline"):
         (tmp_path / name).symlink_to(ROOT / name)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

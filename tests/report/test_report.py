@@ -12,7 +12,7 @@ import pipeline.stages.evaluate
 import pipeline.stages.report
 from glta.params.model import Params
 from glta.report.analysis import Analysis
-from glta.report.cells import load_cells
+from glta.report.cells import load_cells, ranking, summary
 from glta.report.draw.axes import nice_ticks
 from glta.report.known import title
 from glta.report.page.render import render, safe_link
@@ -425,3 +425,19 @@ def test_number_formats():
     assert nice_ticks(0, 0.13, 5) == [0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12] or nice_ticks(
         0, 0.13, 5
     ) == [0, 0.05, 0.1]
+
+
+def test_the_summary_has_one_number_a_method(world):
+    params, cells, _ = world
+    found = summary(cells, "ndcg@20")
+    for dataset in params.datasets:
+        analysis = Analysis(dataset, params, cells[dataset])
+        means = {method: analysis.mean(method, "ndcg@20") for method in SKILL}
+        assert found["ndcg@20"][dataset] == pytest.approx(means)
+    assert summary(cells, "no such metric") == {"no such metric": {name: {} for name in cells}}
+    rows = ranking(cells, "ndcg@20")
+    assert len(rows) == len(SKILL) * len(cells)
+    assert rows[0]["method"].endswith(", sample")
+    one = ranking({"sample": cells["sample"]}, "ndcg@20")
+    assert [row["value"] for row in one] == sorted(found["ndcg@20"]["sample"].values())[::-1]
+    assert "EASE" in {row["method"] for row in one}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from glta.config import Search, Section
+from glta.config import Cost, Search, Section
 from glta.methods.spec import MethodSpec, StepSpec
 
 
@@ -14,7 +14,7 @@ class EASESettings(Section):
     l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(
         100.0, gt=0, description="L2 penalty: added to the diagonal of the item-item counts"
     )
-    max_items: int = Field(
+    max_items: Annotated[int, Cost()] = Field(
         10_000,
         ge=1,
         description="larger catalogues are an error: the inverse of an I x I matrix takes 20 I^2 "

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Positive, Search, Section
+from glta.config import Positive, Search, Section, When
 
 Mode = Literal["first_logit", "one_per_position", "autoregressive"]
 
@@ -23,8 +23,10 @@ class AlignSettings(Section):
         description="free: linear map to the catalogue, as published; tied: low rank, to the item "
         "tokens",
     )
-    head_rank: int = Field(128, ge=1, le=4096, description="rank of the tied head")
-    head_init: Literal["matched", "random"] = Field(
+    head_rank: Annotated[int, When("head", ("tied",))] = Field(
+        128, ge=1, le=4096, description="rank of the tied head"
+    )
+    head_init: Annotated[Literal["matched", "random"], When("head", ("free",))] = Field(
         "matched",
         description="start of the free head: solved to match graph and text, or random; a tied "
         "head starts random",

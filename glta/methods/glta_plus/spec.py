@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Search, Section
+from glta.config import Cost, Search, Section
 from glta.methods.spec import MethodSpec, StepSpec
 
 
@@ -14,7 +14,7 @@ class GLTAPlusSettings(Section):
     l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(
         300.0, gt=0, description="L2 penalty (ridge) of the token map"
     )
-    max_items: int = Field(
+    max_items: Annotated[int, Cost()] = Field(
         10_000,
         ge=1,
         description="larger catalogues are an error: the inverse of an I x I matrix takes 20 I^2 "

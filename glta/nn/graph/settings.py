@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from glta.config import Positive, Search, Section
+from glta.config import Positive, Search, Section, When
 
 
 class GraphTraining(Section):
@@ -49,7 +49,9 @@ class EncoderSettings(GraphTraining):
         description="lightgcn, or a convolution of torch-geometric: lgconv (LightGCN, slower), "
         "graphconv, sage, gatv2",
     )
-    heads: int = Field(4, ge=1, le=64, description="attention heads; gatv2 only")
+    heads: Annotated[int, When("encoder", ("gatv2",))] = Field(
+        4, ge=1, le=64, description="attention heads; gatv2 only"
+    )
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

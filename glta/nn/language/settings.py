@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Section, Sha256
+from glta.config import Cost, Section, Sha256
 
 
 class LanguageSettings(Section):
@@ -24,7 +24,7 @@ class LanguageSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the numbers; auto: bfloat16 on CUDA, float32 on CPU"
     )
-    batch_tokens: int = Field(
+    batch_tokens: Annotated[int, Cost()] = Field(
         8192, ge=64, description="most tokens of one forward pass of the language model"
     )
 

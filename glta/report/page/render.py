@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
+from glta.params.inputs import shown
 from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.cells import Cells, metrics_on_test
@@ -114,23 +114,12 @@ def safe_link(address: Any) -> str:
 
 
 def as_yaml(params: Params) -> str:
-    """Write the parameters as YAML, without overrides that change nothing."""
+    """Write the parameters behind the results as YAML."""
     # imported late, because only this function needs it
     from ruamel.yaml import YAML
 
-    values = json.loads(params.model_dump_json())
-    values["overrides"] = without_empty(values["overrides"])
     out = StringIO()
     yaml = YAML()
     yaml.width = 110
-    yaml.dump(values, out)
+    yaml.dump(shown(params), out)
     return out.getvalue()
-
-
-def without_empty(values: dict[str, Any]) -> dict[str, Any]:
-    """Remove empty dictionaries, first those within other dictionaries."""
-    kept = {
-        key: without_empty(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-    }
-    return {key: value for key, value in kept.items() if value != {}}
