@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from glta.config import Section
+from glta.config import Section, Sha256
 
 
 class ProfileSettings(Section):
@@ -34,6 +34,11 @@ class ProfileSettings(Section):
     )
     generator: str = Field(
         default="", description="language_model: hub id or folder of a causal model"
+    )
+    generator_sha256: Sha256 | None = Field(
+        default=None,
+        description="checksum of the generator's files; other files are an error; `glta params "
+        "sync` sets that of a folder; null: any",
     )
     endpoint: str = Field(
         default="",
