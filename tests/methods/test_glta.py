@@ -329,7 +329,7 @@ def test_new_users_go_without_words_that_a_provider_wrote(made, prepared, tmp_pa
     asked = ProfileSettings(provider="language_model", generator="some")
     inputs = AlignInputs(
         prepared,
-        write_profile(prepared, tmp_path / "profile"),
+        write_profile(prepared, tmp_path / "profile", Path(made.aligned.about.language.model)),
         write_pretrained(tmp_path / "pretrain") / "graph",
         made.aligned.about.language,
         made.aligned.about.align,
