@@ -314,7 +314,7 @@ def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monke
         raise AssertionError("computed again")
 
     def again(method: str) -> dict[str, bytes]:
-        train.main(small_params().for_dataset("books"), "books", 0, method)
+        train.main(with_model_checksums(small_params()).for_dataset("books"), "books", 0, method)
         return contents(Path("data/books/0/models", method))
 
     kept = {method: contents(Path("data/books/0/models", method)) for method in ABLATED}
