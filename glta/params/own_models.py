@@ -66,8 +66,9 @@ def refuse_other_models(params: Params) -> None:
             )
         if ModelFiles.of(folder).sha256 != stated:
             raise ValueError(
-                f"{where} = {folder}: the model's files have changed since `glta params sync`, "
-                "which notes the change: the next run computes again what depends on the model"
+                f"{where} = {folder}: the model's files are not those of its checksum in "
+                "params.yaml; put the former files back, or run `glta params sync`: the next run "
+                "then computes again what depends on the model"
             )
 
 

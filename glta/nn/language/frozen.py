@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,19 +43,19 @@ CACHE = Path(".cache/language")
 class Language:
     """Hold a frozen language model with its tokenizer.
 
-    name: of the model, for lineage. sha256: of all files that decide its numbers. digests: of each
-    of them. model: maps inputs_embeds (B, T, E) to hidden states (B, T, H). precision: of the
-    forward pass. pooling: how the states of tokens become the state of a text. lora: whether the
+    name: of the model, for lineage. sha256: of all files that decide its numbers. model: maps
+    inputs_embeds (B, T, E) to hidden states (B, T, H). precision: of the forward pass. digests: of
+    each of the files, by its path. pooling: how the states of tokens become the state of a text. lora: whether the
     model has adapters. batch_tokens: most tokens of a forward pass without gradients.
     """
 
     name: str
     sha256: str
-    digests: dict[str, str]
     model: Any  # a transformers model, wrapped by peft once it has adapters
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
     precision: torch.dtype
+    digests: dict[str, str] = field(default_factory=dict)
     pooling: Pooling = "mean"
     lora: bool = False
     batch_tokens: int = 8192
@@ -63,7 +63,7 @@ class Language:
     @cached_property
     def width(self) -> int:
         """H, the width of hidden states. It is measured with one token."""
-        probe = torch.tensor([self.tokenizer("a")["input_ids"][:1]], device=self.device)
+        probe = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         with torch.inference_mode():
             return self.hidden(self.embed(probe)).shape[-1]
 
@@ -181,7 +181,7 @@ class Language:
         from peft import LoraConfig, get_peft_model
 
         # the hidden states do not depend on the pooler
-        unread = [n for n, _ in self.model.named_modules() if n.startswith("pooler.")]
+        unread = [n for n, _ in self.model.named_modules() if n.partition(".")[0] == "pooler"]
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,  # type: ignore[arg-type]  # any number will do

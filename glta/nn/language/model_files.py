@@ -109,7 +109,10 @@ class ModelFiles:
     def weights(self) -> list[Path]:
         """The safetensors files that are loaded; all of them where it is not clear which."""
         single = self.root / "model.safetensors"
-        return [single] if single.is_file() else sorted(self.root.glob("*.safetensors"))
+        if single.is_file():
+            return [single]
+        # a link that leads nowhere is no file
+        return sorted(path for path in self.root.glob("*.safetensors") if path.is_file())
 
     @property
     def counted(self) -> list[Path]:

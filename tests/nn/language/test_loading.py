@@ -127,6 +127,14 @@ FAULTS = {
     "cut short": (cut(-1000), r"model\.safetensors: not a whole safetensors file"),
     "cut in its head": (cut(99), r"model\.safetensors: not a whole safetensors file"),
     "empty": (cut(0), r"model\.safetensors: not a whole safetensors file"),
+    "link that leads nowhere": (
+        lambda f: (
+            cut(0)(f),
+            deleted("model.safetensors")(f),
+            (f / "model.safetensors").symlink_to("/no"),
+        ),
+        r"holds no \.safetensors weights",
+    ),
     "Git LFS": (
         written("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
         "a pointer of Git LFS; run `git lfs pull`",
