@@ -45,8 +45,9 @@ class Language:
 
     name: of the model, for lineage. sha256: of all files that decide its numbers. model: maps
     inputs_embeds (B, T, E) to hidden states (B, T, H). precision: of the forward pass. digests: of
-    each of the files, by its path. pooling: how the states of tokens become the state of a text. lora: whether the
-    model has adapters. batch_tokens: most tokens of a forward pass without gradients.
+    each of the files, by its path. pooling: how the states of tokens become the state of a text.
+    lora: whether the model has adapters. batch_tokens: most tokens of a forward pass without
+    gradients.
     """
 
     name: str
