@@ -15,6 +15,7 @@ from snakemake.logging import logger
 
 from glta.params.check import load_params
 from glta.params.own_files import refuse_changed
+from glta.params.own_models import refuse_other_models_of_all
 from glta.params.plan import PLAN, sync_plan
 from glta.storage.cell import DATA
 from pipeline.engine.code import settled
@@ -36,6 +37,7 @@ try:
         INVOCATION.claim()
         PARAMS = load_params()
         refuse_changed(PARAMS, DATA)
+        refuse_other_models_of_all(PARAMS)
         if PLAN.is_file() and sync_plan(PARAMS):
             logger.info(f"{PLAN}: updated for the methods of params.yaml")
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)

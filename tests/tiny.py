@@ -4,6 +4,7 @@ safetensors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from glta.testing.blocks import NUM_ITEMS, TOPICS
@@ -70,6 +71,42 @@ def write_encoder(folder: Path) -> Path:
 
     torch.manual_seed(0)
     BertModel(BertConfig(**SIZES), add_pooling_layer=False).save_pretrained(folder)
+    write_tokenizer(folder, framed=True)
+    return folder
+
+
+def write_masked(folder: Path) -> Path:
+    """Write a model that looks both ways, with the head that fills in masked words."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    torch.manual_seed(0)
+    BertForMaskedLM(BertConfig(**SIZES)).save_pretrained(folder)
+    write_tokenizer(folder, framed=False)
+    return folder
+
+
+def without(folder: Path, part: str) -> Path:
+    """Take the weights whose names have a part out of a model's file."""
+    return rewrite(folder, lambda found: {n: t for n, t in found.items() if part not in n})
+
+
+def rewrite(folder: Path, change: Callable[[dict], dict]) -> Path:
+    """Write a model's weights again. change: gets and returns {name: tensor}."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    save_file(change(load_file(path)), path, {"format": "pt"})
+    return folder
+
+
+def write_narrow(folder: Path) -> Path:
+    """Write a model whose tokens are narrower than its states."""
+    import torch
+    from transformers import ElectraConfig, ElectraModel
+
+    torch.manual_seed(0)
+    ElectraModel(ElectraConfig(**SIZES, embedding_size=WIDTH // 2)).save_pretrained(folder)
     write_tokenizer(folder, framed=True)
     return folder
 

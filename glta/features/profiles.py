@@ -27,7 +27,8 @@ class Profiles:
     users: columns user, tags, interests, graph_tags, graph_interests; words are joined by ", ".
         Those that begin with graph_ come only from items that are no alignment targets.
     item_states (I, W), user_states (U, W): float32, rows of length 1, or 0 without text.
-    about: the provider of the words, the language model ({"model", "sha256", "width"}), and counts.
+    about: the provider of the words, the language model, and counts. The language model has
+        "model", "sha256" of all its files that count, "files" with the digest of each, and "width".
     """
 
     items: pl.DataFrame
@@ -43,6 +44,20 @@ class Profiles:
         states = {"item": self.item_states, "user": self.user_states}
         save_arrays(folder / "states.safetensors", states)
         write_json(folder / "profile.json", {"schema": SCHEMA, **self.about})
+
+    def refuse_other(self, model: str, sha256: str) -> None:
+        """Raise ValueError when the states are not of this language model.
+
+        model, sha256: its name, and the digest of its files.
+        """
+        used = self.about["language"]
+        if sha256 != used["sha256"]:
+            raise ValueError(
+                f"language.model = {model}: has sha256 {sha256}, but the stage profile used "
+                f"{used['model']} of sha256 {used['sha256']}; use that one again, or set "
+                f"language.sha256 = {sha256} (`glta params sync` does it for a folder) and run the "
+                "stages again"
+            )
 
     @classmethod
     def load(cls, folder: Path, train: Interactions | None = None) -> Self:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Section, When
+from glta.config import Section, Sha256, When
 
 ASKED = When("provider", ("language_model", "endpoint"))
 GENERATED = When("provider", ("language_model",))
@@ -38,6 +38,11 @@ class ProfileSettings(Section):
     )
     generator: Annotated[str, GENERATED] = Field(
         default="", description="language_model: hub id or folder of a causal model"
+    )
+    generator_sha256: Annotated[Sha256 | None, GENERATED] = Field(
+        default=None,
+        description="checksum of the generator's files; other files are an error; `glta params "
+        "sync` sets that of a folder; null: any",
     )
     endpoint: Annotated[str, SERVED] = Field(
         default="",

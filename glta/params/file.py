@@ -56,11 +56,13 @@ def renewed(path: Path) -> tuple[Params, Params, str]:
     """Read a parameter file, and return its parameters and its new text. Nothing is written.
 
     Without a file they are the defaults. The second of the three results is the parameters with the
-    present checksums of the user's own files; the text is made from them. Raises ParamsError.
+    present checksums of the user's own files and models; the text is made from them. Raises
+    ParamsError.
     """
     from ruamel.yaml import YAML, YAMLError
 
     from glta.params.own_files import with_checksums
+    from glta.params.own_models import with_model_checksums
 
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     try:
@@ -74,7 +76,7 @@ def renewed(path: Path) -> tuple[Params, Params, str]:
         load_params(path)  # raises ParamsError with the reason
         raise
     params = check_params(data, str(path))
-    current = with_checksums(params)
+    current = with_model_checksums(with_checksums(params))
     return params, current, render_params(current)
 
 

@@ -169,13 +169,7 @@ def text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarra
     from glta.nn.language.frozen import load_language
 
     language = load_language(params.language)
-    used = Profiles.load(profile).about["language"]
-    if language.sha256 != used["sha256"]:
-        raise ValueError(
-            f"language.model = {language.name}: the trained models were made with another one, "
-            f"{used['model']} of sha256 {used['sha256']}; set language.model to that one, or run "
-            "the stages again"
-        )
+    Profiles.load(profile).refuse_other(language.name, language.sha256)
     texts = item_texts(items, params.profile)["text"].to_list()
     return language.encode(texts, params.language.batch_tokens)
 

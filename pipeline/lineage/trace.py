@@ -335,7 +335,7 @@ def tree(found: Trace):
             )
         if step["language_model"]:
             node.add(
-                f"[green]{escape(step['language_model']['model'])}[/] weights sha256 "
+                f"[green]{escape(step['language_model']['model'])}[/] sha256 "
                 f"{step['language_model']['sha256']}"
             )
         for path, digest in step["inputs"].items():

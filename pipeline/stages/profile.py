@@ -12,6 +12,7 @@ from glta.features.text.item_texts import item_texts
 from glta.features.text.providers import make_provider
 from glta.features.text.user_words import user_words
 from glta.params.model import Params
+from glta.params.own_models import refuse_other_models
 from glta.storage.cell import Cell
 from glta.storage.files import whole_folder
 from pipeline.stages.script import run
@@ -21,6 +22,7 @@ def main(params: Params, dataset: str, seed: int) -> None:
     """Write data/DATASET/SEED/profile."""
     from glta.nn.language.frozen import load_language
 
+    refuse_other_models(params)
     cell = Cell(dataset, seed)
     prepared = Prepared.load(cell.prepare)
     texts = item_texts(prepared.items, params.profile)
@@ -43,7 +45,12 @@ def main(params: Params, dataset: str, seed: int) -> None:
     user_states = language.encode(described.to_list(), params.language.batch_tokens)
     about = {
         "provider": provider.identity if provider else {"provider": "extractive"},
-        "language": {"model": language.name, "sha256": language.sha256, "width": language.width},
+        "language": {
+            "model": language.name,
+            "sha256": language.sha256,
+            "files": language.digests,
+            "width": language.width,
+        },
         "counts": {"items": texts.height, "users": words.height, **counts},
     }
     joined = words.with_columns(pl.exclude("user").list.join(", "))

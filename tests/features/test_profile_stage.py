@@ -1,6 +1,7 @@
 """The stage `profile`, with a stand-in for the language model."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from pipeline.stages import profile
 class StandIn:
     name = "stand-in"
     sha256 = "0" * 64
+    digests: ClassVar = {"a.safetensors": "1" * 64}
     width = 4
 
     def encode(self, texts, batch_tokens):
@@ -59,7 +61,12 @@ def test_writes_the_contract(stage):
     assert states["user"][LONER, 0] == 0
     about = json.loads((out / "profile.json").read_text())
     assert about["provider"] == {"provider": "extractive"}
-    assert about["language"] == {"model": "stand-in", "sha256": "0" * 64, "width": 4}
+    assert about["language"] == {
+        "model": "stand-in",
+        "sha256": "0" * 64,
+        "files": StandIn.digests,
+        "width": 4,
+    }
     assert about["counts"]["without_tags"] == 1
 
 

@@ -12,6 +12,7 @@ from glta.features.text.cache import Cached
 from glta.features.text.endpoint import Endpoint
 from glta.features.text.providers import make_provider
 from glta.nn.language.causal import CausalModel
+from tests.tiny import without, write_causal, write_encoder, write_masked
 
 
 class Server(ThreadingHTTPServer):
@@ -258,12 +259,34 @@ def test_causal_model_is_known_by_its_weights(tiny_model, tmp_path):
 def test_causal_model_is_known_by_its_tokenizer_too(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     before = CausalModel(str(folder), 8).identity
-    assert before["settings"] == CausalModel(str(tiny_model), 8).identity["settings"]
+    assert before["sha256"] == CausalModel(str(tiny_model), 8).identity["sha256"]
     (folder / "README.md").write_text("read me")
-    assert CausalModel(str(folder), 8).identity["settings"] == before["settings"]
+    assert CausalModel(str(folder), 8).identity == before
     (folder / "chat_template.jinja").write_text(CHAT)
-    after = CausalModel(str(folder), 8).identity
-    assert after["settings"] != before["settings"] and after["sha256"] == before["sha256"]
+    assert CausalModel(str(folder), 8).identity["sha256"] != before["sha256"]
+    with pytest.raises(ValueError, match=rf"expected {before['sha256']} .*generator_sha256"):
+        _ = CausalModel(str(folder), 8, before["sha256"]).identity
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda folder: write_encoder(folder), "missing are cls.*name a causal model that has"),
+        (lambda folder: write_masked(folder), "reads in both directions"),
+        (lambda folder: without(write_causal(folder), "lm_head"), "missing are lm_head.weight"),
+        (lambda folder: without(write_causal(folder), "layers.1."), "missing are model.layers.1"),
+    ],
+    ids=["encoder", "masked", "no head", "no layer"],
+)
+def test_generator_that_would_write_noise_is_refused(write, message, tmp_path):
+    with pytest.raises(ValueError, match=message) as caught:
+        CausalModel(str(write(tmp_path / "model")), 8).write(["garden robot"])
+    assert "\n" not in str(caught.value)
+
+
+def test_prompts_of_unknown_words_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"profile\.generator = .*does not know 100 %"):
+        CausalModel(str(write_causal(tmp_path / "model")), 8).write(["nothing here"])
 
 
 def test_causal_model_refuses_what_does_not_fit(tiny_model):
@@ -274,15 +297,18 @@ def test_causal_model_refuses_what_does_not_fit(tiny_model):
 def test_causal_model_refuses_pickled_weights(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ValueError, match="safetensors"):
-        _ = CausalModel(str(tmp_path), 8).identity
+        CausalModel(str(tmp_path), 8).write(["tea"])
 
 
 def test_make_provider():
     assert make_provider(ProfileSettings()) is None
     assert make_provider(
-        ProfileSettings(provider="language_model", generator="x/y", max_new_tokens=9)
-    ) == CausalModel("x/y", 9)
+        ProfileSettings(
+            provider="language_model", generator="x/y", max_new_tokens=9, generator_sha256="a" * 64
+        )
+    ) == CausalModel("x/y", 9, "a" * 64)
     served = make_provider(
         ProfileSettings(provider="endpoint", endpoint="http://h/v1", endpoint_model="m")
     )

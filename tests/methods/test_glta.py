@@ -29,19 +29,20 @@ from glta.methods.glta.settings import AlignSettings, ServeSettings
 from glta.methods.glta.steps import AlignInputs, align_items, align_users, new_users, serve
 from glta.methods.registry import units
 from glta.nn.language import frozen
+from glta.nn.language.model_files import ModelFiles
 from glta.nn.language.settings import LanguageSettings
 from glta.params.model import Params
 from glta.storage.files import read_json
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World, block_states
 from glta.testing.contract import MethodContract
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, Small, write_pretrained
-from tests.tiny import WRITERS
+from tests.tiny import WRITERS, write_narrow
 
 ONE_EPOCH = {"epochs": 1}
 
 
-def write_profile(prepared: Prepared, folder: Path) -> Path:
-    """Write the folder of the step profile, as far as the alignments read it."""
+def write_profile(prepared: Prepared, folder: Path, language: Path) -> Path:
+    """Write the folder of the step profile, as far as the alignments read it. language: folder."""
     folder.mkdir()
     settings = ProfileSettings()
     texts = item_texts(prepared.items, settings)
@@ -52,7 +53,8 @@ def write_profile(prepared: Prepared, folder: Path) -> Path:
     kinds = pl.col("tags", "interests")
     words = words.with_columns(graph_words.select(kinds.name.prefix("graph_")))
     joined = words.with_columns(pl.exclude("user").list.join(", "))
-    Profiles(texts, joined, block_states(), block_states(NUM_USERS), {}).save(folder)
+    about = {"language": {"model": str(language), "sha256": ModelFiles.of(language).sha256}}
+    Profiles(texts, joined, block_states(), block_states(NUM_USERS), about).save(folder)
     return folder
 
 
@@ -63,7 +65,7 @@ def build(language, folder, prepared, **shared) -> GLTA:
     align = AlignSettings(**shared)
     inputs = AlignInputs(
         prepared,
-        write_profile(prepared, folder / "profile"),
+        write_profile(prepared, folder / "profile", language),
         embeddings / align.edges,
         settings,
         align,
@@ -123,7 +125,7 @@ class TestGLTA(MethodContract):
             "align_users",
             "glta",
         ]
-        write_stages(world)
+        write_stages(world, tiny["encoder"])
         sections = {
             "settings.glta.align_items": ITEMS.model_copy(update=ONE_EPOCH),
             "settings.glta.align_users": USERS.model_copy(update=ONE_EPOCH),
@@ -148,10 +150,10 @@ class TestGLTA(MethodContract):
             ).read_bytes()
 
 
-def write_stages(world: World) -> None:
-    """Write what the alignments read besides the data."""
+def write_stages(world: World, language: Path) -> None:
+    """Write what the alignments read besides the data. language: folder of its model."""
     shutil.rmtree(world.cell.step("profile"))
-    write_profile(world.prepared, world.cell.step("profile"))
+    write_profile(world.prepared, world.cell.step("profile"), language)
     embeddings = write_pretrained(world.data / "embeddings")
     (embeddings / "graph").rename(world.cell.step("pretrain-graph"))
 
@@ -327,7 +329,7 @@ def test_new_users_go_without_words_that_a_provider_wrote(made, prepared, tmp_pa
     asked = ProfileSettings(provider="language_model", generator="some")
     inputs = AlignInputs(
         prepared,
-        write_profile(prepared, tmp_path / "profile"),
+        write_profile(prepared, tmp_path / "profile", Path(made.aligned.about.language.model)),
         write_pretrained(tmp_path / "pretrain") / "graph",
         made.aligned.about.language,
         made.aligned.about.align,
@@ -459,6 +461,25 @@ def test_the_language_model_is_loaded_once(made, prepared, tmp_path, monkeypatch
         model.extended(block_states()[:2]).score(EVERYONE)
     (settings,) = loaded
     assert settings.batch_tokens == BATCH_TOKENS == model.aligned.aligner.language.batch_tokens
+
+
+def test_alignment_refuses_another_model_than_that_of_the_states(tiny, tmp_path, prepared):
+    profile = write_profile(prepared, tmp_path / "profile", tiny["encoder"])
+    embeddings = write_pretrained(tmp_path / "pretrain")
+    settings = LanguageSettings(model=str(tiny["causal"]))
+    inputs = AlignInputs(prepared, profile, embeddings / "graph", settings, AlignSettings())
+    with pytest.raises(ValueError, match=r"the stage profile used .*encoder"):
+        align_items(inputs, ITEMS, seed=0)
+
+
+def test_alignment_refuses_a_model_with_narrow_tokens(tmp_path, prepared):
+    language = write_narrow(tmp_path / "narrow")
+    profile = write_profile(prepared, tmp_path / "profile", language)
+    embeddings = write_pretrained(tmp_path / "pretrain")
+    settings = LanguageSettings(model=str(language))
+    inputs = AlignInputs(prepared, profile, embeddings / "graph", settings, AlignSettings())
+    with pytest.raises(ValueError, match="tokens have the width 16, its states 32"):
+        align_items(inputs, ITEMS, seed=0)
 
 
 def test_other_weights_of_the_language_model_are_refused(tiny, tmp_path, prepared):

@@ -172,7 +172,7 @@ def test_archives_are_hashed_again(toy):
     toy.repro()
     text = toy("glta", "lineage", "trace", f"{REPORT}#popularity/ndcg@20")
     assert f"raw.csv sha256 {hashlib.sha256(raw).hexdigest()}, 10 bytes, http://x/raw.csv" in text
-    assert "m weights sha256 53aa" in text
+    assert "m sha256 53aa" in text
     assert check(toy)["archives"] == {"raw.csv": hashlib.sha256(raw).hexdigest()}
 
 

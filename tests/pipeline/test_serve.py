@@ -130,7 +130,7 @@ def test_another_language_model_is_refused(shop, novelties):
     profiles = block_profiles()
     other = {"language": {"model": "another", "sha256": "0"}}
     replace(profiles, about=other).save(shop.cell.step("profile"))
-    with pytest.raises(ValueError, match="made with another one, another of sha256 0"):
+    with pytest.raises(ValueError, match="the stage profile used another of sha256 0"):
         recommend("blocks", "text-knn", ["i0"], new_items=novelties)
 
 

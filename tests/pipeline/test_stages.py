@@ -5,6 +5,7 @@ Two runs must write the same.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +18,14 @@ import pytest
 from glta.datasets import sample
 from glta.methods.glta import steps
 from glta.methods.registry import needed
+from glta.nn.language.model_files import ModelFiles
 from glta.params.check import check_params, merged, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
+from glta.params.own_models import with_model_checksums
 from glta.serving.recommend import recommend as serve
 from glta.storage.arrays import load_arrays
+from glta.storage.files import sha256_of
 from pipeline.stages import download, evaluate, prepare, profile, recommend, report, train
 from tests.tiny import WRITERS
 
@@ -120,9 +124,10 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
             folder = tmp_path_factory.mktemp(name)
             WRITERS["encoder"](folder / "tiny")
             write_tables(folder)
-            (folder / "params.yaml").write_text(render_params(small_params()), encoding="utf-8")
             patch.chdir(folder)
-            run_all(small_params())
+            params = with_model_checksums(small_params())
+            Path("params.yaml").write_text(render_params(params), encoding="utf-8")
+            run_all(params)
             written.append(contents(folder / "data"))
         yield written
     assert Path.cwd() == before
@@ -239,7 +244,26 @@ def test_profile_shows_words_of_training_items(runs):
     states = load_arrays(cell / "profile" / "states.safetensors")[0]["item"]
     np.testing.assert_allclose(np.linalg.norm(states, axis=1), 1, atol=1e-5)
     about = json.loads((cell / "profile" / "profile.json").read_text())
-    assert about["language"]["model"] == "tiny"
+    language = about["language"]
+    assert language["model"] == "tiny"
+    assert language["sha256"] == ModelFiles.of(Path("tiny")).sha256
+    assert set(language["files"]) == {path.name for path in Path("tiny").iterdir()}
+    assert language["files"]["config.json"] == sha256_of("tiny/config.json")
+
+
+def test_profile_refuses_a_model_that_is_not_stated(runs, tmp_path, monkeypatch):
+    for name in ("tiny", "data"):
+        shutil.copytree(name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"language\.model = tiny: has no checksum.*params sync"):
+        profile.main(small_params().for_dataset("books"), "books", 0)
+    stated = with_model_checksums(small_params()).for_dataset("books")
+    config = Path("tiny/config.json")
+    config.write_text(config.read_text().replace('"gelu"', '"relu"'))
+    with pytest.raises(
+        ValueError, match=r"language\.model = tiny: the model's files are not those .*params sync"
+    ):
+        profile.main(stated, "books", 0)
 
 
 def test_glta_tells_what_it_is(runs):
@@ -292,7 +316,7 @@ def test_an_ablation_computes_nothing_that_its_change_does_not_reach(runs, monke
         raise AssertionError("computed again")
 
     def again(method: str) -> dict[str, bytes]:
-        train.main(small_params().for_dataset("books"), "books", 0, method)
+        train.main(with_model_checksums(small_params()).for_dataset("books"), "books", 0, method)
         return contents(Path("data/books/0/models", method))
 
     kept = {method: contents(Path("data/books/0/models", method)) for method in ABLATED}

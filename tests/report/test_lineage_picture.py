@@ -139,7 +139,7 @@ def test_sources_by_their_hash(recorded):
     assert picture.texts["raw data"][:2] == ["ratings.csv", f"sha256 {sha256[:12]}"]
     assert f"ratings.csv: sha256 {sha256}" in picture.tips["raw data"]
     assert picture.texts["language model"] == ["mini-model", f"sha256 {weights[:12]}"]
-    assert picture.tips["language model"] == f"org/mini-model: weights sha256 {weights}"
+    assert picture.tips["language model"] == f"org/mini-model: sha256 {weights}"
     assert found["archives"] == {"ratings.csv": sha256}
     assert found["models"] == [("org/mini-model", weights)]
 

@@ -10,10 +10,12 @@ import pytest
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
+from glta.features.profiles import Profiles
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
 from glta.methods.base import Job, Scorer, Step
 from glta.methods.registry import specs
+from glta.nn.language.model_files import ModelFiles
 from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.testing.blocks import write_prepared
@@ -266,7 +268,9 @@ def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
     params = SMALL.model_copy(
         update={"language": Params().language.model_copy(update={"model": str(tmp_path / "tiny")})}
     )
-    WRITERS["encoder"](tmp_path / "tiny")
+    language = WRITERS["encoder"](tmp_path / "tiny")
+    about = {"language": {"model": str(language), "sha256": ModelFiles.of(language).sha256}}
+    replace(Profiles.load(cell.step("profile")), about=about).save(cell.step("profile"))
     for name in ("profile", "pretrain-all", "pretrain-graph"):
         if name not in sources(method):
             shutil.rmtree(cell.step(name))

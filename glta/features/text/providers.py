@@ -11,7 +11,7 @@ def make_provider(params: ProfileSettings) -> Provider | None:
     if params.provider == "language_model":
         from glta.nn.language.causal import CausalModel
 
-        return CausalModel(params.generator, params.max_new_tokens)
+        return CausalModel(params.generator, params.max_new_tokens, params.generator_sha256)
     if params.provider == "endpoint":
         from glta.features.text.endpoint import Endpoint
 

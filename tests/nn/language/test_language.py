@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from glta.nn.language.frozen import PACKAGED_SHA256, load_language, model_folder, weights_sha256
+from glta.nn.language.frozen import load_language
+from glta.nn.language.model_files import PACKAGED_SHA256, ModelFiles, model_folder
 from glta.nn.language.settings import LanguageSettings
-from glta.storage.files import sha256_of
 from tests.tiny import LONGEST, WIDTH, WORDS
 
 TEXTS = [
@@ -60,9 +60,15 @@ def plain_states(language, folder: Path, texts: list[str]) -> np.ndarray:
     return np.stack(rows)
 
 
+PUBLISHED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
 def test_packaged_weights_are_the_published_ones(packaged):
-    assert packaged.sha256 == PACKAGED_SHA256 == weights_sha256(model_folder("all-MiniLM-L6-v2"))
-    assert packaged.width == 384
+    files = ModelFiles.of(model_folder("all-MiniLM-L6-v2"))
+    assert packaged.sha256 == PACKAGED_SHA256 == files.sha256
+    assert packaged.digests["model.safetensors"] == PUBLISHED
+    assert packaged.width == packaged.token_width == 384
+    assert packaged.pooling == "mean"
 
 
 def test_packaged_model_looks_both_ways(packaged):
@@ -176,7 +182,7 @@ def test_encoder_looks_ahead(load):
 
 
 def test_other_weights_are_refused_with_both_hashes(tiny):
-    right = sha256_of(tiny["encoder"] / "model.safetensors")
+    right = ModelFiles.of(tiny["encoder"]).sha256
     assert (
         load_language(LanguageSettings(model=str(tiny["encoder"]), sha256=right), "cpu").sha256
         == right
@@ -185,22 +191,13 @@ def test_other_weights_are_refused_with_both_hashes(tiny):
         load_language(LanguageSettings(model=str(tiny["encoder"]), sha256="0" * 64), "cpu")
 
 
-def test_shards_are_hashed_with_their_names(tmp_path):
-    for name, content in (("a.safetensors", b"1"), ("b.safetensors", b"2")):
-        (tmp_path / name).write_bytes(content)
-    before = weights_sha256(tmp_path)
-    (tmp_path / "a.safetensors").rename(tmp_path / "c.safetensors")
-    assert len(before) == 64
-    assert weights_sha256(tmp_path) != before
-
-
 def test_pickled_weights_are_refused(tiny, tmp_path):
     folder = tmp_path / "pickled"
     shutil.copytree(tiny["encoder"], folder)
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(
-        ValueError, match=r"no \.safetensors weights; pickled weights are never loaded"
+        ValueError, match=r"no \.safetensors weights; pickled weights \(\.bin\) are never loaded"
     ):
         load_language(LanguageSettings(model=str(folder)), "cpu")
 
@@ -214,16 +211,31 @@ def test_broken_folder_is_explained_in_one_line(tiny, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_folder_that_is_not_there_is_refused():
+@pytest.mark.parametrize("name", ["/no/such/folder", "./none", "~/none", "a/b/c"])
+def test_folder_that_is_not_there_is_refused(name):
     with pytest.raises(
-        ValueError, match="language model /no/such/folder: no such folder, and not a hub id"
+        ValueError, match=f"language model {name}: no such folder, and not a hub id"
     ):
-        model_folder("/no/such/folder")
+        model_folder(name)
+
+
+def test_a_path_begins_at_the_current_folder_or_at_home(tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert model_folder("inner") == Path("inner")
+    assert model_folder("~/inner") == tmp_path / "inner"
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ValueError, match=r"model\.gguf: is a file; name the folder"):
+        model_folder(str(tmp_path / "model.gguf"))
 
 
 def test_unreachable_hub_is_explained_in_one_line(tmp_path):
     code = (
-        "from glta.nn.language.frozen import model_folder\n"
+        "from glta.nn.language.model_files import model_folder\n"
         "try: model_folder('someone/something')\nexcept ValueError as error: print(error)"
     )
     env = os.environ | {

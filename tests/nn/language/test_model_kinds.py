@@ -1,0 +1,162 @@
+"""Each kind of model that is understood: its states are those of transformers itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from glta.nn.language.frozen import load_language
+from glta.nn.language.settings import LanguageSettings
+from tests.tiny import SIZES, WORDS, write_tokenizer
+
+LONGEST = 40
+TEXTS = ["garden roses", "robot", "robot laser space , garden", " ".join(["garden robot"] * 40)]
+BOTH = SIZES | {"max_position_embeddings": LONGEST}
+OFFSET = SIZES | {"max_position_embeddings": LONGEST + 2, "pad_token_id": 1}
+T5 = {"vocab_size": len(WORDS), "d_model": 32, "d_kv": 16, "d_ff": 64}
+T5 |= {"num_layers": 2, "num_heads": 2}
+BART = {"vocab_size": len(WORDS), "d_model": 32, "init_std": 0.2, "scale_embedding": True}
+BART |= {
+    f"{part}_{key}": value
+    for part in ("encoder", "decoder")
+    for key, value in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 64))
+}
+DISTIL = {"vocab_size": len(WORDS), "dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}
+RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+GPT2 = {"vocab_size": len(WORDS), "n_embd": 32, "n_layer": 2, "n_head": 2}
+MODERN = {f"{name}_token_id": i for i, name in enumerate(("pad", "bos", "eos", "cls", "sep"))}
+GEMMA = BOTH | {"num_key_value_heads": 1, "head_dim": 16}
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "BertModel": ("BertConfig", BOTH),
+    "BertForSequenceClassification": ("BertConfig", BOTH),
+    "BertForMaskedLM": ("BertConfig", BOTH),
+    "RobertaModel": ("RobertaConfig", OFFSET),
+    "RobertaForMaskedLM": ("RobertaConfig", OFFSET),
+    "XLMRobertaModel": ("XLMRobertaConfig", OFFSET),
+    "CamembertModel": ("CamembertConfig", OFFSET),
+    "MPNetModel": ("MPNetConfig", OFFSET),
+    "AlbertModel": ("AlbertConfig", BOTH | {"embedding_size": 16}),
+    "ElectraModel": ("ElectraConfig", BOTH | {"embedding_size": 16}),
+    "ElectraForPreTraining": ("ElectraConfig", BOTH | {"embedding_size": 16}),
+    "DebertaModel": ("DebertaConfig", BOTH | RELATIVE),
+    "DebertaV2Model": ("DebertaV2Config", BOTH | RELATIVE),
+    "DistilBertModel": ("DistilBertConfig", DISTIL | {"max_position_embeddings": LONGEST}),
+    "ModernBertModel": ("ModernBertConfig", BOTH | MODERN),
+    "T5Model": ("T5Config", T5),
+    "T5ForConditionalGeneration": ("T5Config", T5),
+    "T5EncoderModel": ("T5Config", T5),
+    "MT5EncoderModel": ("MT5Config", T5),
+    "BartForConditionalGeneration": ("BartConfig", BART | {"max_position_embeddings": LONGEST}),
+    "GPT2LMHeadModel": ("GPT2Config", GPT2 | {"n_positions": LONGEST}),
+    "LlamaForCausalLM": ("LlamaConfig", BOTH),
+    "MistralModel": ("MistralConfig", BOTH | {"num_key_value_heads": 1}),
+    "Qwen3ForCausalLM": ("Qwen3Config", GEMMA),
+    "GemmaForCausalLM": ("GemmaConfig", GEMMA),
+}
+CAUSAL = ("GPT2", "Llama", "Mistral", "Qwen", "Gemma")
+
+
+def write(folder: Path, name: str) -> Path:
+    import transformers
+
+    config, values = KINDS[name]
+    torch.manual_seed(0)
+    made = getattr(transformers, name)(getattr(transformers, config)(**values))
+    with torch.no_grad():
+        for parameter in made.parameters():  # T5 and ModernBERT start with small numbers
+            parameter += 0.1 * torch.randn_like(parameter)
+    made.save_pretrained(folder)
+    write_tokenizer(folder, framed=not name.startswith(CAUSAL))
+    return folder
+
+
+def reader(folder: Path, name: str) -> Any:
+    """Load by its own class, and return the part that reads text."""
+    import transformers
+
+    model = getattr(transformers, name).from_pretrained(folder).eval()
+    if name.startswith(("T5", "MT5", "Bart")):
+        return model.get_encoder()
+    return model.base_model
+
+
+def plain_states(folder: Path, name: str) -> np.ndarray:
+    """Return the mean states of length 1, by a padded batch with a mask, cut at LONGEST tokens.
+
+    Models without a limit of their own read 4096 tokens, so nothing is cut.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    cut = {} if "T5" in name else {"truncation": True, "max_length": LONGEST}
+    rows = [tokenizer(text, **cut)["input_ids"] for text in TEXTS]
+    length = max(map(len, rows))
+    # any token may be the padding, as the mask hides it
+    ids = torch.tensor([row + [1] * (length - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows])
+    with torch.no_grad():
+        hidden = reader(folder, name)(input_ids=ids, attention_mask=mask).last_hidden_state
+    mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+    return (mean / mean.norm(dim=1, keepdim=True)).numpy()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_states_are_those_of_transformers(name, tmp_path):
+    folder = write(tmp_path / "model", name)
+    language = load_language(LanguageSettings(model=str(folder)), "cpu")
+    states = language.encode(TEXTS, cache=None)
+    np.testing.assert_allclose(states, plain_states(folder, name), atol=1e-5)
+    assert np.ptp(states @ states.T) > 0.01
+    assert language.max_tokens == (4096 if "T5" in name else LONGEST)
+    assert language.causal is name.startswith(CAUSAL)
+    assert states.shape[1] == language.width == 32
+
+
+def clip() -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    part = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    part |= {"num_attention_heads": 2}
+    seen = part | {"image_size": 32, "patch_size": 16}
+    return CLIPModel(CLIPConfig(text_config=part | {"vocab_size": 99}, vision_config=seen))
+
+
+def clip_text() -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(CLIPTextConfig(**SIZES))
+
+
+def canine() -> Any:
+    from transformers import CanineConfig, CanineModel
+
+    sizes = SIZES | {"num_hash_buckets": 64}
+    return CanineModel(CanineConfig(**sizes))
+
+
+def funnel() -> Any:
+    from transformers import FunnelConfig, FunnelModel
+
+    sizes = {"vocab_size": len(WORDS), "d_model": 32, "d_head": 16, "n_head": 2, "d_inner": 64}
+    return FunnelModel(FunnelConfig(**sizes, block_sizes=[1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (clip, "type clip has no table of word embeddings"),
+        (clip_text, "does not turn embeddings of words into hidden states"),
+        (canine, "type canine has no table of word embeddings"),
+        (funnel, "type funnel has no table of word embeddings"),
+    ],
+)
+def test_other_kinds_are_refused_in_one_line(make: Callable[[], Any], message, tmp_path):
+    make().save_pretrained(tmp_path)
+    write_tokenizer(tmp_path, framed=True)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_language(LanguageSettings(model=str(tmp_path)), "cpu")
+    assert "\n" not in str(caught.value)
