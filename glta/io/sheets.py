@@ -10,24 +10,28 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from glta.io.streams import DOWNLOAD_AGAIN
+from glta.io.values import shown
 
 LINE = "__line__"
 PROBLEM = "__problem__"
-PARQUET_ROWS = 1 << 20  # of one sheet
-UNREADABLE = (pl.Binary, pl.Time, pl.Duration, pl.Object)  # types of Parquet without a text
 
 
-def is_blank(column: str) -> pl.Expr:
-    """Tell which cells say nothing: null, blank, or the NaN that other programs write."""
-    text = pl.col(column).str.strip_chars().str.to_lowercase()
-    return text.is_null() | text.is_in(["", "nan"])
+def is_blank(column: str, null_words: Collection[str] | None = None) -> pl.Expr:
+    """Tell which cells say nothing: null, blank, or a word that stands for no value.
+
+    null_words: these words; None: the NaN that other programs write, in any case.
+    """
+    text = pl.col(column).str.strip_chars()
+    if null_words is None:
+        return text.is_null() | text.str.to_lowercase().is_in(["", "nan"])
+    return text.is_null() | text.is_in(["", *null_words])
 
 
 def mark(sheet: pl.DataFrame, bad: pl.Expr, problem: pl.Expr) -> pl.DataFrame:
@@ -39,10 +43,12 @@ class BadRows:
     """Take the bad rows out of the sheets of one file, and count them.
 
     name: of the file, for errors. max_bad_share: a larger share of bad rows is an error (`check`).
+    unit: what LINE counts.
     """
 
-    def __init__(self, name: str, max_bad_share: float):
+    def __init__(self, name: str, max_bad_share: float, unit: str = "line"):
         self.name = name
+        self.unit = unit
         self.max_bad_share = max_bad_share
         self.num_rows = 0
         self.num_bad = 0
@@ -67,10 +73,9 @@ class BadRows:
         """Raise ValueError that names the first bad line when too many rows were bad."""
         if self.first is None or self.num_bad <= self.max_bad_share * self.num_rows:
             return
-        where = "row" if self.name.endswith(".parquet") else "line"
         line, problem = self.first
         raise ValueError(
-            f"{self.name} {where} {line}, {problem}; correct it, or drop such rows with a "
+            f"{self.name} {self.unit} {line}, {problem}; correct it, or drop such rows with a "
             f"larger prepare.max_bad_share (= {self.max_bad_share}; {self.num_bad} of "
             f"{self.num_rows} rows are bad)"
         )
@@ -84,11 +89,16 @@ def good_rows(sheets: Iterable[pl.DataFrame], name: str, max_bad_share: float) -
     return rows
 
 
-def need_column(sheet: pl.DataFrame, name: str, column: str, fix: str) -> None:
-    """Raise ValueError with the file, the nearest column and the fix when the column is missing."""
+def need_columns(sheet: pl.DataFrame, name: str, fixes: Mapping[str, str]) -> None:
+    """Raise ValueError with the file, the nearest column and the fix when a column is missing.
+
+    fixes: what to do for each column that must be there.
+    """
     columns = [c for c in sheet.columns if c not in (LINE, PROBLEM)]
-    if column in columns:
+    missing = [column for column in fixes if column not in columns]
+    if not missing:
         return
+    column, *others = missing
     wanted = column.lower()
 
     def likeness(other: str) -> tuple[bool, float]:
@@ -96,80 +106,36 @@ def need_column(sheet: pl.DataFrame, name: str, column: str, fix: str) -> None:
         ratio = difflib.SequenceMatcher(None, wanted, other).ratio()
         return wanted in other or other in wanted, ratio
 
-    nearest = max(columns, key=likeness)
+    nearest = max(columns, key=likeness, default="none")
+    too = "".join(f"; nor has it {other}: {fixes[other]}" for other in others)
     raise ValueError(
-        f"{name}: has no column {column}; nearest is {nearest} (found {', '.join(columns)}); {fix}"
+        f"{name}: has no column {column}; nearest is {nearest} (found "
+        f"{shown(', '.join(columns), 400)}); {fixes[column]}{too}"
     )
 
 
-def read_parquet(
-    path: Path, columns: Collection[str] | None = None, *, kept: Collection[str] = ()
-) -> Iterator[pl.DataFrame]:
-    """Read a Parquet file as sheets.
+def convert(
+    sheet: pl.DataFrame, column: str, function: Callable[[Any], Any], dtype: pl.DataType
+) -> pl.DataFrame:
+    """Return a sheet with the values of a column turned into others, one by one.
 
-    Numbers become text (1.0 becomes 1 where the whole column holds whole numbers), times become
-    milliseconds since 1970, lists stay lists. columns: those to read as text, None for all; the
-    others are in the sheets, but empty. kept: columns to read with the type that they have.
-
-    Raises ValueError for a damaged file, for one without rows, and for a column to read whose type
-    has no such text.
+    function: gets a value; its ValueError says what is wrong with it, and marks the row. None stays
+    None. dtype: of the new values.
     """
-    try:
-        lazy = pl.scan_parquet(path)
-        schema = lazy.collect_schema()
-        height = lazy.select(pl.len()).collect().item()
-        if not height:
-            raise ValueError(f"{path.name}: has no rows; give a file with data")
-        whole = _whole_number_columns(lazy, schema)
-        texts = []
-        for column, dtype in schema.items():
-            if column in kept:
-                text = pl.col(column)
-            elif columns is not None and column not in columns:
-                text = pl.lit(None, pl.String)
-            elif dtype in UNREADABLE or (dtype.is_nested() and not isinstance(dtype, pl.List)):
-                raise ValueError(
-                    f"{path.name}: column {column} is of type {dtype}; save it as text, numbers or "
-                    "lists"
-                )
-            else:
-                text = _parquet_text(column, dtype, is_whole=column in whole)
-            texts.append(text.alias(column))
-        frames = lazy.select(texts)
-        for start in range(0, height, PARQUET_ROWS):
-            yield _numbered(frames.slice(start, PARQUET_ROWS).collect(), start + 1)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{path.name}: is damaged or no Parquet file ({reason}); {DOWNLOAD_AGAIN}"
-        ) from None
-
-
-def _whole_number_columns(lazy: pl.LazyFrame, schema: pl.Schema) -> set[str]:
-    """Return the columns of floats that hold whole numbers alone.
-
-    pandas writes integers with gaps as floats. An infinite or a very large number is not counted as
-    whole, as it does not fit into an integer.
-    """
-    floats = [name for name, dtype in schema.items() if dtype.is_float()]
-    if not floats:
-        return set()
-    column = pl.col(floats)
-    is_integer = column.is_finite() & (column == column.floor()) & (column.abs() < 2**63)
-    is_whole = (column.is_null() | column.is_nan() | is_integer).all()
-    found = lazy.select(is_whole).collect().row(0, named=True)
-    return {name for name, whole in found.items() if whole}
-
-
-def _parquet_text(name: str, dtype: pl.DataType, *, is_whole: bool) -> pl.Expr:
-    column = pl.col(name)
-    if isinstance(dtype, pl.List):
-        return column.cast(pl.List(pl.String), strict=False)
-    if dtype.is_temporal():
-        return column.cast(pl.Datetime("ms")).cast(pl.Int64).cast(pl.String)
-    if is_whole:
-        return column.cast(pl.Int64, strict=False).cast(pl.String)
-    return column.cast(pl.String, strict=False)
+    values: list[Any] = []
+    problems: list[str | None] = []
+    for value in sheet[column].to_list():
+        problem = None
+        try:
+            values.append(None if value is None else function(value))
+        except ValueError as error:
+            values.append(None)
+            problem = f"column {column} = {shown(value)}: {error}"
+        problems.append(problem)
+    return sheet.with_columns(
+        pl.Series(column, values, dtype),
+        pl.coalesce(PROBLEM, pl.Series(problems, dtype=pl.String)).alias(PROBLEM),
+    )
 
 
 def read_csv(
@@ -180,12 +146,13 @@ def read_csv(
     separator: str = ",",
     quote: str | None = '"',
     recode: Callable[[bytes], bytes] = bytes,
+    again: str = DOWNLOAD_AGAIN,
 ) -> Iterator[pl.DataFrame]:
     """Read the lines of a CSV file as sheets, one for each block.
 
     lines: as `glta.io.streams.blocks` yields them, in UTF-8. name: of the file, for errors.
     columns: names of the columns where the file has no header. quote: None where quotes have no
-    meaning. recode: turns a block into UTF-8 first.
+    meaning. recode: turns a block into UTF-8 first. again: what to do about an empty file.
 
     A row with too few or too many cells is marked in PROBLEM. Raises ValueError with file and line
     when a block cannot be cut into cells at all, and for a file without rows.
@@ -193,7 +160,7 @@ def read_csv(
     num_rows = 0
     for line, block in lines:
         content = recode(block)
-        if content.isspace():
+        if not content or content.isspace():
             continue
         if content.endswith((b"\n\n", b"\n\r\n")):
             content = content.rstrip(b"\r\n")
@@ -202,7 +169,7 @@ def read_csv(
         num_rows += sheet.height
         yield sheet
     if columns is None:
-        raise ValueError(f"{name}: is empty; {DOWNLOAD_AGAIN}, or give a file with data")
+        raise ValueError(f"{name}: is empty; {again}, or give a file with data")
     if not num_rows:
         raise ValueError(f"{name}: has a header but no rows; give a file with data")
 
@@ -241,10 +208,12 @@ class _Block:
             return self._read_slowly()
         if not self._is_regular(frame):
             return self._read_slowly()
-        return _numbered(frame, self.line if self.columns else self.line + 1)
+        return numbered(frame, self.line if self.columns else self.line + 1)
 
     def _is_regular(self, frame: pl.DataFrame) -> bool:
         """Tell whether each line of the block is one row with all its cells."""
+        if self.content.count(b"\r") != self.content.count(b"\r\n"):
+            return False  # a line end of old Macs, or part of a cell, which Polars does not tell
         num_lines = self.content.count(b"\n") + (not self.content.endswith(b"\n"))
         num_header_lines = 0 if self.columns else 1
         if num_lines != frame.height + num_header_lines:
@@ -324,7 +293,7 @@ class _Block:
         return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _numbered(frame: pl.DataFrame, first: int) -> pl.DataFrame:
+def numbered(frame: pl.DataFrame, first: int) -> pl.DataFrame:
     """Return a frame of good rows as a sheet, one row a line from `first` on."""
     lines = pl.int_range(first, first + pl.len(), dtype=pl.Int64)
     return frame.with_columns(lines.alias(LINE), pl.lit(None, pl.String).alias(PROBLEM))

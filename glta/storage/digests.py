@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from glta.storage.files import sha256_of
@@ -49,7 +49,14 @@ def digest_of_folder(folder: Path | str, files: Iterable[Path] | None = None) ->
     """
     folder = Path(folder)
     chosen = visible_files(folder) if files is None else files
-    lines = sorted(f"{path.relative_to(folder).as_posix()} {digest_of(path)}\n" for path in chosen)
+    return digest_of_parts(
+        {path.relative_to(folder).as_posix(): digest_of(path) for path in chosen}
+    )
+
+
+def digest_of_parts(parts: Mapping[str, str]) -> str:
+    """Return the digest of a folder by those of its files. parts: digests by relative path."""
+    lines = sorted(f"{name} {digest}\n" for name, digest in parts.items())
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -91,6 +98,6 @@ def _remember(note: Path, known: dict) -> None:
         handle, partial = tempfile.mkstemp(dir=note.parent, prefix=".")
         with open(handle, "w", encoding="utf-8") as file:
             json.dump(known, file)
-        os.replace(partial, note)
+        Path(partial).replace(note)
     except OSError:
         return

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glta.params.check import load_params
+from glta.params.own_files import refuse_outdated
 from glta.progress import record_error
+from glta.storage.cell import DATA
 
 
 def checkpoint_folder() -> Path | None:
@@ -22,12 +24,15 @@ def checkpoint_folder() -> Path | None:
     return Path(path) if (path := os.environ.get("GLTA_CHECKPOINT")) else None
 
 
-def run(main: Callable[..., None]) -> None:
+def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
     """Call main(params, ...) with the command-line options that it has parameters for.
 
     main may have the parameters dataset, seed, method, step. params: with the dataset's overrides
-    merged in. Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error
-    is a mistake in this code, and shows its traceback.
+    merged in. copies_files: main copies the user's files; the other stages read the copies, and so
+    refuse to start when one of the files is another by now.
+
+    Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error is a
+    mistake in this code, and shows its traceback.
     """
     names = [name for name in inspect.signature(main).parameters if name != "params"]
     parser = argparse.ArgumentParser(description=inspect.getmodule(main).__doc__)
@@ -36,7 +41,11 @@ def run(main: Callable[..., None]) -> None:
     given = vars(parser.parse_args())
     try:
         params = load_params()
-        main(params.for_dataset(given["dataset"]) if "dataset" in given else params, **given)
+        if "dataset" in given:
+            if not copies_files:
+                refuse_outdated(params, given["dataset"], DATA)
+            params = params.for_dataset(given["dataset"])
+        main(params, **given)
     except (ValueError, OSError) as error:
         record_error(explain(error))
         sys.exit(f"error: {explain(error)}")
