@@ -51,10 +51,12 @@ def read_parquet(
     A value that has no such form is marked in PROBLEM. A file without rows gives no sheet. Raises
     ValueError for a damaged file, and for a column to read whose type does not fit its kind.
     """
+    reading = False  # of cells, which come after the description of the columns
     try:
         lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
         schema = lazy.collect_schema()
         height = lazy.select(pl.len()).collect().item()
+        reading = True
         read = []
         later: dict[str, Callable] = {}  # what turns the values into those of cells, in Python
         for column, kind in kinds.items():
@@ -85,6 +87,11 @@ def read_parquet(
             yield sheet.with_columns(pl.lit(None, pl.String).alias(other) for other in others)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
+        if reading:
+            raise ValueError(
+                f"{name}: a cell of {', '.join(kinds)} cannot be read ({reason}); save these "
+                f"columns as text or numbers or, where the file is damaged, {REPLACE}"
+            ) from None
         raise ValueError(f"{name}: is damaged or no Parquet file ({reason}); {REPLACE}") from None
 
 

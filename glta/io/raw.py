@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from glta.io.parts import TEST, TRAIN, VALID
-from glta.io.sheets import LINE, PROBLEM, BadRows, is_blank, mark, need_columns
+from glta.io.sheets import LINE, PROBLEM, BadRows, Place, is_blank, line_place, mark, need_columns
 from glta.io.streams import DOWNLOAD_AGAIN
 from glta.io.times import OneForm, read_times
 
@@ -52,7 +52,7 @@ def check_interactions(
     columns: Columns,
     parameter: str = "",
     null_words: Collection[str] | None = None,
-    unit: str = "line",
+    place: Place = line_place,
 ) -> CheckedTable:
     """Turn the sheets of one file into checked interactions.
 
@@ -60,15 +60,15 @@ def check_interactions(
     columns: the roles user, item, rating, timestamp and, where the source is split, part.
     parameter: the entry of params.yaml that names the columns; empty for an official format.
     null_words: cells that stand for no value; None: NaN is none in ids, and refused in numbers.
-    unit: what the column LINE of the sheets counts.
+    place: writes a value of the column LINE of the sheets, for errors.
 
     Dates and times in ISO 8601 become milliseconds since 1970 (UTC). A row is bad without a user or
     an item, with a rating that is no number, and with a timestamp that is neither number nor date.
     Raises ValueError for a missing column, for too many bad rows, for a pair in two parts, and for
     a column in which some times are numbers and others dates.
     """
-    bad_rows = BadRows(name, max_bad_share, unit)
-    form = OneForm(name, columns["timestamp"], unit)
+    bad_rows = BadRows(name, max_bad_share, place)
+    form = OneForm(name, columns["timestamp"], place)
     tables = []
     for sheet in sheets:
         checked = _interactions(
@@ -162,11 +162,11 @@ def check_items(
     only: pl.DataFrame | None = None,
     features: Sequence[str] = (),
     null_words: Collection[str] | None = None,
-    unit: str = "line",
+    place: Place = line_place,
 ) -> CheckedTable:
     """Turn the sheets of one file into checked items.
 
-    name, max_bad_share, parameter, unit: as for `check_interactions`. null_words: the same, also
+    name, max_bad_share, parameter, place: as for `check_interactions`. null_words: the same, also
     for descriptions and categories; titles have these words as they are. columns: the roles item,
     title, description, categories. separator: between the categories of a cell. only: a column
     item_id with the items to keep, for catalogues much larger than the items with interactions.
@@ -177,7 +177,7 @@ def check_items(
     when no item has any text, when none of the items to keep is there, for a missing column, and
     for too many bad rows.
     """
-    bad_rows = BadRows(name, max_bad_share, unit)
+    bad_rows = BadRows(name, max_bad_share, place)
     parts = []
     num_rows = 0
     example = None  # any id of the file, for an error
@@ -330,7 +330,9 @@ def _number(
     number = text.cast(pl.Float64, strict=False)
     is_number = number.is_finite() & (number.abs() < 2**63)
     wrong = ~nothing & ~is_number.fill_null(False)
-    problem = pl.format(f"column {column} = {{}}: must be a number, or empty", pl.col(column))
+    problem = pl.format(
+        f"column {column} = {{}}: must be a number such as 3.5, or empty", pl.col(column)
+    )
     return mark(sheet, wrong, problem), pl.when(is_number).then(number)
 
 

@@ -19,8 +19,15 @@ import polars as pl
 from glta.io.streams import DOWNLOAD_AGAIN
 from glta.io.values import shown
 
+Place = Callable[[int], str]
+
 LINE = "__line__"
 PROBLEM = "__problem__"
+
+
+def line_place(line: int) -> str:
+    """Write a value of LINE of a text file."""
+    return f"line {line}"
 
 
 def is_blank(column: str, null_words: Collection[str] | None = None) -> pl.Expr:
@@ -43,12 +50,12 @@ class BadRows:
     """Take the bad rows out of the sheets of one file, and count them.
 
     name: of the file, for errors. max_bad_share: a larger share of bad rows is an error (`check`).
-    unit: what LINE counts.
+    place: writes a value of LINE for errors.
     """
 
-    def __init__(self, name: str, max_bad_share: float, unit: str = "line"):
+    def __init__(self, name: str, max_bad_share: float, place: Place = line_place):
         self.name = name
-        self.unit = unit
+        self.place = place
         self.max_bad_share = max_bad_share
         self.num_rows = 0
         self.num_bad = 0
@@ -75,7 +82,7 @@ class BadRows:
             return
         line, problem = self.first
         raise ValueError(
-            f"{self.name} {self.unit} {line}, {problem}; correct it, or drop such rows with a "
+            f"{self.name} {self.place(line)}, {problem}; correct it, or drop such rows with a "
             f"larger prepare.max_bad_share (= {self.max_bad_share}; {self.num_bad} of "
             f"{self.num_rows} rows are bad)"
         )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from glta.io.sheets import LINE, PROBLEM, mark
+from glta.io.sheets import LINE, PROBLEM, Place, mark
 
 IS_DATE = "__is_date__"
 """Column of a checked sheet: true where a time was a date, null where there was none."""
@@ -76,13 +76,13 @@ class OneForm:
     """Refuse a column of times in which some are numbers and others are dates.
 
     Their order would mean nothing: the numbers may be seconds, and the dates are milliseconds.
-    name: of the file, column: of times, and unit: of LINE, for the error.
+    name: of the file, column: of times, and place: writes a value of LINE, for the error.
     """
 
-    def __init__(self, name: str, column: str | None, unit: str):
+    def __init__(self, name: str, column: str | None, place: Place):
         self.name = name
         self.column = column
-        self.unit = unit
+        self.place = place
         self.first: dict[bool, int] = {}  # line of the first number and of the first date
 
     def checked(self, sheet: pl.DataFrame) -> pl.DataFrame:
@@ -92,8 +92,7 @@ class OneForm:
             self.first.setdefault(is_date, line)
         if len(self.first) == 2:
             raise ValueError(
-                f"{self.name}: column {self.column} has a number in {self.unit} "
-                f"{self.first[False]} and a date in {self.unit} {self.first[True]}; write all "
-                "times alike"
+                f"{self.name}: column {self.column} has a number in {self.place(self.first[False])}"
+                f" and a date in {self.place(self.first[True])}; write all times alike"
             )
         return sheet.drop(IS_DATE)

@@ -129,7 +129,7 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     Returns columns item, item_id, title, description, categories. Raises ValueError for an id that
     the dataset already has.
     """
-    from glta.datasets.readers.own_tables import TableFile, item_columns, unit_of
+    from glta.datasets.readers.own_tables import TableFile, item_columns
     from glta.io.raw import check_items
 
     table = params.tables.get(dataset) or TableSettings(interactions="")
@@ -139,7 +139,8 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     plain = table.model_copy(
         update={"separator": None, "items_separator": None, "items_header": None}
     )
-    sheets = TableFile(file, str(file), parameter, plain, key="items_").sheets(columns)
+    source = TableFile(file, str(file), parameter, plain, key="items_")
+    sheets = source.sheets(columns)
     first = next(sheets)
     columns = {
         role: column if column in first.columns or role == "item" else None
@@ -154,7 +155,7 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
         parameter=parameter,
         separator=table.category_separator,
         null_words=table.null_words,
-        unit=unit_of(file),
+        place=source.place,
     ).rows
     if (twice := found.filter(pl.col("item_id").is_in(prepared.items["item_id"].implode()))).height:
         raise ValueError(

@@ -56,14 +56,15 @@ def read_own_tables(folder: Path, dataset: str, max_bad_share: float, table: Tab
         "timestamp": table.timestamp,
         "part": table.part,
     }
+    file = TableFile(path, name, parameter, table)
     interactions = check_interactions(
-        TableFile(path, name, parameter, table).sheets(columns),
+        file.sheets(columns),
         name,
         max_bad_share=max_bad_share,
         columns=columns,
         parameter=parameter,
         null_words=table.null_words,
-        unit=unit_of(path),
+        place=file.place,
     )
     if table.items is None:
         return join_items(interactions, None, name, parameter=parameter)
@@ -80,7 +81,7 @@ def read_own_tables(folder: Path, dataset: str, max_bad_share: float, table: Tab
         separator=table.category_separator,
         features=table.features,
         null_words=table.null_words,
-        unit=unit_of(path),
+        place=file.place,
     )
     if file.has_json:
         fix = column_fix(parameter, "features")
@@ -104,14 +105,6 @@ def item_columns(table: TableSettings) -> dict[str, str | None]:
     }
 
 
-def unit_of(path: Path) -> str:
-    """Return what errors count in a file: its rows, or the lines of a text.
-
-    Those of the parts of a folder are counted on, in the order of their names.
-    """
-    return "row" if path.is_dir() or path.suffix in PARQUET_ENDINGS else "line"
-
-
 class TableFile:
     """Read one file of the user, or a folder of such files with the same columns, as sheets.
 
@@ -132,6 +125,7 @@ class TableFile:
         self.table = table
         self.key = key
         self.has_json = False  # whether a part that was read is JSON
+        self._starts: list[tuple[int, str]] = []  # where LINE goes on with which part
 
     def sheets(self, columns: Columns, *, kept: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
         """Yield the rows as sheets.
@@ -145,8 +139,12 @@ class TableFile:
         for part in parts_of(self.path):
             last = 0
             name = self.name
+            words = "row" if part.suffix in PARQUET_ENDINGS else "line"
             if part != self.path:
-                name = f"{self.name.rstrip('/')}/{part.relative_to(self.path).as_posix()}"
+                inner = part.relative_to(self.path).as_posix()
+                name = f"{self.name.rstrip('/')}/{inner}"
+                words = f"(part {inner}) {words}"
+            self._starts.append((offset, words))
             for sheet in self._part(part, name, columns, kept):
                 last = sheet[LINE].max() or 0  # type: ignore[assignment]  # the column of integers
                 is_empty = False
@@ -154,6 +152,11 @@ class TableFile:
             offset += last
         if is_empty:
             raise ValueError(f"{self.name}: has no rows; give a file with data")
+
+    def place(self, line: int) -> str:
+        """Write a value of LINE, which goes on from part to part, as line or row of its part."""
+        start, words = next(found for found in reversed(self._starts) if found[0] < line)
+        return f"{words} {line - start}"
 
     def _part(
         self, path: Path, name: str, columns: Columns, kept: Sequence[str]
