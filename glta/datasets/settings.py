@@ -56,11 +56,9 @@ class TableSettings(Section):
     )
     separator: str | None = Field(
         default=None,
-        description="text between the cells of a CSV; null finds it in the first line",
+        description="text between the cells of interactions; null finds it in the first line",
     )
-    items_separator: str | None = Field(
-        default=None, description="the same for items, where it differs; null: as separator"
-    )
+    items_separator: str | None = Field(default=None, description="the same for items")
     header: list[str] | None = Field(
         default=None,
         description="names of all columns of interactions, for a CSV without a line of names",

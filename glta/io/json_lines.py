@@ -48,7 +48,7 @@ def parse_lenient(line: bytes) -> Any:
 
 
 def lines_of_array(text: bytes, name: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the elements of a JSON list, each in one line, and the line where it begins.
+    """Yield the elements of a JSON list, each in one line, with its number in the list.
 
     text: of the whole file. name: of the file, for errors. Raises ValueError when it is no list.
     """
@@ -59,15 +59,13 @@ def lines_of_array(text: bytes, name: str) -> Iterator[tuple[int, bytes]]:
         raise ValueError(f"{name} line {line}: is not UTF-8; save the file as UTF-8") from None
     decoder = json.JSONDecoder()
     place = _next(content, content.index("[") + 1)
-    line = 1
-    counted = 0
+    number = 0
     try:
         while content[place : place + 1] != "]":
             _, end = decoder.raw_decode(content, place)
-            line += content.count("\n", counted, place)
-            counted = place
+            number += 1
             # no string of JSON holds a line end, so those within an element say nothing
-            yield line, content[place:end].replace("\n", " ").encode()
+            yield number, content[place:end].replace("\n", " ").encode()
             place = _next(content, end)
             if content[place : place + 1] == ",":
                 place = _next(content, place + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
@@ -16,6 +17,7 @@ from glta.io.values import shown
 SEPARATORS = (",", "\t", ";", "|", "::", " ")
 """What may stand between cells; of those that fit equally well, the first is taken."""
 WORDS = {"\t": "tab", " ": "blank"}  # how errors write separators that cannot be seen
+FIRST_BYTES = 1 << 16  # the first row is not looked for any further
 STAND_IN = "\x1f"  # for separators of several characters, which no CSV reader takes
 TYPE = re.compile(r":(token|token_seq|float|float_seq)$")  # behind the names in RecBole's files
 WORDS_TYPE = ":token_seq"
@@ -54,7 +56,7 @@ def read_own_csv(
         content = content[given.end() :]
     whole = content.lstrip(b"\r\n")
     line += content.count(b"\n", 0, len(content) - len(whole))
-    first = whole.splitlines()[0].decode("utf-8", "replace") if whole else ""
+    first = _first_row(whole, quotes)
     keys = f"{parameter}.{key}"
     separator = _found(first, wanted, header, separator, place=f"{name} line {line}", keys=keys)
     if header is None:
@@ -91,14 +93,26 @@ def is_token_list(lines: Iterable[tuple[int, bytes]], column: str) -> bool:
     return bool(re.search(rf"(^|\W){re.escape(column)}{WORDS_TYPE}(\W|$)", first))
 
 
-def _cells(line: str, separator: str) -> list[str]:
-    """Return the cells of a line; those of a line that cannot be cut are the whole line."""
+def _first_row(content: bytes, quotes: bool) -> str:
+    """Return the text of the first row: a line or, where a cell holds line ends, several."""
+    end = content.find(b"\n")
+    while quotes and end >= 0 and content.count(b'"', 0, end) % 2:
+        if end > FIRST_BYTES:  # a quote that never closes
+            return content.partition(b"\n")[0].decode("utf-8", "replace")
+        end = content.find(b"\n", end + 1)
+    row = content if end < 0 else content[:end]
+    return row.decode("utf-8", "replace").rstrip("\r")
+
+
+def _cells(row: str, separator: str) -> list[str]:
+    """Return the cells of a row; the only cell of one that cannot be cut is the whole row."""
     if len(separator) > 1:
-        return line.split(separator)
+        row = row.replace(separator, STAND_IN)
+        separator = STAND_IN
     try:
-        return next(csv.reader([line], delimiter=separator), [])
+        return next(csv.reader(io.StringIO(row, newline=""), delimiter=separator), [])
     except csv.Error:
-        return [line]
+        return [row]
 
 
 def _plain(column: str) -> str:

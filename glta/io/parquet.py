@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,8 @@ def read_parquet(
     A value that has no such form is marked in PROBLEM. A file without rows gives no sheet. Raises
     ValueError for a damaged file, and for a column to read whose type does not fit its kind.
     """
+    # pandas writes times with a zone such as +05:30, which Polars reads with this variable only
+    os.environ.setdefault("POLARS_IGNORE_TIMEZONE_PARSE_ERROR", "1")
     reading = False  # of cells, which come after the description of the columns
     try:
         lazy = pl.scan_parquet(path, glob=False, hive_partitioning=False)
@@ -76,7 +79,7 @@ def read_parquet(
                     f"{name}: column {column} is of type {dtype}; save it as {ACCEPTED[kind]}"
                 )
             read.append(text.alias(column))
-        read += [pl.col(column) for column in kept if column in schema]
+        read += [_kept(column, schema[column]) for column in kept if column in schema]
         frames = lazy.select(*read, pl.lit(0).alias(LINE))  # something, where no column is there
         for start in range(0, height, PARQUET_ROWS):
             sheet = numbered(frames.slice(start, PARQUET_ROWS).collect(), start + 1)
@@ -85,7 +88,7 @@ def read_parquet(
                 sheet = convert(sheet, column, function, dtype)
             others = [column for column in schema if column not in sheet.columns]
             yield sheet.with_columns(pl.lit(None, pl.String).alias(other) for other in others)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).splitlines()[0]
         if reading:
             raise ValueError(
@@ -93,6 +96,13 @@ def read_parquet(
                 f"columns as text or numbers or, where the file is damaged, {REPLACE}"
             ) from None
         raise ValueError(f"{name}: is damaged or no Parquet file ({reason}); {REPLACE}") from None
+
+
+def _kept(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column with its type; times of a zone without a name are in UTC."""
+    if isinstance(dtype, pl.Datetime) and (dtype.time_zone or "").startswith(("+", "-")):
+        return pl.col(column).cast(pl.Datetime(dtype.time_unit, "UTC"))
+    return pl.col(column)
 
 
 def _cells(column: pl.Expr, dtype: pl.DataType, kind: Kind) -> pl.Expr | None:

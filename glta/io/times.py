@@ -40,9 +40,11 @@ def read_times(
     number = text.cast(pl.Float64, strict=False)
     is_number = (number.is_finite() & (number.abs() < 2**63)).fill_null(False)
     rounded = pl.when(is_number).then(number.floor().cast(pl.Int64, strict=False))
-    date = _milliseconds(text)
     nothing = text.is_in(["", *(null_words or ())]).fill_null(True)
-    wrong = ~nothing & ~is_number & date.is_null()
+    other = ~nothing & ~is_number
+    has_dates = sheet.select(other.any()).item()  # to look for dates takes long
+    date = _milliseconds(text) if has_dates else pl.lit(None, pl.Int64)
+    wrong = other & date.is_null()
     problem = pl.format(f"column {column} = {{}}: must be {EXPECTED}, or empty", pl.col(column))
     time = pl.coalesce(exact, rounded, date).alias("timestamp")
     is_date = pl.when(time.is_not_null()).then(~is_number).alias(IS_DATE)

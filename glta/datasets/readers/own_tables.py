@@ -154,7 +154,10 @@ class TableFile:
             raise ValueError(f"{self.name}: has no rows; give a file with data")
 
     def place(self, line: int) -> str:
-        """Write a value of LINE, which goes on from part to part, as line or row of its part."""
+        """Write a value of LINE, which goes on from part to part, as line or row of its part.
+
+        In a list of JSON it is the number of the record.
+        """
         start, words = next(found for found in reversed(self._starts) if found[0] < line)
         return f"{words} {line - start}"
 
@@ -189,13 +192,12 @@ class TableFile:
     ) -> Iterator[pl.DataFrame]:
         table = self.table
         is_items = bool(self.key)
-        separator = table.items_separator if is_items else None
         return read_own_csv(
             lines(quote=b'"' if table.quotes else b""),
             name,
             [*filter(None, columns.values()), *kept],
             self.parameter,
-            separator=separator or table.separator,
+            separator=table.items_separator if is_items else table.separator,
             header=table.items_header if is_items else table.header,
             quotes=table.quotes,
             key=self.key,
@@ -235,6 +237,8 @@ class TableFile:
         )
         first = next(lines)
         if LIST_BEGIN.match(first[1]):
+            start, words = self._starts[-1]
+            self._starts[-1] = (start, words.replace("line", "record"))
             content = b"".join([first[1], *(block for _, block in lines)])
             lines = lines_of_array(content, name)
         else:
