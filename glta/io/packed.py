@@ -57,10 +57,11 @@ WEB_PAGES = (b"<!doctype html", b"<html")
 
 
 class Peek(NamedTuple):
-    """Hold how a file begins when it is unpacked, and the name that it then has."""
+    """Hold how a file begins when it is unpacked, the name that it then has, and if it is packed."""
 
     head: bytes
     name: str
+    is_packed: bool
 
 
 def peek(path: Path, name: str) -> Peek:
@@ -72,7 +73,7 @@ def peek(path: Path, name: str) -> Peek:
         with ExitStack() as stack:
             raw = stack.enter_context(open(path, "rb"))
             stream, inner = _unpacked(raw, path.name, name, stack)
-            found = Peek(stream.read(HEAD_BYTES), inner)
+            found = Peek(stream.read(HEAD_BYTES), inner, stream is not raw)
     except (*DAMAGE, OSError) as error:
         raise damaged(error, path, name, str(error), REPLACE) from None
     for start, (what, fix) in FOREIGN.items():

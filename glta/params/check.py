@@ -30,6 +30,10 @@ MOVED = {
 """Keys of older parameter files, and where they are now. Overrides of datasets have them too."""
 
 
+RESERVED = ("code", "evaluate", "report")
+"""Folders beside those of the datasets, in data/."""
+
+
 class ParamsError(ValueError):
     """A parameter is wrong. The message has a line for each mistake: file, key, value and fix."""
 
@@ -114,6 +118,8 @@ def _cross_checks(p: Params) -> Iterator[str]:
     for name in p.tables:
         if name in REGISTRY:
             yield f"tables.{name}: is the name of a registered dataset; choose another"
+        elif name in RESERVED:
+            yield f"tables.{name}: is the name of a folder of results; choose another"
     for name in p.overrides:
         if name not in known and name not in p.datasets:
             yield f"overrides.{name}: unknown dataset{_nearest(name, known)}"
@@ -245,7 +251,9 @@ def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: s
 
     model: the class that was validated. prefix: the dotted key of its place in the file.
     """
-    path = [*(prefix.split(".") if prefix else []), *(str(part) for part in error["loc"])]
+    # pydantic writes [key] behind a key that is wrong itself
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    path = [*(prefix.split(".") if prefix else []), *parts]
     where = ".".join(path)
     value = error["input"]
     if error["type"] == "extra_forbidden":
@@ -268,6 +276,7 @@ def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: s
         return f"{source} {where}: is required".strip()
     message = error["msg"]
     for words, shorter in (
+        ("Value error, ", ""),
         ("Input should be", "must be"),
         ("greater than or equal to", ">="),
         ("less than or equal to", "<="),

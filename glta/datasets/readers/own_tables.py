@@ -172,7 +172,7 @@ class TableFile:
         else:
             begin = peek(path, name)
             if begin.head.startswith(PARQUET):
-                if begin.name != path.name:
+                if begin.is_packed:
                     raise ValueError(f"{name}: holds a Parquet file; unpack it, and name that file")
                 sheets = self._parquet(path, name, columns, kept)
             elif _is_json(begin):
