@@ -57,7 +57,7 @@ WEB_PAGES = (b"<!doctype html", b"<html")
 
 
 class Peek(NamedTuple):
-    """Hold how a file begins when it is unpacked, the name that it then has, and if it is packed."""
+    """Hold how a file begins when it is unpacked, and what it is named then."""
 
     head: bytes
     name: str

@@ -9,17 +9,21 @@ import lzma
 import random
 import zipfile
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from glta.datasets.readers import read_dataset
 from glta.datasets.settings import TableSettings
+from glta.params.model import Params
+from pipeline.stages import download, prepare
 from tests.datasets import independent
 from tests.datasets.independent import Bad
 
@@ -44,12 +48,7 @@ IDS: dict[str, list[Any]] = {
     "texts": ["u1", "007", "1e5", "Zoë", "用户1", "a b", "na", "Nan", "-3", "x,y", "a;b", 'q"q'],
     "digits": ["1", "2", "30", "0042", "18446744073709551616"],
 }
-DATES = [
-    datetime(2020, 1, 2, 3, 4, 5, 678901),
-    datetime(1969, 12, 31, 23, 59, 59, 500),
-    datetime(1, 1, 1),
-]
-ZONES = [None, UTC, timezone(timedelta(hours=2)), timezone(-timedelta(hours=3, minutes=30))]
+DATES = [datetime(2020, 1, 2, 3, 4, 5, 678901), datetime(1969, 12, 31, 23, 59, 59, 500)]
 PACKED = {
     "": bytes,
     ".gz": gzip.compress,
@@ -221,7 +220,7 @@ def _array(rng: random.Random, column: str, values: list[Any]) -> pa.Array:
     if column == "timestamp" and rng.random() < 0.3:
         unit = rng.choice(["s", "ms", "us", "ns"])
         zone = rng.choice([None, "UTC", "Europe/Berlin", "+05:30"])
-        moments = [rng.choice([*DATES[:2], None]) for _ in values]
+        moments = [rng.choice([*DATES, None]) for _ in values]
         if unit == "s":
             moments = [m and m.replace(microsecond=0) for m in moments]
         if unit == "ms":
@@ -339,3 +338,66 @@ def test_random_tables_are_read_as_the_plain_reader_reads_them(seed, tmp_path):
         assert raw.items.rows() == wanted[1], where
         num_read += 1
     assert num_read > CASES / 2
+
+
+def a_matrix(rng: random.Random) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return interactions in which all have most items, so that a split has all of its parts."""
+    users = rng.sample(IDS[rng.choice(["ints", "texts"])], 5)
+    items = rng.sample(IDS[rng.choice(list(IDS))], 5)
+    time = rng.choice([lambda k: 1_600_000_000 + k, lambda k: f"2020-01-{k % 28 + 1:02}T00:00:00Z"])
+    pairs = [(user, item) for user in users for item in items]
+    rng.shuffle(pairs)
+    log = [
+        {
+            "user_id": user,
+            "item_id": item,
+            "rating": rng.choice([1, 2.5, None]),
+            "timestamp": time(k),
+        }
+        for k, (user, item) in enumerate(pairs[:-1])
+    ]
+    return log, [{"item_id": item, "title": f"film {k}"} for k, item in enumerate(items)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_stage_prepare_keeps_what_the_plain_reader_reads(seed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GLTA_MIRROR", raising=False)
+    rng = random.Random(seed)
+    log, items = a_matrix(rng)
+    of_log = rng.choice(FORMS)(rng, log, "")
+    of_items = rng.choice(FORMS)(rng, items, "items_")
+    entry = {"interactions": f"log/{of_log.name}", "items": f"things/{of_items.name}"}
+    entry |= of_log.entry | of_items.entry | {"description": None, "categories": None}
+    for place, case in (("log", of_log), ("things", of_items)):
+        Path(place).mkdir()
+        Path(place, case.name).write_bytes(case.content)
+    params = Params.model_validate(
+        {
+            "datasets": ["mine"],
+            "tables": {"mine": entry},
+            "prepare": {"user_core": 1, "item_core": 1, "valid_share": 0.2, "test_share": 0.2},
+        }
+    )
+    download.main(params, "mine")
+    try:
+        wanted = independent.interactions_of(of_log.rows or [])
+    except Bad:  # a column was written with a type that cannot be an id or a rating
+        with pytest.raises(ValueError, match=r"column (user_id|rating) is of type"):
+            prepare.main(params, "mine", 0)
+        return
+    prepare.main(params, "mine", 0)
+    folder = Path("data/mine/0/prepare")
+    parts = pl.concat(
+        pl.read_parquet(folder / f"{part}.parquet", columns=["user", "item", "rating", "timestamp"])
+        for part in ("train", "valid", "test")
+    )
+    users = pl.read_parquet(folder / "users.parquet")
+    titled = pl.read_parquet(folder / "items.parquet")
+    found = parts.join(users, on="user").join(titled, on="item")
+    rows = found.select("user_id", "item_id", "rating", "timestamp").rows()
+    assert sorted(rows, key=str) == sorted(wanted, key=str)
+    titles = {row["item_id"]: row["title"] for row in titled.to_dicts()}
+    assert titles == {
+        item: title for item, title, *_ in independent.items_of(of_items.rows or [], "|")
+    }
