@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from glta.io.parts import TEST, TRAIN, VALID
-from glta.io.sheets import LINE, PROBLEM, BadRows, Place, is_blank, line_place, mark, need_columns
+from glta.io.sheets import (
+    LINE,
+    PROBLEM,
+    BadRows,
+    Place,
+    is_blank,
+    line_place,
+    mark,
+    mark_shortened,
+    need_columns,
+)
 from glta.io.streams import DOWNLOAD_AGAIN
 from glta.io.times import OneForm, read_times
 
@@ -140,15 +150,7 @@ def _mark_bad_ids(
     fix = pl.when(text != "").then(pl.lit(is_id)).otherwise(pl.lit(""))
     problem = pl.format(f"column {column}: is empty{{}}{end}{{}}", word, fix)
     sheet = mark(sheet, is_blank(column, null_words), problem)
-    if not parameter:
-        return sheet
-    short = text.str.contains(r"^\d(\.\d+)?E\+\d\d$")
-    problem = pl.format(
-        f"column {column} = {{}}: is a long number that a spreadsheet has shortened; export the "
-        "column as text",
-        text,
-    )
-    return mark(sheet, short, problem)
+    return mark_shortened(sheet, column) if parameter else sheet
 
 
 def check_items(

@@ -46,6 +46,17 @@ def mark(sheet: pl.DataFrame, bad: pl.Expr, problem: pl.Expr) -> pl.DataFrame:
     return sheet.with_columns(pl.coalesce(PROBLEM, pl.when(bad).then(problem)).alias(PROBLEM))
 
 
+def mark_shortened(sheet: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Mark long numbers as spreadsheets show them, such as 1.57784E+12: their end is lost."""
+    text = pl.col(column).str.strip_chars()
+    problem = pl.format(
+        f"column {column} = {{}}: is a long number that a spreadsheet has shortened; export the "
+        "column as text",
+        text,
+    )
+    return mark(sheet, text.str.contains(r"^\d(\.\d+)?E\+\d\d$").fill_null(False), problem)
+
+
 class BadRows:
     """Take the bad rows out of the sheets of one file, and count them.
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from glta.io.sheets import LINE, PROBLEM, Place, mark
+from glta.io.sheets import LINE, PROBLEM, Place, mark, mark_shortened
 
 IS_DATE = "__is_date__"
 """Column of a checked sheet: true where a time was a date, null where there was none."""
@@ -34,6 +34,7 @@ def read_times(
     if column is None:
         nothing = pl.lit(None, pl.Int64).alias("timestamp")
         return sheet, [nothing, pl.lit(None, pl.Boolean).alias(IS_DATE)]
+    sheet = mark_shortened(sheet, column)
     text = pl.col(column).str.strip_chars()
     # A float holds seconds exactly but not nanoseconds, so whole numbers are read as integers.
     exact = text.cast(pl.Int64, strict=False)

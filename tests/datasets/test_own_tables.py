@@ -353,7 +353,8 @@ def test_dates_beside_numbers_are_refused(refusal):
     )
 
 
-def test_an_id_that_a_spreadsheet_shortened_is_refused(read, refusal):
+def test_a_number_that_a_spreadsheet_shortened_is_refused(read, refusal):
+    assert "timestamp = 1.57784E+12: is a long number" in refusal(HEAD + "1,a,5,1.57784E+12\n")
     assert "user_id = 9.78E+12: is a long number" in refusal(HEAD + "9.78E+12,a,5,1\n")
     assert read(HEAD + "9E12,a,5,1\n").interactions["user_id"][0] == "9E12"
 
