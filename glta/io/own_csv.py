@@ -47,15 +47,15 @@ def read_own_csv(
     Raises ValueError as `read_csv`, and for a file whose first line cannot be cut into cells.
     """
     blocks = iter(lines)
-    line, content = next(blocks, (1, b""))
-    while content.isspace():  # a block of blank lines
-        line, content = next(blocks, (1, b""))
-    if given := EXCEL_LINE.match(content):
-        separator = separator or given[1].decode("latin-1")
-        line += 1
-        content = content[given.end() :]
-    whole = content.lstrip(b"\r\n")
-    line += content.count(b"\n", 0, len(content) - len(whole))
+    line = 1
+    whole = b""
+    for line, content in blocks:
+        if given := EXCEL_LINE.match(content):
+            separator = separator or given[1].decode("latin-1")
+        whole = content[given.end() if given else 0 :].lstrip(b"\r\n")
+        line += content.count(b"\n", 0, len(content) - len(whole))
+        if whole and not whole.isspace():
+            break
     first = _first_row(whole, quotes)
     keys = f"{parameter}.{key}"
     separator = _found(first, wanted, header, separator, place=f"{name} line {line}", keys=keys)

@@ -22,6 +22,7 @@ import pytest
 
 from glta.datasets.readers import read_dataset
 from glta.datasets.settings import TableSettings
+from glta.io import json_lines, parquet, streams
 from glta.params.model import Params
 from pipeline.stages import download, prepare
 from tests.datasets import independent
@@ -309,10 +310,14 @@ def a_case(rng: random.Random) -> tuple[Case, Case]:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_random_tables_are_read_as_the_plain_reader_reads_them(seed, tmp_path):
+def test_random_tables_are_read_as_the_plain_reader_reads_them(seed, tmp_path, monkeypatch):
     rng = random.Random(seed)
     num_read = 0
     for number in range(CASES):
+        # large files are read in pieces; small pieces make small files large
+        monkeypatch.setattr(streams, "BLOCK_BYTES", rng.choice([9, 60, *[1 << 25] * 4]))
+        monkeypatch.setattr(json_lines, "SHEET_ROWS", rng.choice([1, *[50_000] * 4]))
+        monkeypatch.setattr(parquet, "PARQUET_ROWS", rng.choice([2, *[1 << 20] * 4]))
         log, things = a_case(rng)
         (tmp_path / log.name).write_bytes(log.content)
         name = f"items-{things.name}" if things.name == log.name else things.name

@@ -235,7 +235,7 @@ class TableFile:
         lines: Iterator[tuple[int, bytes]] = blocks(
             path, name=name, opener=opener_of(name), again=REPLACE
         )
-        first = next(lines)
+        first = next(block for block in chain(lines, [(1, b"")]) if not block[1].isspace())
         if LIST_BEGIN.match(first[1]):
             start, words = self._starts[-1]
             self._starts[-1] = (start, words.replace("line", "record"))
