@@ -22,11 +22,13 @@ class TableSettings(Section):
     """Describe one dataset of the user: files of interactions and items, and their columns."""
 
     interactions: str = Field(
+        min_length=1,
         description="file with one row an interaction: CSV, JSON or Parquet, or a folder of such "
-        "parts; a path from this folder or from the mirror, or an http address"
+        "parts; a path from this folder or from the mirror, or an http address",
     )
     items: str | None = Field(
         default=None,
+        min_length=1,
         description="file with one row an item, in the same formats; null: ids serve as titles",
     )
     user: str = Field(default="user_id", description="column of interactions: the user's id")

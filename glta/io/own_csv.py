@@ -78,6 +78,7 @@ def read_own_csv(
         quote='"' if quotes else None,
         recode=recode if long else bytes,
         again=REPLACE,
+        quote_fix=f"check its quotes, or set {parameter}.quotes: false if they are text",
     )
     for sheet in sheets:
         if long:  # what was within quotes

@@ -88,7 +88,12 @@ def read_parquet(
                 sheet = convert(sheet, column, function, dtype)
             others = [column for column in schema if column not in sheet.columns]
             yield sheet.with_columns(pl.lit(None, pl.String).alias(other) for other in others)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+        RuntimeError,
+    ) as error:
         reason = str(error).splitlines()[0]
         if reading:
             raise ValueError(

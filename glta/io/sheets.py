@@ -165,12 +165,14 @@ def read_csv(
     quote: str | None = '"',
     recode: Callable[[bytes], bytes] = bytes,
     again: str = DOWNLOAD_AGAIN,
+    quote_fix: str = "check its quotes",
 ) -> Iterator[pl.DataFrame]:
     """Read the lines of a CSV file as sheets, one for each block.
 
     lines: as `glta.io.streams.blocks` yields them, in UTF-8. name: of the file, for errors.
     columns: names of the columns where the file has no header. quote: None where quotes have no
     meaning. recode: turns a block into UTF-8 first. again: what to do about an empty file.
+    quote_fix: what to do about a block that cannot be cut into cells.
 
     A row with too few or too many cells is marked in PROBLEM. Raises ValueError with file and line
     when a block cannot be cut into cells at all, and for a file without rows.
@@ -182,7 +184,7 @@ def read_csv(
             continue
         if content.endswith((b"\n\n", b"\n\r\n")):
             content = content.rstrip(b"\r\n")
-        sheet = _Block(content, name, line, columns, separator, quote).read()
+        sheet = _Block(content, name, line, columns, separator, quote, quote_fix).read()
         columns = [c for c in sheet.columns if c not in (LINE, PROBLEM)]
         num_rows += sheet.height
         yield sheet
@@ -206,6 +208,7 @@ class _Block:
     columns: list[str] | None
     separator: str
     quote: str | None
+    quote_fix: str
 
     def read(self) -> pl.DataFrame:
         """Return the rows as a sheet.
@@ -213,6 +216,13 @@ class _Block:
         Polars is fast, but fills short rows silently and does not tell the lines. So its result is
         taken only if each line is one whole row; else the slow way is gone.
         """
+        zero = self.content.find(b"\0")
+        if zero >= 0 and self.separator != "\0":
+            line = self.line + self.content.count(b"\n", 0, zero)
+            raise ValueError(
+                f"{self.name} line {line}: holds a byte that is 0, and so is no text; correct the "
+                "file"
+            )
         try:
             frame = pl.read_csv(
                 self.content,
@@ -301,7 +311,7 @@ class _Block:
                 begin = line + reader.line_num
         except csv.Error as error:
             raise ValueError(
-                f"{self.name} line {begin}: cannot be cut into cells ({error}); check its quotes"
+                f"{self.name} line {begin}: cannot be cut into cells ({error}); {self.quote_fix}"
             ) from None
         if len(set(header)) < width:
             raise ValueError(

@@ -132,7 +132,7 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     from glta.datasets.readers.own_tables import TableFile, item_columns
     from glta.io.raw import check_items
 
-    table = params.tables.get(dataset) or TableSettings(interactions="")
+    table = params.tables.get(dataset) or TableSettings(interactions="none")
     parameter = f"tables.{dataset}"
     columns = item_columns(table)
     # the separator and the header are those of the dataset's own files, and may differ here

@@ -150,7 +150,7 @@ def test_all_missing_columns_are_in_one_error(refusal):
 
 def test_quotes_may_be_text(read, refusal):
     items = 'item_id\ttitle\na\t"Hello" world\nb\t5" disc\n'
-    assert "check its quotes" in refusal(LOG, items, **PLAIN)
+    assert "or set tables.mine.quotes: false" in refusal(LOG, items, **PLAIN)
     titles = read(LOG, items, quotes=False, **PLAIN).items["title"].to_list()
     assert titles == ['"Hello" world', '5" disc']
 
@@ -287,6 +287,11 @@ def test_a_folder_of_parts(read, refusal):
     assert raw.interactions.rows() == [("1", "a", 5.0, 100), ("2", "b", 4.0, 7)]
     bad = {"1.csv": LOG, "2.csv": LOG + ",a,1,1\n"}
     assert "texts (part 2.csv) line 5, column user_id: is empty" in refusal(bad, name="texts")
+
+
+def test_a_zero_byte_far_in_a_file_names_its_line(refusal):
+    text = HEAD + "1,a,5,100\n" * 1000 + "2,\0b,5,100\n"
+    assert refusal(text).startswith("log.csv line 1002: holds a byte that is 0")
 
 
 # --- values
