@@ -11,6 +11,7 @@ from glta.datasets.settings import TableSettings
 from glta.params.model import Params
 from glta.params.own_files import refuse_changed, refuse_outdated, with_checksums
 from glta.storage.files import sha256_of
+from pipeline.stages import script
 
 LOG, ITEMS = Path("my/log.csv"), Path("my/items.csv")
 
@@ -100,6 +101,25 @@ def test_a_stage_refuses_the_old_copy_of_a_file(read):
         refuse_outdated(stated, "mine", Path("data"))
     download("mine", stated.tables, Path("data/mine/download"))
     refuse_outdated(stated, "mine", Path("data"))
+
+
+@pytest.mark.parametrize("copies_files", [True, False])
+def test_all_stages_but_the_one_that_copies_look_at_the_files(copies_files, read, monkeypatch):
+    monkeypatch.setattr(script, "load_params", lambda: read)
+    monkeypatch.setattr("sys.argv", ["stage", "--dataset", "mine"])
+    ran = []
+
+    def main(params: Params, dataset: str) -> None:
+        ran.append(dataset)
+
+    script.run(main, copies_files=copies_files)
+    LOG.write_text("user_id,item_id\n7,7\n")
+    if copies_files:
+        script.run(main, copies_files=True)
+    else:
+        with pytest.raises(SystemExit, match=r"error: mine: my/log\.csv has changed"):
+            script.run(main)
+    assert ran == ["mine"] * (1 + copies_files)
 
 
 def test_a_folder_of_parts_has_one_checksum(read):
