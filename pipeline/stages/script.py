@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glta.params.check import load_params
-from glta.params.own_files import refuse_outdated
 from glta.progress import record_error
 from glta.storage.cell import DATA
 
@@ -43,6 +42,9 @@ def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
         params = load_params()
         if "dataset" in given:
             if not copies_files:
+                # here, as no result depends on the code of this check
+                from glta.params.own_files import refuse_outdated
+
                 refuse_outdated(params, given["dataset"], DATA)
             params = params.for_dataset(given["dataset"])
         main(params, **given)
