@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,9 +15,22 @@ def _bare_digest(value: Any) -> Any:
     return value.lower().removeprefix("sha256:") if isinstance(value, str) else value
 
 
+def _plain_name(value: Any) -> str:
+    """Return a name that may be that of a folder and of a stage. Raises ValueError for others."""
+    if not isinstance(value, str):
+        raise ValueError(f'must be text; write it in quotes: "{value}"')
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", value):
+        near = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")
+        raise ValueError(
+            "must have small letters, digits and - only, and begin with a letter or a digit"
+            + (f"; write {near}" if near else "")
+        )
+    return value
+
+
 Share = Annotated[float, Field(gt=0, lt=1)]  # neither nothing nor all
 Positive = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Name = Annotated[str, BeforeValidator(_plain_name)]
 Sha256 = Annotated[str, BeforeValidator(_bare_digest), Field(pattern=r"^[0-9a-f]{64}$")]
 
 

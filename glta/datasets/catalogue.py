@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from glta.datasets.presets import PRESETS
+from glta.storage.digests import digest_of, digest_of_folder, visible_files
 
 
 class File(NamedTuple):
@@ -405,4 +407,24 @@ def table_files(interactions: str, items: str | None) -> dict[str, str]:
 
 def file_name(address: str) -> str:
     """Return the last part of a path, with slashes or backslashes, or of an http address."""
-    return address.replace("\\", "/").rpartition("/")[2]
+    return address.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def digest_of_table(path: Path) -> str:
+    """Return the SHA-256 digest of a file, or that of the parts of a folder."""
+    return digest_of_folder(path, parts_of(path)) if path.is_dir() else digest_of(path)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Return the files that a table consists of: the file itself, or those of a folder.
+
+    Files of inner folders count too, in the order of their paths; not those that other programs put
+    beside the data: hidden ones, and those whose name begins with `_`, such as `_SUCCESS`.
+    """
+    if not path.is_dir():
+        return [path]
+    return [
+        part
+        for part in visible_files(path)
+        if not any(name.startswith("_") for name in part.relative_to(path).parts)
+    ]

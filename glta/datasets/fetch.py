@@ -14,9 +14,17 @@ from typing import Any, NamedTuple
 import pooch
 
 from glta.datasets import sample
-from glta.datasets.catalogue import REGISTRY, file_name, table_files, unknown_dataset
+from glta.datasets.catalogue import (
+    REGISTRY,
+    digest_of_table,
+    file_name,
+    parts_of,
+    table_files,
+    unknown_dataset,
+)
 from glta.datasets.settings import TableSettings
 from glta.progress import Advance, bar
+from glta.storage.digests import visible_files
 from glta.storage.files import read_json, sha256_of, whole_folder, write_json, write_whole
 
 TRIES = 4
@@ -66,8 +74,10 @@ def download(
             else:
                 fetch(place, out / name, checksum=file.checksum, parts=parts, hint=hint)
         about["files"] = {
-            path.name: _describe_file(dataset, path, files.get(path.name))
-            for path in sorted(out.iterdir())
+            path.relative_to(out).as_posix(): _describe_file(
+                dataset, path, files.get(path.relative_to(out).parts[0])
+            )
+            for path in visible_files(out)
         }
         write_json(out / "source.json", about)
     shutil.rmtree(parts, ignore_errors=True)
@@ -125,11 +135,29 @@ def locate(dataset: str, address: str, mirror: str) -> str:
     A file of the user's own is read at its path if it is there. All others are read below the
     mirror or, without one, at their address.
     """
-    if dataset not in REGISTRY and not is_http(address) and Path(address).is_file():
+    if dataset not in REGISTRY and not is_http(address) and Path(address).exists():
         return address
     if not mirror:
         return address
     return f"{mirror.rstrip('/')}/{source_of(dataset)}/{file_name(address)}"
+
+
+def missing_files(tables: Mapping[str, TableSettings], mirror: str) -> list[str]:
+    """Return a line for each file of `tables` that is neither here nor in a folder as a mirror.
+
+    mirror: as for `download`. Files on the network are not looked for.
+    """
+    mirror = os.environ.get("GLTA_MIRROR") or mirror
+    lines = []
+    for dataset, table in tables.items():
+        for role in table_files(table.interactions, table.items):
+            place = locate(dataset, getattr(table, role), mirror)
+            if not is_http(place) and not Path(place).exists():
+                lines.append(
+                    f"tables.{dataset}.{role}: {place}: no such file; it has no new checksum, and "
+                    "the stage download will not find it; correct the path"
+                )
+    return lines
 
 
 def is_http(address: str) -> bool:
@@ -202,12 +230,12 @@ def fetch(
     Raises ValueError for a missing file, a wrong checksum and an unreachable address.
     """
     if not is_http(source):
-        if not Path(source).is_file():
+        if not Path(source).exists():
             raise ValueError(
                 f"{source}: no such file; correct its path in params.yaml, or `mirror` (or "
                 f"GLTA_MIRROR), which must hold {hint}"
             )
-        shutil.copyfile(source, target)
+        _copy_table(Path(source), target)
         _check(source, target, checksum, origin)
         return
     if checksum and _copy_from_cache(target, checksum, origin):
@@ -227,6 +255,17 @@ def fetch(
         return
     if checksum:
         _keep(target, checksum)
+
+
+def _copy_table(source: Path, target: Path) -> None:
+    """Copy a file, or the parts of a folder. Raises ValueError when the folder has none."""
+    parts = parts_of(source)
+    if not parts:
+        raise ValueError(f"{source}: is a folder without files; name a file, or a folder of parts")
+    for part in parts:
+        copy = target / part.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(part, copy)
 
 
 def _cached(checksum: str) -> Path:
@@ -263,9 +302,9 @@ def _check(source: str, path: Path, checksum: str | None, origin: str) -> None:
     algorithm, _, digest = checksum.rpartition(":")
     algorithm = algorithm or "sha256"
     expected = digest.lower()
-    found = pooch.file_hash(str(path), alg=algorithm)
+    found = digest_of_table(path) if path.is_dir() else pooch.file_hash(str(path), alg=algorithm)
     if found != expected:
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
         written = f", {origin}" if origin else ""
         raise ValueError(
             f"{path.name}: wrong {algorithm}: expected {expected}{written}, found {found} "

@@ -8,6 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from glta.config import Section, Sha256
 
+NULL_WORDS = [
+    *("NULL", "null", "NaN", "nan", "NAN", "-nan", "-NaN", "None", "NaT", "\\N"),
+    *("NA", "<NA>", "N/A", "n/a", "#N/A", "#NA"),
+]
+"""What databases, pandas, R and spreadsheets write for no value."""
+
 ITEM_COLUMNS = ("item", "item_id", "title", "description", "categories")
 """The columns that every prepared items table has."""
 
@@ -16,11 +22,13 @@ class TableSettings(Section):
     """Describe one dataset of the user: files of interactions and items, and their columns."""
 
     interactions: str = Field(
-        description="file with one row an interaction: CSV, JSON lines or Parquet; a path from "
-        "this folder or from the mirror, or an http address"
+        min_length=1,
+        description="file with one row an interaction: CSV, JSON or Parquet, or a folder of such "
+        "parts; a path from this folder or from the mirror, or an http address",
     )
     items: str | None = Field(
         default=None,
+        min_length=1,
         description="file with one row an item, in the same formats; null: ids serve as titles",
     )
     user: str = Field(default="user_id", description="column of interactions: the user's id")
@@ -48,6 +56,25 @@ class TableSettings(Section):
     category_separator: str = Field(
         default="|", min_length=1, description="text between the categories in a cell"
     )
+    separator: str | None = Field(
+        default=None,
+        description="text between the cells of interactions; null finds it in the first line",
+    )
+    items_separator: str | None = Field(default=None, description="the same for items")
+    header: list[str] | None = Field(
+        default=None,
+        description="names of all columns of interactions, for a CSV without a line of names",
+    )
+    items_header: list[str] | None = Field(default=None, description="the same for items")
+    quotes: bool = Field(
+        default=True,
+        description="cells of a CSV may stand in double quotes; false: quotes are text",
+    )
+    null_words: list[str] = Field(
+        default=NULL_WORDS,
+        description="cells that stand for no value in ids, numbers, times, descriptions and "
+        "categories; titles have them as they are",
+    )
     features: list[str] = Field(
         default=[],
         description="further columns of items to keep, such as price or brand, for methods that "
@@ -60,6 +87,24 @@ class TableSettings(Section):
         default=None, description="checksum that the file must have; null checks nothing"
     )
     licence: str = Field(default="not stated", description="licence to show in the report")
+
+    @field_validator("separator", "items_separator")
+    @classmethod
+    def _plain_separator(cls, separator: str | None) -> str | None:
+        """Let a tab be written as \\t or tab, as YAML has it in double quotes only."""
+        if separator in ("\\t", "tab"):
+            return "\t"
+        if separator is not None and (not separator or set(separator) & set('"\r\n')):
+            raise ValueError("must be text without quotes and line ends, such as ; or tab")
+        return separator
+
+    @field_validator("header", "items_header")
+    @classmethod
+    def _names_differ(cls, header: list[str] | None) -> list[str] | None:
+        for name in header or []:
+            if header and header.count(name) > 1:
+                raise ValueError(f"names column {name} twice; give each column its own name")
+        return header
 
     @field_validator("features")
     @classmethod

@@ -11,10 +11,12 @@ from typing import Any
 import orjson
 import polars as pl
 
-from glta.io.sheets import LINE, PROBLEM, need_column
+from glta.io.sheets import LINE, PROBLEM, need_columns
 from glta.io.streams import DOWNLOAD_AGAIN
+from glta.io.values import shown, whole_characters
 
 Parse = Callable[[bytes], Any]
+Convert = Callable[[Any], Any]
 SHEET_ROWS = 50_000  # records of one sheet
 ID_TYPES: dict[type, str] = {str: "text", int: "a number"}  # and how errors name them
 
@@ -35,8 +37,59 @@ def parse_literal(line: bytes) -> Any:
             raise ValueError(f"nor a Python literal ({error})") from None
 
 
+def parse_lenient(line: bytes) -> Any:
+    """Parse a line of JSON in which NaN may stand for no value. Raises ValueError."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" not in line:
+            raise ValueError(f"{error}; write one object a line, or a list of objects") from None
+        return json.loads(line, parse_constant=lambda word: None if word == "NaN" else float(word))
+
+
+def lines_of_array(text: bytes, name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the elements of a JSON list, each in one line, with its number in the list.
+
+    text: of the whole file. name: of the file, for errors. Raises ValueError when it is no list.
+    """
+    try:
+        content = text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = 1 + text.count(b"\n", 0, error.start)
+        raise ValueError(f"{name} line {line}: is not UTF-8; save the file as UTF-8") from None
+    decoder = json.JSONDecoder()
+    place = _next(content, content.index("[") + 1)
+    number = 0
+    try:
+        while content[place : place + 1] != "]":
+            _, end = decoder.raw_decode(content, place)
+            number += 1
+            # no string of JSON holds a line end, so those within an element say nothing
+            yield number, content[place:end].replace("\n", " ").encode()
+            place = _next(content, end)
+            if content[place : place + 1] == ",":
+                place = _next(content, place + 1)
+            elif content[place : place + 1] != "]":
+                raise json.JSONDecodeError("Expecting ',' or ']'", content, place)
+        if rest := content[place + 1 :].strip():
+            raise json.JSONDecodeError(f"Extra data {shown(rest)}", content, place + 1)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{name} line {error.lineno}: is not JSON ({error.msg}); correct it, or write one "
+            "object a line"
+        ) from None
+
+
+def _next(content: str, place: int) -> int:
+    """Return the place of the first character from `place` on that is no blank."""
+    while content[place : place + 1].isspace():
+        place += 1
+    return place
+
+
 QUOTES: dict[Parse, tuple[bytes, ...]] = {  # what may stand around the name of a field
     parse_json: (b'"',),
+    parse_lenient: (b'"',),
     parse_literal: (b'"', b"'"),
 }
 
@@ -50,7 +103,9 @@ def read_records(
     texts: Sequence[str] = (),
     lists: Sequence[str] = (),
     kept: Sequence[str] = (),
+    converted: Mapping[str, tuple[Convert, pl.DataType]] = MappingProxyType({}),
     fixes: Mapping[str, str] = MappingProxyType({}),
+    again: str = DOWNLOAD_AGAIN,
 ) -> Iterator[pl.DataFrame]:
     """Read the lines of a file as sheets that have the given fields as columns.
 
@@ -60,16 +115,19 @@ def read_records(
     texts: fields to read as text, numbers too; the parts of a list are joined by spaces.
     lists: fields to read as lists of text; nested lists are made flat, an object gives its keys.
     kept: fields of any type, to read as their JSON text; `decoded` turns that into values.
-    fixes: by field, what to do when no record has it.
+    converted: by field, what turns its value (None where a record lacks it) into that of a cell,
+    and the type of the cells; a ValueError of it says what is wrong with the value.
+    fixes: by field, what to do when no record has it. again: what to do for the other fields.
 
     A bad line is marked in PROBLEM. Raises ValueError for a field that none of the records of the
     first sheet has, and for a file without records.
     """
-    check = _RecordCheck(parse, ids=ids, singles=(*ids, *texts, *kept), lists=lists)
-    readers: dict[str, Callable[[Any], Any]] = {
+    check = _RecordCheck(parse, ids=ids, singles=(*ids, *texts, *kept, *converted), lists=lists)
+    readers: dict[str, Convert] = {
         **dict.fromkeys((*ids, *texts), _text),
         **dict.fromkeys(lists, _list),
         **dict.fromkeys(kept, _json),
+        **{field: convert for field, (convert, _) in converted.items()},
     }
     columns: dict[str, list] = {column: [] for column in (*readers, LINE, PROBLEM)}
     cells = [(field, columns[field], read) for field, read in readers.items()]
@@ -77,6 +135,7 @@ def read_records(
         dict.fromkeys((*ids, *texts), pl.String())
         | dict.fromkeys(lists, pl.List(pl.String))
         | dict.fromkeys(kept, pl.String())
+        | {field: dtype for field, (_, dtype) in converted.items()}
         | {LINE: pl.Int64(), PROBLEM: pl.String()}
     )
     seen: set[str] = set()  # names of all fields in the records of the first sheet
@@ -86,8 +145,7 @@ def read_records(
         # says more than one about a missing field.
         if seen:
             found = pl.DataFrame(schema=dict.fromkeys(sorted(seen), pl.String))
-            for field in readers:
-                need_column(found, name, field, fixes.get(field, DOWNLOAD_AGAIN))
+            need_columns(found, name, {field: fixes.get(field, again) for field in readers})
         full = pl.DataFrame(columns, schema=schema)
         for column in columns.values():
             column.clear()
@@ -102,7 +160,12 @@ def read_records(
             if problem is None and total < SHEET_ROWS:
                 seen.update(record)
             for field, column, read in cells:
-                column.append(read(record.get(field)))
+                try:
+                    column.append(read(record.get(field)))
+                except ValueError as error:
+                    column.append(None)
+                    if problem is None:
+                        problem = f"column {field} = {shown(record[field])}: {error}"
             columns[LINE].append(number)
             columns[PROBLEM].append(problem)
             total += 1
@@ -166,7 +229,7 @@ class _RecordCheck:
                 found = ", ".join(record)
                 return f"column {field}: is missing; every line needs it (this one has {found})"
             if type(value) not in ID_TYPES:
-                return f"column {field} = {value}: must be text or a whole number"
+                return f"column {field} = {shown(value)}: must be text or a whole number"
             if self.id_types and type(value) is not self.id_types[place]:
                 here = ID_TYPES[type(value)]
                 there = ID_TYPES[self.id_types[place]]
@@ -183,7 +246,7 @@ class _RecordCheck:
 def _text(value: Any) -> str | None:
     """Return a value as text, the parts of a list joined by spaces."""
     if isinstance(value, str):
-        return value if value.isascii() else _whole_characters(value)
+        return whole_characters(value)
     if value is None:
         return None
     if isinstance(value, list | tuple):
@@ -222,11 +285,6 @@ def _list(value: Any) -> list[str]:
         return [text for part in value for text in _list(part)]
     text = _text(value)
     return [] if text is None else [text]
-
-
-def _whole_characters(text: str) -> str:
-    """Join the two halves as which Python 2 wrote characters such as emoji."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _repeated_names(line: bytes) -> set[str]:

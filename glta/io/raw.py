@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from glta.io.parts import TEST, TRAIN, VALID
-from glta.io.sheets import LINE, PROBLEM, BadRows, is_blank, mark, need_column
+from glta.io.sheets import (
+    LINE,
+    PROBLEM,
+    BadRows,
+    Place,
+    is_blank,
+    line_place,
+    mark,
+    mark_shortened,
+    need_columns,
+)
 from glta.io.streams import DOWNLOAD_AGAIN
+from glta.io.times import OneForm, read_times
 
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
@@ -50,21 +61,30 @@ def check_interactions(
     max_bad_share: float,
     columns: Columns,
     parameter: str = "",
+    null_words: Collection[str] | None = None,
+    place: Place = line_place,
 ) -> CheckedTable:
     """Turn the sheets of one file into checked interactions.
 
     name: of the file, for errors. max_bad_share: the largest share of rows that may be dropped.
     columns: the roles user, item, rating, timestamp and, where the source is split, part.
     parameter: the entry of params.yaml that names the columns; empty for an official format.
+    null_words: cells that stand for no value; None: NaN is none in ids, and refused in numbers.
+    place: writes a value of the column LINE of the sheets, for errors.
 
-    A row is bad without a user or an item, and with a rating or a timestamp that is no number.
-    Raises ValueError for a missing column, for too many bad rows, and for a pair in two parts.
+    Dates and times in ISO 8601 become milliseconds since 1970 (UTC). A row is bad without a user or
+    an item, with a rating that is no number, and with a timestamp that is neither number nor date.
+    Raises ValueError for a missing column, for too many bad rows, for a pair in two parts, and for
+    a column in which some times are numbers and others dates.
     """
-    bad_rows = BadRows(name, max_bad_share)
-    tables = [
-        bad_rows.drop(_interactions(sheet, name, columns=columns, parameter=parameter))
-        for sheet in sheets
-    ]
+    bad_rows = BadRows(name, max_bad_share, place)
+    form = OneForm(name, columns["timestamp"], place)
+    tables = []
+    for sheet in sheets:
+        checked = _interactions(
+            sheet, name, columns=columns, parameter=parameter, null_words=null_words
+        )
+        tables.append(bad_rows.drop(form.checked(checked)))
     bad_rows.check()
     interactions = pl.concat(tables)
     refuse_shared_pairs(interactions, name)
@@ -88,33 +108,49 @@ def refuse_shared_pairs(interactions: pl.DataFrame, name: str) -> None:
 
 
 def _interactions(
-    sheet: pl.DataFrame, name: str, *, columns: Columns, parameter: str
+    sheet: pl.DataFrame,
+    name: str,
+    *,
+    columns: Columns,
+    parameter: str,
+    null_words: Collection[str] | None,
 ) -> pl.DataFrame:
-    """Return a sheet with the columns of `Raw.interactions`, its bad rows marked."""
+    """Return a sheet with the columns of `Raw.interactions` and IS_DATE, its bad rows marked."""
     _need_columns(sheet, name, columns=columns, parameter=parameter, required=("user", "item"))
     values = []
     for role in ("user", "item"):
         column = _required(columns, role)
-        problem = pl.lit(f"column {column}: is empty; every row needs a {role}")
-        sheet = mark(sheet, is_blank(column), problem)
+        sheet = _mark_bad_ids(sheet, column, role, parameter, null_words)
         values.append(pl.col(column).str.strip_chars().alias(f"{role}_id"))
-    sheet, rating = _number(sheet, columns["rating"], "a number")
+    sheet, rating = _number(sheet, columns["rating"], null_words)
     values.append(rating.alias("rating"))
-    sheet, time = _number(
-        sheet, columns["timestamp"], "a number that grows with time, such as seconds since 1970"
-    )
-    if columns["timestamp"] is not None:
-        # A float holds seconds exactly but not nanoseconds, so whole numbers are read as integers.
-        # The other times are rounded down.
-        exact = pl.col(columns["timestamp"]).str.strip_chars().cast(pl.Int64, strict=False)
-        time = pl.coalesce(exact, time.floor().cast(pl.Int64, strict=False))
-    values.append(time.cast(pl.Int64).alias("timestamp"))
+    sheet, times = read_times(sheet, columns["timestamp"], null_words)
+    values += times
     if (part := columns.get("part")) is not None:
-        known = pl.col(part).replace_strict(PARTS, default=None, return_dtype=pl.Int8)
+        cell = pl.col(part).str.strip_chars()
+        known = cell.replace_strict(PARTS, default=None, return_dtype=pl.Int8)
         text = f"column {part} = {{}}: must be {', '.join(PARTS)}"
         sheet = mark(sheet, known.is_null(), pl.format(text, pl.col(part).fill_null("")))
         values.append(known.alias("part"))
     return sheet.select(*values, LINE, PROBLEM)
+
+
+def _mark_bad_ids(
+    sheet: pl.DataFrame,
+    column: str,
+    role: str,
+    parameter: str,
+    null_words: Collection[str] | None,
+) -> pl.DataFrame:
+    """Return a sheet with rows marked that have no id, or one that a spreadsheet has shortened."""
+    text = pl.col(column).str.strip_chars().fill_null("")
+    word = pl.when(text != "").then(pl.format(" ({})", text)).otherwise(pl.lit(""))
+    end = f"; every row needs {'an' if role == 'item' else 'a'} {role}"
+    is_id = f", or set {parameter}.null_words if this is an id" if parameter else ""
+    fix = pl.when(text != "").then(pl.lit(is_id)).otherwise(pl.lit(""))
+    problem = pl.format(f"column {column}: is empty{{}}{end}{{}}", word, fix)
+    sheet = mark(sheet, is_blank(column, null_words), problem)
+    return mark_shortened(sheet, column) if parameter else sheet
 
 
 def check_items(
@@ -127,20 +163,23 @@ def check_items(
     separator: str = "|",
     only: pl.DataFrame | None = None,
     features: Sequence[str] = (),
+    null_words: Collection[str] | None = None,
+    place: Place = line_place,
 ) -> CheckedTable:
     """Turn the sheets of one file into checked items.
 
-    name, max_bad_share, parameter: as for `check_interactions`. columns: the roles item, title,
-    description, categories. separator: between the categories of a cell. only: a column item_id
-    with the items to keep, for catalogues much larger than the items with interactions. features:
-    further columns to keep, with the type that the sheets give them.
+    name, max_bad_share, parameter, place: as for `check_interactions`. null_words: the same, also
+    for descriptions and categories; titles have these words as they are. columns: the roles item,
+    title, description, categories. separator: between the categories of a cell. only: a column
+    item_id with the items to keep, for catalogues much larger than the items with interactions.
+    features: further columns to keep, with the type that the sheets give them.
 
     A row is bad without an id. A second row of the same item is bad too; with `only` it is dropped
     and counted. An item without any text gets its id as title, and is counted. Raises ValueError
     when no item has any text, when none of the items to keep is there, for a missing column, and
     for too many bad rows.
     """
-    bad_rows = BadRows(name, max_bad_share)
+    bad_rows = BadRows(name, max_bad_share, place)
     parts = []
     num_rows = 0
     example = None  # any id of the file, for an error
@@ -152,6 +191,7 @@ def check_items(
             parameter=parameter,
             separator=separator,
             features=features,
+            null_words=null_words,
         )
         num_rows += part.height
         example = example or part["item_id"].drop_nulls().first()
@@ -197,18 +237,20 @@ def _items(
     parameter: str,
     separator: str,
     features: Sequence[str],
+    null_words: Collection[str] | None,
 ) -> pl.DataFrame:
     """Return a sheet with the columns of `Raw.items`, its bad rows marked."""
-    _need_columns(sheet, name, columns=columns, parameter=parameter, required=("item",))
-    for feature in features:
-        need_column(sheet, name, feature, column_fix(parameter, "features"))
+    _need_columns(
+        sheet, name, columns=columns, parameter=parameter, required=("item",), features=features
+    )
     item = _required(columns, "item")
-    sheet = mark(sheet, is_blank(item), pl.lit(f"column {item}: is empty; every row needs an item"))
+    sheet = _mark_bad_ids(sheet, item, "item", parameter, null_words)
+    title_words = None if null_words is None else ()  # a film may be titled Nan, None or NA
     return sheet.select(
         pl.col(item).str.strip_chars().alias("item_id"),
-        _text(columns["title"]).alias("title"),
-        _text(columns["description"]).alias("description"),
-        _categories(sheet, columns["categories"], separator).alias("categories"),
+        _text(columns["title"], title_words).alias("title"),
+        _text(columns["description"], null_words).alias("description"),
+        _categories(sheet, columns["categories"], separator, null_words).alias("categories"),
         *features,
         LINE,
         PROBLEM,
@@ -252,13 +294,21 @@ def column_fix(parameter: str, role: str, *, optional: bool = False) -> str:
 
 
 def _need_columns(
-    sheet: pl.DataFrame, name: str, *, columns: Columns, parameter: str, required: tuple[str, ...]
+    sheet: pl.DataFrame,
+    name: str,
+    *,
+    columns: Columns,
+    parameter: str,
+    required: tuple[str, ...],
+    features: Sequence[str] = (),
 ) -> None:
-    """Raise ValueError when a named column is missing. required: the roles that cannot be null."""
-    for role, column in columns.items():
-        if column is not None:
-            fix = column_fix(parameter, role, optional=role not in required)
-            need_column(sheet, name, column, fix)
+    """Raise ValueError when named columns are missing. required: the roles that cannot be null."""
+    fixes = {
+        column: column_fix(parameter, role, optional=role not in required)
+        for role, column in columns.items()
+        if column is not None
+    }
+    need_columns(sheet, name, fixes | dict.fromkeys(features, column_fix(parameter, "features")))
 
 
 def _required(columns: Columns, role: str) -> str:
@@ -268,34 +318,42 @@ def _required(columns: Columns, role: str) -> str:
     return column
 
 
-def _number(sheet: pl.DataFrame, column: str | None, what: str) -> tuple[pl.DataFrame, pl.Expr]:
+def _number(
+    sheet: pl.DataFrame, column: str | None, null_words: Collection[str] | None
+) -> tuple[pl.DataFrame, pl.Expr]:
     """Return the sheet with cells marked that are no finite number, and the numbers of the cells.
 
-    Empty cells are null. what: the numbers that are expected, for errors.
+    Empty cells are null.
     """
     if column is None:
         return sheet, pl.lit(None, pl.Float64)
     text = pl.col(column).str.strip_chars()
+    nothing = text.is_in(["", *(null_words or ())])
     number = text.cast(pl.Float64, strict=False)
     is_number = number.is_finite() & (number.abs() < 2**63)
-    wrong = (text != "") & ~is_number.fill_null(False)
-    problem = pl.format(f"column {column} = {{}}: must be {what}, or empty", pl.col(column))
-    return mark(sheet, wrong, problem), number
+    wrong = ~nothing & ~is_number.fill_null(False)
+    problem = pl.format(
+        f"column {column} = {{}}: must be a number such as 3.5, or empty", pl.col(column)
+    )
+    return mark(sheet, wrong, problem), pl.when(is_number).then(number)
 
 
-def _text(column: str | None) -> pl.Expr:
+def _text(column: str | None, null_words: Collection[str] | None) -> pl.Expr:
     """Return the trimmed text of cells; blank cells, and those of no column, give ""."""
     if column is None:
         return pl.lit("")
-    return pl.when(is_blank(column)).then(pl.lit("")).otherwise(pl.col(column).str.strip_chars())
+    text = pl.col(column).str.strip_chars()
+    return pl.when(is_blank(column, null_words)).then(pl.lit("")).otherwise(text)
 
 
-def _categories(sheet: pl.DataFrame, column: str | None, separator: str) -> pl.Expr:
+def _categories(
+    sheet: pl.DataFrame, column: str | None, separator: str, null_words: Collection[str] | None
+) -> pl.Expr:
     """Return the distinct categories of cells, in their order; a cell is a text or a list."""
     if column is None:
         return pl.lit([], pl.List(pl.String))
     is_list = isinstance(sheet.schema[column], pl.List)
-    lists = pl.col(column) if is_list else _text(column).str.split(separator)
+    lists = pl.col(column) if is_list else _text(column, null_words).str.split(separator)
     word = pl.element().str.strip_chars()
     words = lists.list.eval(word.filter(word != ""))
     return words.list.unique(maintain_order=True).fill_null([])

@@ -10,24 +10,35 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from glta.io.streams import DOWNLOAD_AGAIN
+from glta.io.values import shown
+
+Place = Callable[[int], str]
 
 LINE = "__line__"
 PROBLEM = "__problem__"
-PARQUET_ROWS = 1 << 20  # of one sheet
-UNREADABLE = (pl.Binary, pl.Time, pl.Duration, pl.Object)  # types of Parquet without a text
 
 
-def is_blank(column: str) -> pl.Expr:
-    """Tell which cells say nothing: null, blank, or the NaN that other programs write."""
-    text = pl.col(column).str.strip_chars().str.to_lowercase()
-    return text.is_null() | text.is_in(["", "nan"])
+def line_place(line: int) -> str:
+    """Write a value of LINE of a text file."""
+    return f"line {line}"
+
+
+def is_blank(column: str, null_words: Collection[str] | None = None) -> pl.Expr:
+    """Tell which cells say nothing: null, blank, or a word that stands for no value.
+
+    null_words: these words; None: the NaN that other programs write, in any case.
+    """
+    text = pl.col(column).str.strip_chars()
+    if null_words is None:
+        return text.is_null() | text.str.to_lowercase().is_in(["", "nan"])
+    return text.is_null() | text.is_in(["", *null_words])
 
 
 def mark(sheet: pl.DataFrame, bad: pl.Expr, problem: pl.Expr) -> pl.DataFrame:
@@ -35,14 +46,27 @@ def mark(sheet: pl.DataFrame, bad: pl.Expr, problem: pl.Expr) -> pl.DataFrame:
     return sheet.with_columns(pl.coalesce(PROBLEM, pl.when(bad).then(problem)).alias(PROBLEM))
 
 
+def mark_shortened(sheet: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Mark long numbers as spreadsheets show them, such as 1.57784E+12: their end is lost."""
+    text = pl.col(column).str.strip_chars()
+    problem = pl.format(
+        f"column {column} = {{}}: is a long number that a spreadsheet has shortened; export the "
+        "column as text",
+        text,
+    )
+    return mark(sheet, text.str.contains(r"^\d(\.\d+)?E\+\d\d$").fill_null(False), problem)
+
+
 class BadRows:
     """Take the bad rows out of the sheets of one file, and count them.
 
     name: of the file, for errors. max_bad_share: a larger share of bad rows is an error (`check`).
+    place: writes a value of LINE for errors.
     """
 
-    def __init__(self, name: str, max_bad_share: float):
+    def __init__(self, name: str, max_bad_share: float, place: Place = line_place):
         self.name = name
+        self.place = place
         self.max_bad_share = max_bad_share
         self.num_rows = 0
         self.num_bad = 0
@@ -67,10 +91,9 @@ class BadRows:
         """Raise ValueError that names the first bad line when too many rows were bad."""
         if self.first is None or self.num_bad <= self.max_bad_share * self.num_rows:
             return
-        where = "row" if self.name.endswith(".parquet") else "line"
         line, problem = self.first
         raise ValueError(
-            f"{self.name} {where} {line}, {problem}; correct it, or drop such rows with a "
+            f"{self.name} {self.place(line)}, {problem}; correct it, or drop such rows with a "
             f"larger prepare.max_bad_share (= {self.max_bad_share}; {self.num_bad} of "
             f"{self.num_rows} rows are bad)"
         )
@@ -84,11 +107,16 @@ def good_rows(sheets: Iterable[pl.DataFrame], name: str, max_bad_share: float) -
     return rows
 
 
-def need_column(sheet: pl.DataFrame, name: str, column: str, fix: str) -> None:
-    """Raise ValueError with the file, the nearest column and the fix when the column is missing."""
+def need_columns(sheet: pl.DataFrame, name: str, fixes: Mapping[str, str]) -> None:
+    """Raise ValueError with the file, the nearest column and the fix when a column is missing.
+
+    fixes: what to do for each column that must be there.
+    """
     columns = [c for c in sheet.columns if c not in (LINE, PROBLEM)]
-    if column in columns:
+    missing = [column for column in fixes if column not in columns]
+    if not missing:
         return
+    column, *others = missing
     wanted = column.lower()
 
     def likeness(other: str) -> tuple[bool, float]:
@@ -96,80 +124,36 @@ def need_column(sheet: pl.DataFrame, name: str, column: str, fix: str) -> None:
         ratio = difflib.SequenceMatcher(None, wanted, other).ratio()
         return wanted in other or other in wanted, ratio
 
-    nearest = max(columns, key=likeness)
+    nearest = max(columns, key=likeness, default="none")
+    too = "".join(f"; nor has it {other}: {fixes[other]}" for other in others)
     raise ValueError(
-        f"{name}: has no column {column}; nearest is {nearest} (found {', '.join(columns)}); {fix}"
+        f"{name}: has no column {column}; nearest is {nearest} (found "
+        f"{shown(', '.join(columns), 400)}); {fixes[column]}{too}"
     )
 
 
-def read_parquet(
-    path: Path, columns: Collection[str] | None = None, *, kept: Collection[str] = ()
-) -> Iterator[pl.DataFrame]:
-    """Read a Parquet file as sheets.
+def convert(
+    sheet: pl.DataFrame, column: str, function: Callable[[Any], Any], dtype: pl.DataType
+) -> pl.DataFrame:
+    """Return a sheet with the values of a column turned into others, one by one.
 
-    Numbers become text (1.0 becomes 1 where the whole column holds whole numbers), times become
-    milliseconds since 1970, lists stay lists. columns: those to read as text, None for all; the
-    others are in the sheets, but empty. kept: columns to read with the type that they have.
-
-    Raises ValueError for a damaged file, for one without rows, and for a column to read whose type
-    has no such text.
+    function: gets a value; its ValueError says what is wrong with it, and marks the row. None stays
+    None. dtype: of the new values.
     """
-    try:
-        lazy = pl.scan_parquet(path)
-        schema = lazy.collect_schema()
-        height = lazy.select(pl.len()).collect().item()
-        if not height:
-            raise ValueError(f"{path.name}: has no rows; give a file with data")
-        whole = _whole_number_columns(lazy, schema)
-        texts = []
-        for column, dtype in schema.items():
-            if column in kept:
-                text = pl.col(column)
-            elif columns is not None and column not in columns:
-                text = pl.lit(None, pl.String)
-            elif dtype in UNREADABLE or (dtype.is_nested() and not isinstance(dtype, pl.List)):
-                raise ValueError(
-                    f"{path.name}: column {column} is of type {dtype}; save it as text, numbers or "
-                    "lists"
-                )
-            else:
-                text = _parquet_text(column, dtype, is_whole=column in whole)
-            texts.append(text.alias(column))
-        frames = lazy.select(texts)
-        for start in range(0, height, PARQUET_ROWS):
-            yield _numbered(frames.slice(start, PARQUET_ROWS).collect(), start + 1)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{path.name}: is damaged or no Parquet file ({reason}); {DOWNLOAD_AGAIN}"
-        ) from None
-
-
-def _whole_number_columns(lazy: pl.LazyFrame, schema: pl.Schema) -> set[str]:
-    """Return the columns of floats that hold whole numbers alone.
-
-    pandas writes integers with gaps as floats. An infinite or a very large number is not counted as
-    whole, as it does not fit into an integer.
-    """
-    floats = [name for name, dtype in schema.items() if dtype.is_float()]
-    if not floats:
-        return set()
-    column = pl.col(floats)
-    is_integer = column.is_finite() & (column == column.floor()) & (column.abs() < 2**63)
-    is_whole = (column.is_null() | column.is_nan() | is_integer).all()
-    found = lazy.select(is_whole).collect().row(0, named=True)
-    return {name for name, whole in found.items() if whole}
-
-
-def _parquet_text(name: str, dtype: pl.DataType, *, is_whole: bool) -> pl.Expr:
-    column = pl.col(name)
-    if isinstance(dtype, pl.List):
-        return column.cast(pl.List(pl.String), strict=False)
-    if dtype.is_temporal():
-        return column.cast(pl.Datetime("ms")).cast(pl.Int64).cast(pl.String)
-    if is_whole:
-        return column.cast(pl.Int64, strict=False).cast(pl.String)
-    return column.cast(pl.String, strict=False)
+    values: list[Any] = []
+    problems: list[str | None] = []
+    for value in sheet[column].to_list():
+        problem = None
+        try:
+            values.append(None if value is None else function(value))
+        except ValueError as error:
+            values.append(None)
+            problem = f"column {column} = {shown(value)}: {error}"
+        problems.append(problem)
+    return sheet.with_columns(
+        pl.Series(column, values, dtype),
+        pl.coalesce(PROBLEM, pl.Series(problems, dtype=pl.String)).alias(PROBLEM),
+    )
 
 
 def read_csv(
@@ -180,12 +164,15 @@ def read_csv(
     separator: str = ",",
     quote: str | None = '"',
     recode: Callable[[bytes], bytes] = bytes,
+    again: str = DOWNLOAD_AGAIN,
+    quote_fix: str = "check its quotes",
 ) -> Iterator[pl.DataFrame]:
     """Read the lines of a CSV file as sheets, one for each block.
 
     lines: as `glta.io.streams.blocks` yields them, in UTF-8. name: of the file, for errors.
     columns: names of the columns where the file has no header. quote: None where quotes have no
-    meaning. recode: turns a block into UTF-8 first.
+    meaning. recode: turns a block into UTF-8 first. again: what to do about an empty file.
+    quote_fix: what to do about a block that cannot be cut into cells.
 
     A row with too few or too many cells is marked in PROBLEM. Raises ValueError with file and line
     when a block cannot be cut into cells at all, and for a file without rows.
@@ -193,16 +180,16 @@ def read_csv(
     num_rows = 0
     for line, block in lines:
         content = recode(block)
-        if content.isspace():
+        if not content or content.isspace():
             continue
         if content.endswith((b"\n\n", b"\n\r\n")):
             content = content.rstrip(b"\r\n")
-        sheet = _Block(content, name, line, columns, separator, quote).read()
+        sheet = _Block(content, name, line, columns, separator, quote, quote_fix).read()
         columns = [c for c in sheet.columns if c not in (LINE, PROBLEM)]
         num_rows += sheet.height
         yield sheet
     if columns is None:
-        raise ValueError(f"{name}: is empty; {DOWNLOAD_AGAIN}, or give a file with data")
+        raise ValueError(f"{name}: is empty; {again}, or give a file with data")
     if not num_rows:
         raise ValueError(f"{name}: has a header but no rows; give a file with data")
 
@@ -221,6 +208,7 @@ class _Block:
     columns: list[str] | None
     separator: str
     quote: str | None
+    quote_fix: str
 
     def read(self) -> pl.DataFrame:
         """Return the rows as a sheet.
@@ -228,6 +216,13 @@ class _Block:
         Polars is fast, but fills short rows silently and does not tell the lines. So its result is
         taken only if each line is one whole row; else the slow way is gone.
         """
+        zero = self.content.find(b"\0")
+        if zero >= 0 and self.separator != "\0":
+            line = self.line + self.content.count(b"\n", 0, zero)
+            raise ValueError(
+                f"{self.name} line {line}: holds a byte that is 0, and so is no text; correct the "
+                "file"
+            )
         try:
             frame = pl.read_csv(
                 self.content,
@@ -241,10 +236,12 @@ class _Block:
             return self._read_slowly()
         if not self._is_regular(frame):
             return self._read_slowly()
-        return _numbered(frame, self.line if self.columns else self.line + 1)
+        return numbered(frame, self.line if self.columns else self.line + 1)
 
     def _is_regular(self, frame: pl.DataFrame) -> bool:
         """Tell whether each line of the block is one row with all its cells."""
+        if self.content.count(b"\r") != self.content.count(b"\r\n"):
+            return False  # a line end of old Macs, or part of a cell, which Polars does not tell
         num_lines = self.content.count(b"\n") + (not self.content.endswith(b"\n"))
         num_header_lines = 0 if self.columns else 1
         if num_lines != frame.height + num_header_lines:
@@ -314,7 +311,7 @@ class _Block:
                 begin = line + reader.line_num
         except csv.Error as error:
             raise ValueError(
-                f"{self.name} line {begin}: cannot be cut into cells ({error}); check its quotes"
+                f"{self.name} line {begin}: cannot be cut into cells ({error}); {self.quote_fix}"
             ) from None
         if len(set(header)) < width:
             raise ValueError(
@@ -324,7 +321,7 @@ class _Block:
         return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _numbered(frame: pl.DataFrame, first: int) -> pl.DataFrame:
+def numbered(frame: pl.DataFrame, first: int) -> pl.DataFrame:
     """Return a frame of good rows as a sheet, one row a line from `first` on."""
     lines = pl.int_range(first, first + pl.len(), dtype=pl.Int64)
     return frame.with_columns(lines.alias(LINE), pl.lit(None, pl.String).alias(PROBLEM))

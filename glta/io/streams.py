@@ -1,6 +1,7 @@
-"""Downloaded files as blocks of whole lines: plain, gzip, a member of a zip, or a tar within a zip.
+"""Files as blocks of whole lines: plain, gzip, a member of a zip, or a tar within a zip.
 
-Files are unpacked while they are read, never to the disk.
+Files are unpacked while they are read, never to the disk. `glta.io.packed` opens those of the user,
+in whatever they are packed.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import io
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -18,38 +20,51 @@ from typing import IO
 
 from glta.progress import bar
 
-Stream = IO[bytes] | gzip.GzipFile
+Stream = IO[bytes] | gzip.GzipFile | io.BufferedReader
+Opener = Callable[[Path, io.BufferedReader, ExitStack], Stream]
 
 BLOCK_BYTES = 1 << 25  # read at a time, 32 MiB
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how a file in UTF-16 begins
 DOWNLOAD_AGAIN = "delete it and run the stage download again"
 DAMAGE = (  # what the unpackers raise for a damaged file
     gzip.BadGzipFile,
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     NotImplementedError,
     RuntimeError,
 )
 
 
-def blocks(path: Path, *members: str, quote: bytes = b"") -> Iterator[tuple[int, bytes]]:
+def blocks(
+    path: Path,
+    *members: str,
+    quote: bytes = b"",
+    name: str = "",
+    opener: Opener | None = None,
+    again: str = DOWNLOAD_AGAIN,
+) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a file in blocks: the number of the first line, and its bytes.
 
     members: empty for a file of its own; a name in the zip archive `path`; or that of a tar in it
     and a name in the tar. quote: the character around cells that may hold line ends; a block then
     ends outside of quotes. A byte-order mark is left out. Line numbers start at 1.
+    name: of the file, for errors; empty: that of its path. opener: opens the file, in place of
+    `members`. again: what to do about a damaged file.
 
     Raises ValueError for a damaged file, with the line up to which it was read, for an empty file,
     for UTF-16 text, and for an archive with members that point outside of it.
     """
-    name = members[-1] if members else path.name
+    shown = name or str(path)
+    name = name or (members[-1] if members else path.name)
     line = 1
     rest = b""
     try:
         with ExitStack() as stack:
             raw = stack.enter_context(open(path, "rb"))
-            stream = _open(path, raw, members, stack)
+            stream = opener(path, raw, stack) if opener else _open(path, raw, members, stack)
             advance = _progress(path, name, stack)
             done = 0
             while chunk := stream.read(BLOCK_BYTES):
@@ -64,15 +79,23 @@ def blocks(path: Path, *members: str, quote: bytes = b"") -> Iterator[tuple[int,
                 if block:
                     yield line, block
                     line += block.count(b"\n")
-    except DAMAGE as error:
-        kind = "no gzip file" if path.suffix == ".gz" else "no archive"
-        raise ValueError(
-            f"{path}: is damaged or {kind} ({error}; read to {name} line {line}); {DOWNLOAD_AGAIN}"
-        ) from None
+    except (*DAMAGE, OSError) as error:
+        raise damaged(error, path, shown, f"{error}; read to {name} line {line}", again) from None
     if rest:
         yield line, rest
     elif line == 1:
-        raise ValueError(f"{name}: is empty; {DOWNLOAD_AGAIN}, or give a file with data")
+        raise ValueError(f"{name}: is empty; {again}, or give a file with data")
+
+
+def damaged(error: Exception, path: Path, shown: str, why: str, again: str) -> Exception:
+    """Return a ValueError about a damaged file; but an error of the system, such as EIO, as it is.
+
+    shown: name of the file. why, again: the reason, and what to do about it.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    kind = "no gzip file" if path.suffix == ".gz" else "no archive"
+    return ValueError(f"{shown}: is damaged or {kind} ({why}); {again}")
 
 
 def _progress(path: Path, name: str, stack: ExitStack) -> Callable[[int], None]:
@@ -95,7 +118,7 @@ def _end_of_lines(chunk: bytes, quote: bytes) -> int:
 
 def _without_byte_order_mark(chunk: bytes, name: str) -> bytes:
     """Return the first chunk of a file without its mark. Raises ValueError for UTF-16."""
-    if chunk[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if chunk.startswith(UTF_16):
         raise ValueError(f"{name} line 1: is UTF-16 text; save the file as UTF-8")
     return chunk.removeprefix(b"\xef\xbb\xbf")
 

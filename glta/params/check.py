@@ -252,7 +252,9 @@ def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: s
 
     model: the class that was validated. prefix: the dotted key of its place in the file.
     """
-    path = [*(prefix.split(".") if prefix else []), *(str(part) for part in error["loc"])]
+    # pydantic writes [key] behind a key that is wrong itself
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    path = [*(prefix.split(".") if prefix else []), *parts]
     where = ".".join(path)
     value = error["input"]
     if error["type"] == "extra_forbidden":
@@ -275,6 +277,7 @@ def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: s
         return f"{source} {where}: is required".strip()
     message = error["msg"]
     for words, shorter in (
+        ("Value error, ", ""),
         ("Input should be", "must be"),
         ("greater than or equal to", ">="),
         ("less than or equal to", "<="),

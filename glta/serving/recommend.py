@@ -129,13 +129,18 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
     Returns columns item, item_id, title, description, categories. Raises ValueError for an id that
     the dataset already has.
     """
-    from glta.datasets.readers.own_tables import item_columns, read_sheets
+    from glta.datasets.readers.own_tables import TableFile, item_columns
     from glta.io.raw import check_items
 
-    table = params.tables.get(dataset) or TableSettings(interactions="")
+    table = params.tables.get(dataset) or TableSettings(interactions="none")
     parameter = f"tables.{dataset}"
     columns = item_columns(table)
-    sheets = read_sheets(file, columns, parameter, separator=table.category_separator)
+    # the separator and the header are those of the dataset's own files, and may differ here
+    plain = table.model_copy(
+        update={"separator": None, "items_separator": None, "items_header": None}
+    )
+    source = TableFile(file, str(file), parameter, plain, key="items_")
+    sheets = source.sheets(columns)
     first = next(sheets)
     columns = {
         role: column if column in first.columns or role == "item" else None
@@ -149,6 +154,8 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
         columns=columns,
         parameter=parameter,
         separator=table.category_separator,
+        null_words=table.null_words,
+        place=source.place,
     ).rows
     if (twice := found.filter(pl.col("item_id").is_in(prepared.items["item_id"].implode()))).height:
         raise ValueError(

@@ -46,12 +46,15 @@ def sync(
     """
     import difflib
 
+    from glta.datasets.fetch import missing_files
     from glta.params.file import changes, renewed
     from glta.params.plan import PLAN, render_plan
     from glta.storage.files import write_whole
     from pipeline.engine.definition import DEFINITION, render_definition
 
     params, current, text = renewed(file)
+    for line in missing_files(params.tables, params.mirror):
+        typer.echo(f"{file} {line}", err=True)
     files = {
         file: text,
         file.with_name(PLAN.name): render_plan(current),

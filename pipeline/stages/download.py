@@ -18,4 +18,4 @@ def main(params: Params, dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, copies_files=True)

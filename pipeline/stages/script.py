@@ -15,6 +15,7 @@ from typing import Any
 
 from glta.params.check import load_params
 from glta.progress import record_error
+from glta.storage.cell import DATA
 
 
 def checkpoint_folder() -> Path | None:
@@ -59,12 +60,15 @@ class Reads:
             Path(place).write_text(json.dumps(self.files()), encoding="utf-8")
 
 
-def run(main: Callable[..., None]) -> None:
+def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
     """Call main(params, ...) with the command-line options that it has parameters for.
 
     main may have the parameters dataset, seed, method, step. params: with the dataset's overrides
-    merged in. Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error
-    is a mistake in this code, and shows its traceback.
+    merged in. copies_files: main copies the user's files; the other stages read the copies, and so
+    refuse to start when one of the files is another by now.
+
+    Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error is a
+    mistake in this code, and shows its traceback.
     """
     names = [name for name in inspect.signature(main).parameters if name != "params"]
     parser = argparse.ArgumentParser(description=inspect.getmodule(main).__doc__)
@@ -74,7 +78,14 @@ def run(main: Callable[..., None]) -> None:
     reads = Reads()
     try:
         params = load_params()
-        main(params.for_dataset(given["dataset"]) if "dataset" in given else params, **given)
+        if "dataset" in given:
+            if not copies_files:
+                # here, as no result depends on the code of this check
+                from glta.params.own_files import refuse_outdated
+
+                refuse_outdated(params, given["dataset"], DATA)
+            params = params.for_dataset(given["dataset"])
+        main(params, **given)
         reads.write()
     except (ValueError, OSError) as error:
         record_error(explain(error))

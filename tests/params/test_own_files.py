@@ -1,6 +1,7 @@
 """Files of the user's own: a change is noticed, and stating it makes results stale."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from glta.datasets.fetch import download
 from glta.datasets.settings import TableSettings
 from glta.params.model import Params
-from glta.params.own_files import refuse_changed, with_checksums
+from glta.params.own_files import refuse_changed, refuse_outdated, with_checksums
 from glta.storage.files import sha256_of
+from pipeline.stages import script
 
 LOG, ITEMS = Path("my/log.csv"), Path("my/items.csv")
 
@@ -69,6 +71,82 @@ def test_time_that_runs_backwards_hides_no_longer_file(read):
     os.utime(LOG, (0, 0))
     with pytest.raises(ValueError, match="has changed"):
         refuse_changed(read, Path("data"))
+
+
+@pytest.mark.parametrize("replace", [shutil.copy2, shutil.move], ids=["cp -p", "rsync -a"])
+def test_another_file_of_the_same_size_and_an_older_time_is_noticed(replace, read):
+    stated = with_checksums(read)
+    refuse_changed(stated, Path("data"))
+    other = Path("other.csv")
+    other.write_text(LOG.read_text().replace("1,1", "1,2"))
+    os.utime(other, (1_000_000_000, 1_000_000_000))
+    replace(other, LOG)
+    assert LOG.stat().st_mtime == 1_000_000_000
+    for check in (
+        lambda: refuse_changed(stated, Path("data")),
+        lambda: refuse_outdated(stated, "mine", Path("data")),
+    ):
+        with pytest.raises(ValueError, match=r"my/log\.csv has changed .*`glta params sync`"):
+            check()
+    assert with_checksums(stated).tables != stated.tables
+
+
+def test_a_stage_refuses_the_old_copy_of_a_file(read):
+    refuse_outdated(read, "mine", Path("data"))
+    LOG.write_text("user_id,item_id\n7,7\n")
+    stated = with_checksums(read)
+    with pytest.raises(
+        ValueError, match=r"mine: my/log\.csv has changed, and data/mine/download has its old copy"
+    ):
+        refuse_outdated(stated, "mine", Path("data"))
+    download("mine", stated.tables, Path("data/mine/download"))
+    refuse_outdated(stated, "mine", Path("data"))
+
+
+@pytest.mark.parametrize("copies_files", [True, False])
+def test_all_stages_but_the_one_that_copies_look_at_the_files(copies_files, read, monkeypatch):
+    monkeypatch.setattr(script, "load_params", lambda: read)
+    monkeypatch.setattr("sys.argv", ["stage", "--dataset", "mine"])
+    ran = []
+
+    def main(params: Params, dataset: str) -> None:
+        ran.append(dataset)
+
+    script.run(main, copies_files=copies_files)
+    LOG.write_text("user_id,item_id\n7,7\n")
+    if copies_files:
+        script.run(main, copies_files=True)
+    else:
+        with pytest.raises(SystemExit, match=r"error: mine: my/log\.csv has changed"):
+            script.run(main)
+    assert ran == ["mine"] * (1 + copies_files)
+
+
+def test_a_folder_of_parts_has_one_checksum(read):
+    parts = Path("my/parts")
+    (parts / "inner").mkdir(parents=True)
+    (parts / "a.csv").write_text("user_id,item_id\n1,1\n")
+    (parts / "inner/b.csv").write_text("user_id,item_id\n1,1\n")
+    table = TableSettings(interactions=f"{parts}/", items=str(ITEMS))
+    params = with_checksums(read.model_copy(update={"tables": {"mine": table}}))
+    about = download("mine", params.tables, Path("data/mine/download"))
+    assert set(about["files"]) == {"items.csv", "parts/a.csv", "parts/inner/b.csv"}
+    (parts / "_SUCCESS").touch()
+    refuse_changed(params, Path("data"))
+    refuse_outdated(params, "mine", Path("data"))
+    assert with_checksums(params) == params
+    (parts / "inner/b.csv").write_text("user_id,item_id\n1,2\n")
+    with pytest.raises(ValueError, match="my/parts has changed"):
+        refuse_changed(params, Path("data"))
+    with pytest.raises(ValueError, match="parts: wrong sha256"):
+        download("mine", params.tables, Path("data/mine/download"))
+
+
+def test_a_folder_without_files_is_refused(read):
+    Path("my/empty").mkdir()
+    table = TableSettings(interactions="my/empty", items=str(ITEMS))
+    with pytest.raises(ValueError, match="my/empty: is a folder without files"):
+        download("mine", {"mine": table}, Path("data/mine/download"))
 
 
 def test_files_of_a_mirror_and_checksums_that_hold_are_left_as_they_are(read):

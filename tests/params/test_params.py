@@ -353,3 +353,17 @@ def test_the_last_method_is_the_reference_unless_one_is_named():
     assert check_params(defaults()).reference == Params().methods[-1]
     assert check_params(defaults(report={"reference": "ease"})).reference == "ease"
     assert check_params(defaults(methods=["glta", "ease"])).reference == "ease"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my_data", "must have small letters, digits and - only, .*; write my-data"),
+        ("Tables 2", "; write tables-2"),
+        (2020, 'must be text; write it in quotes: "2020"'),
+        ("report", "is the name of a folder of results; choose another"),
+    ],
+)
+def test_a_name_that_a_dataset_cannot_have_is_told_in_words(name, words):
+    with pytest.raises(ParamsError, match=rf"params\.yaml tables\.{name}.*: .*{words}"):
+        check_params({"tables": {name: {"interactions": "a.csv"}}})

@@ -119,6 +119,17 @@ def test_sync_adds_overrides_for_own_tables(glta, file):
     assert glta("params", "check")[0] == 0
 
 
+def test_sync_names_the_files_that_are_not_there(glta, file):
+    (file.parent / "here.csv").touch()
+    text = file.read_text().replace("datasets: [sample]", "datasets: [sample, mine]")
+    tables = "tables:\n  mine:\n    interactions: here.csv\n    items: gone.csv"
+    file.write_text(text.replace("tables: {}", tables))
+    status, _, errors = glta("params", "sync")
+    assert status == 0
+    assert errors.count("\n") == 1
+    assert errors.startswith("params.yaml tables.mine.items: gone.csv: no such file; it has no new")
+
+
 def test_sync_writes_the_plan_and_the_stages_too(glta, file):
     assert glta("params", "sync")[0] == 0
     plan, definition = file.with_name("plan.yaml"), file.with_name("dvc.yaml")

@@ -1,21 +1,43 @@
-"""The user's own data, and the sample: CSV, JSON lines or Parquet, with columns of any name."""
+"""The user's own data, and the sample: CSV, JSON or Parquet, with columns of any name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from glta.datasets.catalogue import Dataset, table_files
+from glta.datasets.catalogue import Dataset, parts_of, table_files
 from glta.datasets.settings import TableSettings
-from glta.io.json_lines import decoded, parse_json, read_records
+from glta.io.json_lines import Convert, decoded, lines_of_array, parse_lenient, read_records
+from glta.io.own_csv import is_token_list, read_own_csv
+from glta.io.packed import PARQUET, REPLACE, Peek, opener_of, peek
+from glta.io.parquet import Kind, read_parquet
 from glta.io.raw import Columns, Raw, check_interactions, check_items, column_fix, join_items
-from glta.io.sheets import read_csv, read_parquet
+from glta.io.sheets import LINE, convert, is_blank
 from glta.io.streams import blocks
+from glta.io.values import categories_of, number_of, text_of, time_of
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
+JSON_BEGIN = re.compile(rb'\s*(\[\s*)?\{\s*["}]')
+LIST_BEGIN = re.compile(rb"\s*\[")
+KINDS: dict[str, Kind] = {
+    "user": "id",
+    "item": "id",
+    "rating": "number",
+    "timestamp": "time",
+    "part": "text",
+    "title": "text",
+    "description": "text",
+    "categories": "categories",
+}
+"""What the column of each role holds."""
 
 
 def read_own_tables(folder: Path, dataset: str, max_bad_share: float, table: TableSettings) -> Raw:
@@ -25,7 +47,8 @@ def read_own_tables(folder: Path, dataset: str, max_bad_share: float, table: Tab
     """
     names = table_files(table.interactions, table.items)
     parameter = f"tables.{dataset}"
-    name = names["interactions"]
+    path = folder / names["interactions"]
+    name = table.interactions
     columns: Columns = {
         "user": table.user,
         "item": table.item,
@@ -33,33 +56,34 @@ def read_own_tables(folder: Path, dataset: str, max_bad_share: float, table: Tab
         "timestamp": table.timestamp,
         "part": table.part,
     }
+    file = TableFile(path, name, parameter, table)
     interactions = check_interactions(
-        read_sheets(folder / name, columns, parameter),
+        file.sheets(columns),
         name,
         max_bad_share=max_bad_share,
         columns=columns,
         parameter=parameter,
+        null_words=table.null_words,
+        place=file.place,
     )
-    if "items" not in names:
+    if table.items is None:
         return join_items(interactions, None, name, parameter=parameter)
-    name = names["items"]
+    path = folder / names["items"]
+    name = table.items
     columns = item_columns(table)
+    file = TableFile(path, name, parameter, table, key="items_")
     items = check_items(
-        read_sheets(
-            folder / name,
-            columns,
-            parameter,
-            separator=table.category_separator,
-            kept=table.features,
-        ),
+        file.sheets(columns, kept=table.features),
         name,
         max_bad_share=max_bad_share,
         columns=columns,
         parameter=parameter,
         separator=table.category_separator,
         features=table.features,
+        null_words=table.null_words,
+        place=file.place,
     )
-    if _is_json(folder / name):
+    if file.has_json:
         fix = column_fix(parameter, "features")
         items = replace(items, rows=decoded(items.rows, name, table.features, fix=fix))
     return join_items(interactions, items, name, parameter=parameter)
@@ -81,63 +105,189 @@ def item_columns(table: TableSettings) -> dict[str, str | None]:
     }
 
 
-def read_sheets(
-    path: Path,
-    columns: Columns,
-    parameter: str,
-    *,
-    separator: str = "|",
-    kept: Sequence[str] = (),
-) -> Iterator[pl.DataFrame]:
-    """Read one file as sheets, in the format that its ending tells.
+class TableFile:
+    """Read one file of the user, or a folder of such files with the same columns, as sheets.
 
-    .parquet is Parquet; .jsonl, .ndjson and .json hold one object a line; all else is CSV. The last
-    two may end with .gz. columns: names of the columns to read, by their role. parameter: the entry
-    of params.yaml that names them, for errors. separator: between categories in one text.
-    kept: further columns to read. They have their type in Parquet, are text in CSV, and are JSON as
-    text in JSON lines.
+    path: of the file or folder. name: as the user writes it, for errors. parameter: the entry of
+    params.yaml that names its columns. table: that entry. key: what the file's own keys in the
+    entry begin with.
+
+    The form of a file is told by its ending and by how it begins: Parquet, JSON (one object a line,
+    or one list of objects), or CSV. The last two may be packed (`glta.io.packed`).
     """
-    if path.suffix == ".parquet":
-        named = [column for column in columns.values() if column]
-        return read_parquet(path, named, kept=kept)
-    if _is_json(path):
-        return _read_json_lines(path, columns, parameter, separator=separator, kept=kept)
-    return read_csv(blocks(path, quote=b'"'), path.name)
+
+    def __init__(
+        self, path: Path, name: str, parameter: str, table: TableSettings, *, key: str = ""
+    ):
+        self.path = path
+        self.name = name
+        self.parameter = parameter
+        self.table = table
+        self.key = key
+        self.has_json = False  # whether a part that was read is JSON
+        self._starts: list[tuple[int, str]] = []  # where LINE goes on with which part
+
+    def sheets(self, columns: Columns, *, kept: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
+        """Yield the rows as sheets.
+
+        columns: names of the columns to read, by their role. kept: further columns to read. They
+        have their type in Parquet, are text in CSV, and are JSON as text in JSON.
+        Raises ValueError for what cannot be read, and for a file without rows.
+        """
+        offset = 0  # of the numbers of rows or lines, by the parts before
+        is_empty = True
+        for part in parts_of(self.path):
+            last = 0
+            name = self.name
+            words = "row" if part.suffix in PARQUET_ENDINGS else "line"
+            if part != self.path:
+                inner = part.relative_to(self.path).as_posix()
+                name = f"{self.name.rstrip('/')}/{inner}"
+                words = f"(part {inner}) {words}"
+            self._starts.append((offset, words))
+            for sheet in self._part(part, name, columns, kept):
+                last = sheet[LINE].max() or 0  # type: ignore[assignment]  # the column of integers
+                is_empty = False
+                yield sheet.with_columns(pl.col(LINE) + offset)
+            offset += last
+        if is_empty:
+            raise ValueError(f"{self.name}: has no rows; give a file with data")
+
+    def place(self, line: int) -> str:
+        """Write a value of LINE, which goes on from part to part, as line or row of its part.
+
+        In a list of JSON it is the number of the record.
+        """
+        start, words = next(found for found in reversed(self._starts) if found[0] < line)
+        return f"{words} {line - start}"
+
+    def _part(
+        self, path: Path, name: str, columns: Columns, kept: Sequence[str]
+    ) -> Iterator[pl.DataFrame]:
+        """Return the sheets of one file. name: of the file, for errors."""
+        categories = columns.get("categories")
+        separator = self.table.category_separator
+        if path.suffix in PARQUET_ENDINGS:
+            sheets = self._parquet(path, name, columns, kept)
+        else:
+            begin = peek(path, name)
+            if begin.head.startswith(PARQUET):
+                if begin.is_packed:
+                    raise ValueError(f"{name}: holds a Parquet file; unpack it, and name that file")
+                sheets = self._parquet(path, name, columns, kept)
+            elif _is_json(begin):
+                self.has_json = True
+                return self._json(path, name, columns, kept)
+            else:
+                lines = partial(blocks, path, name=name, opener=opener_of(name), again=REPLACE)
+                if categories and is_token_list(lines(), categories) and separator == "|":
+                    separator = " "  # as RecBole writes lists
+                sheets = self._csv(lines, name, columns, kept)
+        if categories is None or self._roles(columns, categories) != ["categories"]:
+            return sheets
+        return (self._listed(sheet, categories, separator) for sheet in sheets)
+
+    def _csv(
+        self, lines: Callable[..., Any], name: str, columns: Columns, kept: Sequence[str]
+    ) -> Iterator[pl.DataFrame]:
+        table = self.table
+        is_items = bool(self.key)
+        return read_own_csv(
+            lines(quote=b'"' if table.quotes else b""),
+            name,
+            [*filter(None, columns.values()), *kept],
+            self.parameter,
+            separator=table.items_separator if is_items else table.separator,
+            header=table.items_header if is_items else table.header,
+            quotes=table.quotes,
+            key=self.key,
+        )
+
+    def _parquet(
+        self, path: Path, name: str, columns: Columns, kept: Sequence[str]
+    ) -> Iterator[pl.DataFrame]:
+        kinds = {column: self._kind(columns, column) for column in columns.values() if column}
+        separator = self.table.category_separator
+        return read_parquet(path, name, kinds, kept=kept, separator=separator)
+
+    def _json(
+        self, path: Path, name: str, columns: Columns, kept: Sequence[str]
+    ) -> Iterator[pl.DataFrame]:
+        text = pl.String()
+        converted: dict[str, tuple[Convert, pl.DataType]] = {}
+        forms: dict[Kind, tuple[Convert, pl.DataType]] = {
+            "number": (number_of, text),
+            "time": (time_of, text),
+            "text": (text_of, text),
+            "categories": (self._categories, pl.List(pl.String)),
+        }
+        ids = []
+        fixes = dict.fromkeys(kept, column_fix(self.parameter, "features"))
+        for role, column in columns.items():
+            if column is None or column in fixes:
+                continue
+            kind = self._kind(columns, column)
+            if kind == "id":
+                ids.append(column)
+            else:
+                converted[column] = forms[kind]
+            fixes[column] = column_fix(self.parameter, role, optional=kind != "id")
+        lines: Iterator[tuple[int, bytes]] = blocks(
+            path, name=name, opener=opener_of(name), again=REPLACE
+        )
+        first = next(block for block in chain(lines, [(1, b"")]) if not block[1].isspace())
+        if LIST_BEGIN.match(first[1]):
+            start, words = self._starts[-1]
+            self._starts[-1] = (start, words.replace("line", "record"))
+            content = b"".join([first[1], *(block for _, block in lines)])
+            lines = lines_of_array(content, name)
+        else:
+            lines = chain([first], lines)
+        return read_records(
+            lines,
+            name,
+            parse_lenient,
+            ids=ids,
+            kept=kept,
+            converted=converted,
+            fixes=fixes,
+            again=REPLACE,
+        )
+
+    def _roles(self, columns: Columns, column: str) -> list[str]:
+        return [role for role, other in columns.items() if other == column]
+
+    def _kind(self, columns: Columns, column: str) -> Kind:
+        """Return what a column holds; an id may serve as a text too."""
+        roles = self._roles(columns, column)
+        kinds = {KINDS[role] for role in roles}
+        if len(kinds) == 1 or kinds == {"id", "text"}:
+            return KINDS[roles[0]] if len(kinds) == 1 else "id"
+        raise ValueError(
+            f"{self.parameter}: names column {column} for {' and '.join(roles)}; a column of JSON "
+            "or Parquet can be one of these"
+        )
+
+    def _categories(self, value: Any) -> list[str]:
+        """Return the categories of a value of JSON."""
+        if value is None or (isinstance(value, str) and value.strip() in self.table.null_words):
+            return []
+        return categories_of(value, self.table.category_separator)
+
+    def _listed(self, sheet: pl.DataFrame, column: str, separator: str) -> pl.DataFrame:
+        """Return a sheet with the texts of a column cut into lists of categories."""
+        if column not in sheet.columns or sheet.schema[column] != pl.String:
+            return sheet
+        is_null = is_blank(column, self.table.null_words)
+        sheet = sheet.with_columns(pl.when(~is_null).then(pl.col(column).str.strip_chars()))
+        if sheet[column].str.contains(r"^[\[{]").any():
+            function = partial(categories_of, separator=separator)
+            return convert(sheet, column, function, pl.List(pl.String))
+        return sheet.with_columns(pl.col(column).str.split(separator))
 
 
-def _is_json(path: Path) -> bool:
-    return path.name.removesuffix(".gz").endswith(JSON_ENDINGS)
-
-
-def _read_json_lines(
-    path: Path, columns: Columns, parameter: str, *, separator: str, kept: Sequence[str]
-) -> Iterator[pl.DataFrame]:
-    ids: list[str] = []
-    texts: list[str] = []
-    lists: list[str] = []
-    fixes = dict.fromkeys(kept, column_fix(parameter, "features"))
-    for role, column in columns.items():
-        if column is None:
-            continue
-        is_id = role in ("user", "item")
-        group = ids if is_id else lists if role == "categories" else texts
-        group.append(column)
-        fixes[column] = column_fix(parameter, role, optional=not is_id)
-    sheets = read_records(
-        blocks(path),
-        path.name,
-        parse_json,
-        ids=ids,
-        texts=texts,
-        lists=lists,
-        kept=kept,
-        fixes=fixes,
-    )
-    # categories may be a list or, as in CSV, one text
-    categories = [
-        pl.when(pl.col(column).list.len() == 1)
-        .then(pl.col(column).list.first().str.split(separator))
-        .otherwise(column)
-        for column in lists
-    ]
-    return (sheet.with_columns(categories) for sheet in sheets)
+def _is_json(begin: Peek) -> bool:
+    """Tell JSON by the ending of a file's name, or by how the file begins."""
+    if begin.name.lower().endswith(JSON_ENDINGS):
+        return True
+    return JSON_BEGIN.match(begin.head.removeprefix(b"\xef\xbb\xbf")) is not None
