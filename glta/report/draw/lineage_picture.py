@@ -14,7 +14,7 @@ from typing import Any
 
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, flow_chart
-from glta.report.known import makes_model, title
+from glta.report.known import makes_model, places, title
 from glta.report.wording import metric_title, number, seconds
 
 METRICS = "metrics.json"
@@ -192,19 +192,18 @@ def raw_data_box(box: Box, archives: dict[str, str]) -> Box:
 def count_lines(a: Analysis, stages: Sequence[str]) -> list[str]:
     """Count the methods (or whatever else a verb was run for) and the seeds of some stages.
 
-    A stage is named NAME@DATASET-SEED-REST, where REST is a method or another part; one that makes
-    a model is named after the method. What there is only one of is left out.
+    A stage that makes a model is named after the method; others have the method after the @. What
+    there is only one of is left out.
     """
+    known = places(a.dataset, a.params.seeds)
     seeds = set()
     # a dictionary keeps the order
     parts: dict[str, None] = {}
     for stage in stages:
         name, _, place = stage.partition("@")
-        seed, _, rest = place.removeprefix(a.dataset).strip("-").partition("-")
-        if verb_of(stage) != name:
-            rest = name
+        seed, method = known.get(place, (None, place))
         seeds.add(seed)
-        parts[rest] = None
+        parts[name if verb_of(stage) != name else method or ""] = None
     lines = []
     if len(parts) > 1:
         of_methods = bool(parts.keys() & a.cells.keys())
