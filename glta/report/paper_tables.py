@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from glta.evaluation.metrics import NEW_GROUPS
-from glta.report.analysis import Analysis, Tested
+from glta.report.analysis import Analysis, Tested, shares_of_best
 from glta.report.known import base_of, change_text, is_ablation, places, title, training_stages
 from glta.report.wording import NONE, group_title, metric_title, p_cell, signed, size
 
@@ -119,12 +119,8 @@ def overview_tables(analyses: Sequence[Analysis]) -> list[PaperTable]:
     if len(found) < 2:
         return []
     first = found[0]
-    methods = [
-        method
-        for method in first.params.methods
-        if not is_ablation(method) and any(method in a.cells for a in found)
-    ]
-    rows, best = scored(methods, [means(a, first.metric) for a in found])
+    columns = [means(a, first.metric) for a in found]
+    rows, best = scored(list(shares_of_best(found)), columns)
     headings = ["method", *(a.dataset for a in found)]
     return [
         PaperTable(f"Test {metric_title(first.metric)}, {mean_text(first)}", headings, rows, best)

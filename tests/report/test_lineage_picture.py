@@ -11,7 +11,8 @@ import pytest
 from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, direct_sources, flow_chart
-from glta.report.draw.lineage_picture import count_lines, lineage_view, shortened
+from glta.report.draw.lineage_picture import count_lines, lineage_view
+from glta.report.wording import shortened
 from tests.report.made_up import fake_hash, records
 
 METHODS = [

@@ -15,7 +15,7 @@ from typing import Any
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, flow_chart
 from glta.report.known import makes_model, places, title
-from glta.report.wording import metric_title, number, seconds
+from glta.report.wording import metric_title, number, seconds, shortened
 
 METRICS = "metrics.json"
 
@@ -268,8 +268,3 @@ def number_box(a: Analysis, method: str, *, seed: int, results: Provenance) -> B
         tip="\n".join([label, *values]),
         sources=list(dict.fromkeys(verbs)),
     )
-
-
-def shortened(name: str, limit: int = 19) -> str:
-    """Replace the middle of a long name by an ellipsis; its end has the version or file type."""
-    return name if len(name) <= limit else f"{name[: limit - 7]}…{name[-6:]}"
