@@ -264,7 +264,7 @@ def number_box(a: Analysis, method: str, *, seed: int, results: Provenance) -> B
         name=METRICS,
         heading=number(a.cells[method][seed].metrics[a.metric]),
         kind="m3",
-        lines=[label, shortened(title(method), 13), f"seed {seed}", METRICS],
+        lines=[label, shortened(title(method), 11), f"seed {seed}", METRICS],
         tip="\n".join([label, *values]),
         sources=list(dict.fromkeys(verbs)),
     )
