@@ -8,8 +8,7 @@ import re
 import polars as pl
 from selectolax.lexbor import LexborHTMLParser
 
-UNSEEN = ("script", "style", "template", "noscript", "iframe", "object", "svg", "canvas", "audio")
-UNSEEN += ("video", "rt", "rp")
+UNSEEN = "script style template noscript iframe object svg canvas audio video rt rp"
 """Elements whose content is no part of the text. rt and rp tell how a Japanese word is read."""
 
 BLOCKS = """address article aside blockquote br button caption center dd details dialog dir div dl
@@ -25,7 +24,7 @@ OTHERS = """a abbr acronym applet area b base basefont bdi bdo big body cite cod
 """All other elements of HTML."""
 
 ENTITY = r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);"
-NAMES = "|".join([*UNSEEN, *BLOCKS.split(), *OTHERS.split()])
+NAMES = "|".join([*UNSEEN.split(), *BLOCKS.split(), *OTHERS.split()])
 WITH_ATTRIBUTE = r"<[a-z][^\s<>]*\s[^<>]*="
 TAG = re.compile(
     rf"</?(?:{NAMES}|[a-z]\w*[-:][\w:-]*)[\s/>]|{WITH_ATTRIBUTE}|<!--|<!doctype\s|<!\[CDATA\[|<\?xml",
@@ -71,7 +70,7 @@ def _read(text: str) -> str:
     page = LexborHTMLParser(SIGN.sub(kept, text), is_fragment=True)
     if page.root is None:
         return ""
-    page.strip_tags(list(UNSEEN))
+    page.strip_tags(UNSEEN.split())
     for block in page.css(",".join(BLOCKS.split())):
         block.insert_before(" ")
         block.insert_after(" ")

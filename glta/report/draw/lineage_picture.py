@@ -164,6 +164,7 @@ def fold(
         lines=[line for line in lines if line],
         tip="\n".join(tip),
         sources=sources,
+        width=90 if len(verb) < 12 else 98,
     )
     archives = archives_of(members)
     if archives:
