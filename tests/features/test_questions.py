@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from glta.features.text.questions import filled, interests_prompt, parse_answer, tags_prompt
+from glta.features.text.questions import filled, interests_prompt, parse_answers, tags_prompt
 from glta.features.text.user_words import shown_texts
 
 
@@ -33,8 +33,10 @@ from glta.features.text.user_words import shown_texts
         ("\n,;- ,\x00", []),
     ],
 )
-def test_parse_answer(answer, expected):
-    assert parse_answer(answer, 4) == expected
+def test_parse_answers(answer, expected):
+    """Each alone, and between others."""
+    assert parse_answers([answer], 4) == [expected]
+    assert parse_answers(["a", answer, "", "b"], 4) == [["a"], expected, [], ["b"]]
 
 
 def test_filled():

@@ -29,6 +29,9 @@ LEAD_IN = re.compile(r"^[^,;:，、；：،؛]*[:：]\s*")  # noqa: RUF001 - "Ta
 SEPARATOR = re.compile(r"[,;|•，、；،؛]|\s(?=\d{1,2}[.)．]\s)")  # noqa: RUF001 - commas of many languages
 QUOTES = " \t\r\"'`*_.!?()[]{}<>“”‘’«»„‚「」『』（）【】《》〈〉。！？．।؟"  # noqa: RUF001 - quotation marks that models write
 
+# one row a line of an answer: the place of the answer, and the pieces of the line
+FOUND = {"place": pl.Int64, "tag": pl.List(pl.String)}
+
 
 def _shown(texts: Sequence[str]) -> str:
     """Return item texts as a list, one a line, after the introduction."""
@@ -45,24 +48,37 @@ def interests_prompt(texts: Sequence[str], k: int) -> str:
     return f"{_shown(texts)}\n\n{INTERESTS.format(k=k)}"
 
 
-def parse_answer(answer: str, k: int) -> list[str]:
-    """Return at most k distinct tags of an answer, in lower case, in the order of the answer.
+def parse_answers(answers: Sequence[str], k: int) -> list[list[str]]:
+    """Return at most k distinct tags of each answer, in lower case, in the order of the answer.
 
     Lines, commas and semicolons of any language separate tags. Dropped are numbers of a list,
     bullets, quotes, an introduction that ends with a colon, the thoughts that some models show, and
     pieces of more than MAX_WORDS words or LONGEST characters. An answer with fewer tags gives
     fewer, or none.
     """
-    storable = answer.encode("utf-8", "replace").decode()  # JSON can hold half a surrogate pair
-    lines = pl.Series(THOUGHTS.sub("", storable).splitlines(), dtype=pl.String)
-    found: dict[str, None] = {}  # a set that keeps the order
-    for line in clean(lines).str.to_lowercase():
-        line = LEAD_IN.sub("", NUMBERING.sub("", line))
-        for piece in SEPARATOR.split(line):
-            found.setdefault(NUMBERING.sub("", piece).strip(QUOTES))
-    tags = pl.Series(list(found), dtype=pl.String)
-    short = (count_words(tags) <= MAX_WORDS) & (tags.str.len_chars() <= LONGEST)
-    return tags.filter(short & tags.str.contains(r"[\p{L}\p{N}]")).head(k).to_list()
+    places: list[int] = []
+    lines: list[str] = []
+    for place, answer in enumerate(answers):
+        storable = answer.encode("utf-8", "replace").decode()  # JSON can hold half a surrogate pair
+        for line in THOUGHTS.sub("", storable).splitlines():
+            places.append(place)
+            lines.append(line)
+    cleaned = clean(pl.Series(lines, dtype=pl.String)).str.to_lowercase()
+    pieces = [_pieces(line) for line in cleaned]
+    found = pl.DataFrame({"place": places, "tag": pieces}, schema=FOUND).explode("tag").drop_nulls()
+    tag = found["tag"]
+    short = (count_words(tag) <= MAX_WORDS) & (tag.str.len_chars() <= LONGEST)
+    kept = found.filter(short & tag.str.contains(r"[\p{L}\p{N}]")).unique(maintain_order=True)
+    tags: list[list[str]] = [[] for _ in answers]
+    for place, name in kept.group_by("place", maintain_order=True).head(k).rows():
+        tags[place].append(name)
+    return tags
+
+
+def _pieces(line: str) -> list[str]:
+    """Return what stands between the separators of a line."""
+    line = LEAD_IN.sub("", NUMBERING.sub("", line))
+    return [NUMBERING.sub("", piece).strip(QUOTES) for piece in SEPARATOR.split(line)]
 
 
 def filled(found: Sequence[str], spare: Iterable[str], k: int) -> list[str]:
