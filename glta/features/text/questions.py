@@ -30,7 +30,7 @@ SEPARATOR = re.compile(r"[,;|•，、；،؛]|\s(?=\d{1,2}[.)．]\s)")  # noqa:
 QUOTES = " \t\r\"'`*_.!?()[]{}<>“”‘’«»„‚「」『』（）【】《》〈〉。！？．।؟"  # noqa: RUF001 - quotation marks that models write
 
 # one row a line of an answer: the place of the answer, and the pieces of the line
-FOUND = {"place": pl.Int64, "tag": pl.List(pl.String)}
+FOUND = pl.Schema({"place": pl.Int64(), "tag": pl.List(pl.String)})
 
 
 def _shown(texts: Sequence[str]) -> str:
