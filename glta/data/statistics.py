@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from glta.data.words import count_words
+
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 MOST_RATINGS = 20
@@ -128,7 +130,7 @@ def quantiles(numbers: np.ndarray) -> dict[str, int]:
 def _text(column: pl.Series) -> dict:
     """Describe a column of texts, or of lists of texts."""
     text = column.list.join(" ") if isinstance(column.dtype, pl.List) else column
-    words = text.str.count_matches(r"\S+").to_numpy()
+    words = count_words(text).to_numpy()
     given = text.filter(words > 0)
     return {
         "share": float((words > 0).mean()),

@@ -53,8 +53,12 @@ class Analysis:
 
     @property
     def methods(self) -> list[str]:
-        """The evaluated methods, ablations included, in the order of the parameters."""
-        return list(self.cells)
+        """The evaluated methods, ablations included, from the best to the last by the metric.
+
+        Among equals, and without the metric, they have the order of the parameters.
+        """
+        means = {method: self.mean(method, self.metric) for method in self.cells}
+        return sorted(self.cells, key=lambda method: -(means[method] or 0))
 
     @property
     def missing(self) -> list[tuple[str, int]]:
@@ -148,7 +152,7 @@ class Analysis:
     def best(self, metric: str) -> str | None:
         """Return the method with the highest mean, or None when no method has the metric.
 
-        Among equals, the first one of the parameters is returned.
+        Among equals, the first one of `methods` is returned.
         """
         means = {method: self.mean(method, metric) for method in self.methods}
         known = {method: mean for method, mean in means.items() if mean is not None}
@@ -305,3 +309,20 @@ class Analysis:
         if test is None or test.corrected_p >= self.alpha:
             return 0
         return -1 if test.values.difference > 0 else 1
+
+
+def shares_of_best(analyses: Sequence[Analysis]) -> dict[str, dict[str, float]]:
+    """Divide each mean of the report's metric by the highest one of its dataset.
+
+    Returns shares by method and dataset, the method with the highest mean share first. Ablations
+    are left out.
+    """
+    shares: dict[str, dict[str, float]] = {}
+    for a in analyses:
+        highest = max(a.known_mean(method, a.metric) for method in a.methods) or 1.0
+        for method in a.methods:
+            if not is_ablation(method):
+                share = a.known_mean(method, a.metric) / highest
+                shares.setdefault(method, {})[a.dataset] = share
+    order = sorted(shares, key=lambda m: -sum(shares[m].values()) / len(shares[m]))
+    return {method: shares[method] for method in order}

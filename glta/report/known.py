@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import permutations
+
 from glta.methods.registry import needed, specs, title, units
 from glta.methods.spec import Ablation
 
@@ -11,6 +14,7 @@ __all__ = [
     "is_ablation",
     "makes_model",
     "order",
+    "places",
     "title",
     "training_stages",
 ]
@@ -65,3 +69,17 @@ def training_stages(method: str) -> list[str]:
     if method not in units():
         return []
     return [f"{name}@{{cell}}" for name in needed([method]) if name in units()]
+
+
+def places(dataset: str, seeds: Iterable[int]) -> dict[str, tuple[int | None, str | None]]:
+    """Return the seed and the method of what follows the @ in the names of a dataset's stages.
+
+    Datasets and methods may contain hyphens, so a name cannot be split. It is looked up among all
+    that can be, in any order of their parts.
+    """
+    found: dict[str, tuple[int | None, str | None]] = {dataset: (None, None)}
+    for seed in seeds:
+        for method in (None, *units()):
+            parts = [dataset, str(seed), *([method] if method else [])]
+            found |= {"-".join(order): (seed, method) for order in permutations(parts)}
+    return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from glta.evaluation.metrics import NEW_GROUPS
-from glta.report.analysis import Analysis, Tested
-from glta.report.known import base_of, change_text, is_ablation, title, training_stages
+from glta.report.analysis import Analysis, Tested, shares_of_best
+from glta.report.known import base_of, change_text, is_ablation, places, title, training_stages
 from glta.report.wording import NONE, group_title, metric_title, p_cell, signed, size
 
 Costs = Mapping[str, Mapping[str, float]]
@@ -120,12 +119,8 @@ def overview_tables(analyses: Sequence[Analysis]) -> list[PaperTable]:
     if len(found) < 2:
         return []
     first = found[0]
-    methods = [
-        method
-        for method in first.params.methods
-        if not is_ablation(method) and any(method in a.cells for a in found)
-    ]
-    rows, best = scored(methods, [means(a, first.metric) for a in found])
+    columns = [means(a, first.metric) for a in found]
+    rows, best = scored(list(shares_of_best(found)), columns)
     headings = ["method", *(a.dataset for a in found)]
     return [
         PaperTable(f"Test {metric_title(first.metric)}, {mean_text(first)}", headings, rows, best)
@@ -302,9 +297,8 @@ def parameter_text(a: Analysis, method: str) -> str:
 
 def whole_cost_text(a: Analysis, costs: Costs) -> str:
     """Write the cost of all stages of a dataset together."""
-    seeds = "|".join(str(seed) for seed in a.params.seeds)
-    own = re.compile(rf"\w+@{re.escape(a.dataset)}(-({seeds})(-.+)?)?")
-    every = [cost for stage, cost in costs.items() if own.fullmatch(stage)]
+    own = places(a.dataset, a.params.seeds)
+    every = [cost for stage, cost in costs.items() if stage.partition("@")[2] in own]
     minutes = f"{sum(cost['seconds'] for cost in every) / 60:,.0f} min" if every else NONE
     largest = size(max(cost["peak_memory_bytes"] for cost in every)) if every else NONE
     return f"All stages of the dataset, one after the other: {minutes}; the largest took {largest}"

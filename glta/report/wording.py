@@ -73,3 +73,8 @@ def size(value: float | None) -> str:
             return f"{value:.0f} {unit}"
         value /= 1024
     return f"{value:.2f} GiB"
+
+
+def shortened(name: str, limit: int = 19) -> str:
+    """Replace the middle of a long name by an ellipsis; its end has the version or file type."""
+    return name if len(name) <= limit else f"{name[: limit - 7]}…{name[-6:]}"

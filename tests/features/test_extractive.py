@@ -11,7 +11,7 @@ from glta.data.interactions import Interactions
 from glta.features.settings import ProfileSettings
 from glta.features.text import extractive
 from glta.features.text.extractive import emphases, extract, item_terms
-from glta.features.text.item_texts import item_texts
+from glta.features.text.item_texts import clean, item_texts
 from glta.features.text.user_words import user_words
 from glta.testing.blocks import LONER
 
@@ -115,6 +115,46 @@ def test_categories_are_phrases_and_stop_words_are_gone():
         "science",
         "science fiction",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("猫和狗喜欢科幻小说", "喜欢 小说 狗 猫 科幻"),
+        ("私は猫が好き", "好き 猫 私"),
+        ("ผู้หญิงชอบดูหนัง", "ชอบ ดู ผู้ หญิง หนัง"),
+        ("हिन्दी में विज्ञान", "में विज्ञान हिन्दी"),
+        ("책 한국어", "책 한국어"),
+        ("می\u200cخواهم كتاب كتـــاب", "كتاب می\u200cخواهم"),
+        ('צה"ל שלום', 'צה"ל שלום'),
+        ("cafe\u0301 café Việt", "café việt"),
+        ("rock-n-roll rock‑n‑roll 3.5 x", "rock-n-roll"),
+        ("it’s It's DON’T don't", "don't"),
+        ("Straße STRASSE İstanbul istanbul", "istanbul strasse"),
+        ("Ｓｏｎｙ sony", "sony"),
+        ("see https://www.example.com/cats?a=1 www.dogs.org", "see"),
+        ("<script>evil()</script><!-- hidden --><b>seen</b>", "seen"),
+        ("x" * 300_000 + " tail", "tail"),
+        ("👨\u200d👩\u200d👧 emoji", "emoji"),
+    ],
+)
+def test_terms_of_all_languages(text, expected):
+    found = item_terms(pl.DataFrame({"item": [0], "text": clean(pl.Series([text]))}))
+    assert found.names.tolist() == expected.split(" ")
+
+
+def test_categories_are_cleaned():
+    texts = pl.DataFrame({"item": [0], "text": ["roses"]})
+    given = ["Sci&amp;Fi", "<i>L&#39;Oreal</i>", "Ｃafe\u0301", "y" * 300, "<style>a{}</style>"]
+    categories = pl.DataFrame({"item": [0], "categories": [given]})
+    assert item_terms(texts, categories).names.tolist() == ["café", "l'oreal", "roses", "sci&fi"]
+
+
+def test_a_term_is_written_as_most_items_write_it():
+    texts = ["STRASSE", "Straße", "Straße lang"]
+    terms = item_terms(pl.DataFrame({"item": [0, 1, 2], "text": texts}))
+    assert terms.names.tolist() == ["lang", "straße"]
+    assert terms.item.toarray()[:, 1].tolist() == [1, 1, 1]
 
 
 def test_vocabulary_is_limited_to_the_frequent(monkeypatch):

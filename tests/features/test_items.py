@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glta.data.words import LONGEST
 from glta.features.settings import ProfileSettings
 from glta.features.text.item_texts import clean, item_texts
 
@@ -31,7 +32,13 @@ def catalogue(**columns) -> pl.DataFrame:
     [
         ("  two \n\t words ", "two words"),
         ("a\x00b\u2028c", "a b c"),
-        ("soft\u00adhyphen zero\u200bwidth", "softhyphen zerowidth"),
+        ("soft\u00adhyphen zero\u200bwidth join\u200der", "softhyphen zerowidth joiner"),
+        (
+            "می\u200cخواهم 👨\u200d👩\u200d👧 ខ្ញុំ\u200bចូល",
+            "می\u200cخواهم 👨\u200d👩\u200d👧 ខ្ញុំ\u200bចូល",
+        ),
+        ("Ｓｏｎｙ　ＡＢＣ－１２ ｶﾞﾝﾀﾞﾑ，", "Sony ABC-12 ガンダム，"),
+        ("cafe\u0301 か\u3099 \u1112\u1161\u11ab", "café が 한"),
         ("Tom &amp; Jerry&#39;s &quot;x&quot;", 'Tom & Jerry\'s "x"'),
         ("5&amp;quot; pipe", '5" pipe'),
         ("<p>bold <b>x</b><br/>y</p>", "bold x y"),
@@ -60,6 +67,18 @@ def test_cut_at_max_words():
     assert item_texts(items, ProfileSettings(max_words=4))["text"].to_list() == [
         "one two three. four"
     ]
+
+
+def test_cut_at_max_words_without_spaces():
+    items = catalogue(title=["银河帝国。"], description=["我喜欢看科幻小说" + "字" * 300_000])
+    assert item_texts(items, ProfileSettings(max_words=4))["text"].to_list() == ["银河帝国. 我喜欢"]
+
+
+def test_no_text_has_an_endless_word():
+    endless = "x" * 300_000
+    items = catalogue(item_id=["A1", endless], title=[endless, ""], categories=[[endless], []])
+    for text in item_texts(items, ProfileSettings())["text"]:
+        assert len(text) < 3 * LONGEST
 
 
 def test_falls_back_to_the_id():

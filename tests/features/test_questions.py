@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from glta.features.text.questions import filled, interests_prompt, parse_answer, tags_prompt
+from glta.features.text.questions import filled, interests_prompt, parse_answers, tags_prompt
 from glta.features.text.user_words import shown_texts
 
 
@@ -23,12 +23,20 @@ from glta.features.text.user_words import shown_texts
         ("a, b, c, d, e, f", ["a", "b", "c", "d"]),
         ("This person seems to like a great many robots. \nspace", ["space"]),
         ("80s music, 3d printing, sci-fi", ["80s music", "3d printing", "sci-fi"]),
+        ("标签：科幻小说、太空歌剧，茶", ["科幻小说", "太空歌剧", "茶"]),
+        ("1．宇宙\n2．「ロボット」", ["宇宙", "ロボット"]),
+        ("这个人喜欢看科幻小说和太空歌剧还有很多。茶", []),
+        ("الروبوتات، الفضاء؛ شاي", ["الروبوتات", "الفضاء", "شاي"]),
+        ("<b>robots</b>, cafe\u0301, Tom &amp; Jerry", ["robots", "café", "tom & jerry"]),
+        ("robots, \ud83d, " + "x" * 300_000, ["robots"]),
         ("", []),
         ("\n,;- ,\x00", []),
     ],
 )
-def test_parse_answer(answer, expected):
-    assert parse_answer(answer, 4) == expected
+def test_parse_answers(answer, expected):
+    """Each alone, and between others."""
+    assert parse_answers([answer], 4) == [expected]
+    assert parse_answers(["a", answer, "", "b"], 4) == [["a"], expected, [], ["b"]]
 
 
 def test_filled():

@@ -11,7 +11,8 @@ import pytest
 from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, direct_sources, flow_chart
-from glta.report.draw.lineage_picture import lineage_view, shortened
+from glta.report.draw.lineage_picture import count_lines, lineage_view
+from glta.report.wording import shortened
 from tests.report.made_up import fake_hash, records
 
 METHODS = [
@@ -166,6 +167,19 @@ def test_folding(recorded):
     one = Params(datasets=["ml-latest-small"], seeds=[7])
     of_one = Picture(view(records(one), "ml-latest-small", params=one)["svg"])
     assert of_one.texts["prepare"][0] == "2.0 s"
+
+
+@pytest.mark.parametrize("form", ["{0}-{1}-{2}", "{0}-{2}-{1}", "{2}-{0}-{1}"])
+@pytest.mark.parametrize("dataset", ["sample", "my-books-2", "glta-plus", "7"])
+def test_names_with_hyphens_are_not_split(dataset, form):
+    params = Params(datasets=["sample"], seeds=[7, 10], methods=METHODS)
+    a = analysis("sample", params)
+    a = Analysis(dataset, a.params, a.cells)
+    stages = [f"evaluate@{form.format(dataset, 7, method)}" for method in METHODS]
+    assert count_lines(a, stages) == ["9 methods"]
+    assert count_lines(a, [f"prepare@{dataset}-7", f"prepare@{dataset}-10"]) == ["2 seeds"]
+    models = [f"glta-plus@{dataset}-{seed}" for seed in (7, 10)]
+    assert count_lines(a, [*models, f"ease@{dataset}-7"]) == ["2 methods", "× 2 seeds"]  # noqa: RUF001
 
 
 def test_what_is_not_known_is_said(recorded):

@@ -14,6 +14,7 @@ from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.cells import load_cells, ranking, summary
 from glta.report.draw.axes import nice_ticks
+from glta.report.draw.marks import mark_number
 from glta.report.known import title
 from glta.report.page.render import render, safe_link
 from glta.report.paper_tables import ablation_table
@@ -142,10 +143,38 @@ def test_new_items_have_a_section_where_there_are_any(tmp_path, report):
     mean = {method: found.mean(method, "among_new/ndcg@20") for method in methods}
     assert test.difference == pytest.approx(mean["glta"] - mean["popularity"])
     html = render(params, cells, provenance=[]).html
-    section = html.partition("<h3>New items</h3>")[2].partition("<h3>")[0]
+    section = html.partition(">New items</h3>")[2].partition("<h3")[0]
     assert "8 items have no training user" in section
     for method in methods:
         assert all(f"{found.mean(method, column):.4f}" in section for column in found.new_columns)
+
+
+def test_rows_have_the_marks_of_the_figures_and_go_by_result(world, report):
+    params, cells, _ = world
+    a = Analysis("sample", params.for_dataset("sample"), cells["sample"])
+    part = report.html.partition('id="results-sample"')[2].partition("</tbody>")[0]
+    rows = re.findall(r'href="#(mark-\d+)"/></svg>([^<]+)', part)
+    assert [name for _, name in rows] == [title(method) for method in a.methods]
+    assert [mark for mark, _ in rows] == [f"mark-{mark_number(a, m)}" for m in a.methods]
+    assert len({mark for mark, _ in rows}) == len(rows)
+    assert {mark for mark, _ in rows} <= set(Page(report.html).ids)
+
+
+def test_every_part_of_a_dataset_has_a_link(report):
+    page = Page(report.html)
+    links = {address for _, _, address in page.addresses}
+    for dataset in ("sample", "ml-latest-small"):
+        parts = [i for i in page.ids if i.endswith(f"-{dataset}")]
+        assert len(parts) >= 7
+        assert {f"#{part}" for part in parts} <= links
+
+
+def test_a_method_alone_leaves_no_room_for_others(world):
+    """No column is kept for a figure that needs two methods."""
+    params, cells, _ = world
+    alone = params.model_copy(update={"datasets": ["sample"], "methods": ["ease"]})
+    html = render(alone, {"sample": {"ease": cells["sample"]["ease"]}}).html
+    assert 'class="split"' not in html and "minus" not in html.partition("</main>")[0]
 
 
 def test_accessible(report):
@@ -341,7 +370,7 @@ def test_ablations_have_a_table_of_their_own(world, report):
     assert ">Ablations<" in made.html
     assert "<code>align_users.tag_tokens = 0</code>" in made.html
     assert f">{signed(worse.values.difference)}<" in made.html
-    assert "</span>GLTA without profile</th>" in made.html
+    assert "</svg>GLTA without profile</th>" in made.html
     shown = made.metrics["sample"]["glta-without-profile"]["0"]["ndcg@20"]
     assert shown == of["text-knn"][0].metrics["ndcg@20"]
     without_base = render(params, {"sample": {m: s for m, s in cells.items() if m != "glta"}})
@@ -368,10 +397,10 @@ def test_an_ablation_is_compared_with_the_method_that_it_changes(world, monkeypa
         difference = a.known_mean(base, "ndcg@20") - a.known_mean(ablation, "ndcg@20")
         assert a.ablation_tests[ablation].values.difference == pytest.approx(difference)
     assert [row[0] for row in ablation_table(a).rows] == [
-        "EASE",
-        "GLTA tied head",
         "GLTA",
         "GLTA without profile",
+        "EASE",
+        "GLTA tied head",
     ]
     assert '<td class="left">EASE</td>' in render(params, {"sample": cells}).html
 

@@ -10,13 +10,20 @@ import polars as pl
 from scipy.sparse import coo_array, csr_array
 
 from glta.data.interactions import Interactions
+from glta.data.words import BREAK, LONGEST, same_word, with_breaks
+from glta.features.text.item_texts import clean
 
 VOCABULARY = 4096  # terms, the most frequent ones; a (T, T) matrix of float32 then takes 64 MiB
 POOL = 32  # terms of a user, those of the largest emphasis, from which interests are found
 PRIOR = 1.0  # items that each user is given in addition, with terms as frequent as in the catalogue
 SHRINKAGE = 5.0  # users; pulls the similarity of rare terms towards 0
-# a letter, then letters, digits, apostrophes or hyphens, and a letter or a digit at the end
-WORD = r"\p{L}[\p{L}\p{N}'\x{2019}-]*[\p{L}\p{N}]"
+ADDRESS = rf"(?i)(?:https?://|www\.)[^\s{BREAK}]+"  # of a web page: its parts are no words
+# a letter, then letters, digits, apostrophes, hyphens or joiners, and a letter or a digit at the
+# end; marks above or below letters belong to them; in Chinese and Korean one letter can be a word
+WORD = (
+    r"\p{L}(?:[\p{L}\p{M}\p{N}\x{200C}\x{200D}'’ʼ‐‑-]|[\x22״]\p{Hebrew})*"  # noqa: RUF001 - signs that look alike
+    r"(?:[\p{L}\p{M}\p{N}\x{200D}]|[\x22״]\p{Hebrew})|[\p{Han}\p{Hangul}]"
+)
 STOP_WORDS = frozenset(
     """a about above after again against all also am an and any are as at be because been before being below between both but
     by can cannot could did do does doing down during each etc few for from further get had has have having he her here hers
@@ -24,7 +31,9 @@ STOP_WORDS = frozenset(
     new no nor not now of off on once one only or other our ours ourselves out over own per same she should so some such than
     that the their theirs them themselves then there these they this those through to too two under until up upon us use used
     using very via was we well were what when where which while who whom why will with within without would you your yours
-    yourself yourselves""".split()  # noqa: SIM905 - 150 quoted words read worse
+    yourself yourselves
+    的 了 是 在 和 与 與 也 不 就 都 而 及 或 我 你 他 她 它 们 們 这 這 那 有 被 把 从 從 对 對 为 為 以 等 之 其 将 將 个 個 着 著 很 到 要 会 會
+    그 이 저 것 수 및 등 더 또""".split()  # noqa: SIM905 - 200 quoted words read worse
 )
 
 
@@ -43,43 +52,61 @@ class Terms:
 def item_terms(texts: pl.DataFrame, categories: pl.DataFrame | None = None) -> Terms:
     """Find the terms of items: the words of their texts, and their categories as whole phrases.
 
-    texts: columns item, text. categories: columns item, categories (list of text), or None. Terms
-    are in lower case. Left out are stop words, words of one letter, and the words of an item's own
-    categories. Kept are the VOCABULARY terms that most items have; among equals the alphabetically
-    first ones.
+    texts: columns item, text. categories: columns item, categories (list of text), or None.
+    Spellings of the same word are one term (see `same_word`), written in lower case as most items
+    write it. Left out are stop words, words of one letter (but for Chinese and Korean), terms of
+    LONGEST characters or more, web addresses, and the words of an item's own categories. Kept are
+    the VOCABULARY terms that most items have; among equals the alphabetically first ones.
     """
-    words = (
-        texts.select("item", term=pl.col("text").str.to_lowercase().str.extract_all(WORD))
-        .explode("term")
-        .drop_nulls()
-    )
-    words = words.filter(~pl.col("term").is_in(sorted(STOP_WORDS)))
+    words = _words(texts.select("item", "text"))
+    words = words.filter(~pl.col("key").is_in(sorted(STOP_WORDS)))
     if categories is not None:
-        phrase = pl.col("term").str.to_lowercase().str.replace_all(r"[,\s]+", " ").str.strip_chars()
-        phrases = (
-            categories.select("item", term=pl.col("categories"))
-            .explode("term")
-            .drop_nulls()
-            .with_columns(phrase)
-            .filter(pl.col("term") != "")
-        )
-        part = pl.col("term").str.extract_all(WORD)
-        parts = phrases.with_columns(part).explode("term").drop_nulls()
-        words = pl.concat([phrases, words.join(parts, on=["item", "term"], how="anti")])
-    pairs = words.unique()
+        phrases = _phrases(categories)
+        parts = _words(phrases.select("item", "term"))
+        words = pl.concat([phrases, words.join(parts, on=["item", "key"], how="anti")])
+    words = words.filter(pl.col("term").str.len_chars() < LONGEST)
+    pairs = words.select("item", "key").unique()
     kept = (
-        pairs.group_by("term")
+        pairs.group_by("key").len().sort(["len", "key"], descending=[True, False]).head(VOCABULARY)
+    )
+    spelled = (
+        words.join(kept.select("key"), on="key")
+        .unique()
+        .group_by("key", "term")
         .len()
         .sort(["len", "term"], descending=[True, False])
-        .head(VOCABULARY)
+        .unique("key", keep="first", maintain_order=True)
+        .sort("term")
+        .select("key", "term", index=pl.int_range(pl.len()))
     )
-    names = kept["term"].sort()
-    index = pl.DataFrame({"term": names, "index": np.arange(names.len())})
-    pairs = pairs.join(index, on="term").sort("item", "index")
+    pairs = pairs.join(spelled, on="key").sort("item", "index")
     where = pairs["item"].to_numpy(), pairs["index"].to_numpy()
     ones = np.ones(pairs.height, np.float32)
-    item = coo_array((ones, where), shape=(texts.height, names.len()))
-    return Terms(names.to_numpy().astype(object), item.tocsr())
+    item = coo_array((ones, where), shape=(texts.height, spelled.height))
+    return Terms(spelled["term"].to_numpy().astype(object), item.tocsr())
+
+
+def _words(texts: pl.DataFrame) -> pl.DataFrame:
+    """Return the words of texts, as columns item, term and key. texts: columns item and a text."""
+    item, text = texts
+    found = with_breaks(text).str.replace_all(ADDRESS, " ").str.to_lowercase()
+    words = pl.DataFrame({"item": item, "term": found.str.extract_all(WORD)})
+    return _with_keys(words.explode("term").drop_nulls())
+
+
+def _phrases(categories: pl.DataFrame) -> pl.DataFrame:
+    """Return the categories of items as columns item, term and key."""
+    given = categories.select("item", term="categories").explode("term").drop_nulls()
+    plain = clean(given["term"]).str.to_lowercase()
+    tidy = plain.str.replace_all(r"[,\s]+", " ").str.strip_chars()
+    return _with_keys(given.with_columns(tidy).filter(pl.col("term") != ""))
+
+
+def _with_keys(words: pl.DataFrame) -> pl.DataFrame:
+    """Add the form that all spellings of a term share, as column key."""
+    terms = words.select("term").unique()
+    keys = terms.with_columns(key=pl.col("term").map_elements(same_word, pl.String))
+    return words.join(keys, on="term", maintain_order="left")
 
 
 def extract(

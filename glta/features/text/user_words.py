@@ -9,7 +9,7 @@ from glta.data.interactions import Interactions
 from glta.features.settings import ProfileSettings
 from glta.features.text.cache import Provider
 from glta.features.text.extractive import extract, item_terms
-from glta.features.text.questions import filled, interests_prompt, parse_answer, tags_prompt
+from glta.features.text.questions import filled, interests_prompt, parse_answers, tags_prompt
 
 
 def user_words(
@@ -62,8 +62,7 @@ def _asked_words(
         ("interests", params.num_interests, answers[1::2]),
     ):
         lists = words[name].to_list()
-        for user, answer in zip(users, of_users, strict=True):
-            found = parse_answer(answer, k)
+        for user, found in zip(users, parse_answers(of_users, k), strict=True):
             incomplete += len(found) < k
             lists[user] = filled(found, lists[user], k)
         columns.append(pl.Series(name, lists, dtype=pl.List(pl.String)))

@@ -29,11 +29,13 @@ def popularity_figure(a: Analysis) -> Drawing | None:
     for method, row in rows.items():
         values = ["none" if value is None else f"{value:.3f}" for value in row]
         texts.append(f"{title(method)} {', '.join(values)}")
-    d = Drawing(WIDTH, 268, f"Recall@{k} by popularity of the item", "; ".join(texts))
+    # more lines are told apart in a taller figure
+    height = max(268, 130 + 28 * len(rows))
+    d = Drawing(WIDTH, height, f"Recall@{k} by popularity of the item", "; ".join(texts))
     d.text(6, 12, f"Recall@{k}", kind="muted")
     axes = Axes(
         d,
-        (40, 22, WIDTH - 14, 206),
+        (40, 22, WIDTH - 14, height - 62),
         x_limits=(-0.3, len(groups) - 0.7),
         y_limits=(0, highest * 1.05),
     )
@@ -42,10 +44,10 @@ def popularity_figure(a: Analysis) -> Drawing | None:
         least = group["least"]
         most = group["most"]
         users = f"{least}-{most}" if least < most else f"{most}"
-        d.text(axes.x(place), 224, f"{group['items']}", anchor="middle")
-        d.text(axes.x(place), 240, users, kind="muted", anchor="middle")
+        d.text(axes.x(place), height - 44, f"{group['items']}", anchor="middle")
+        d.text(axes.x(place), height - 28, users, kind="muted", anchor="middle")
     label = "items in the group; below: training users of an item"
-    d.text(WIDTH - 14, 258, label, kind="muted", anchor="end")
+    d.text(WIDTH - 14, height - 10, label, kind="muted", anchor="end")
     for method, row in rows.items():
         index = mark_number(a, method)
         known = [(place, value) for place, value in enumerate(row) if value is not None]

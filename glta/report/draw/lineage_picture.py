@@ -14,8 +14,8 @@ from typing import Any
 
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, flow_chart
-from glta.report.known import makes_model, title
-from glta.report.wording import metric_title, number, seconds
+from glta.report.known import makes_model, places, title
+from glta.report.wording import metric_title, number, seconds, shortened
 
 METRICS = "metrics.json"
 
@@ -164,6 +164,7 @@ def fold(
         lines=[line for line in lines if line],
         tip="\n".join(tip),
         sources=sources,
+        width=90 if len(verb) < 12 else 98,
     )
     archives = archives_of(members)
     if archives:
@@ -192,19 +193,18 @@ def raw_data_box(box: Box, archives: dict[str, str]) -> Box:
 def count_lines(a: Analysis, stages: Sequence[str]) -> list[str]:
     """Count the methods (or whatever else a verb was run for) and the seeds of some stages.
 
-    A stage is named NAME@DATASET-SEED-REST, where REST is a method or another part; one that makes
-    a model is named after the method. What there is only one of is left out.
+    A stage that makes a model is named after the method; others have the method after the @. What
+    there is only one of is left out.
     """
+    known = places(a.dataset, a.params.seeds)
     seeds = set()
     # a dictionary keeps the order
     parts: dict[str, None] = {}
     for stage in stages:
         name, _, place = stage.partition("@")
-        seed, _, rest = place.removeprefix(a.dataset).strip("-").partition("-")
-        if verb_of(stage) != name:
-            rest = name
+        seed, method = known.get(place, (None, place))
         seeds.add(seed)
-        parts[rest] = None
+        parts[name if verb_of(stage) != name else method or ""] = None
     lines = []
     if len(parts) > 1:
         of_methods = bool(parts.keys() & a.cells.keys())
@@ -265,12 +265,7 @@ def number_box(a: Analysis, method: str, *, seed: int, results: Provenance) -> B
         name=METRICS,
         heading=number(a.cells[method][seed].metrics[a.metric]),
         kind="m3",
-        lines=[label, shortened(title(method), 13), f"seed {seed}", METRICS],
+        lines=[label, shortened(title(method), 11), f"seed {seed}", METRICS],
         tip="\n".join([label, *values]),
         sources=list(dict.fromkeys(verbs)),
     )
-
-
-def shortened(name: str, limit: int = 19) -> str:
-    """Replace the middle of a long name by an ellipsis; its end has the version or file type."""
-    return name if len(name) <= limit else f"{name[: limit - 7]}…{name[-6:]}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from glta.report.analysis import Analysis
 from glta.report.draw.svg import PALETTE, Drawing
 from glta.report.known import order, title
@@ -19,17 +21,20 @@ def mark_number(a: Analysis, method: str) -> int:
 
 
 def colour_class(index: int) -> str:
-    """Return the class of the colour of mark number `index`: m0 to m7."""
+    """Return the class of the colour of mark number `index`: m0, m1, ..."""
     return f"m{index % len(PALETTE)}"
 
 
-def key(a: Analysis) -> list[tuple[str, str]]:
-    """Return the title and the picture of each method's mark, for the key beside the figures."""
-    entries = []
-    for method in a.methods:
-        drawing = Drawing(16, 16, title(method), "")
-        drawing.mark(8, 8, mark_number(a, method))
-        # the title stands beside the picture, so a screen reader need not read it twice
-        picture = drawing.svg().replace(' role="img"', ' aria-hidden="true"')
-        entries.append((title(method), picture))
-    return entries
+def key(a: Analysis) -> list[tuple[str, int]]:
+    """Return the title and the mark number of each method, for the key beside the figures."""
+    return [(title(method), mark_number(a, method)) for method in a.methods]
+
+
+def mark_shapes(numbers: Iterable[int]) -> dict[int, str]:
+    """Return marks as shapes around the middle of 16 units, by number, to be used on the page."""
+    shapes = {}
+    for number in sorted(set(numbers)):
+        drawing = Drawing(16, 16, "", "")
+        drawing.mark(8, 8, number)
+        shapes[number] = "".join(drawing.parts)
+    return shapes

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from glta.report.analysis import Analysis
+from glta.report.analysis import Analysis, shares_of_best
 from glta.report.draw.axes import Axes
 from glta.report.draw.marks import colour_class, mark_number
 from glta.report.draw.svg import Drawing
-from glta.report.known import is_ablation, title
-from glta.report.wording import metric_title, signed
+from glta.report.known import title
+from glta.report.wording import metric_title, shortened, signed
 
 WIDTH = 360
 """Width of every figure."""
@@ -62,7 +60,7 @@ def differences_figure(a: Analysis) -> Drawing | None:
     tests = {method: of_method[a.metric] for method, of_method in a.tests.items()}
     if not tests:
         return None
-    order = sorted(tests, key=lambda method: -tests[method].values.difference)
+    order = list(tests)
     description = "; ".join(
         f"minus {title(method)} {signed(tests[method].values.difference)}" for method in order
     )
@@ -123,14 +121,16 @@ def coverage_figure(a: Analysis) -> Drawing | None:
         return None
     description = "; ".join(f"{title(m)} {x:.3f}, {y:.4f}" for m, (x, y) in points.items())
     heading = f"{metric_title(a.metric)} against {metric_title(coverage)}"
-    d = Drawing(WIDTH, 268, heading, description)
+    d = Drawing(WIDTH, max(268, 150 + 18 * len(points)), heading, description)
     highest = max(y for _, y in points.values())
-    axes = Axes(d, (44, 22, WIDTH - 14, 220), x_limits=(0, 1), y_limits=(0, highest * 1.1 or 1))
+    axes = Axes(
+        d, (44, 22, WIDTH - 14, d.height - 48), x_limits=(0, 1), y_limits=(0, highest * 1.1 or 1)
+    )
     axes.y_ticks(5)
     axes.x_ticks(5)
     d.text(6, 12, metric_title(a.metric), kind="muted")
     label = f"{metric_title(coverage)}: share of the catalogue shown"
-    d.text(WIDTH - 14, 256, label, kind="muted", anchor="end")
+    d.text(WIDTH - 14, d.height - 12, label, kind="muted", anchor="end")
     for method, (x, y) in points.items():
         tip = f"{title(method)}: {x:.3f}, {y:.4f}"
         d.mark(axes.x(x), axes.y(y), mark_number(a, method), size=6, tip=tip)
@@ -147,13 +147,8 @@ def overview_figure(analyses: Sequence[Analysis]) -> Drawing | None:
         return None
     metric = found[0].metric
     tops = {a.dataset: highest_mean(a) or 1.0 for a in found}
-    shares: dict[str, dict[str, float]] = {}
-    for a in found:
-        for method in a.methods:
-            if not is_ablation(method):
-                share = a.known_mean(method, metric) / tops[a.dataset]
-                shares.setdefault(method, {})[a.dataset] = share
-    order = sorted(shares, key=lambda method: -float(np.mean(list(shares[method].values()))))
+    shares = shares_of_best(found)
+    order = list(shares)
     step = 9
     row_height = 24 + step * len(found)
     foot = 16 * len(found)
@@ -193,7 +188,7 @@ def overview_figure(analyses: Sequence[Analysis]) -> Drawing | None:
         baseline = d.height - foot + 8 + 16 * place
         d.mark(14, baseline - 4, place, size=4)
         best_title = title(a.best(metric) or "")
-        text = f"{a.dataset}: 1 is {tops[a.dataset]:.4f}, {best_title}"
+        text = f"{shortened(a.dataset)}: 1 is {tops[a.dataset]:.4f}, {best_title}"
         d.text(26, baseline, text, kind="muted")
     return d
 

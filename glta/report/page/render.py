@@ -15,6 +15,7 @@ from glta.report.analysis import Analysis
 from glta.report.cells import Cells, metrics_on_test
 from glta.report.draw.figures import figures
 from glta.report.draw.lineage_picture import lineage_view
+from glta.report.draw.marks import mark_number, mark_shapes
 from glta.report.draw.score_figures import overview_figure
 from glta.report.draw.svg import figure_style
 from glta.report.page.card import card
@@ -69,6 +70,7 @@ def render(
     lineages = [lineage_view(a, provenance=results, costs=costs or {}) for a in analyses]
     html = template().render(
         datasets=[dataset_view(a, drawn[a.dataset]) for a in analyses],
+        marks=mark_shapes(mark_number(a, m) for a in analyses for m in a.params.methods),
         overview=overview,
         params=params,
         accuracy=ACCURACY,

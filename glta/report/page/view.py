@@ -7,7 +7,7 @@ from typing import Any
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.report.analysis import Analysis, Tested
 from glta.report.draw.marks import key, mark_number
-from glta.report.draw.svg import PALETTE, Drawing
+from glta.report.draw.svg import Drawing
 from glta.report.known import base_of, change_text, title
 from glta.report.page.card import card, card_view
 from glta.report.paper_tables import parameter_text
@@ -68,7 +68,7 @@ def _method(a: Analysis, method: str) -> dict[str, Any]:
     """Return what every row of a method begins with."""
     return {
         "title": title(method),
-        "mark": mark_number(a, method) % len(PALETTE),
+        "mark": mark_number(a, method),
         "reference": method == a.reference,
     }
 
@@ -84,8 +84,9 @@ def _methods_without_history(a: Analysis) -> list[str]:
 def _results(a: Analysis, k: int) -> dict[str, Any]:
     """Return the rows of the result table at one cut-off.
 
-    Methods of the parameters without results have rows of dashes.
+    Methods of the parameters without results have rows of dashes, the last ones.
     """
+    without = [method for method in a.params.methods if method not in a.cells]
     metrics = [f"{name}@{k}" for name in ACCURACY]
     return {
         "k": k,
@@ -95,7 +96,7 @@ def _results(a: Analysis, k: int) -> dict[str, Any]:
                 "values": [_value(a, method, metric) for metric in metrics],
                 "present": method in a.cells,
             }
-            for method in a.params.methods
+            for method in [*a.methods, *without]
         ],
     }
 
