@@ -20,6 +20,7 @@ from glta.storage.cell import DATA
 from pipeline.engine.code import settled
 from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages, stages_after
+from pipeline.tracking.store import check_store
 
 if workflow.is_main_process:
     INVOCATION = Invocation.of(os.getpid())
@@ -34,6 +35,7 @@ envvars:
 try:
     if workflow.is_main_process:
         INVOCATION.claim()
+        check_store()
         PARAMS = load_params()
         refuse_changed(PARAMS, DATA)
         if PLAN.is_file() and sync_plan(PARAMS):

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.tracking import models
+from pipeline.tracking.records import inputs_of
 from tests.pipeline.repository import DOWNSTREAM, TRAINS
 
 pytestmark = pytest.mark.engines
@@ -83,7 +84,7 @@ def test_models_have_inputs_metrics_and_versions(toy):
     assert [i.model_id for i in inputs.model_inputs] == [model.model_id]
     (metric,) = [m for m in model.metrics if m.key == "valid/ndcg_at_20"]
     assert metric.value == 0.1 and metric.dataset_name == "data/prepare"
-    assert evaluate.data.tags["dvc.in.data/prepare"].startswith(metric.dataset_digest)
+    assert inputs_of(evaluate.data.tags)["data/prepare"].startswith(metric.dataset_digest)
     versions = client.search_model_versions("name='toy'")
     assert {v.tags["method"] for v in versions} == {"popularity", "text-knn"} and len(versions) == 2
     made = {run.data.tags["model.id"] for run in runs.values() if "model.id" in run.data.tags}

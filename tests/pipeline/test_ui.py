@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.tracking.records import inputs_of
 from tests.browser import CHROMIUM, Browser, wait_for
 from tests.pipeline.repository import Toy
 
@@ -91,7 +92,7 @@ def test_an_auditor_can_read_all_records(cold, tmp_path):
             digest[:12],
             "settings.lightgcn-text-knn.weight_steps",
             "Logged models (1)",
-            f"data/prepare ({train.data.tags['dvc.in.data/prepare']})",
+            f"data/prepare ({inputs_of(train.data.tags)['data/prepare']})",
             train.data.tags["git.commit"],
             pipeline_runs[-1].info.run_name,
         )
