@@ -86,11 +86,17 @@ clean:
 	rm -rf .snakemake .pipe .cache data/report/index.html data/report/figures
 	find data -mindepth 1 -maxdepth 1 ! -name report -exec rm -rf {} +
 
+# The commands of an environment hold the path of its folder. After a move they fail, and in a copy they would run the
+# original's code, so the environment is made anew where $(READY) names another folder.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
 # torch comes through pip, which alone looks where a machine keeps its own build of it; the rest through uv, much faster.
 # Bytecode is made here: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each stage would compile MLflow again
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --progress-bar off $$(grep -E '^(torch|uv)==' requirements.lock)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	touch $(READY)
+	echo "$(CURDIR)" > $(READY)

@@ -333,17 +333,28 @@ class Recorder:
         self._attempt(lambda: self._run.log_epochs(new))
 
     def succeed(self, model_values: list[ModelValue]) -> None:
-        """Log the results and end the run. Raises OSError when not even the file can be written."""
+        """Log the results and end the run."""
         self._attempt(lambda: self._run.log_results(model_values))
         self._attempt(lambda: self._run.close(""))
-        if self._problem:
+        if not self._problem:
+            return
+        stage = self._execution.stage
+        try:
             path = self._execution.save(UNRECORDED)
-            print(
-                f"{self._execution.stage}: the result is kept, but its run could not be recorded: "
-                f"{self._problem}. The record waits in {path.relative_to(HOME)}; the next stage, "
-                "`glta ui` or `glta lineage check` writes it",
-                file=sys.stderr,
+            what = (
+                f"The record waits in {path.relative_to(HOME)}; the next stage, `glta ui` or "
+                "`glta lineage check` writes it"
             )
+        except OSError as error:
+            what = (
+                f"The record is lost, as no file can be written either ({error.strerror}); make "
+                f"room, then `snakemake --cores 1 -R {stage}` makes result and run again"
+            )
+        print(
+            f"{stage}: the result is kept, but its run could not be recorded: {self._problem}. "
+            f"{what}",
+            file=sys.stderr,
+        )
 
     def fail(self, error: str) -> None:
         """End the run as FAILED."""
@@ -372,11 +383,11 @@ def write_unrecorded() -> None:
                 run.log_inputs()
                 run.log_epochs(execution.epochs)
                 run.log_results(current_model_values())
-                run.close("")
                 # the part of the record that was written before the store failed
                 with suppress(MlflowException):
                     if execution.run:
                         run.client.delete_run(execution.run)
+                run.close("")
                 path.unlink()
                 print(f"{execution.stage}: its run is recorded now", file=sys.stderr)
             except Exception as error:

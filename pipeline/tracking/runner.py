@@ -21,7 +21,7 @@ from pathlib import Path
 from glta.params.check import ParamsError, load_params
 from glta.params.plan import PLAN, is_enough, sync_plan
 from pipeline.engine.code import edited
-from pipeline.engine.invocation import VARIABLE, BusyError, Invocation
+from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 from pipeline.tracking.execution import Execution
 from pipeline.tracking.store import check_store, explain
@@ -110,7 +110,8 @@ def main(cmd: list[str]) -> int:
             job.claim(STAGES / f"{name}.json", f"runs {name}")
         else:
             Invocation.current().claim()
-    except (ParamsError, BusyError) as error:
+    # ParamsError and BusyError among them
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     asked = {key: list(getattr(params, key)) for key in ("datasets", "seeds", "methods")}

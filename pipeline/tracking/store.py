@@ -258,7 +258,7 @@ def _check_server(address: str) -> None:
     known = isinstance(content, dict) and ("experiment" in content or "error_code" in content)
     if not known:
         raise ValueError(
-            f"{where}: answers (status {answer.status_code}), but not as an MLflow server; {CORRECT}"
+            f"{where}: is no MLflow server (status {answer.status_code} to its question); {CORRECT}"
         )
     if experiment := content.get("experiment"):
         refuse_deleted(experiment["experiment_id"], experiment["lifecycle_stage"], EXPERIMENT)
