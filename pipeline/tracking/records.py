@@ -59,6 +59,9 @@ TAG_LENGTH = 5000
 # hashes of a stage's inputs, one JSON text, cut into as many tags as it needs
 INPUTS = "dvc.in"
 OUTPUTS = "dvc.out."
+# chooses, in an address, the pages for machine learning and not those for language-model
+# applications, which MLflow shows first
+ML_VIEW = "?workflowType=machine_learning"
 # tags that MLflow's UI reads
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
@@ -153,15 +156,15 @@ class Run:
         model_values: of all current models.
         """
         done = self._execution
-        self._log(
-            tags={f"{OUTPUTS}{path}": digest for path, digest in done.outs.items()},
-            metrics=done.costs,
-        )
+        self._log(tags={f"{OUTPUTS}{path}": digest for path, digest in done.outs.items()})
         measures: dict[str, Any] = done.meta.get("measures") or {}
         model_id = self._dependent_models.get(measures["model"]) if measures else None
         of_model = self._measured_on(model_id, measures) if model_id else {}
+        # MLflow shows metrics in the order in which they come
         for content in done.values.values():
-            self._log(metrics=dict(_flat(content)), of_model=of_model)
+            values = main_first(dict(_flat(content)), measures.get("metric", ""))
+            self._log(metrics=values, of_model=of_model)
+        self._log(metrics=done.costs)
         if done.meta.get("artifacts"):
             self._log_files(map(Path, done.outs))
             self._log_headline()
@@ -395,6 +398,15 @@ def write_unrecorded() -> None:
                 return
 
 
+def main_first(values: dict[str, Any], metric: str) -> dict[str, Any]:
+    """Put the metric that decides, on test and on validation, before all others.
+
+    metric: that on validation, valid/NAME.
+    """
+    main = [name for name in (metric.removeprefix("valid/"), metric) if name in values]
+    return {name: values[name] for name in main} | values
+
+
 def headline(content: dict[str, Any], metric: str | None) -> dict[str, float]:
     """Find the report's metric for each dataset and method, as a mean over the seeds.
 
@@ -442,7 +454,7 @@ def describe(tags: dict[str, str], experiment: str) -> str:
 
     def links(tag: str) -> str:
         found = [
-            f"[{stage}](#/experiments/{experiment}/runs/{run_id})"
+            f"[{stage}](#/experiments/{experiment}/runs/{run_id}{ML_VIEW})"
             for run_id, stage in json.loads(tags.get(tag, "[]"))
         ]
         return ", ".join(found) or "none known"

@@ -8,13 +8,11 @@ import sys
 import time
 import webbrowser
 
-from pipeline.tracking.records import experiment_id, tidy
+from pipeline.tracking.records import ML_VIEW, experiment_id, tidy
 from pipeline.tracking.store import HOME, check_store, is_server, open_client, tracking_address
 
 HOST = "127.0.0.1"
-# MLflow's pages have a view for machine learning and one for language-model applications; this
-# address chooses the first
-PAGE = "{address}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+PAGE = "{address}/#/experiments/{experiment}/runs" + ML_VIEW
 # MLflow starts 16 processes for jobs of language-model applications, with more than 3 GB
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 # seconds that the server has to start before no browser is opened

@@ -57,8 +57,8 @@ def test_failed_stage_says_why_and_fails_its_pipeline_run(toy):
 def test_runs_link_to_those_before_and_after_them(toy):
     runs = by_stage(toy)
     prepare, train, report = runs["prepare"], runs["train@popularity"], runs["report"]
-    link = f"[prepare](#/experiments/{prepare.info.experiment_id}/runs/{prepare.info.run_id})"
-    assert link in train.data.tags["mlflow.note.content"]
+    link = f"[prepare](#/experiments/{prepare.info.experiment_id}/runs/{prepare.info.run_id}"
+    assert f"{link}?workflowType=machine_learning)" in train.data.tags["mlflow.note.content"]
     users = {stage for _, stage in json.loads(prepare.data.tags["used_by"])}
     assert users >= set(TRAINS) and train.info.run_id in prepare.data.tags["mlflow.note.content"]
     made_from = {stage for _, stage in json.loads(report.data.tags["made_from"])}

@@ -15,6 +15,7 @@ from glta.report.analysis import Analysis
 from glta.report.cells import Cells, metrics_on_test
 from glta.report.draw.figures import figures
 from glta.report.draw.lineage_picture import lineage_view
+from glta.report.environments import environment_rows
 from glta.report.draw.score_figures import overview_figure
 from glta.report.draw.svg import figure_style
 from glta.report.page.card import card
@@ -78,6 +79,7 @@ def render(
         provenance=results,
         commits=sorted({p["commit"] for p in results if p.get("commit")}),
         dirty=any(p.get("dirty") for p in results),
+        environment=environment_rows(results),
         yaml=as_yaml(params),
         style=(HERE / "style.css").read_text(encoding="utf-8") + figure_style(),
     )
