@@ -126,7 +126,7 @@ def test_what_git_cannot_say_is_unknown(code, change, known, problem):
         ('echo "Unknown option: --no-optional-locks" >&2; exit 129', "Unknown option"),
         (
             "printf \"fatal: detected dubious ownership in repository at '/x'\\nTo add an "
-            "exception, call:\\n\\n\\tgit config --global --add safe.directory /x\\n\" >&2; "
+            'exception, call:\\n\\n\\tgit config --global --add safe.directory /x\\n" >&2; '
             "exit 128",
             "dubious ownership in repository at '/x'; `git config --global --add safe.directory "
             "/x` allows it",

@@ -15,9 +15,9 @@ from glta.report.analysis import Analysis
 from glta.report.cells import Cells, metrics_on_test
 from glta.report.draw.figures import figures
 from glta.report.draw.lineage_picture import lineage_view
-from glta.report.environments import environment_rows
 from glta.report.draw.score_figures import overview_figure
 from glta.report.draw.svg import figure_style
+from glta.report.environments import environment_rows
 from glta.report.page.card import card
 from glta.report.page.view import costs_view, dataset_view
 from glta.report.paper_tables import overview_tables
