@@ -264,7 +264,7 @@ def _code_not_known(results: Results, result: Result) -> list[dict[str, str]]:
     if not result.commit:
         why = result.git_problem or "git gave no answer"
         what = f"made from code whose commit is not known: {why}"
-        return [_problem(result.stage, what, fix)]
+        return [_problem(result.stage, what, f"let git answer, {fix}")]
     if not has_commit(result.commit):
         what = f"commit {result.commit[:12]} of its code is not in this clone"
         return [_problem(result.stage, what, "`git fetch --unshallow`, or fetch that commit")]

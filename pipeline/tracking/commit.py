@@ -26,6 +26,9 @@ CODE = ("glta/*.py", "pipeline/*.py")
 DEFINITION = "dvc.yaml"
 
 
+NO_COMMIT = "the commit of this code, or whether the code differs from it, is not recorded"
+
+
 class Commit(NamedTuple):
     """Hold what git says about the code.
 

@@ -25,9 +25,10 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from pipeline.engine.code import is_data
-from pipeline.engine.invocation import user
+from pipeline.engine.invocation import VARIABLE, user
 from pipeline.engine.snapshot import ModelValue, current_model_values
 from pipeline.tracking import models
+from pipeline.tracking.commit import NO_COMMIT
 from pipeline.tracking.environment import environment_of, in_short
 from pipeline.tracking.execution import Execution, saved
 from pipeline.tracking.store import (
@@ -529,8 +530,9 @@ def _pipeline_run(client: MlflowClient, experiment: str, execution: Execution) -
     name = f"{call.command.split(' ')[0]} {when}" + (f" {exp}" if exp else "")
     made = client.create_run(experiment, int(call.started * 1000), tags, name).info.run_id
     client.log_batch(made, params=[Param(key, text[:TAG_LENGTH]) for key, text in words.items()])
-    if problem := execution.code.get("git.problem"):
-        print(f"the commit of this code is not recorded: {problem}", file=sys.stderr, flush=True)
+    # Snakemake says so itself, when it starts
+    if VARIABLE not in os.environ and (problem := execution.code.get("git.problem")):
+        print(f"{NO_COMMIT}: {problem}", file=sys.stderr, flush=True)
     return made
 
 
