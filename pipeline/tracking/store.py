@@ -283,7 +283,7 @@ def _unreachable(words: str) -> str:
 
 def _words(error: BaseException) -> str:
     """Join what an error and its causes say, in one line."""
-    said = []
+    said: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(said) < 10:
         said.append(" ".join(str(seen).split()))
@@ -396,4 +396,4 @@ def _relative(place: str, experiment: int) -> str | None:
 
 def local_place(location: str) -> Path | None:
     """Return the folder of files that the store names by a relative path; None for other places."""
-    return HOME / location if is_own() and not re.match(r"/|\w+:", location) else None
+    return None if re.match(r"/|[\w+.-]+:", location) else HOME / location
