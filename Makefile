@@ -6,14 +6,21 @@ LIMITS := --cores $(CORES) $(if $(MEMORY),--resources mem_mb=$(MEMORY))
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run table ablations cold-start goodbooks tune test test-slow test-engines bench docs ui lint lock pull push clean
+.PHONY: checkout run table ablations cold-start goodbooks tune test test-slow test-engines bench docs ui lint lock pull push clean
 
-run: $(READY)
+# before the installation, which takes minutes: without these, nothing can run
+.DEFAULT_GOAL := run
+checkout:
+	@[ -w . ] || { echo "error: $(CURDIR): cannot be written; work in a copy that is yours" >&2; exit 1; }
+	@[ -e .git ] || git rev-parse --git-dir > /dev/null 2>&1 || { echo "error: $(CURDIR): is not a git repository, and DVC" \
+	  "works in one alone; make it one: git init && git add -A && git commit -m start" >&2; exit 1; }
+
+run: checkout $(READY)
 	$(BIN)/snakemake $(LIMITS)
 	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
-table ablations cold-start goodbooks: $(READY)
+table ablations cold-start goodbooks: checkout $(READY)
 	$(BIN)/glta params use experiments/$@.yaml
 	$(BIN)/snakemake $(LIMITS)
 
@@ -26,7 +33,7 @@ TUNED := item-knn ease lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen glta-p
 tune: export PATH := $(CURDIR)/$(BIN):$(PATH)
 tune: export GLTA_PLAIN = 1
 tune: export OMP_NUM_THREADS = 1
-tune: $(READY)
+tune: checkout $(READY)
 	$(BIN)/glta params use experiments/table.yaml
 	like=; for dataset in $(TUNED_ON); do \
 	  glta tune lightgcn $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like && \
