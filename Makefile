@@ -6,14 +6,21 @@ LIMITS := --cores $(CORES) $(if $(MEMORY),--resources mem_mb=$(MEMORY))
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run table ablations cold-start goodbooks tune test test-slow test-engines bench docs ui lint lock pull push clean
+.PHONY: checkout run table ablations cold-start goodbooks tune test test-slow test-engines bench docs ui lint lock pull push clean
 
-run: $(READY)
+# before the installation, which takes minutes: without these, nothing can run
+.DEFAULT_GOAL := run
+checkout:
+	@[ -w . ] || { echo "error: $(CURDIR): cannot be written; work in a copy that is yours" >&2; exit 1; }
+	@[ -e .git ] || git rev-parse --git-dir > /dev/null 2>&1 || { echo "error: $(CURDIR): is not a git repository, and DVC" \
+	  "works in one alone; make it one: git init && git add -A && git commit -m start" >&2; exit 1; }
+
+run: checkout $(READY)
 	$(BIN)/snakemake $(LIMITS)
 	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
-table ablations cold-start goodbooks: $(READY)
+table ablations cold-start goodbooks: checkout $(READY)
 	$(BIN)/glta params use experiments/$@.yaml
 	$(BIN)/snakemake $(LIMITS)
 
@@ -26,7 +33,7 @@ TUNED := item-knn ease lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen glta-p
 tune: export PATH := $(CURDIR)/$(BIN):$(PATH)
 tune: export GLTA_PLAIN = 1
 tune: export OMP_NUM_THREADS = 1
-tune: $(READY)
+tune: checkout $(READY)
 	$(BIN)/glta params use experiments/table.yaml
 	like=; for dataset in $(TUNED_ON); do \
 	  glta tune lightgcn $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like && \
@@ -85,11 +92,17 @@ clean:
 	rm -rf .snakemake .pipe .cache data/report/index.html data/report/figures
 	find data -mindepth 1 -maxdepth 1 ! -name report -exec rm -rf {} +
 
+# The commands of an environment hold the path of its folder. After a move they fail, and in a copy they would run the
+# original's code, so the environment is made anew where $(READY) names another folder.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
 # torch comes through pip, which alone looks where a machine keeps its own build of it; the rest through uv, much faster.
 # Bytecode is made here: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each stage would compile MLflow again
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --progress-bar off $$(grep -E '^(torch|uv)==' requirements.lock)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	touch $(READY)
+	echo "$(CURDIR)" > $(READY)

@@ -21,6 +21,8 @@ from glta.storage.cell import DATA
 from pipeline.engine.code import settled
 from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages, stages_after
+from pipeline.tracking.commit import NO_COMMIT, current_commit
+from pipeline.tracking.store import check_store
 
 if workflow.is_main_process:
     INVOCATION = Invocation.of(os.getpid())
@@ -35,6 +37,9 @@ envvars:
 try:
     if workflow.is_main_process:
         INVOCATION.claim()
+        check_store()
+        if problem := current_commit().problem:
+            logger.info(f"{NO_COMMIT}: {problem}")
         PARAMS = load_params()
         refuse_changed(PARAMS, DATA)
         refuse_other_models_of_all(PARAMS)

@@ -378,11 +378,19 @@ def pull() -> None:
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 5000) -> None:
+def ui(
+    port: Annotated[int, typer.Option(help="port on 127.0.0.1")] = 5000,
+    browser: Annotated[
+        bool, typer.Option(help="open the page in a browser, where there is a screen")
+    ] = True,
+) -> None:
     """Open MLflow on the runs of this folder. Runs of killed stages are closed first."""
-    from pipeline.tracking.records import serve_ui
+    from pipeline.lineage.trace import enter_repository
 
-    serve_ui(port)
+    enter_repository()
+    from pipeline.tracking.ui import serve_ui
+
+    serve_ui(port, browser)
 
 
 def main() -> None:

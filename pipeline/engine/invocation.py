@@ -76,10 +76,17 @@ class Invocation(NamedTuple):
         """Take the lock at a path, and hold it until this process ends.
 
         doing: what the holder does, for the message to others. Raises BusyError, with the name of
-        the holder, when the lock is not free within PATIENCE.
+        the holder, when the lock is not free within PATIENCE, and ValueError when the checkout
+        cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
+        except OSError as error:
+            raise ValueError(
+                f"{path.absolute()}: cannot be written ({error.strerror}), and the engines work in "
+                "this folder; work in a copy that is yours, on a file system that is not read-only"
+            ) from None
         deadline = time.monotonic() + PATIENCE
         while True:
             try:

@@ -40,12 +40,42 @@ def dvc_stages() -> Iterator[tuple]:
 
     They are read under the repository's lock, because another process may be writing dvc.lock.
     """
-    from dvc.repo import Repo, lock_repo
+    from dvc.repo import lock_repo
 
-    with Repo(_wait_for_lock=True) as repo:
+    with open_repository() as repo:
         with lock_repo(repo):
             stages = _named(repo)
         yield repo, stages
+
+
+@contextmanager
+def open_repository() -> Iterator:
+    """Yield DVC's repository of this folder.
+
+    Raises ValueError, with the fix, where DVC cannot work: without git, and in a folder that is
+    read-only.
+    """
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        opened = Repo(_wait_for_lock=True)
+        # DVC looks for git here
+        _ = opened.scm
+    except SCMError:
+        raise ValueError(
+            f"{Path.cwd()}: is not a git repository, and DVC works in one alone; make it one: "
+            "`git init && git add -A && git commit -m start`"
+        ) from None
+    tmp = Path(opened.tmp_dir or opened.root_dir)
+    place = tmp if tmp.is_dir() else tmp.parent
+    if not os.access(place, os.W_OK):
+        raise ValueError(
+            f"{place}: cannot be written, and DVC and the records need it; work in a copy that is "
+            "yours (git clone, or cp -r), on a file system that is not read-only"
+        )
+    with opened as repo:
+        yield repo
 
 
 def _named(repo) -> list:
@@ -107,11 +137,11 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
     """
     from dvc.dependency import ParamsDependency
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo, lock_repo
+    from dvc.repo import lock_repo
 
     try:
         # one lock for all: if it were taken again, DVC would read all stages a second time
-        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+        with open_repository() as repo, lock_repo(repo):
             found = _named(repo)
             if odd := [
                 s.name

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glta.features.text.cache import CACHE as ANSWERS
+from pipeline.engine.oracle import open_repository
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -98,13 +99,13 @@ def _remote() -> Iterator[tuple]:
     """Yield the repository, locked, and its remote."""
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo, lock_repo
+    from dvc.repo import lock_repo
 
     for name in ("dvc", "dvc_data", "dvc_objects"):
         # warnings of DVC name hashes, which help no user
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
+        with open_repository() as repo, lock_repo(repo):
             try:
                 remote = repo.cloud.get_remote()
                 remote.url = repo.config["remote"][remote.name]["url"]

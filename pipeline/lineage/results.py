@@ -6,7 +6,6 @@ A result that DVC restored from its cache has made no run, so times and names do
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,8 +41,21 @@ class Result:
 
     @property
     def dirty(self) -> bool | None:
-        """Return whether files differed from that commit; None without a run."""
-        return self.run.data.tags.get("git.dirty") == "true" if self.run else None
+        """Return whether files differed from that commit; None when this is not known."""
+        known = {"true": True, "false": False}
+        return known.get(self.run.data.tags.get("git.dirty")) if self.run else None
+
+    @property
+    def git_problem(self) -> str:
+        """Return why the commit, or whether files differed from it, is not known."""
+        return self.run.data.tags.get("git.problem", "") if self.run else ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what the result was computed with; empty when this is not known."""
+        from pipeline.tracking.environment import environment_of
+
+        return environment_of(self.run.data.tags) if self.run else {}
 
 
 class Results:
@@ -82,11 +94,9 @@ class Results:
         self.stages = [s.name for s in stages]
         self.current: dict[str, Result] = {}
         for stage, (outs, deps, params) in lock.items():
-            made = [
-                run for run in self._runs.get(stage, []) if _hashes(run, "dvc.out.", outs) == outs
-            ]
+            made = [run for run in self._runs.get(stage, []) if _has(_outputs(run), outs)]
             # equal results may have other inputs
-            exact = [run for run in made if _hashes(run, "dvc.in.", deps) == deps]
+            exact = [run for run in made if _has(_inputs(run), deps)]
             self.current[stage] = Result(
                 stage,
                 outs=outs,
@@ -105,15 +115,31 @@ class Results:
     @cached_property
     def _runs(self) -> dict[str | None, list]:
         """Return the finished runs of every stage, newest first."""
-        from pipeline.tracking.records import DATABASE, EXPERIMENT, open_client, search
+        from pipeline.tracking.store import (
+            EXPERIMENT,
+            check_store,
+            explain,
+            open_client,
+            store_exists,
+        )
 
-        if not os.environ.get("MLFLOW_TRACKING_URI") and not DATABASE.exists():
+        if not store_exists():
             return {}
-        client = open_client()
+        check_store(write=False)
+        # imports MLflow
+        from pipeline.tracking.records import search, write_unrecorded
+
+        write_unrecorded()
         found: dict[str | None, list] = {}
-        if experiment := client.get_experiment_by_name(EXPERIMENT):
-            for run in search(client, experiment.experiment_id, "attributes.status = 'FINISHED'"):
-                found.setdefault(run.data.tags.get("stage"), []).append(run)
+        try:
+            client = open_client()
+            if experiment := client.get_experiment_by_name(EXPERIMENT):
+                number = experiment.experiment_id
+                for run in search(client, number, "attributes.status = 'FINISHED'"):
+                    found.setdefault(run.data.tags.get("stage"), []).append(run)
+        # of MLflow, SQLAlchemy, SQLite or the network
+        except Exception as error:
+            raise ValueError(explain(error)) from None
         self._pipelines = {run.info.run_id: run.info.run_name for run in found.pop(None, [])}
         return found
 
@@ -177,15 +203,16 @@ class Results:
     def _of(self, run) -> Result:
         tags = run.data.tags
         stage = tags["stage"]
-        outs, deps = (
-            {k[len(p) :]: v for k, v in tags.items() if k.startswith(p)}
-            for p in ("dvc.out.", "dvc.in.")
-        )
         now = self.current.get(stage)
         if now and now.run and now.run.info.run_id == run.info.run_id:
             return now
         return Result(
-            stage, outs=outs, deps=deps, params=dict(run.data.params), run=run, current=False
+            stage,
+            outs=_outputs(run),
+            deps=_inputs(run),
+            params=dict(run.data.params),
+            run=run,
+            current=False,
         )
 
     def sources(self, result: Result) -> list[Result]:
@@ -274,9 +301,10 @@ def costs() -> dict[str, dict[str, float]]:
 def provenance() -> list[dict[str, Any]]:
     """Return what is known about the origin of each current result.
 
-    Each entry has stage, run_id, commit, dirty, outs, deps, archives, language_model. outs and deps
-    are {path: hash}; archives and language_model are as in `Results`. run_id, commit and dirty are
-    None when no run is known.
+    Each entry has stage, run_id, commit, dirty, environment, outs, deps, archives, language_model.
+    outs and deps are {path: hash}; archives and language_model are as in `Results`; environment is
+    {name: value} of what the stage was computed with. run_id, commit and dirty are None, and
+    environment is empty, when they are not known.
     """
     results = Results()
     return [
@@ -285,6 +313,7 @@ def provenance() -> list[dict[str, Any]]:
             "run_id": r.run.info.run_id if r.run else None,
             "commit": r.commit,
             "dirty": r.dirty,
+            "environment": r.environment,
             "outs": r.outs,
             "deps": r.deps,
             "archives": results.archives(r),
@@ -294,8 +323,21 @@ def provenance() -> list[dict[str, Any]]:
     ]
 
 
-def _hashes(run, prefix: str, paths: dict[str, str]) -> dict[str, str | None]:
-    return {path: run.data.tags.get(prefix + path) for path in paths}
+def _inputs(run) -> dict[str, str]:
+    from pipeline.tracking.records import inputs_of
+
+    return inputs_of(run.data.tags)
+
+
+def _outputs(run) -> dict[str, str]:
+    from pipeline.tracking.records import outputs_of
+
+    return outputs_of(run.data.tags)
+
+
+def _has(recorded: dict[str, str], hashes: dict[str, str]) -> bool:
+    """Tell whether a run has recorded these hashes, perhaps among others."""
+    return all(recorded.get(path) == digest for path, digest in hashes.items())
 
 
 def in_order(

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.engine.code import is_data
 from pipeline.lineage.results import Result, Results, in_order
+from pipeline.tracking.commit import content_at, has_commit
+from pipeline.tracking.environment import differences, in_short
 
 
 class Trace(NamedTuple):
@@ -122,6 +123,8 @@ def _step(results: Results, result: Result, sources: list[Result]) -> dict[str, 
         "seconds": run.data.metrics.get("seconds") if run else None,
         "commit": result.commit,
         "dirty": result.dirty,
+        "git_problem": result.git_problem,
+        "environment": result.environment,
         "params": result.params,
         "code": results.code(result),
         "inputs": {p: d for p, d in data.items() if p in made or not _made_by_any(results, p)},
@@ -145,9 +148,10 @@ def check() -> dict[str, Any]:
     Returns {schema, problems, warnings, results, runs, archives}. problems and warnings are lists
     of {where, what, fix}. A result is a problem when it is not what its stage wrote, when the run
     that made it is unknown or had other inputs, or when it is stale. Code that was never committed
-    is a warning.
+    is a warning, and so are environments that differ within the results of one dataset.
     """
     from pipeline.lineage.why import all_reasons
+    from pipeline.tracking.records import inputs_of
 
     enter_repository()
     results = Results()
@@ -168,10 +172,8 @@ def check() -> dict[str, Any]:
             )
             problems.append(_problem(result.stage, "no finished run has written this result", fix))
         else:
-            tags = result.run.data.tags
-            other = [
-                path for path, digest in result.deps.items() if tags.get(f"dvc.in.{path}") != digest
-            ]
+            recorded = inputs_of(result.run.data.tags)
+            other = [path for path, digest in result.deps.items() if recorded.get(path) != digest]
             if other:
                 what = (
                     f"its run {result.run.info.run_id[:8]} had other inputs: {', '.join(other[:5])}"
@@ -179,19 +181,7 @@ def check() -> dict[str, Any]:
                 problems.append(
                     _problem(result.stage, what, f"make it again: snakemake -R {result.stage}")
                 )
-            if result.dirty:
-                what = (
-                    "made with changes that commit "
-                    f"{result.commit[:12] if result.commit else 'unknown'} does not have"
-                )
-                if lost := _not_in_git(results, result):
-                    warnings.append(
-                        _problem(
-                            result.stage,
-                            f"{what}: {', '.join(lost[:5])}",
-                            "commit, then make it again",
-                        )
-                    )
+            warnings += _code_not_known(results, result)
         for name, about in results.archives(result).items():
             archives[name] = about["sha256"]
             path = Path(next(iter(result.outs))) / name
@@ -211,6 +201,7 @@ def check() -> dict[str, Any]:
             w.startswith(tuple(results.current[stage].outs)) for w in edited
         ):
             problems.append(_problem(stage, f"stale: {'; '.join(why)}", again))
+    warnings += _different_environments(results)
     runs = sum(r.run is not None for r in results.current.values())
     return {
         "schema": 1,
@@ -265,15 +256,67 @@ def _edits(results: Results, result: Result) -> list[dict[str, str]]:
     return found
 
 
+def _code_not_known(results: Results, result: Result) -> list[dict[str, str]]:
+    """Warn when the code of a result is in no commit, or when git did not say whether it is."""
+    if result.dirty is False and result.commit:
+        return []
+    fix = "commit, then make it again"
+    if not result.commit:
+        why = result.git_problem or "git gave no answer"
+        what = f"made from code whose commit is not known: {why}"
+        return [_problem(result.stage, what, f"let git answer, {fix}")]
+    if not has_commit(result.commit):
+        what = f"commit {result.commit[:12]} of its code is not in this clone"
+        return [_problem(result.stage, what, "`git fetch --unshallow`, or fetch that commit")]
+    if lost := _not_in_git(results, result):
+        what = f"made with changes that commit {result.commit[:12]} does not have"
+        return [_problem(result.stage, f"{what}: {', '.join(lost[:5])}", fix)]
+    return []
+
+
 def _not_in_git(results: Results, result: Result) -> list[str]:
     """Return the code files whose content in the run is not that of the run's commit."""
     lost = []
     for path, digest in results.code(result).items():
-        shown = subprocess.run(["git", "show", f"{result.commit}:{path}"], capture_output=True)
-        same = digest in (hashlib.sha256(shown.stdout).hexdigest(), md5_of(shown.stdout))
-        if shown.returncode or not same:
+        content = content_at(result.commit, path) if result.commit else None
+        if content is None or digest not in (
+            hashlib.sha256(content).hexdigest(),
+            md5_of(content),
+        ):
             lost.append(path)
     return lost
+
+
+def _different_environments(results: Results) -> list[dict[str, str]]:
+    """Warn when the results of one dataset were computed in environments that differ.
+
+    Numbers of one table are then not quite comparable: their last digits, and with them a training,
+    may depend on the processor or on the version of a package.
+    """
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    for result in results.current.values():
+        if result.run:
+            dataset = result.run.data.tags.get("dataset", "")
+            tables.setdefault(dataset, {})[result.stage] = result.environment
+    # stages of no dataset, such as the report, compute no number of a table
+    if len(tables) > 1:
+        tables.pop("", None)
+    return [
+        _problem(
+            dataset or "results",
+            f"its results come from different environments: {name} is {_shares(values)}",
+            "for numbers of one table, make all of them in one: snakemake --cores all -F",
+        )
+        for dataset, stages in tables.items()
+        for name, values in differences(stages).items()
+    ]
+
+
+def _shares(values: dict[str, list[str]]) -> str:
+    return ", ".join(
+        f"{value} in {len(stages)} ({stages[0]}{', ...' if len(stages) > 1 else ''})"
+        for value, stages in values.items()
+    )
 
 
 def md5_of(content: bytes) -> str:
@@ -325,8 +368,13 @@ def tree(found: Trace):
         if step["stage"] in shown:
             parent.add(f"[dim]{escape(step['stage'])}, see above[/]")
             return
-        shown.add(step["stage"])
-        node = parent.add("\n".join(_lines(step)))
+        # most stages have the same environment, which is shown once
+        environment = in_short(step["environment"])
+        lines = _lines(step)
+        if environment and environment not in shown:
+            lines.append(f"  computed with {escape(environment)}")
+        shown.update((step["stage"], environment))
+        node = parent.add("\n".join(lines))
         for name, about in step["archives"].items():
             where = escape(about.get("address") or "made here")
             node.add(
@@ -364,9 +412,9 @@ def _lines(step: dict[str, Any]) -> list[str]:
             f"{step['seconds']:.1f} s"
         )
         dirty = ", with changes that were not committed" if step["dirty"] else ""
-        lines.append(
-            f"  commit {(step['commit'] or 'unknown')[:12]}{dirty}; {len(step['code'])} code files"
-        )
+        problem = f" ({step['git_problem']})" if step["git_problem"] else ""
+        commit = escape(f"{(step['commit'] or 'unknown')[:12]}{problem}")
+        lines.append(f"  commit {commit}{dirty}; {len(step['code'])} code files")
     else:
         lines.append("  no run known here: set MLFLOW_TRACKING_URI to where it was recorded")
     if step["params"]:

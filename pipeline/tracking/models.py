@@ -8,6 +8,7 @@ command that restores the files.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,8 +22,15 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.engine.snapshot import ModelValue
+from pipeline.tracking.store import local_place
 
 BEST = "best"
+
+
+def copy_file(path: Path, folder: Path) -> None:
+    """Copy a file into a folder of MLflow's, and make that folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / path.name)
 
 
 def log_model(
@@ -49,7 +57,10 @@ def log_model(
             "the one of a commit whose\n"
             "dvc.lock holds it; `dvc pull --run-cache` first, where the cache is remote.\n"
         )
-        client.log_model_artifact(model.model_id, str(note))
+        if place := local_place(model.artifact_location):
+            copy_file(note, place)
+        else:
+            client.log_model_artifact(model.model_id, str(note))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return model.model_id

@@ -26,6 +26,8 @@ from pipeline.engine.invocation import VARIABLE, Invocation, die_with_parent
 from pipeline.engine.processor import instructions, thread_limits
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 from pipeline.engine.warm import block, start_script
+from pipeline.tracking.execution import Execution
+from pipeline.tracking.store import check_store, explain
 
 CHECKPOINTS = Path(".pipe/checkpoints")
 RECORDS = Path(".pipe/records")
@@ -33,6 +35,10 @@ READS = Path(".pipe/reads")
 STAGES = Path(".pipe/stages")
 # seconds between two readings of the script's records
 LIVE_SECONDS = 1
+
+
+class StoreError(Exception):
+    """End a stage at its start, because its run cannot be recorded."""
 
 
 def stop(signum: int, _) -> None:
@@ -122,15 +128,20 @@ def main(cmd: list[str]) -> int:
             Invocation.current().claim()
         # a wrong value of its variable
         instructions(os.environ)
+    # ParamsError and BusyError among them
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    asked = {key: list(getattr(params, key)) for key in ("datasets", "seeds", "methods")}
     with open_workspace(name) as workspace:
-        return run_stage(name, cmd, workspace)
+        return run_stage(name, cmd, workspace, asked)
 
 
-def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
-    """Run the command and record it. Returns its exit status, or 1 when an input has changed."""
+def run_stage(name: str, cmd: list[str], workspace: Workspace, asked: dict[str, list]) -> int:
+    """Run the command and record it. Returns its exit status, or 1 when an input has changed.
+
+    asked: datasets, seeds and methods of params.yaml, for the record.
+    """
     for path in workspace.prune():
         print(
             f"{name}: removed {path}, which no stage makes any more; DVC's cache still has it",
@@ -158,20 +169,27 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
 
     waiter = threading.Thread(target=wait, daemon=True)
     waiter.start()
-    run = None
+    recorder = None
     error = "interrupted"
     try:
         # importing MLflow takes a second or two, so it is done while the script works; without
         # these packages it takes half a second less
         block()
-        from pipeline.tracking.records import MlflowException, Run, tracking_address
+        execution = Execution.begin(name, cmd, before, asked)
+        try:
+            check_store()
+            from pipeline.tracking.records import Recorder
 
-        run = Run(name, cmd, before)
-        run.log_inputs()
+            recorder = Recorder(execution)
+        except Exception as problem:
+            # ValueError has one line for the user already; a run that was opened stays open, and a
+            # later stage closes it
+            why = str(problem) if isinstance(problem, ValueError) else explain(problem)
+            raise StoreError(why) from None
         while waiter.is_alive():
-            run.log_epochs(records)
+            recorder.epochs(records)
             waiter.join(LIVE_SECONDS)
-        run.log_epochs(records)
+        recorder.epochs(records)
         peak_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         after = workspace.snapshot(outputs=script.returncode == 0)
         moved = [
@@ -187,23 +205,19 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace) -> int:
         elif strange := unnoticed_reads(reads, before, after):
             error = strange
         else:
-            run.log_results(
-                after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}, workspace
+            execution.finish(
+                after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}
             )
+            recorder.succeed(workspace.model_values())
             error = ""
-    # the record of this run stays open; a later run closes it
-    except MlflowException as problem:
-        run = None
-        why = str(problem).partition("\n")[0]
-        error = (
-            f"MLflow at {tracking_address()} failed: {why}; repair it, or unset "
-            "MLFLOW_TRACKING_URI to use mlflow.db"
-        )
+    except StoreError as problem:
+        print(f"error: {problem}; {name} was not run", file=sys.stderr)
+        return 1
     finally:
         script.kill()
         status = script.wait()
-        if run:
-            run.close(error)
+        if recorder and error:
+            recorder.fail(error)
     if error:
         print(f"{name}: {error}; the result is discarded", file=sys.stderr)
         return max(status, 1)

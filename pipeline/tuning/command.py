@@ -27,6 +27,7 @@ from glta.tuning.objective import objective, programs_of, sources, study_key
 from glta.tuning.space import Values, present_values, space
 from glta.tuning.study import Budget, Study, Trial, best_of, in_words, latest_trials, tune
 from pipeline.engine.imports import modules_of
+from pipeline.tracking.store import check_store
 from pipeline.tuning.board import board
 from pipeline.tuning.log import StudyLog
 
@@ -67,6 +68,7 @@ def main(
             f"{PARAMS} methods: {method} is trained on the result of {wanted[0]}, which none of "
             f"these methods needs; add {method} to methods"
         )
+    check_store()
     sync_plan(params)
     others = [present_values(method, params.for_dataset(name)) for name in like]
     make_sources(method, dataset, seed)

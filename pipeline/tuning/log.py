@@ -5,20 +5,20 @@ The study's own file is authoritative; MLflow shows a copy.
 
 from __future__ import annotations
 
+import sys
+
 from glta.tuning.study import Trial, best_of
+from pipeline.tracking.commit import current_commit
 from pipeline.tracking.records import (
-    LOCK,
     NOTE,
     PARENT,
     RUNS,
-    commit,
     experiment_id,
-    locked,
-    open_client,
     points,
     search,
     sweep,
 )
+from pipeline.tracking.store import LOCK, explain, locked, open_client
 
 EXPERIMENT = "glta-tune"
 METRIC = "valid/ndcg@20"
@@ -32,6 +32,7 @@ class StudyLog:
 
     def __init__(self, name: str, about: dict[str, object]):
         self._name, self._about = name, about
+        self._problem = ""
 
     def __enter__(self) -> StudyLog:
         # without the lock, two first uses at once would break the database's migration
@@ -46,7 +47,7 @@ class StudyLog:
             if found:
                 self._client.update_run(found.info.run_id, status="RUNNING")
             else:
-                code = commit()
+                code = current_commit().tags
                 note = (
                     f"`glta tune {self._about['method']} {self._about['dataset']} --seed "
                     f"{self._about['seed']}`"
@@ -75,12 +76,24 @@ class StudyLog:
     def update(self, done: list[Trial]) -> None:
         """Log the trials that MLflow does not have yet.
 
-        These may come from an earlier run, or from before the database was lost.
+        These may come from an earlier run, or from before the database was lost. When the store
+        fails, the study goes on, and its next run logs what is missing.
         """
-        for count, trial in enumerate(done, 1):
-            if trial.number not in self._logged:
-                self._log(trial, done[:count])
-                self._logged.add(trial.number)
+        if self._problem:
+            return
+        try:
+            for count, trial in enumerate(done, 1):
+                if trial.number not in self._logged:
+                    self._log(trial, done[:count])
+                    self._logged.add(trial.number)
+        # of MLflow, SQLAlchemy, SQLite, the network or the disk
+        except Exception as error:
+            self._problem = explain(error)
+            print(
+                f"{self._name}: MLflow does not get the trials: {self._problem}. The study keeps "
+                "them, and its next run logs them",
+                file=sys.stderr,
+            )
 
     def _log(self, trial: Trial, so_far: list[Trial]) -> None:
         started = int(trial.started.timestamp() * 1000)
@@ -104,6 +117,9 @@ class StudyLog:
         )
 
     def __exit__(self, kind, *_) -> None:
+        # an open run is closed by the next stage or study
+        if self._problem:
+            return
         with locked(LOCK):
             self._client.set_terminated(self._id, "KILLED" if kind else "FINISHED")
             (RUNS / self._id).unlink()

@@ -148,6 +148,31 @@ def test_code_that_git_never_had_is_a_warning(toy):
     assert check(toy)["warnings"] == []
 
 
+def test_environments_that_differ_are_a_warning(toy):
+    """Numbers of one table may then differ in their last digits."""
+    assert check(toy)["warnings"] == []
+    step = trace(toy, REPORT)["steps"][-1]
+    assert step["environment"]["threads"] == "1" and "torch" in step["environment"]
+    shown = toy("glta", "lineage", "trace", REPORT)
+    assert shown.count("computed with") == 1 and step["environment"]["processor"] in shown
+    run = next(run for run in toy.runs() if run.data.tags["stage"] == "train@text-knn")
+    toy.mlflow().set_tag(run.info.run_id, "env.torch", "1.0")
+    (warning,) = check(toy)["warnings"]
+    assert "torch is" in warning["what"] and "1.0 in 1 (train@text-knn)" in warning["what"]
+    assert check(toy, status=0)["problems"] == []
+
+
+def test_a_commit_that_git_did_not_tell_is_a_warning(toy):
+    run = next(run for run in toy.runs() if run.data.tags["stage"] == "prepare")
+    for key, value in (("commit", ""), ("dirty", "unknown"), ("problem", "dubious ownership")):
+        toy.mlflow().set_tag(run.info.run_id, f"git.{key}", value)
+    (warning,) = check(toy)["warnings"]
+    assert warning["where"] == "prepare"
+    assert "whose commit is not known: dubious ownership" in warning["what"]
+    step = trace(toy, REPORT)["steps"][0]
+    assert step["commit"] is None and step["git_problem"] == "dubious ownership"
+
+
 def test_archives_are_hashed_again(toy):
     """An archive that source.json names is compared with its sha256, which is printed."""
     raw = b"user,item\n"

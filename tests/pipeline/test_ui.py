@@ -6,6 +6,7 @@ has run.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from pipeline.tracking.records import inputs_of
 from tests.browser import CHROMIUM, Browser, wait_for
 from tests.pipeline.repository import Toy
 
@@ -36,8 +39,9 @@ def ui(folder: Path, env: dict[str, str]) -> Iterator[str]:
         port = s.getsockname()[1]
     command = ["glta", "ui", "--port", str(port)]
     with (folder / "ui.log").open("w") as log:
+        own = env | {"PYTHONPATH": str(folder)}
         server = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+            command, cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True
         )
     try:
 
@@ -79,9 +83,18 @@ def test_an_auditor_can_read_all_records(cold, tmp_path):
         )
         assert "Killed" in page and "Running" not in page
         pipeline_runs = cold.pipeline_runs()
-        browser.open(f"{address}{experiment}/runs", *(run.info.run_name for run in pipeline_runs))
+        shown = f"{address}{experiment}/runs?workflowType=machine_learning"
+        assert f"The runs are at {shown} " in (cold.folder / "ui.log").read_text()
+        browser.open(shown, *(run.info.run_name for run in pipeline_runs))
         browser.evaluate(EXPAND)
         browser.read("prepare", "train@text-knn", "evaluate@popularity", "report")
+
+        # the report was made before this checkout was copied from another one
+        report = runs["report"].info.run_id
+        browser.open(f"{address}{experiment}/runs/{report}/artifacts", "metrics.json")
+        kept = f"{address.removesuffix('#')}get-artifact?path=metrics.json&run_uuid={report}"
+        with urllib.request.urlopen(kept) as answer:
+            assert json.load(answer)["popularity"]["ndcg@20"] == 0.21
 
         digest = train.data.tags["dvc.out.data/models/text-knn"]
         browser.open(
@@ -91,7 +104,7 @@ def test_an_auditor_can_read_all_records(cold, tmp_path):
             digest[:12],
             "settings.lightgcn-text-knn.weight_steps",
             "Logged models (1)",
-            f"data/prepare ({train.data.tags['dvc.in.data/prepare']})",
+            f"data/prepare ({inputs_of(train.data.tags)['data/prepare']})",
             train.data.tags["git.commit"],
             pipeline_runs[-1].info.run_name,
         )
@@ -144,7 +157,7 @@ def take_pictures(checkout: Path, folder: Path) -> None:
         Browser(Path(profile), 1400, 1150) as browser,
     ):
         pages = {
-            "runs": (f"{experiment}/runs", parent.info.run_name),
+            "runs": (f"{experiment}/runs?workflowType=machine_learning", parent.info.run_name),
             "run": (f"{experiment}/runs/{align.info.run_id}", "Made from"),
             "dataset": (f"{experiment}/runs/{download.info.run_id}", "Used by"),
             "model": (f"{experiment}/models/{align.data.tags['model.id']}", "valid/ndcg_at_20"),

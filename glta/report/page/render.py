@@ -18,6 +18,7 @@ from glta.report.draw.lineage_picture import lineage_view
 from glta.report.draw.marks import mark_number, mark_shapes
 from glta.report.draw.score_figures import overview_figure
 from glta.report.draw.svg import figure_style
+from glta.report.environments import environment_rows
 from glta.report.page.card import card
 from glta.report.page.view import costs_view, dataset_view
 from glta.report.paper_tables import overview_tables
@@ -80,6 +81,7 @@ def render(
         provenance=results,
         commits=sorted({p["commit"] for p in results if p.get("commit")}),
         dirty=any(p.get("dirty") for p in results),
+        environment=environment_rows(results),
         yaml=as_yaml(params),
         style=(HERE / "style.css").read_text(encoding="utf-8") + figure_style(),
     )
