@@ -184,10 +184,11 @@ def edited(path: str) -> list[str]:
         return _edited_values(path)
     if not is_program(path) or not Path(path).is_file():
         return []
+    forget()
     content = _read(path)
     files = [file for file, sha256 in content["files"].items() if not _is(file, sha256)]
     rest = content.get("settings", {}).items()
-    return files + [file for file, sha256 in rest if _sha256_of_rest(file) != sha256]
+    return files + [file for file, sha256 in rest if not _has_rest(file, sha256)]
 
 
 def _edited_values(path: str) -> list[str]:
@@ -195,6 +196,10 @@ def _edited_values(path: str) -> list[str]:
     before, after = values_of(_read(path) or {}), values_of(inputs(load_params()).get(name, {}))
     keys = [key for key in before | after if before.get(key, ...) != after.get(key, ...)]
     return [f"params.yaml {key}" for key in keys]
+
+
+def _has_rest(file: str, sha256: str) -> bool:
+    return Path(file).is_file() and _sha256_of_rest(file) == sha256
 
 
 def _is(file: str, sha256: str) -> bool:

@@ -50,6 +50,22 @@ after - is left out.
 """
 
 METHODS = [name for name, unit in units().items() if unit.model]
+# a new method need not be in the table
+OURS = [
+    "popularity",
+    "text-knn",
+    "item-knn",
+    "ease",
+    "lightgcn",
+    "lightgcn-text-knn",
+    "lightgcn-plus",
+    "hccf",
+    "hccf-plus",
+    "rlmrec-con",
+    "rlmrec-gen",
+    "glta-plus",
+    "glta",
+]
 BASE = check_params(
     {
         "datasets": ["sample", "mine"],
@@ -78,6 +94,7 @@ LEAVES = {
     name: value
     for name, value in leaves(BASE).items()
     if name.partition(".")[0] not in ("tables", "overrides")
+    and (not name.startswith("settings.") or name.split(".")[1] in OURS)
 }
 
 OTHERS = {

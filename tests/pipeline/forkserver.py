@@ -163,6 +163,9 @@ def run(argv: list[str], folder: str, env: dict[str, str]) -> int:
         main(argv[1:])
         return 0
     if command.name == "glta":
+        # the code of the checkout, as an installed command has it
+        if Path("pipeline").is_dir():
+            sys.path.insert(0, folder)
         from pipeline.cli.main import main
 
         main()

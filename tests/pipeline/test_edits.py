@@ -155,8 +155,6 @@ def copy_of_ease(real: Real, name: str) -> Path:
 
 def test_a_new_method_runs_and_its_edits_reach_its_own_stages(real):
     """The recipe of CONTRIBUTING, followed to the letter, then edits of each file of the method."""
-    # the commands that start at once know the methods of this repository alone
-    real.env |= {"PATH": real.path, "PYTHONPATH": str(real.folder)}
     folder = copy_of_ease(real, "user-knn")
     own = {f"{stage}user-knn" for stage in ("recommend@books-0-", "evaluate@books-0-")}
     own |= {"user-knn@books-0"}

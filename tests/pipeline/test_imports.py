@@ -175,6 +175,11 @@ def test_other_code_in_a_spec_is_part_of_the_program(house, more):
     forget()
     Path(spec).write_text(SPEC + more.replace("2", "4").replace("3", "4"))
     assert code._hashed(MODEL) != first
+    program = code.code_file("mine")
+    house({program: code.written(first)})
+    assert code.edited(program) == [spec]
+    Path(spec).unlink()
+    assert code.edited(program) == [spec]
 
 
 def test_code_that_was_added_edited_or_removed_is_named():
