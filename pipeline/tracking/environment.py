@@ -13,6 +13,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pipeline.engine.processor import SWITCH, instructions
+
 PREFIX = "env."
 """Of the tags of a run."""
 
@@ -68,6 +70,7 @@ def describe_environment(threads: int) -> dict[str, str]:
 @cache
 def _machine() -> dict[str, str]:
     processor, vectors = _processor()
+    told = instructions(os.environ)
     found = {
         "python": platform.python_version(),
         "system": _system(),
@@ -77,7 +80,8 @@ def _machine() -> dict[str, str]:
         "gpu": _gpu(),
         **{name: _version(name) for name in PACKAGES},
         "requirements.lock": _lock(),
-        **{name: os.environ.get(name, "") for name in CHOICES},
+        "instructions": os.environ.get(SWITCH) or "avx2" if told else "native",
+        **{name: os.environ.get(name, "") for name in CHOICES if name not in told},
     }
     return {name: value for name, value in found.items() if value}
 
