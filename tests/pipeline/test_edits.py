@@ -25,6 +25,8 @@ def finished(tmp_path_factory, commands) -> Real:
         tmp_path_factory.mktemp("edits") / "real", ["popularity", "item-knn", "ease"]
     )
     real.env["PATH"] = f"{commands}{os.pathsep}{real.path}"
+    # the checksums of the tables are there from the start, as for a user
+    real("glta", "params", "sync")
     real.snakemake()
     real.assert_clean()
     return real
