@@ -8,7 +8,6 @@ what is wrong with the row. A large file gives several sheets, one after another
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from glta.io.streams import DOWNLOAD_AGAIN
+from glta.nearest import near
 
 LINE = "__line__"
 PROBLEM = "__problem__"
@@ -85,21 +85,12 @@ def good_rows(sheets: Iterable[pl.DataFrame], name: str, max_bad_share: float) -
 
 
 def need_column(sheet: pl.DataFrame, name: str, column: str, fix: str) -> None:
-    """Raise ValueError with the file, the nearest column and the fix when the column is missing."""
+    """Raise ValueError with the file, its columns and the fix when the column is missing."""
     columns = [c for c in sheet.columns if c not in (LINE, PROBLEM)]
     if column in columns:
         return
-    wanted = column.lower()
-
-    def likeness(other: str) -> tuple[bool, float]:
-        other = other.lower()
-        ratio = difflib.SequenceMatcher(None, wanted, other).ratio()
-        return wanted in other or other in wanted, ratio
-
-    nearest = max(columns, key=likeness)
-    raise ValueError(
-        f"{name}: has no column {column}; nearest is {nearest} (found {', '.join(columns)}); {fix}"
-    )
+    nearest = "".join(f"; nearest is {found}" for found in near(column, columns))
+    raise ValueError(f"{name}: has no column {column}{nearest} (found {', '.join(columns)}); {fix}")
 
 
 def read_parquet(

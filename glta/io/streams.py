@@ -5,7 +5,6 @@ Files are unpacked while they are read, never to the disk.
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 import tarfile
@@ -16,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from glta.nearest import hint
 from glta.progress import bar
 
 Stream = IO[bytes] | gzip.GzipFile
@@ -144,6 +144,4 @@ def _open_in_tar(path: Path, member: str, stream: IO[bytes], stack: ExitStack) -
 
 
 def _no_member(path: Path, member: str, names: list[str]) -> ValueError:
-    near = difflib.get_close_matches(member, names, n=1, cutoff=0.0)
-    nearest = near[0] if near else "none"
-    return ValueError(f"{path}: has no file {member}; nearest is {nearest}; {DOWNLOAD_AGAIN}")
+    return ValueError(f"{path}: has no file {member}{hint(member, names)}; {DOWNLOAD_AGAIN}")

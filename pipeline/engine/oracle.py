@@ -120,7 +120,7 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
             ]:
                 raise ValueError(
                     "dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: "
-                    f"{odd}"
+                    f"{', '.join(odd)}"
                 )
             status = ask_status(repo, found) if ask else None
     except DvcException as error:

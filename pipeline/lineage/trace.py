@@ -27,22 +27,6 @@ class Trace(NamedTuple):
         return json.dumps({"schema": 1, **self._asdict()}, indent=1)
 
 
-def enter_repository() -> None:
-    """Change to the top folder of the checkout, where the paths of stages start.
-
-    Raises ValueError outside of a checkout.
-    """
-    from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo
-
-    try:
-        os.chdir(Repo.find_root())
-    except NotDvcRepoError:
-        raise ValueError(
-            f"{Path.cwd()}: is not in a checkout of the pipeline; no folder above has .dvc"
-        ) from None
-
-
 def trace(target: str) -> Trace:
     """Trace a file, a metric FILE#METRIC or a run back to files that no stage makes.
 
@@ -50,15 +34,13 @@ def trace(target: str) -> Trace:
     start of it. Raises ValueError for a target that no stage makes, a metric that does not exist,
     and a file that is no longer what its stage wrote.
     """
-    here = Path.cwd()
-    enter_repository()
     path, _, key = target.partition("#")
     results = Results()
     value = keep = None
-    if re.fullmatch(r"[0-9a-f]{4,32}", path) and not (here / path).exists():
+    if re.fullmatch(r"[0-9a-f]{4,32}", path) and not Path(path).exists():
         top = results.of_run(path)
     else:
-        absolute = Path(os.path.normpath(here / path))
+        absolute = Path(os.path.normpath(Path.cwd() / path))
         if not absolute.is_relative_to(Path.cwd()):
             raise ValueError(f"{path}: is outside of the checkout {Path.cwd()}")
         path = absolute.relative_to(Path.cwd()).as_posix()
@@ -149,7 +131,6 @@ def check() -> dict[str, Any]:
     """
     from pipeline.lineage.why import reasons
 
-    enter_repository()
     results = Results()
     warnings: list[dict[str, str]] = []
     archives: dict[str, str] = {}

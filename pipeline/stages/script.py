@@ -12,6 +12,7 @@ from pathlib import Path
 
 from glta.params.check import load_params
 from glta.progress import record_error
+from pipeline.project import enter_project
 
 
 def checkpoint_folder() -> Path | None:
@@ -23,7 +24,7 @@ def checkpoint_folder() -> Path | None:
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call main(params, ...) with the command-line options that it has parameters for.
+    """Call main(params, ...) in the project's folder, with the command-line options that it takes.
 
     main may have the parameters dataset, seed, method, step. params: with the dataset's overrides
     merged in. Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error
@@ -35,6 +36,7 @@ def run(main: Callable[..., None]) -> None:
         parser.add_argument(f"--{name}", required=True, type=int if name == "seed" else str)
     given = vars(parser.parse_args())
     try:
+        enter_project()
         params = load_params()
         main(params.for_dataset(given["dataset"]) if "dataset" in given else params, **given)
     except (ValueError, OSError) as error:
