@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +16,8 @@ lineage_app = group("Follow results back to their sources.")
 def _target(text: str) -> str:
     """Return FILE#METRIC with the file relative to the project; ids of runs as they are."""
     path, mark, metric = text.partition("#")
-    return f"{from_project(path)}{mark}{metric}" if "/" in path or "." in path else text
+    is_file = "/" in path or "." in path or Path(path).exists()
+    return f"{from_project(path)}{mark}{metric}" if is_file else text
 
 
 @lineage_app.command("trace", cls=InProject)

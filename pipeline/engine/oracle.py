@@ -215,7 +215,6 @@ class Oracle:
         self,
         stages: list[Stage],
         status: dict[str, list] | None,
-        log: Callable[[str], None],
         settled: Collection[str] = frozenset(),
     ):
         self.direct: dict[str, list] = {}
@@ -233,7 +232,6 @@ class Oracle:
             # Snakemake ignores small inputs with unchanged content; the nonce changes it
             if why := self.direct.get(s.name):
                 s.key.write_text(json.dumps({"why": why, "nonce": uuid.uuid4().hex}))
-                log(f"stale: {s.name}: {json.dumps(why)}")
 
     def inputs(self, stage: Stage, ancient: Callable) -> list:
         """List the inputs of a stage's rule.

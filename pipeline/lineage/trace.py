@@ -145,7 +145,7 @@ def check() -> dict[str, Any]:
         if result.run is None:
             fix = (
                 "set MLFLOW_TRACKING_URI to where its run was recorded, or make it again: "
-                "snakemake -R " + result.stage
+                f"`snakemake --cores all -R {result.stage}`"
             )
             problems.append(_problem(result.stage, "no finished run has written this result", fix))
         else:
@@ -157,9 +157,8 @@ def check() -> dict[str, Any]:
                 what = (
                     f"its run {result.run.info.run_id[:8]} had other inputs: {', '.join(other[:5])}"
                 )
-                problems.append(
-                    _problem(result.stage, what, f"make it again: snakemake -R {result.stage}")
-                )
+                fix = f"make it again: `snakemake --cores all -R {result.stage}`"
+                problems.append(_problem(result.stage, what, fix))
             if result.dirty:
                 what = (
                     "made with changes that commit "
@@ -183,7 +182,7 @@ def check() -> dict[str, Any]:
                             _problem(
                                 str(path),
                                 "not the bytes that source.json names",
-                                f"dvc checkout {path.parent}",
+                                f"`dvc checkout {path.parent}`",
                             )
                         )
     edited = {p["where"] for p in problems}
@@ -211,13 +210,13 @@ def _edits(results: Results, result: Result) -> list[dict[str, str]]:
     """Find the files of a result that are no longer what its stage wrote."""
     found = []
     for out, digest in result.outs.items():
-        fix = f"restore it: dvc checkout --force {out}"
+        fix = f"restore it: `dvc checkout --force {out}`"
         if not Path(out).exists():
-            found.append(_problem(out, "is missing", f"dvc checkout {out}, or dvc pull"))
+            found.append(_problem(out, "is missing", f"`dvc checkout {out}`, or `dvc pull`"))
         elif digest.endswith(".dir"):
             recorded = results.files(digest)
             if recorded is None:
-                found.append(_problem(out, "DVC's cache does not have it", "dvc pull"))
+                found.append(_problem(out, "DVC's cache does not have it", "`dvc pull`"))
                 continue
             present = {
                 p.relative_to(out).as_posix(): p for p in Path(out).rglob("*") if p.is_file()
@@ -240,7 +239,7 @@ def _edits(results: Results, result: Result) -> list[dict[str, str]]:
                 _problem(
                     out,
                     "is not what its stage wrote",
-                    f"{fix}, or make it again: dvc repro -f -s {result.stage}",
+                    f"{fix}, or make it again: `dvc repro -f -s {result.stage}`",
                 )
             )
     return found

@@ -222,7 +222,10 @@ def test_duplicate_entries_are_refused(key):
         ({"datasets": ["My Books"]}, "hyphens, such as my-books"),
         ({"tables": {"a_b": {"interactions": "a.csv"}}}, "tables.a_b = 'a_b': must be of lower"),
         ({"language": {"sha256": "abc"}}, "must be the 64 digits 0-9 and a-f of a sha256"),
-        ({"settings": 3}, "settings = 3: must be keys with values, such as {key: value}"),
+        (
+            overridden(prepare=3),
+            "sample.prepare = 3: must be keys with values, such as {key: value}",
+        ),
         ({"prepare": {"user_core": True}}, "prepare.user_core = true: must be a number"),
         ({"prepare": {"min_rating": float("nan")}}, "min_rating = nan: must be a number, neither"),
         ({"settings": {"ease": {"l2": float("inf")}}}, "l2 = inf: must be a number, neither"),
