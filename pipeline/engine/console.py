@@ -31,7 +31,8 @@ TAIL = 15
 DONE_SECONDS = 10
 """At least so long between two plain lines."""
 STILL_SECONDS = 60
-"""A plain line comes after so long even when no stage has ended."""
+"""A plain line comes after so long though no stage has ended; later in long runs (STILL_SHARE)."""
+STILL_SHARE = 0.05
 REPORT = "report"
 """The stage that writes the report."""
 TARGET = "all"
@@ -204,8 +205,10 @@ class Console(logging.Handler):
 
     def _tick(self) -> None:
         while not self._end.wait(1):
-            quiet = time.monotonic() - self._told
-            if quiet >= STILL_SECONDS or (self._new and quiet >= DONE_SECONDS):
+            now = time.monotonic()
+            quiet = now - self._told
+            patience = max(STILL_SECONDS, STILL_SHARE * (now - self.began))
+            if quiet >= patience or (self._new and quiet >= DONE_SECONDS):
                 self._tell()
 
     def _tell(self) -> None:

@@ -12,8 +12,8 @@ UNTRACKED = re.compile(
     r"""
     # DVC follows parameters one by one: a new comment or default must not make every result stale
     glta/config\.py | glta/params/.* | glta/.*/settings\.py | glta/methods/\w+/spec\.py
-    # it shows progress and computes nothing
-    | glta/progress\.py
+    # they show progress and write messages, and compute nothing
+    | glta/progress\.py | glta/nearest\.py
     """,
     re.VERBOSE,
 )
