@@ -263,7 +263,13 @@ def test_folders_are_declared_as_folders():
 def test_files_that_no_result_depends_on_are_settings_specs_and_progress():
     files = [p.as_posix() for p in Path("glta").rglob("*.py") if UNTRACKED.fullmatch(p.as_posix())]
     rest = [f for f in files if not f.startswith("glta/params/")]
-    assert {Path(f).name for f in rest} == {"config.py", "progress.py", "settings.py", "spec.py"}
+    assert {Path(f).name for f in rest} == {
+        "config.py",
+        "progress.py",
+        "nearest.py",
+        "settings.py",
+        "spec.py",
+    }
     assert len(rest) < len(files)
     assert all(Path(f).parent.parent == Path("glta/methods") for f in rest if f.endswith("spec.py"))
 
