@@ -5,6 +5,7 @@ CORES ?= all
 LIMITS := --cores $(CORES) $(if $(MEMORY),--resources mem_mb=$(MEMORY))
 BIN := .venv/bin
 READY := .venv/.ready
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: checkout run table ablations cold-start goodbooks tune test test-slow test-engines bench docs ui lint lock pull push clean
 
@@ -16,13 +17,13 @@ checkout:
 	  "works in one alone; make it one: git init && git add -A && git commit -m start" >&2; exit 1; }
 
 run: checkout $(READY)
-	$(BIN)/snakemake $(LIMITS)
-	@echo "The report is data/report/index.html; 'make ui' opens every run in MLflow."
+	@$(BIN)/snakemake $(LIMITS)
+	@test -n "$$VIRTUAL_ENV" || echo "source .venv/bin/activate puts glta, snakemake and dvc on the path"
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
 table ablations cold-start goodbooks: checkout $(READY)
-	$(BIN)/glta params use experiments/$@.yaml
-	$(BIN)/snakemake $(LIMITS)
+	@$(BIN)/glta params use experiments/$@.yaml
+	@$(BIN)/snakemake $(LIMITS)
 
 # the same budget for each method on each dataset of the table, two methods at a time; LightGCN first, others build on it;
 # each dataset begins with what was found on those before it
@@ -34,8 +35,8 @@ tune: export PATH := $(CURDIR)/$(BIN):$(PATH)
 tune: export GLTA_PLAIN = 1
 tune: export OMP_NUM_THREADS = 1
 tune: checkout $(READY)
-	$(BIN)/glta params use experiments/table.yaml
-	like=; for dataset in $(TUNED_ON); do \
+	@$(BIN)/glta params use experiments/table.yaml
+	@like=; for dataset in $(TUNED_ON); do \
 	  glta tune lightgcn $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like && \
 	  dvc repro profile@$$dataset-0 pretrain-all@$$dataset-0 pretrain-graph@$$dataset-0 && \
 	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset --trials $(TRIALS) --minutes $(MINUTES) $$like || exit 1; \
@@ -101,8 +102,11 @@ endif
 # torch comes through pip, which alone looks where a machine keeps its own build of it; the rest through uv, much faster.
 # Bytecode is made here: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each stage would compile MLflow again
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --progress-bar off $$(grep -E '^(torch|uv)==' requirements.lock)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	echo "$(CURDIR)" > $(READY)
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
+	  'error: $(PYTHON) is Python %d.%d; name one of 3.11 to 3.13: make PYTHON=python3.12' % v)"
+	@echo "installing into .venv: some minutes, most of them for torch"
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) --progress-bar off $$(grep -E '^(torch|uv)==' requirements.lock)
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@echo "$(CURDIR)" > $(READY)

@@ -10,7 +10,6 @@ sys.path.insert(0, workflow.basedir)
 # use the dvc and python beside this Snakemake, even when its environment is not activated
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from glta.params.check import load_params
@@ -18,13 +17,20 @@ from glta.params.own_files import refuse_changed
 from glta.params.own_models import refuse_other_models_of_all
 from glta.params.plan import PLAN, sync_plan
 from glta.storage.cell import DATA
-from pipeline.engine.code import settled
+from pipeline.engine.code import STAGE, differences, settled
+from pipeline.engine.console import Console, log_of
 from pipeline.engine.invocation import VARIABLE, Invocation
 from pipeline.engine.oracle import Oracle, read_stages, stages_after
+from pipeline.lineage.why import reasons, stale_lines
 from pipeline.tracking.commit import NO_COMMIT, current_commit
 from pipeline.tracking.store import check_store
 
+CONSOLE = None
 if workflow.is_main_process:
+    wanted = workflow.output_settings
+    # with these options, Snakemake says all that it has to say
+    if not (wanted.verbose or wanted.printshellcmds):
+        CONSOLE = Console.install(logger)
     INVOCATION = Invocation.of(os.getpid())
     INVOCATION.announce()
 
@@ -46,12 +52,15 @@ try:
         if PLAN.is_file() and sync_plan(PARAMS):
             logger.info(f"{PLAN}: updated for the methods of params.yaml")
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
-    SETTLED = settled(STATUS)
+    CHANGED = differences() if STATUS and STAGE in STATUS else {}
 except ValueError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")
 
 AFTER = stages_after(STAGES)
-ORACLE = Oracle(STAGES, STATUS, log=logger.info, settled=SETTLED)
+ORACLE = Oracle(STAGES, STATUS, settled=settled(STATUS, CHANGED))
+if STATUS:
+    for line in stale_lines(STAGES, reasons(STAGES, STATUS, CHANGED), ORACLE.tainted):
+        logger.info(line)
 
 
 def force(stage) -> str:
@@ -83,6 +92,8 @@ for stage in STAGES:
                 directory(path) if is_directory else path
                 for path, is_directory in stage.outs.items()
             ],
+        log:
+            log_of(stage.name),
         priority: AFTER[stage.name]
         threads: stage.meta.get("threads", 1)
         resources:
@@ -91,4 +102,14 @@ for stage in STAGES:
             stage=stage.name,
             force=lambda wildcards, stage=stage: force(stage),
         shell:
-            "GLTA_PLAIN=1 dvc --wait-for-lock repro -s {params.force} {params.stage:q}"
+            "dvc --wait-for-lock repro -s {params.force} {params.stage:q} > {log:q} 2>&1"
+
+
+onsuccess:
+    if CONSOLE:
+        CONSOLE.success(PARAMS.report.metric)
+
+
+onerror:
+    if CONSOLE:
+        CONSOLE.failure()

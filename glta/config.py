@@ -6,7 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 
@@ -28,10 +36,18 @@ def _plain_name(value: Any) -> str:
     return value
 
 
+def _digest(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError(
+            "must be the 64 digits 0-9 and a-f of a sha256; `sha256sum FILE` prints them"
+        )
+    return value
+
+
 Share = Annotated[float, Field(gt=0, lt=1)]  # neither nothing nor all
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, BeforeValidator(_plain_name)]
-Sha256 = Annotated[str, BeforeValidator(_bare_digest), Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, BeforeValidator(_bare_digest), AfterValidator(_digest)]
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,18 @@ class When:
 class Section(BaseModel):
     """Hold one section of params.yaml: unknown keys are refused, values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # inf and nan compare with nothing, so that no other check would find them
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false for a number, which pydantic would take for 1 and 0."""
+        if isinstance(value, bool) and info.field_name:
+            allowed = cls.model_fields[info.field_name].annotation
+            if allowed in (int, float, int | None, float | None):
+                raise ValueError("must be a number")
+        return value
 
     @classmethod
     def search_space(cls) -> dict[str, Search]:

@@ -42,10 +42,11 @@ def quiet() -> Iterator[None]:
 def plain() -> bool:
     """Tell whether to write plain lines instead of bars.
 
-    That is so where stderr is no terminal, and where GLTA_PLAIN is set. The rules of Snakemake set
-    it, because the bars of parallel stages would overwrite each other.
+    That is so where stderr is no terminal or one that cannot move its cursor, and where GLTA_PLAIN
+    is set: the bars of commands side by side would overwrite each other.
     """
-    return bool(os.environ.get("GLTA_PLAIN")) or not sys.stderr.isatty()
+    simple = os.environ.get("GLTA_PLAIN") or os.environ.get("TERM") == "dumb"
+    return bool(simple) or not sys.stderr.isatty()
 
 
 @contextmanager

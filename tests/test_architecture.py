@@ -11,12 +11,14 @@ from pipeline.engine.imports import BY_SPEC, imports
 
 # bottom to top, as in docs/architecture.md; a room's modules may import each other
 ROOMS = """
-glta.config glta.progress glta.storage | glta.io | glta.datasets.settings glta.data.settings |
-glta.data | glta.datasets | glta.training | glta.nn | glta.features | glta.evaluation |
+glta.config glta.nearest glta.progress glta.storage | glta.io |
+glta.datasets.settings glta.data.settings | glta.data | glta.datasets | glta.training |
+glta.nn | glta.features | glta.evaluation |
 glta.methods.spec glta.methods.base | glta.methods.shared | glta.methods.* |
 glta.methods.registry | glta.methods.chain | glta.params |
-glta.tuning glta.serving glta.report glta.testing | pipeline.stages.script | pipeline.engine |
-pipeline.tracking | pipeline.lineage | pipeline.stages pipeline.tuning | pipeline.cli
+glta.tuning glta.serving glta.report glta.testing | pipeline.project |
+pipeline.stages.script | pipeline.engine | pipeline.tracking | pipeline.lineage |
+pipeline.stages pipeline.tuning | pipeline.cli
 """
 FLOORS = [row.split() for row in ROOMS.split("|")]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -124,3 +124,9 @@ def write_causal(folder: Path) -> Path:
 
 
 WRITERS = {"encoder": write_encoder, "causal": write_causal}
+
+
+def mark_project(folder: Path) -> None:
+    """Let `glta` and the scripts of stages take a folder for a project."""
+    (folder / ".dvc").mkdir()
+    (folder / "Snakefile").touch()

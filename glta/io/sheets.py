@@ -8,7 +8,6 @@ what is wrong with the row. A large file gives several sheets, one after another
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import polars as pl
 
 from glta.io.streams import DOWNLOAD_AGAIN
 from glta.io.values import shown
+from glta.nearest import near
 
 Place = Callable[[int], str]
 
@@ -108,7 +108,7 @@ def good_rows(sheets: Iterable[pl.DataFrame], name: str, max_bad_share: float) -
 
 
 def need_columns(sheet: pl.DataFrame, name: str, fixes: Mapping[str, str]) -> None:
-    """Raise ValueError with the file, the nearest column and the fix when a column is missing.
+    """Raise ValueError with the file, its columns and the fix when a column is missing.
 
     fixes: what to do for each column that must be there.
     """
@@ -117,18 +117,11 @@ def need_columns(sheet: pl.DataFrame, name: str, fixes: Mapping[str, str]) -> No
     if not missing:
         return
     column, *others = missing
-    wanted = column.lower()
-
-    def likeness(other: str) -> tuple[bool, float]:
-        other = other.lower()
-        ratio = difflib.SequenceMatcher(None, wanted, other).ratio()
-        return wanted in other or other in wanted, ratio
-
-    nearest = max(columns, key=likeness, default="none")
+    nearest = "".join(f"; nearest is {found}" for found in near(column, columns))
     too = "".join(f"; nor has it {other}: {fixes[other]}" for other in others)
     raise ValueError(
-        f"{name}: has no column {column}; nearest is {nearest} (found "
-        f"{shown(', '.join(columns), 400)}); {fixes[column]}{too}"
+        f"{name}: has no column {column}{nearest} (found {shown(', '.join(columns), 400)}); "
+        f"{fixes[column]}{too}"
     )
 
 

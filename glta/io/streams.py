@@ -6,7 +6,6 @@ in whatever they are packed.
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 import lzma
@@ -18,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from glta.nearest import hint
 from glta.progress import bar
 
 Stream = IO[bytes] | gzip.GzipFile | io.BufferedReader
@@ -167,6 +167,4 @@ def _open_in_tar(path: Path, member: str, stream: IO[bytes], stack: ExitStack) -
 
 
 def _no_member(path: Path, member: str, names: list[str]) -> ValueError:
-    near = difflib.get_close_matches(member, names, n=1, cutoff=0.0)
-    nearest = near[0] if near else "none"
-    return ValueError(f"{path}: has no file {member}; nearest is {nearest}; {DOWNLOAD_AGAIN}")
+    return ValueError(f"{path}: has no file {member}{hint(member, names)}; {DOWNLOAD_AGAIN}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from glta.config import Section, file_fields
 from glta.methods.registry import models, units
+from glta.nearest import hint
 from glta.params.model import SECTIONS, MethodSettings, Params
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ MOVED = {
 
 RESERVED = ("code", "evaluate", "params", "report")
 """Folders beside those of the datasets, in data/."""
+
+LONGEST_VALUE = 80
+"""Characters of a value in a message."""
 
 
 class ParamsError(ValueError):
@@ -78,7 +81,7 @@ def check_params(data: dict[str, Any], source: str = "params.yaml") -> Params:
                 problems.append(f"{where}: {MOVED[section]}")
                 continue
             if section not in SECTIONS:
-                problems.append(f"{where}: unknown key{_nearest(section, SECTIONS)}")
+                problems.append(f"{where}: unknown key{hint(section, SECTIONS)}")
                 continue
             model = type(getattr(params, section))
             try:
@@ -113,8 +116,8 @@ def _cross_checks(p: Params) -> Iterator[str]:
     known = {*REGISTRY, *p.tables}
     for key in ("datasets", "seeds", "methods"):
         values = getattr(p, key)
-        if len(set(values)) < len(values):
-            yield f"{key} = {values}: names an entry twice"
+        for value in dict.fromkeys(v for v in values if values.count(v) > 1):
+            yield f"{key}: names {value} twice; name it once"
     for name in p.tables:
         if name in REGISTRY:
             yield f"tables.{name}: is the name of a registered dataset; choose another"
@@ -122,10 +125,10 @@ def _cross_checks(p: Params) -> Iterator[str]:
             yield f"tables.{name}: is the name of a folder of results; choose another"
     for name in p.overrides:
         if name not in known and name not in p.datasets:
-            yield f"overrides.{name}: unknown dataset{_nearest(name, known)}"
+            yield f"overrides.{name}: unknown dataset{hint(name, known, listed_by='glta datasets')}"
     for name in p.datasets:
         if name not in known:
-            yield f"datasets: unknown dataset {name}{_nearest(name, known)}"
+            yield f"datasets: unknown dataset {name}{hint(name, known, listed_by='glta datasets')}"
         elif sections := whole_overrides({}).keys() - (own := p.overrides.get(name, {})).keys():
             yield (
                 f"overrides.{name}: has no {_named(sections, SECTIONS)}; every section needs an "
@@ -138,9 +141,9 @@ def _cross_checks(p: Params) -> Iterator[str]:
             )
     for name in p.methods:
         if name not in models():
-            yield f"methods: unknown method {name}{_nearest(name, models())}"
+            yield f"methods: unknown method {name}{hint(name, models(), listed_by='glta methods')}"
     if p.reference not in p.methods:
-        yield f"report.reference = {p.reference}: must be null or one of methods {p.methods}"
+        yield f"report.reference = {p.reference}: must be null or one of methods {shown(p.methods)}"
 
 
 def _dataset_checks(p: Params, name: str) -> Iterator[str]:
@@ -173,7 +176,7 @@ def _dataset_checks(p: Params, name: str) -> Iterator[str]:
     metric, _, cutoff = p.report.metric.partition("@")
     if not cutoff.isdigit() or int(cutoff) not in p.evaluate.cutoffs or metric not in METRICS:
         valid = [f"{m}@{k}" for k in p.evaluate.cutoffs for m in METRICS]
-        yield f"report.metric = {p.report.metric}: unknown metric{_nearest(p.report.metric, valid)}"
+        yield f"report.metric = {p.report.metric}: unknown metric{hint(p.report.metric, valid)}"
 
 
 def _missing(wanted: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
@@ -240,23 +243,16 @@ METRICS = ("precision", "recall", "ndcg", "mrr", "map", "hit_rate")
 """The valid metrics of report.metric, without their cutoffs."""
 
 
-def _nearest(key: str, valid: Iterable[str]) -> str:
-    """End a message about an unknown key: with the nearest valid key, else with all of them."""
-    ordered = sorted(valid)
-    found = difflib.get_close_matches(key, ordered, n=1, cutoff=0.4)
-    return f"; nearest is {found[0]}" if found else f"; valid are {', '.join(ordered)}"
-
-
 def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: str = "") -> str:
     """Write one pydantic error as a line: file key = value: what must hold.
 
     model: the class that was validated. prefix: the dotted key of its place in the file.
     """
-    # pydantic writes [key] behind a key that is wrong itself
-    parts = [str(part) for part in error["loc"] if part != "[key]"]
-    path = [*(prefix.split(".") if prefix else []), *parts]
+    # pydantic marks a wrong key by "[key]"
+    loc = [str(part) for part in error["loc"] if part != "[key]"]
+    path = [*(prefix.split(".") if prefix else []), *loc]
     where = ".".join(path)
-    value = error["input"]
+    value = shown(error["input"])
     if error["type"] == "extra_forbidden":
         for key, words in MOVED.items():
             if "." in key and f".{where}".endswith(f".{key}"):
@@ -271,10 +267,32 @@ def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: s
             )
             model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
         return (
-            f"{source} {where} = {value!r}: unknown key{_nearest(path[-1], file_fields(model))}"
+            f"{source} {where} = {value}: unknown key{hint(path[-1], file_fields(model))}"
         ).strip()
     if error["type"] == "missing":
         return f"{source} {where}: is required".strip()
+    return f"{source} {where} = {value}: {_must(error)}".strip()
+
+
+WORDS = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a number, neither infinite nor nan",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "list": "must be a list, such as [a, b]",
+    "dict": "must be keys with values, such as {key: value}",
+    "model": "must be keys with values, such as {key: value}",
+    "too_short": "must have an entry",
+}
+"""What must hold, by the beginning of the type of pydantic's error."""
+
+
+def _must(error: ErrorDetails) -> str:
+    """Write what must hold for a value that pydantic refuses, in plain words."""
+    for kind, words in WORDS.items():
+        if error["type"].startswith(kind):
+            return words
     message = error["msg"]
     for words, shorter in (
         ("Value error, ", ""),
@@ -285,4 +303,12 @@ def _explain(source: str, error: ErrorDetails, model: type[BaseModel], prefix: s
         ("less than", "<"),
     ):
         message = message.replace(words, shorter)
-    return f"{source} {where} = {value!r}: {message}".strip()
+    return message
+
+
+def shown(value: Any) -> str:
+    """Write a value as YAML has it, for a message. Long values are cut."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    text = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."

@@ -26,6 +26,12 @@ COLUMNS = (
     "categories",
     "category_separator",
     "features",
+    "separator",
+    "items_separator",
+    "header",
+    "items_header",
+    "quotes",
+    "null_words",
 )
 """The keys of an entry of `tables` that say how its files are read, and not which files they are.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from glta.evaluation.metrics import NEW_GROUPS
 from glta.report.analysis import Analysis, Tested, shares_of_best
@@ -30,6 +31,11 @@ class PaperTable(NamedTuple):
     headings: list[str]
     rows: list[list[str]]
     best: frozenset[tuple[int, int]] = frozenset()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return {"caption", "rows"}; each row is {heading: text of the cell}."""
+        rows = [dict(zip(self.headings, row, strict=True)) for row in self.rows]
+        return {"caption": self.caption, "rows": rows}
 
     def markdown(self) -> str:
         """Write the table as Markdown, with its caption above it."""
@@ -105,7 +111,10 @@ def tables(a: Analysis, costs: Costs | None) -> list[PaperTable]:
 
 
 def written(tables: Iterable[PaperTable], form: str) -> str:
-    """Write tables one below the other. form: markdown or latex."""
+    """Write tables one below the other. form: markdown, latex or json."""
+    if form == "json":
+        content = [table.as_dict() for table in tables]
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     texts = [table.markdown() if form == "markdown" else table.latex() for table in tables]
     return "\n\n".join(texts) + "\n"
 

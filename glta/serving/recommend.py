@@ -6,8 +6,7 @@ Ids and titles are those of the user's files.
 # I items, J new items, W language width
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,15 @@ from glta.datasets.settings import TableSettings
 from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
 from glta.methods.registry import models, recommender_class, units
+from glta.nearest import hint
 from glta.params.check import load_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
 
 
 def recommend(
-    dataset: str,
     method: str,
+    dataset: str,
     items: Sequence[str] = (),
     *,
     user: str | None = None,
@@ -48,7 +48,8 @@ def recommend(
     Raises FileNotFoundError when the stages have not run.
     """
     if method not in models():
-        raise ValueError(f"{method}: unknown method{_nearest(method, models())}")
+        others = hint(method, models(), listed_by="glta methods")
+        raise ValueError(f"{method}: unknown method{others}")
     if not items and user is None:
         raise ValueError(
             "neither items nor a user: name items with --items ID,ID,... or a user with --user ID"
@@ -185,11 +186,5 @@ def _place(ids: pl.Series, wanted: str, what: str) -> int:
     """Return the row of an id. what: "item" or "user", for the message."""
     place = ids.index_of(wanted)
     if place is None:
-        raise ValueError(f"{what} {wanted}: unknown id{_nearest(wanted, ids)}")
+        raise ValueError(f"{what} {wanted}: unknown id{hint(wanted, ids, 3)}")
     return place
-
-
-def _nearest(wanted: str, valid: Iterable[str]) -> str:
-    """End a message about an unknown name with the nearest valid ones."""
-    found = difflib.get_close_matches(wanted, list(valid), n=3, cutoff=0)
-    return f"; nearest are {', '.join(found)}"

@@ -8,6 +8,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from glta.config import Section
 from glta.methods.registry import specs
+from glta.nearest import hint
 from glta.params.model import Params
 
 Values = dict[str, Any]
@@ -23,7 +24,9 @@ def space(method: str) -> dict[str, Range]:
     Raises ValueError for an unknown method.
     """
     if method not in specs():
-        raise ValueError(f"{method}: unknown method; valid are {', '.join(specs())}")
+        raise ValueError(
+            f"{method}: unknown method{hint(method, specs(), listed_by='glta methods')}"
+        )
     settings = specs()[method].settings
     found: dict[str, Range] = {}
     for key, search in settings.search_space().items():
@@ -54,14 +57,24 @@ def present_values(method: str, params: Params) -> Values:
     return found
 
 
-def space_table() -> str:
-    """Return all ranges as a Markdown table, for docs/tuning.md."""
-    lines = ["| method | key | default | from | to | steps |", "|---|---|---|---|---|---|"]
+def space_rows() -> list[dict[str, Any]]:
+    """Return all ranges: {"method", "key", "default", "from", "to", "steps"} for each key."""
+    rows = []
     for method in specs():
         defaults = present_values(method, Params())
         for key, d in space(method).items():
             whole = "whole numbers, " if isinstance(d, IntDistribution) else ""
+            limits = {"default": defaults[key], "from": d.low, "to": d.high}
             steps = whole + ("by factors" if d.log else "even")
-            limits = f"{d.low:g} | {d.high:g}"
-            lines.append(f"| {method} | `{key}` | {defaults[key]:g} | {limits} | {steps} |")
+            rows.append({"method": method, "key": key, **limits, "steps": steps})
+    return rows
+
+
+def space_table() -> str:
+    """Return all ranges as a Markdown table, for docs/tuning.md."""
+    lines = ["| method | key | default | from | to | steps |", "|---|---|---|---|---|---|"]
+    lines += [
+        "| {method} | `{key}` | {default:g} | {from:g} | {to:g} | {steps} |".format(**row)
+        for row in space_rows()
+    ]
     return "\n".join(lines)

@@ -14,8 +14,8 @@ UNTRACKED = re.compile(
     r"""
     # parameter values are recorded as they come out of this code, so its own text does not matter
     glta/config\.py | glta/params/.*
-    # it shows progress and computes nothing
-    | glta/progress\.py
+    # they show progress and write messages, and compute nothing
+    | glta/progress\.py | glta/nearest\.py
     """,
     re.VERBOSE,
 )

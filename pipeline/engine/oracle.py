@@ -150,7 +150,7 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
             ]:
                 raise ValueError(
                     "dvc.yaml: frozen, always_changed and persist stages cannot be scheduled: "
-                    f"{odd}"
+                    f"{', '.join(odd)}"
                 )
             status = ask_status(repo, found) if ask else None
     except DvcException as error:
@@ -245,7 +245,6 @@ class Oracle:
         self,
         stages: list[Stage],
         status: dict[str, list] | None,
-        log: Callable[[str], None],
         settled: Collection[str] = frozenset(),
     ):
         self.direct: dict[str, list] = {}
@@ -263,7 +262,6 @@ class Oracle:
             # Snakemake ignores small inputs with unchanged content; the nonce changes it
             if why := self.direct.get(s.name):
                 s.key.write_text(json.dumps({"why": why, "nonce": uuid.uuid4().hex}))
-                log(f"stale: {s.name}: {json.dumps(why)}")
 
     def inputs(self, stage: Stage, ancient: Callable) -> list:
         """List the inputs of a stage's rule.

@@ -28,22 +28,6 @@ class Trace(NamedTuple):
         return json.dumps({"schema": 1, **self._asdict()}, indent=1)
 
 
-def enter_repository() -> None:
-    """Change to the top folder of the checkout, where the paths of stages start.
-
-    Raises ValueError outside of a checkout.
-    """
-    from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo
-
-    try:
-        os.chdir(Repo.find_root())
-    except NotDvcRepoError:
-        raise ValueError(
-            f"{Path.cwd()}: is not in a checkout of the pipeline; no folder above has .dvc"
-        ) from None
-
-
 def trace(target: str) -> Trace:
     """Trace a file, a metric FILE#METRIC or a run back to files that no stage makes.
 
@@ -51,15 +35,13 @@ def trace(target: str) -> Trace:
     start of it. Raises ValueError for a target that no stage makes, a metric that does not exist,
     and a file that is no longer what its stage wrote.
     """
-    here = Path.cwd()
-    enter_repository()
     path, _, key = target.partition("#")
     results = Results()
     value = keep = None
-    if re.fullmatch(r"[0-9a-f]{4,32}", path) and not (here / path).exists():
+    if re.fullmatch(r"[0-9a-f]{4,32}", path) and not Path(path).exists():
         top = results.of_run(path)
     else:
-        absolute = Path(os.path.normpath(here / path))
+        absolute = Path(os.path.normpath(Path.cwd() / path))
         if not absolute.is_relative_to(Path.cwd()):
             raise ValueError(f"{path}: is outside of the checkout {Path.cwd()}")
         path = absolute.relative_to(Path.cwd()).as_posix()
@@ -153,7 +135,6 @@ def check() -> dict[str, Any]:
     from pipeline.lineage.why import all_reasons
     from pipeline.tracking.records import inputs_of
 
-    enter_repository()
     results = Results()
     warnings: list[dict[str, str]] = []
     archives: dict[str, str] = {}
@@ -168,7 +149,7 @@ def check() -> dict[str, Any]:
         if result.run is None:
             fix = (
                 "set MLFLOW_TRACKING_URI to where its run was recorded, or make it again: "
-                "snakemake -R " + result.stage
+                f"`snakemake --cores all -R {result.stage}`"
             )
             problems.append(_problem(result.stage, "no finished run has written this result", fix))
         else:
@@ -178,9 +159,8 @@ def check() -> dict[str, Any]:
                 what = (
                     f"its run {result.run.info.run_id[:8]} had other inputs: {', '.join(other[:5])}"
                 )
-                problems.append(
-                    _problem(result.stage, what, f"make it again: snakemake -R {result.stage}")
-                )
+                fix = f"make it again: `snakemake --cores all -R {result.stage}`"
+                problems.append(_problem(result.stage, what, fix))
             warnings += _code_not_known(results, result)
         for name, about in results.archives(result).items():
             archives[name] = about["sha256"]
@@ -192,7 +172,7 @@ def check() -> dict[str, Any]:
                             _problem(
                                 str(path),
                                 "not the bytes that source.json names",
-                                f"dvc checkout {path.parent}",
+                                f"`dvc checkout {path.parent}`",
                             )
                         )
     edited = {p["where"] for p in problems}
@@ -221,13 +201,13 @@ def _edits(results: Results, result: Result) -> list[dict[str, str]]:
     """Find the files of a result that are no longer what its stage wrote."""
     found = []
     for out, digest in result.outs.items():
-        fix = f"restore it: dvc checkout --force {out}"
+        fix = f"restore it: `dvc checkout --force {out}`"
         if not Path(out).exists():
-            found.append(_problem(out, "is missing", f"dvc checkout {out}, or dvc pull"))
+            found.append(_problem(out, "is missing", f"`dvc checkout {out}`, or `dvc pull`"))
         elif digest.endswith(".dir"):
             recorded = results.files(digest)
             if recorded is None:
-                found.append(_problem(out, "DVC's cache does not have it", "dvc pull"))
+                found.append(_problem(out, "DVC's cache does not have it", "`dvc pull`"))
                 continue
             present = {
                 p.relative_to(out).as_posix(): p for p in Path(out).rglob("*") if p.is_file()
@@ -250,7 +230,7 @@ def _edits(results: Results, result: Result) -> list[dict[str, str]]:
                 _problem(
                     out,
                     "is not what its stage wrote",
-                    f"{fix}, or make it again: dvc repro -f -s {result.stage}",
+                    f"{fix}, or make it again: `dvc repro -f -s {result.stage}`",
                 )
             )
     return found

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from glta.nearest import hint
 from pipeline.engine.code import STAGE, changes, differences, is_data, settled
 from pipeline.engine.oracle import Stage, downstream, dvc_stages, read_stages
 
+UP_TO_DATE = "up to date"
+GROUPS = 8
+"""Kinds of reasons that a list of stale stages shows."""
+NAMES = 6
+"""Stages of one kind that such a list names in full."""
+WIDTH = 100
 
-def why(name: str) -> dict[str, str]:
+
+def why(name: str = "") -> dict[str, str]:
     """Explain why a stage, or all of its matrix entries, are stale: {stage: one line}.
 
-    Raises ValueError for an unknown stage.
+    name: "" for all stages that are stale or wait for a stale one. Raises ValueError for an unknown
+    stage.
     """
-    from pipeline.lineage.trace import enter_repository
-
-    enter_repository()
     stages, status = read_stages(ask=True)
-    chosen = [s for s in stages if name in (s.name, s.name.partition("@")[0])]
-    if not chosen:
-        near = difflib.get_close_matches(
-            name, [s.name for s in stages] + [s.name.partition("@")[0] for s in stages], n=3
-        )
+    names = dict.fromkeys([*(s.name.partition("@")[0] for s in stages), *(s.name for s in stages)])
+    if name and name not in names:
         raise ValueError(
-            f"{name}: no such stage; "
-            + (f"nearest: {', '.join(dict.fromkeys(near))}" if near else "see dvc stage list")
+            f"{name}: no such stage{hint(name, names, 3, listed_by='dvc stage list --name-only')}"
         )
+    chosen = [s for s in stages if name in ("", s.name, s.name.partition("@")[0])]
     changed = differences() if status and STAGE in status else {}
     direct = reasons(stages, status, changed)
     fixed = settled(status, changed)
-    return {s.name: _line(s, stages, direct, fixed) for s in chosen}
+    lines = {s.name: _line(s, stages, direct, fixed) for s in chosen}
+    return {stage: line for stage, line in lines.items() if name or line != UP_TO_DATE}
 
 
 def _line(stage: Stage, stages: list[Stage], direct: dict[str, list[str]], fixed: set[str]) -> str:
@@ -48,7 +55,7 @@ def _line(stage: Stage, stages: list[Stage], direct: dict[str, list[str]], fixed
     if first:
         more = f" and {len(first) - 1} more" if len(first) > 1 else ""
         return f"waits for {first[0]}{more}, which is stale: {'; '.join(direct[first[0]])}"
-    return "up to date"
+    return UP_TO_DATE
 
 
 def reasons(
@@ -149,3 +156,49 @@ def _parameters(stage, file: str) -> list[str]:
 
 def _show(values: dict[str, Any], key: str) -> str:
     return str(values[key]) if key in values else "unset"
+
+
+def stale_lines(
+    stages: list[Stage], direct: dict[str, list[str]], tainted: Collection[str]
+) -> list[str]:
+    """Write which stages are stale, one short line for all that have the same reason.
+
+    direct: {stage: reasons}. tainted: these stages and all that depend on them.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, words in direct.items():
+        if kind := _kind(words):
+            groups.setdefault(kind, []).append(name)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    lines = [f"stale: {len(tainted)} of {len(stages)} stages; `glta why` says why of each"]
+    lines += [_group_line(kind, names) for kind, names in ordered[:GROUPS]]
+    if len(ordered) > GROUPS:
+        others = [name for _, names in ordered[GROUPS:] for name in names]
+        lines.append(_group_line("other reasons", others))
+    told = {name for names in groups.values() for name in names}
+    if waiting := [s.name for s in stages if s.name in tainted and s.name not in told]:
+        lines.append(_group_line("depends on these", waiting))
+    return lines
+
+
+def _kind(words: list[str]) -> str:
+    """Write the reasons of a stage so that equal kinds are equal text; "" for a missing input.
+
+    An input is missing where the stage that makes it is stale.
+    """
+    own = [re.sub(r"^its result \S+ is ", "its result is ", word) for word in words]
+    found = [w for w in dict.fromkeys(own) if not re.fullmatch(r"data/\S+ is missing", w)]
+    return "; ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")
+
+
+def _group_line(kind: str, names: list[str]) -> str:
+    """Write a kind of reason and the stages that have it.
+
+    Many stages are shown by the part of their names before the @, with their number.
+    """
+    shown = names
+    if len(names) > NAMES:
+        families = Counter(name.partition("@")[0] for name in names)
+        shown = [base if n == 1 else f"{base} ({n})" for base, n in families.items()]
+    text = textwrap.shorten(f"{kind}: {', '.join(shown)}", 4 * WIDTH, placeholder=" ...")
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ")

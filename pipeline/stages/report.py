@@ -33,7 +33,7 @@ def main(params: Params) -> None:
 def tables(dataset: str, form: str) -> str:
     """Write the tables of one dataset, or of all when dataset is "", with an overview.
 
-    form: markdown or latex. Raises ValueError for an unknown dataset.
+    form: markdown, latex or json. Raises ValueError for an unknown dataset.
     """
     from glta.params.check import load_params
     from glta.report.analysis import Analysis

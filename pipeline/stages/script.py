@@ -16,6 +16,7 @@ from typing import Any
 from glta.params.check import load_params
 from glta.progress import record_error
 from glta.storage.cell import DATA
+from pipeline.project import enter_project
 
 
 def checkpoint_folder() -> Path | None:
@@ -61,7 +62,7 @@ class Reads:
 
 
 def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
-    """Call main(params, ...) with the command-line options that it has parameters for.
+    """Call main(params, ...) in the project's folder, with the command-line options that it takes.
 
     main may have the parameters dataset, seed, method, step. params: with the dataset's overrides
     merged in. copies_files: main copies the user's files; the other stages read the copies, and so
@@ -77,6 +78,7 @@ def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
     given = vars(parser.parse_args())
     reads = Reads()
     try:
+        enter_project()
         params = load_params()
         if "dataset" in given:
             if not copies_files:

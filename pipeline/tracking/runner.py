@@ -48,6 +48,11 @@ def stop(signum: int, _) -> None:
     """
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
+    print(
+        "interrupted; nothing is lost: run the same command again to go on",
+        file=sys.stderr,
+        flush=True,
+    )
     sys.exit(128 + signum)
 
 

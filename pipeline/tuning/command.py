@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from glta.methods.registry import needed, specs
-from glta.params.check import load_params
+from glta.params.check import load_params, shown
 from glta.params.file import locked_params, override
 from glta.params.model import Params
 from glta.params.plan import sync_plan
@@ -55,7 +56,8 @@ def main(
     ):
         if value not in known:
             raise ValueError(
-                f"{PARAMS} {key} = {known}: {value} is missing, so no stage prepares it; add it"
+                f"{PARAMS} {key} = {shown(known)}: {value} is missing, so no stage prepares it; "
+                "add it"
             )
     if unknown := [name for name in like if name not in params.overrides]:
         raise ValueError(
@@ -156,7 +158,7 @@ def search(
                 return tune(study, present, evaluate, budget, shown.start, on_trial, others)
             except KeyboardInterrupt:
                 count = len(study.finished())
-                raise ValueError(
+                raise KeyboardInterrupt(
                     f"stopped; {count} trials are kept. The same command continues the study; with "
                     f"`--trials {max(count, 1)}` it only writes the best parameters"
                 ) from None
@@ -170,12 +172,12 @@ def finish(method: str, dataset: str, done: list[Trial], *, present: Values, wri
         raise ValueError(f"every training of {method} diverged, the last with: {done[-1].error}")
     print(
         f"{method} on {dataset}: {len(done)} trials, validation NDCG@20 of the present parameters "
-        f"{shown_value(now)}"
+        f"{shown_value(now.value)}"
     )
     if best is now or best.value == now.value:
         print("no trial is better; nothing to write")
         return
-    print(f"the best, trial {best.number}: {shown_value(best)}, with {in_words(best.values)}")
+    print(f"the best, trial {best.number}: {shown_value(best.value)}, with {in_words(best.values)}")
     with locked_params():
         old = PARAMS.read_text(encoding="utf-8")
         new = override(old, dataset, best.values)
@@ -189,25 +191,35 @@ def finish(method: str, dataset: str, done: list[Trial], *, present: Values, wri
     )
 
 
-def overview(dataset: str = "") -> str:
-    """List the studies as a Markdown table.
+def studies(dataset: str = "") -> list[dict[str, Any]]:
+    """Return the latest study of each dataset, seed and method.
 
-    It has the latest study of each dataset, seed and method.
+    A row is {"study", "trials", "minutes", "before", "best"}; the last two are NDCG@20 on
+    validation, of the first trial and of the best one, None where the training diverged. Raises
+    ValueError where there is no study.
     """
-    lines = ["| study | trials | minutes | NDCG@20 before | best |", "|---|---|---|---|---|"]
+    rows = []
     for path in sorted(STUDIES.glob(f"{dataset}-*.db" if dataset else "*.db")):
         done = latest_trials(path)
-        best = best_of(done)
-        if best:
+        if best := best_of(done):
             minutes = sum(trial.seconds for trial in done) / 60
-            lines.append(
-                f"| {path.stem} | {len(done)} | {minutes:.1f} | {shown_value(done[0])} | "
-                f"{shown_value(best)} |"
-            )
-    if len(lines) == 2:
+            values = {"before": done[0].value, "best": best.value}
+            rows.append({"study": path.stem, "trials": len(done), "minutes": minutes, **values})
+    if not rows:
         raise ValueError(
             f"{STUDIES}: has no study{f' of {dataset}' if dataset else ''}; see `glta tune --help`"
         )
+    return rows
+
+
+def overview(dataset: str = "") -> str:
+    """List the studies as a Markdown table."""
+    lines = ["| study | trials | minutes | NDCG@20 before | best |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['study']} | {row['trials']} | {row['minutes']:.1f} | "
+        f"{shown_value(row['before'])} | {shown_value(row['best'])} |"
+        for row in studies(dataset)
+    ]
     return "\n".join(lines)
 
 
@@ -223,8 +235,8 @@ def difference(old: list[str], new: list[str]) -> list[str]:
     return [f"-{line}" for line in old] + [f"+{line}" for line in new]
 
 
-def shown_value(trial: Trial) -> str:
-    return "none (it diverged)" if trial.value is None else f"{trial.value:.4f}"
+def shown_value(value: float | None) -> str:
+    return "none (it diverged)" if value is None else f"{value:.4f}"
 
 
 @contextmanager

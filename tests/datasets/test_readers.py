@@ -168,7 +168,7 @@ def test_tables_with_a_split(tmp_path):
         tables(tmp_path, text + "1,a,valid\n", **given)
     with pytest.raises(
         ValueError,
-        match=r"log\.csv: has no column fold; .*set tables\.mine\.part \(null if there is none\)",
+        match=r"log\.csv: has no column fold \(found .*set tables\.mine\.part \(null if there",
     ):
         tables(tmp_path, text.replace("fold", "set"), **given)
 
@@ -180,7 +180,7 @@ def test_json_lines_lack_a_column(tmp_path):
     params = Params.model_validate({"tables": {"mine": {"interactions": "log.ndjson"}}})
     with pytest.raises(
         ValueError,
-        match=r"log\.ndjson: has no column rating; nearest is .*stars.*set tables\.mine\.rating "
+        match=r"log\.ndjson: has no column rating \(found .*stars.*set tables\.mine\.rating "
         r"\(null",
     ):
         read_dataset("mine", params.tables, tmp_path, max_bad_share=params.prepare.max_bad_share)
@@ -325,7 +325,8 @@ BAD = {
     ),
     "no column": (
         {"interactions": "user_id,item_id,stars,timestamp\n1,a,5,1\n"},
-        r"no column rating; nearest is .*set tables\.mine\.rating \(null if there is none\)",
+        r"no column rating \(found user_id, item_id, stars, timestamp\); set tables\.mine\.rating "
+        r"\(null if there is none\)",
     ),
     "item column": (
         {"items": "id,title,description,categories\na,A,,\n"},

@@ -399,7 +399,7 @@ def test_tuning_knows_its_ranges(house):
     )
     keys = ["settings.toy-two.factors.learning_rate", "settings.toy-two.lift.weight"]
     assert house.python(ask) == f"{keys} []\n"
-    assert "| toy-two | `settings.toy-two.lift.weight` | 0 |" in house("glta", "tune", "--ranges")
+    assert "| toy-two | `settings.toy-two.lift.weight` | 0 |" in house("glta", "ranges")
 
 
 def test_it_keeps_what_every_method_promises(house):

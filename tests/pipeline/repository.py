@@ -167,7 +167,11 @@ class Toy:
         )
 
     def planned(self) -> set[str]:
-        return set(re.findall(r"^(?:local)?rule (\S+):$", self.snakemake("-n"), re.M)) - {"all"}
+        """Return the stages that `snakemake -n` lists."""
+        _, found, names = self.snakemake("-n").partition(" would run:\n")
+        # they are indented
+        lines = [line for line in names.splitlines() if line.startswith("  ")]
+        return set(re.findall(r"[^\s,]+", "\n".join(lines))) if found else set()
 
     def assert_clean(self) -> None:
         # it asks DVC, and prints the stages that DVC reports as stale

@@ -1,5 +1,6 @@
 """Test the command line: it is fast, and every mistake ends in one line and status 1."""
 
+import json
 import os
 import resource
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from glta import __version__ as glta_version
 from glta.datasets.catalogue import REGISTRY
 from glta.methods.registry import specs, units
 from glta.params.check import load_params
@@ -16,22 +18,23 @@ from glta.params.file import render_params
 from glta.params.model import SECTIONS, Params
 from glta.params.plan import render_plan
 from pipeline.engine.definition import render_definition
+from tests.tiny import mark_project
 
 GLTA = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
 
 @pytest.fixture
 def glta(tmp_path):
-    """Run the command in an empty folder. The fixture returns (status, output, errors)."""
+    """Run the command in an empty project. The fixture returns (status, output, errors).
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        plain = os.environ | {
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
+    inside: a folder below the project's, in which the user stands; above: "..".
+    """
+    mark_project(tmp_path)
+
+    def run(*arguments: str, inside: str = ".") -> tuple[int, str, str]:
+        plain = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
         done = subprocess.run(
-            [*GLTA, *arguments], cwd=tmp_path, capture_output=True, text=True, env=plain
+            [*GLTA, *arguments], cwd=tmp_path / inside, capture_output=True, text=True, env=plain
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -56,7 +59,7 @@ def test_help_takes_less_than_a_second_of_processor_time(glta):
 
 
 @pytest.mark.parametrize("command", ["['params', 'check']", "['datasets']", "['methods']"])
-def test_commands_import_nothing_heavy(file, command):
+def test_commands_import_nothing_heavy(glta, file, command):
     code = (
         f"import sys; from pipeline.cli.main import app; app({command}, standalone_mode=False);"
         "heavy = {'torch', 'transformers', 'peft', 'mlflow', 'dvc', 'snakemake', 'scipy'} & "
@@ -226,16 +229,195 @@ def test_lists_datasets_also_of_tables(glta, file):
 def test_lists_methods(glta):
     status, output, _ = glta("methods")
     assert status == 0
-    assert [line.split()[0] for line in output.splitlines()] == list(specs())
+    assert [line.split()[0] for line in output.splitlines()] == ["name", *specs()]
+    found = json.loads(glta("methods", "--json")[1])
+    assert [row["name"] for row in found] == list(specs())
+    assert found[0] == {
+        "name": "popularity",
+        "title": "Popularity",
+        "serves": ["new users"],
+        "devices": ["cpu"],
+        "paper": "a baseline without a paper",
+    }
 
 
 def test_lists_ablations(glta):
     status, output, _ = glta("ablations")
     expected = [name for name, unit in units().items() if unit.ablation]
     assert status == 0
-    assert [line.split()[0] for line in output.splitlines()] == expected
+    assert [line.split()[0] for line in output.splitlines()] == ["name", *expected]
     assert "align_users.tag_tokens = 0" in output
+    assert [row["name"] for row in json.loads(glta("ablations", "--json")[1])] == expected
 
 
-def test_unknown_command_is_refused(glta):
-    assert glta("parms")[0] == 2
+def test_the_version_is_that_of_the_package(glta):
+    assert glta("--version") == (0, f"glta {glta_version}\n", "")
+
+
+@pytest.mark.parametrize("command", [[], ["params"], ["lineage"]], ids=str)
+def test_a_group_without_a_command_prints_its_help(glta, command):
+    status, output, errors = glta(*command)
+    assert (status, errors) == (2, "")
+    assert "Usage: glta" in output
+    assert glta(*command, "-h") == glta(*command, "--help")
+    assert glta(*command, "-h")[1].strip() == output.strip()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("parms", "No such command 'parms'. Did you mean 'params'; see `glta --help`"),
+        ("xyzzy", "No such command 'xyzzy'; see `glta --help`"),
+        ("params xyzzy", "No such command 'xyzzy'; see `glta params --help`"),
+        ("tune", "Missing argument 'METHOD'; see `glta tune --help`"),
+        ("recommend ease", "Missing argument 'DATASET'; see `glta recommend --help`"),
+        ("tune ease sample --trails 3", "No such option: --trails (Possible options: --trials"),
+        ("tune ease sample --trials x", "Invalid value for '--trials'"),
+        ("methods ease", "Got unexpected extra argument"),
+    ],
+)
+def test_a_wrong_command_line_ends_in_one_line_and_status_2(glta, command, said):
+    status, output, errors = glta(*command.split())
+    assert (status, output, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith(f"error: {said}")
+
+
+def test_exchanged_names_are_told_the_order(glta, file):
+    for command in ("tune", "recommend"):
+        status, _, errors = glta(command, "sample", "ease")
+        assert status == 1
+        said = "sample: unknown method; the order is METHOD DATASET: ease sample"
+        assert errors == f"error: {said}\n"
+
+
+def test_a_suggestion_is_near_or_there_is_none(glta, file):
+    text = file.read_text()
+    for name, said in (
+        ("lihgtgcn", "nearest is lightgcn"),
+        ("sasrec", "`glta methods` lists all"),
+    ):
+        file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
+        assert f"unknown method {name}; {said}\n" in glta("params", "check")[2]
+    for name, near in (("LightGCN", "lightgcn"), ("glta_plus", "glta-plus")):
+        file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
+        said = f"lower-case letters a-z, digits and hyphens, such as {near}\n"
+        assert glta("params", "check")[2].endswith(said)
+
+
+def test_pipes_get_whole_lines(glta):
+    """Neither 80 columns nor COLUMNS break the line of an entry."""
+    output = glta("datasets")[1]
+    assert len(output.splitlines()) == len(REGISTRY) + 1
+    assert max(map(len, output.splitlines())) > 120
+    assert not any(line.endswith(" ") for line in output.splitlines())
+    found = json.loads(glta("datasets", "--json")[1])
+    assert {row["name"]: row["licence"] for row in found} == {
+        name: entry.licence for name, entry in REGISTRY.items()
+    }
+
+
+def test_a_closed_pipe_is_no_error(tmp_path):
+    code = f"{GLTA[2].partition(';')[0]}; import os, sys; os.close(0); main()"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "datasets"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_every_command_finds_the_project_from_a_folder_below(glta, file, tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert glta("params", "sync", inside="a/b")[1] == "plan.yaml: written\ndvc.yaml: written\n"
+    for command in (
+        ["params", "sync", "--check"],
+        ["params", "check"],
+        ["datasets"],
+        ["why", "report"],
+        ["results"],
+        ["tuned"],
+        ["table"],
+        ["recommend", "ease", "sample", "--items", "1"],
+        ["lineage", "trace", str(tmp_path / "data/x.json")],
+    ):
+        assert glta(*command, inside="a/b") == glta(*command), command
+    assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == []
+
+
+def test_files_are_named_from_where_the_user_stands(glta, file, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/small.yaml").write_text("seeds: [3]\n")
+    assert glta("params", "use", "small.yaml", inside="mine")[:2] == (0, "seeds: [0] -> [3]\n")
+    assert load_params(file).seeds == [3]
+    errors = glta("params", "use", "absent.yaml", inside="mine")[2]
+    assert errors == "error: mine/absent.yaml: no such file; experiments/ has examples\n"
+    (tmp_path / "mine/other.yaml").write_text(file.read_text())
+    assert glta("params", "check", "--file", "other.yaml", inside="mine")[0] == 0
+
+
+def test_outside_of_a_project_one_line_says_so(glta, file, tmp_path):
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    where = f"../{outside.name}"
+    for command in (
+        "params check",
+        "params sync",
+        "why",
+        "results",
+        "tuned",
+        "table",
+        "ui",
+        "push",
+    ):
+        status, output, errors = glta(*command.split(), inside=where)
+        assert (status, output) == (1, ""), command
+        assert errors == (
+            f"error: {outside}: is not in a project of glta, as no folder above has .dvc and "
+            "Snakefile; change to your clone first\n"
+        )
+    assert list(outside.iterdir()) == []
+    for command in ("--version", "--help", "tune --help", "methods", "datasets", "ranges"):
+        assert glta(*command.split(), inside=where)[0] == 0, command
+    assert glta("params", "check", "--file", str(file), inside=where)[0] == 0
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    code = (
+        "import os, signal, pipeline.cli.common as c, pipeline.cli.main as m; "
+        "m.typer.echo = lambda *_: os.kill(os.getpid(), signal.SIGINT); m.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "ranges"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "interrupted; nothing is lost: run the same command again\n"
+
+
+def test_names_are_completed(glta, file):
+    """As the shell asks for it, with what typer's script for bash sets."""
+
+    def offered(line: str) -> list[str]:
+        words = line.split(" ")
+        asked = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "_GLTA_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        done = subprocess.run(GLTA, cwd=file.parent, env=asked, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert offered("glta tu") == ["tune", "tuned"]
+    assert offered("glta tune glta-p") == ["glta-plus"]
+    assert offered("glta recommend ease ") == ["sample"]
+    file.write_text("a: [")
+    assert offered("glta recommend ease ") == []

@@ -71,8 +71,12 @@ def assert_recovers(toy: Toy) -> None:
 def test_the_whole_group(toy, engine, sig):
     started, _ = train(toy, engine, 31)
     os.killpg(started.pid, sig)
-    assert started.wait(60) != 0
+    status = started.wait(60)
     toy.await_end(started.pid)
+    if sig == signal.SIGINT:
+        assert "interrupted" in toy.output() and "run the same command again" in toy.output()
+        assert "Traceback" not in toy.output()
+    assert status == 130 if (engine, sig) == (SNAKEMAKE, signal.SIGINT) else status != 0
     assert_recovers(toy)
     # a run that is interrupted while it opens stays open, and is closed as KILLED later
     ends = {"KILLED"} if sig == signal.SIGKILL else {"FAILED", "KILLED"}

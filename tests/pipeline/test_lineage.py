@@ -110,7 +110,7 @@ def test_check_passes_and_finds_what_was_edited(toy):
     } <= where(found)
     output = toy("glta", "lineage", "trace", f"{REPORT}#popularity/ndcg@20", status=1)
     assert "is not what its stage wrote" in output and "0.99" not in output
-    assert f"problem: {REPORT}: is not what its stage wrote; restore it: dvc checkout" in toy(
+    assert f"problem: {REPORT}: is not what its stage wrote; restore it: `dvc checkout" in toy(
         "glta", "lineage", "check", status=1
     )
     toy.snakemake()
@@ -248,11 +248,11 @@ def test_why(toy, change, stage, words):
 
 
 def test_why_of_no_stage(toy):
-    assert "trian: no such stage; nearest: train" in toy("glta", "why", "trian", status=1)
+    assert "trian: no such stage; nearest is train" in toy("glta", "why", "trian", status=1)
     assert json.loads(toy("glta", "why", "train", "--json")) == dict.fromkeys(TRAINS, "up to date")
 
 
 def test_outside_of_a_checkout(toy, tmp_path):
     toy.folder = tmp_path
     for command in (["lineage", "check"], ["lineage", "trace", "x"], ["why", "x"]):
-        assert "is not in a checkout of the pipeline" in toy("glta", *command, status=1)
+        assert "is not in a project of glta" in toy("glta", *command, status=1)

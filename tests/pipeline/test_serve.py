@@ -18,7 +18,7 @@ from glta.serving.recommend import recommend
 from glta.testing.blocks import block_profiles
 from pipeline.cli.main import app
 from pipeline.stages import train
-from tests.tiny import write_encoder
+from tests.tiny import mark_project, write_encoder
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def shop(world, monkeypatch, tmp_path):
         overrides={"blocks": whole_overrides({})},
     )
     (tmp_path / "params.yaml").write_text(render_params(params))
+    mark_project(tmp_path)
     params = load_params().for_dataset("blocks")
     language = load_language(params.language)
     states = language.encode(item_texts(world.prepared.items, params.profile)["text"].to_list())
@@ -64,7 +65,7 @@ def ids(rows: list[dict]) -> list[str]:
 
 @pytest.mark.parametrize("method", ["text-knn", "glta-plus"])
 def test_a_new_user_by_items(shop, method):
-    found = recommend("blocks", method, ["i0", "i2", "i4"], k=5)
+    found = recommend(method, "blocks", ["i0", "i2", "i4"], k=5)
     assert len(found) == 5
     assert not {"i0", "i2", "i4"} & set(ids(found))
     assert all(int(item[1:]) % 2 == 0 for item in ids(found))
@@ -76,8 +77,8 @@ def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):
     prepared = shop.prepared
     model = recommender_class("glta-plus").load(shop.cell.model("glta-plus"))
     expected, _ = model.recommend(np.array([5]), 6, prepared.seen.union(prepared.test))
-    assert ids(recommend("blocks", "glta-plus", user="u5", k=6)) == [f"i{i}" for i in expected[0]]
-    more = recommend("blocks", "glta-plus", ["i0", "i2", "i4"], user="u5", k=20)
+    assert ids(recommend("glta-plus", "blocks", user="u5", k=6)) == [f"i{i}" for i in expected[0]]
+    more = recommend("glta-plus", "blocks", ["i0", "i2", "i4"], user="u5", k=20)
     assert not {"i0", "i2", "i4"} & set(ids(more))
 
 
@@ -85,14 +86,14 @@ def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):
 def test_new_items_are_listed_by_their_text(shop, novelties, method):
     place = {}
     for side, items in ((0, ["i0", "i2", "i4"]), (1, ["i1", "i3", "i5"])):
-        found = recommend("blocks", method, items, new_items=novelties, k=30)
+        found = recommend(method, "blocks", items, new_items=novelties, k=30)
         assert {row["item_id"] for row in found if row["new"]} == {"fresh", "other"}
         place[side] = [ids(found).index(item) for item in ("fresh", "other")]
     assert place[0][0] < place[0][1]
     assert place[1][0] > place[1][1]
-    assert recommend("blocks", method, ["fresh"], new_items=novelties, k=30)
+    assert recommend(method, "blocks", ["fresh"], new_items=novelties, k=30)
     novelties.write_text("item_id,title\nfresh,garden roses soil number4\n")
-    assert "fresh" in ids(recommend("blocks", method, ["i0"], new_items=novelties, k=30))
+    assert "fresh" in ids(recommend(method, "blocks", ["i0"], new_items=novelties, k=30))
 
 
 def test_a_model_of_another_method_is_refused(shop):
@@ -100,17 +101,17 @@ def test_a_model_of_another_method_is_refused(shop):
     models = shop.data / "blocks/0/models"
     (models / "glta-plus").rename(models / "glta-without-profile")
     with pytest.raises(ValueError, match=r"model\.json: is a model of glta-plus, not of glta"):
-        recommend("blocks", "glta-without-profile", ["i0"], k=3)
+        recommend("glta-without-profile", "blocks", ["i0"], k=3)
 
 
 def test_mistakes_are_one_line(shop, novelties):
     for arguments, message in (
         (
             {"method": "glta-pls", "items": ["i0"]},
-            "glta-pls: unknown method; nearest are glta-plus",
+            "glta-pls: unknown method; nearest is glta-plus",
         ),
-        ({"method": "text-knn", "items": ["i0", "j11"]}, "item j11: unknown id; nearest are i11"),
-        ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest are"),
+        ({"method": "text-knn", "items": ["i0", "i111"]}, "item i111: unknown id; nearest is i11"),
+        ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest is u9"),
         ({"method": "text-knn"}, "neither items nor a user"),
         (
             {"method": "popularity", "items": ["i0"], "new_items": novelties},
@@ -118,12 +119,12 @@ def test_mistakes_are_one_line(shop, novelties):
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            recommend("blocks", **arguments)
+            recommend(dataset="blocks", **arguments)
     with pytest.raises(FileNotFoundError, match="snakemake"):
-        recommend("blocks", "ease", ["i0"])
+        recommend("ease", "blocks", ["i0"])
     novelties.write_text("item_id,title,description,categories\ni3,twice,,\n")
     with pytest.raises(ValueError, match=r"item i3 is not new, blocks has it already"):
-        recommend("blocks", "text-knn", ["i0"], new_items=novelties)
+        recommend("text-knn", "blocks", ["i0"], new_items=novelties)
 
 
 def test_another_language_model_is_refused(shop, novelties):
@@ -131,18 +132,18 @@ def test_another_language_model_is_refused(shop, novelties):
     other = {"language": {"model": "another", "sha256": "0"}}
     replace(profiles, about=other).save(shop.cell.step("profile"))
     with pytest.raises(ValueError, match="the stage profile used another of sha256 0"):
-        recommend("blocks", "text-knn", ["i0"], new_items=novelties)
+        recommend("text-knn", "blocks", ["i0"], new_items=novelties)
 
 
 def test_the_command_prints_a_table_or_json(shop):
     run = CliRunner().invoke(
-        app, ["recommend", "blocks", "text-knn", "--items", "i0, i2", "-k", "3"]
+        app, ["recommend", "text-knn", "blocks", "--items", "i0, i2", "-k", "3"]
     )
     lines = run.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert "garden roses soil" in lines[0]
     run = CliRunner().invoke(
-        app, ["recommend", "blocks", "text-knn", "--items", "i0,i2", "-k", "3", "--json"]
+        app, ["recommend", "text-knn", "blocks", "--items", "i0,i2", "-k", "3", "--json"]
     )
     found = json.loads(run.stdout)
     assert [row["item_id"] for row in found] == [line.split()[1] for line in lines]

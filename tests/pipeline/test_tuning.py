@@ -216,9 +216,9 @@ def test_present_parameters_stay_when_none_is_better(folder, capsys):
     ("arguments", "said"),
     [
         (("popularity", "blocks", 0), "popularity has nothing to tune"),
-        (("ease", "bloks", 0), "datasets = ['blocks']: bloks is missing"),
+        (("ease", "bloks", 0), "datasets = [blocks]: bloks is missing"),
         (("ease", "blocks", 7), "seeds = [0]: 7 is missing"),
-        (("eese", "blocks", 0), "eese: unknown method; valid are"),
+        (("eese", "blocks", 0), "eese: unknown method; nearest is ease"),
     ],
 )
 def test_a_mistake_is_one_line(folder, arguments, said):
@@ -290,7 +290,7 @@ def test_the_command_makes_what_it_needs(tmp_path):
 
     The second call continues, and leaves the file valid.
     """
-    for name in ("dvc.yaml", ".dvcignore"):
+    for name in ("Snakefile", "dvc.yaml", ".dvcignore"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "params.yaml").write_text(starting_text())
     (tmp_path / "plan.yaml").write_text(render_plan(starting_params()))
