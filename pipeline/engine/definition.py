@@ -20,7 +20,7 @@ vars: [plan.yaml]
 stages:
 """
 
-RUN = "python -m pipeline.engine.start -- python -m pipeline.stages."
+RUN = "python -m pipeline.tracking.start -- python -m pipeline.stages."
 DATASET = "--dataset ${item.dataset}"
 SEED = "--seed ${item.seed}"
 METHOD = "--method ${item.method}"

@@ -54,7 +54,7 @@ def test_command_passes_the_whole_matrix(stage):
     arguments = "".join(f" --{key} ${{item.{key}}}" for key in keys)
     script = stage if stage in OTHERS else "train"
     arguments += "" if stage in OTHERS else f" --step {stage}"
-    ran = f"python -m pipeline.engine.start -- python -m pipeline.stages.{script}{arguments}"
+    ran = f"python -m pipeline.tracking.start -- python -m pipeline.stages.{script}{arguments}"
     assert STAGES[stage]["cmd"] == ran
     assert Path(f"pipeline/stages/{script}.py").is_file()
 

@@ -1,4 +1,4 @@
-"""Start the command of a stage: python -m pipeline.engine.start -- COMMAND...
+"""Start the command of a stage: python -m pipeline.tracking.start -- COMMAND...
 
 Every stage needs DVC and MLflow, and most need torch, whose imports take three seconds. From the
 third stage of a call on, a stage is a fork of a process that has imported them
@@ -10,10 +10,8 @@ import sys
 
 from pipeline.engine import warm
 
-RUNNER = "pipeline.tracking.runner"
-
 if __name__ == "__main__":
-    status = warm.run(RUNNER, sys.argv[1:])
+    status = warm.run("pipeline.tracking.runner", sys.argv[1:])
     if status is not None:
         sys.exit(status)
-    runpy.run_module(RUNNER, run_name="__main__", alter_sys=True)
+    runpy.run_module("pipeline.tracking.runner", run_name="__main__", alter_sys=True)
