@@ -35,7 +35,7 @@ TEXTS = [
 
 def test_what_is_rendered_loads_as_the_same(tmp_path):
     tables = {
-        f"t{i}": {"interactions": text, "title": text, "rating": None}
+        f"t{i}": {"interactions": text or "a.csv", "title": text, "rating": None}
         for i, text in enumerate(TEXTS)
     }
     own = {

@@ -23,6 +23,7 @@ TABLE = {
     # of other providers of words than the chosen one
     "profile.items_shown": "",
     "profile.generator": "",
+    "profile.generator_sha256": "",
     "profile.endpoint": "",
     "profile.endpoint_model": "",
     "profile.max_new_tokens": "",
@@ -250,7 +251,9 @@ def test_a_table_reaches_its_own_dataset_alone():
 @pytest.mark.parametrize("key", COLUMNS)
 def test_a_column_of_a_table_does_not_fetch_its_files_again(key):
     """What the stage `download` takes from the table is the same."""
-    params = table("mine", **{key: ["price"] if key == "features" else "other"})
+    values = {"quotes": False} | dict.fromkeys(["features", "null_words"], ["price"])
+    values |= dict.fromkeys(["header", "items_header"], ["user_id", "item_id"])
+    params = table("mine", **{key: values.get(key, "other")})
     assert changed(params) == {"mine/prepare", "report"}
     assert describe("mine", params.tables) == describe("mine", BASE.tables)
 
@@ -279,6 +282,7 @@ def test_values_that_change_no_result_are_few():
         "mirror",
         "profile.items_shown",
         "profile.generator",
+        "profile.generator_sha256",
         "profile.endpoint",
         "profile.endpoint_model",
         "profile.max_new_tokens",

@@ -106,6 +106,7 @@ def test_a_stage_refuses_the_old_copy_of_a_file(read):
 @pytest.mark.parametrize("copies_files", [True, False])
 def test_all_stages_but_the_one_that_copies_look_at_the_files(copies_files, read, monkeypatch):
     monkeypatch.setattr(script, "load_params", lambda: read)
+    monkeypatch.setattr(script, "enter_project", lambda: None)
     monkeypatch.setattr("sys.argv", ["stage", "--dataset", "mine"])
     ran = []
 

@@ -224,8 +224,11 @@ def test_duplicate_entries_are_refused(key):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"datasets": ["My Books"]}, "hyphens, such as my-books"),
-        ({"tables": {"a_b": {"interactions": "a.csv"}}}, "tables.a_b = 'a_b': must be of lower"),
+        ({"datasets": ["My Books"]}, "; write my-books"),
+        (
+            {"tables": {"a_b": {"interactions": "a.csv"}}},
+            "tables.a_b = 'a_b': must have small letters",
+        ),
         ({"language": {"sha256": "abc"}}, "must be the 64 digits 0-9 and a-f of a sha256"),
         (
             overridden(prepare=3),

@@ -50,7 +50,11 @@ def named(path: Path) -> Iterator[str]:
 
 def parts(command: str) -> Iterator[list[str]]:
     """Yield the words of each command of a line, without its comment."""
-    for part in re.split(r"\s*(?:\||&&|;)\s*", command.partition(" #")[0].partition("   ")[0]):
+    # a sign between quotes is text
+    for part in re.split(
+        r"""\s*(?:\||&&|;)\s*(?=(?:[^']*'[^']*')*[^']*$)""",
+        command.partition(" #")[0].partition("   ")[0],
+    ):
         words = ["1" if word == "N" else word for word in shlex.split(part)]
         if words and words[0] in TOOLS:
             yield words
@@ -73,7 +77,7 @@ def trouble(words: list[str]) -> str:
 
 def glta(arguments: list[str]) -> None:
     command = typer.main.get_command(app)
-    context = typer.Context(command, info_name="glta")
+    context = typer.Context(command, info_name="glta", **command.context_settings)
     while arguments and hasattr(command, "get_command"):
         name, *arguments = arguments
         if name.startswith("-"):

@@ -300,7 +300,7 @@ def test_a_suggestion_is_near_or_there_is_none(glta, file):
         assert f"unknown method {name}; {said}\n" in glta("params", "check")[2]
     for name, near in (("LightGCN", "lightgcn"), ("glta_plus", "glta-plus")):
         file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
-        said = f"lower-case letters a-z, digits and hyphens, such as {near}\n"
+        said = f"letter or a digit; write {near}\n"
         assert glta("params", "check")[2].endswith(said)
 
 
