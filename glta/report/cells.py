@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import fmean
 
 from glta.evaluation.evaluated import Evaluated
-from glta.methods.registry import title
 from glta.params.model import Params
+from glta.report.known import title
 
 Cells = dict[str, dict[str, dict[int, Evaluated]]]
 """Results by dataset, method and seed, in the order of the parameters.

@@ -161,7 +161,10 @@ class Console(logging.Handler):
         self.failed.append(stage)
         if self.interrupted:
             return
-        self.say(f"failed: {stage.stage}; the end of {stage.log}:")
+        # of a cluster
+        job = (getattr(record, "aux", None) or {}).get("external_jobid")
+        named = f"{stage.stage} (job {job})" if job else stage.stage
+        self.say(f"failed: {named}; the end of {stage.log}:")
         self.say("\n".join(f"    {line}" for line in tail(stage.log)))
 
     def _message(self, record: logging.LogRecord) -> None:

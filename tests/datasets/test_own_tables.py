@@ -142,7 +142,7 @@ PLAIN = {"description": None, "categories": None}
 
 def test_all_missing_columns_are_in_one_error(refusal):
     assert refusal(LOG, "item_id,title\na,A\n") == (
-        "things.csv: has no column description; nearest is title (found item_id, title); set "
+        "things.csv: has no column description (found item_id, title); set "
         "tables.mine.description (null if there is none); nor has it categories: set "
         "tables.mine.categories (null if there is none)"
     )

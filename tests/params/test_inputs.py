@@ -251,8 +251,9 @@ def test_a_table_reaches_its_own_dataset_alone():
 @pytest.mark.parametrize("key", COLUMNS)
 def test_a_column_of_a_table_does_not_fetch_its_files_again(key):
     """What the stage `download` takes from the table is the same."""
-    values = {"quotes": False} | dict.fromkeys(["features", "null_words"], ["price"])
-    values |= dict.fromkeys(["header", "items_header"], ["user_id", "item_id"])
+    names = ["user_id", "item_id"]
+    lists = {"features": ["price"], "null_words": ["-"], "header": names, "items_header": names}
+    values = {"quotes": False, **lists}
     params = table("mine", **{key: values.get(key, "other")})
     assert changed(params) == {"mine/prepare", "report"}
     assert describe("mine", params.tables) == describe("mine", BASE.tables)

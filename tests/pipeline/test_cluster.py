@@ -111,7 +111,7 @@ def test_a_failed_job_fails_the_run_with_its_error(cluster):
     )
     output = submit(cluster, status=1)
     assert "AssertionError: no such neighbour" in output
-    assert re.search(r"Error in rule train@text-knn:(\n.*)*external_jobid: job.batch/", output)
+    assert re.search(r"failed: train@text-knn \(job job.batch/\S+\); the end of ", output)
     assert "report" not in cluster.executed()
     failed = {run.data.tags["stage"] for run in cluster.runs() if run.info.status == "FAILED"}
     assert failed == {"train@text-knn"} and cluster.pipeline_runs()[0].info.status == "FAILED"

@@ -124,6 +124,9 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
             folder = tmp_path_factory.mktemp(name)
             WRITERS["encoder"](folder / "tiny")
             write_tables(folder)
+            # as a project has them
+            (folder / ".dvc").mkdir()
+            (folder / "Snakefile").touch()
             patch.chdir(folder)
             params = with_model_checksums(small_params())
             Path("params.yaml").write_text(render_params(params), encoding="utf-8")
@@ -344,7 +347,7 @@ def test_a_mode_ablation_makes_other_lists_of_the_same_model(runs):
 def test_an_ablation_is_served_by_the_class_of_its_method(runs):
     user = pl.read_parquet("data/books/0/prepare/users.parquet")["user_id"][0]
     found = {
-        method: serve("books", method, user=user, k=5)
+        method: serve(method, "books", user=user, k=5)
         for method in ("glta", "glta-without-profile", "glta-tied-head")
     }
     assert all(len(rows) == 5 for rows in found.values())
