@@ -170,7 +170,8 @@ class Console(logging.Handler):
     def _message(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip("\n")
         if text.startswith("This was a dry-run"):
-            self.say(f"{len(self.stages)} stages would run:")
+            count = len(self.stages)
+            self.say(f"{count} {'stage' if count == 1 else 'stages'} would run:")
             self.say(listed(self.stages))
         elif text.startswith("Nothing to be done"):
             self.say(f"{text.rstrip('.')}; `glta results` shows the results")
