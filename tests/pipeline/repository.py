@@ -14,9 +14,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINS = ["train@popularity", "train@text-knn"]
 EVALUATES = ["evaluate@popularity", "evaluate@text-knn"]
-LOCAL = shutil.ignore_patterns(".site")
-"""What copies of a repository leave out: DVC's caches of its folder. They are of no use to a copy,
-and a process that ends may still be closing their databases."""
+LOCAL = shutil.ignore_patterns(".site", "warm")
+"""What copies of a repository leave out: DVC's caches of its folder, and the socket of the server
+of forks. They are of no use to a copy, and a process that ends may still be closing them."""
 DOWNSTREAM = {*TRAINS, *EVALUATES, "report"}
 OVERRIDE = r"^(  sample:\n(?:    .*\n)*?    settings: .*lightgcn-text-knn: )\{[^}]*\}"
 """What params.yaml holds in place of the toy's parameter for the dataset `sample`."""
