@@ -24,6 +24,8 @@ from glta.io.times import OneForm, read_times
 
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
+HIDDEN = "begins or ends with a character that cannot be seen (U+FEFF, U+200B or U+2060)"
+
 Columns = Mapping[str, str | None]
 """The name of each column in the file, by its role (user, item, rating, ...); None: it has none."""
 
@@ -116,7 +118,7 @@ def _interactions(
     null_words: Collection[str] | None,
 ) -> pl.DataFrame:
     """Return a sheet with the columns of `Raw.interactions` and IS_DATE, its bad rows marked."""
-    _need_columns(sheet, name, columns=columns, parameter=parameter, required=("user", "item"))
+    _need_columns(sheet, name, columns=columns, parameter=parameter)
     values = []
     for role in ("user", "item"):
         column = _required(columns, role)
@@ -150,6 +152,8 @@ def _mark_bad_ids(
     fix = pl.when(text != "").then(pl.lit(is_id)).otherwise(pl.lit(""))
     problem = pl.format(f"column {column}: is empty{{}}{end}{{}}", word, fix)
     sheet = mark(sheet, is_blank(column, null_words), problem)
+    hidden = pl.format(f"column {column} = {{}}: {HIDDEN}", text)
+    sheet = mark(sheet, text.str.contains(r"^[\u200B\u2060\uFEFF]|[\u200B\u2060\uFEFF]$"), hidden)
     return mark_shortened(sheet, column) if parameter else sheet
 
 
@@ -240,9 +244,7 @@ def _items(
     null_words: Collection[str] | None,
 ) -> pl.DataFrame:
     """Return a sheet with the columns of `Raw.items`, its bad rows marked."""
-    _need_columns(
-        sheet, name, columns=columns, parameter=parameter, required=("item",), features=features
-    )
+    _need_columns(sheet, name, columns=columns, parameter=parameter, features=features)
     item = _required(columns, "item")
     sheet = _mark_bad_ids(sheet, item, "item", parameter, null_words)
     title_words = None if null_words is None else ()  # a film may be titled Nan, None or NA
@@ -293,22 +295,26 @@ def column_fix(parameter: str, role: str, *, optional: bool = False) -> str:
     return f"set {parameter}.{role}{' (null if there is none)' if optional else ''}"
 
 
+def column_fixes(columns: Columns, parameter: str, features: Sequence[str] = ()) -> dict[str, str]:
+    """Say what to do about each column that is missing."""
+    fixes = {
+        column: column_fix(parameter, role, optional=role not in ("user", "item"))
+        for role, column in columns.items()
+        if column is not None
+    }
+    return fixes | dict.fromkeys(features, column_fix(parameter, "features"))
+
+
 def _need_columns(
     sheet: pl.DataFrame,
     name: str,
     *,
     columns: Columns,
     parameter: str,
-    required: tuple[str, ...],
     features: Sequence[str] = (),
 ) -> None:
-    """Raise ValueError when named columns are missing. required: the roles that cannot be null."""
-    fixes = {
-        column: column_fix(parameter, role, optional=role not in required)
-        for role, column in columns.items()
-        if column is not None
-    }
-    need_columns(sheet, name, fixes | dict.fromkeys(features, column_fix(parameter, "features")))
+    """Raise ValueError when named columns are missing."""
+    need_columns(sheet, name, column_fixes(columns, parameter, features))
 
 
 def _required(columns: Columns, role: str) -> str:
@@ -370,6 +376,10 @@ def join_items(
     """
     used = interactions.rows.select("item_id").unique(maintain_order=True)
     known = items.rows if items else pl.DataFrame(schema={"item_id": pl.String})
+    if parameter:
+        _refuse_two_spellings(interactions.rows["user_id"], "users", parameter)
+        both = pl.concat([used["item_id"], known["item_id"]])
+        _refuse_two_spellings(both, "items", parameter)
     absent = used.join(known, on="item_id", how="anti", maintain_order="left")
     if items and known.height and used.height and absent.height == used.height:
         raise _other_ids(name, parameter, here=known["item_id"][0], there=used["item_id"][0])
@@ -387,6 +397,23 @@ def join_items(
     num_used = used.height - absent.height
     counts["items_without_interactions"] = num_known - num_used
     return Raw(interactions.rows, pl.concat([known, blank], how="diagonal"), counts)
+
+
+def _refuse_two_spellings(ids: pl.Series, what: str, parameter: str) -> None:
+    """Raise ValueError when one number is written in two ways, such as 1 and 1.0.
+
+    pandas writes the whole numbers of a column with a gap as 1.0.
+    """
+    ids = ids.unique()
+    point = ids.filter(ids.str.contains(r"^-?\d+\.0+$"))
+    whole = point.str.replace(r"\.0+$", "")
+    twice = point.filter(whole.is_in(ids.implode())).sort()
+    if twice.len():
+        raise ValueError(
+            f"{parameter}: ids of {what} are written as {twice[0]} and as "
+            f"{twice[0].partition('.')[0]}; write all without a point (pandas puts it there where "
+            "a value is missing; its type Int64 does not)"
+        )
 
 
 def _other_ids(name: str, parameter: str, *, here: object, there: object) -> ValueError:

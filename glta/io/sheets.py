@@ -307,8 +307,10 @@ class _Block:
                 f"{self.name} line {begin}: cannot be cut into cells ({error}); {self.quote_fix}"
             ) from None
         if len(set(header)) < width:
+            twice = next(column for column in header if header.count(column) > 1)
             raise ValueError(
-                f"{self.name} line 1: names a column twice; give each column its own name"
+                f"{self.name} line {self.line}: has {width} columns, of which several are named "
+                f"{twice!r}; give each column its own name"
             )
         schema = dict.fromkeys(header, pl.String) | {LINE: pl.Int64, PROBLEM: pl.String}
         return pl.DataFrame(rows, schema=schema, orient="row")
