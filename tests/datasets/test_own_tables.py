@@ -567,3 +567,13 @@ def test_an_object_without_fields_names_no_category(read):
     items = "\n".join(map(json.dumps, rows))
     found = read(items=items, items_name="things.json", description=None).items
     assert found["categories"].to_list() == [[], ["x"]]
+
+
+@pytest.mark.parametrize("target", ["nowhere.csv", "../other"])
+def test_a_part_that_is_a_link_to_no_file_is_not_passed_over(target, read, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/3.csv").write_text(LOG)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/2.csv").symlink_to(target)
+    with pytest.raises(ValueError, match=r"log/2.csv: is a link to (no file|a folder)"):
+        read({"1.csv": LOG}, name="log")
