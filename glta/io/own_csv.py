@@ -84,7 +84,7 @@ def read_own_csv(
     )
     for sheet in sheets:
         if header is None:
-            sheet = mark(sheet, _is_header(sheet.columns), pl.lit(REPEATED))
+            sheet = mark(sheet, pl.when(_is_header(sheet.columns)).then(pl.lit(REPEATED)))
         if long:  # what was within quotes
             texts = pl.exclude(LINE, PROBLEM).str.replace_all(STAND_IN, separator, literal=True)
             sheet = sheet.with_columns(texts)

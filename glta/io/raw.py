@@ -16,8 +16,8 @@ from glta.io.sheets import (
     is_blank,
     line_place,
     mark,
-    mark_shortened,
     need_columns,
+    shortened,
 )
 from glta.io.streams import DOWNLOAD_AGAIN
 from glta.io.times import OneForm, read_times
@@ -120,41 +120,47 @@ def _interactions(
     """Return a sheet with the columns of `Raw.interactions` and IS_DATE, its bad rows marked."""
     _need_columns(sheet, name, columns=columns, parameter=parameter)
     values = []
+    problems = []
     for role in ("user", "item"):
         column = _required(columns, role)
-        sheet = _mark_bad_ids(sheet, column, role, parameter, null_words)
+        problems += _problems_of_ids(column, role, parameter, null_words)
         values.append(pl.col(column).str.strip_chars().alias(f"{role}_id"))
-    sheet, rating = _number(sheet, columns["rating"], null_words)
+    wrong, rating = _number(columns["rating"], null_words)
+    problems += wrong
     values.append(rating.alias("rating"))
-    sheet, times = read_times(sheet, columns["timestamp"], null_words)
+    wrong, times = read_times(sheet, columns["timestamp"], null_words)
+    problems += wrong
     values += times
     if (part := columns.get("part")) is not None:
         cell = pl.col(part).str.strip_chars()
         known = cell.replace_strict(PARTS, default=None, return_dtype=pl.Int8)
         text = f"column {part} = {{}}: must be {', '.join(PARTS)}"
-        sheet = mark(sheet, known.is_null(), pl.format(text, pl.col(part).fill_null("")))
+        problem = pl.format(text, pl.col(part).fill_null(""))
+        problems.append(pl.when(known.is_null()).then(problem))
         values.append(known.alias("part"))
-    return sheet.select(*values, LINE, PROBLEM)
+    # one step for all of them, as it takes a copy of the sheet
+    return mark(sheet, *problems).select(*values, LINE, PROBLEM)
 
 
-def _mark_bad_ids(
-    sheet: pl.DataFrame,
-    column: str,
-    role: str,
-    parameter: str,
-    null_words: Collection[str] | None,
-) -> pl.DataFrame:
-    """Return a sheet with rows marked that have no id, or one that a spreadsheet has shortened."""
+def _problems_of_ids(
+    column: str, role: str, parameter: str, null_words: Collection[str] | None
+) -> list[pl.Expr]:
+    """Tell of cells without an id and, in the user's files, of ids that are not whole.
+
+    These are long numbers that a spreadsheet has shortened, and ids with a hidden character.
+    """
     text = pl.col(column).str.strip_chars().fill_null("")
     word = pl.when(text != "").then(pl.format(" ({})", text)).otherwise(pl.lit(""))
     end = f"; every row needs {'an' if role == 'item' else 'a'} {role}"
     is_id = f", or set {parameter}.null_words if this is an id" if parameter else ""
     fix = pl.when(text != "").then(pl.lit(is_id)).otherwise(pl.lit(""))
     problem = pl.format(f"column {column}: is empty{{}}{end}{{}}", word, fix)
-    sheet = mark(sheet, is_blank(column, null_words), problem)
-    hidden = pl.format(f"column {column} = {{}}: {HIDDEN}", text)
-    sheet = mark(sheet, text.str.contains(r"^[\u200B\u2060\uFEFF]|[\u200B\u2060\uFEFF]$"), hidden)
-    return mark_shortened(sheet, column) if parameter else sheet
+    problems = [pl.when(is_blank(column, null_words)).then(problem)]
+    if parameter:
+        is_hidden = text.str.contains(r"^[\u200B\u2060\uFEFF]|[\u200B\u2060\uFEFF]$")
+        hidden = pl.format(f"column {column} = {{}}: {HIDDEN}", text)
+        problems += [pl.when(is_hidden).then(hidden), shortened(column)]
+    return problems
 
 
 def check_items(
@@ -246,7 +252,7 @@ def _items(
     """Return a sheet with the columns of `Raw.items`, its bad rows marked."""
     _need_columns(sheet, name, columns=columns, parameter=parameter, features=features)
     item = _required(columns, "item")
-    sheet = _mark_bad_ids(sheet, item, "item", parameter, null_words)
+    sheet = mark(sheet, *_problems_of_ids(item, "item", parameter, null_words))
     title_words = None if null_words is None else ()  # a film may be titled Nan, None or NA
     return sheet.select(
         pl.col(item).str.strip_chars().alias("item_id"),
@@ -264,7 +270,7 @@ def _mark_repeated(items: pl.DataFrame, column: str) -> pl.DataFrame:
     first = pl.col(LINE).min().over("item_id")
     again = pl.col(PROBLEM).is_null() & (pl.col(LINE) > first)
     text = f"column {column} = {{}}: occurs a second time (first at {{}})"
-    return mark(items, again, pl.format(text, "item_id", first))
+    return mark(items, pl.when(again).then(pl.format(text, "item_id", first)))
 
 
 def _without_repeated(items: pl.DataFrame) -> pl.DataFrame:
@@ -325,14 +331,14 @@ def _required(columns: Columns, role: str) -> str:
 
 
 def _number(
-    sheet: pl.DataFrame, column: str | None, null_words: Collection[str] | None
-) -> tuple[pl.DataFrame, pl.Expr]:
-    """Return the sheet with cells marked that are no finite number, and the numbers of the cells.
+    column: str | None, null_words: Collection[str] | None
+) -> tuple[list[pl.Expr], pl.Expr]:
+    """Return the problems of cells that are no finite number, and the numbers of the cells.
 
     Empty cells are null.
     """
     if column is None:
-        return sheet, pl.lit(None, pl.Float64)
+        return [], pl.lit(None, pl.Float64)
     text = pl.col(column).str.strip_chars()
     nothing = text.is_in(["", *(null_words or ())])
     number = text.cast(pl.Float64, strict=False)
@@ -341,7 +347,7 @@ def _number(
     problem = pl.format(
         f"column {column} = {{}}: must be a number such as 3.5, or empty", pl.col(column)
     )
-    return mark(sheet, wrong, problem), pl.when(is_number).then(number)
+    return [pl.when(wrong).then(problem)], pl.when(is_number).then(number)
 
 
 def _text(column: str | None, null_words: Collection[str] | None) -> pl.Expr:
@@ -404,10 +410,12 @@ def _refuse_two_spellings(ids: pl.Series, what: str, parameter: str) -> None:
 
     pandas writes the whole numbers of a column with a gap as 1.0.
     """
-    ids = ids.unique()
-    point = ids.filter(ids.str.contains(r"^-?\d+\.0+$"))
+    has_point = ids.str.contains(r"^-?\d+\.0+$")
+    if not has_point.any():
+        return
+    point = ids.filter(has_point).unique()
     whole = point.str.replace(r"\.0+$", "")
-    twice = point.filter(whole.is_in(ids.implode())).sort()
+    twice = point.filter(whole.is_in(ids.unique().implode())).sort()
     if twice.len():
         raise ValueError(
             f"{parameter}: ids of {what} are written as {twice[0]} and as "
