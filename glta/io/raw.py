@@ -120,7 +120,7 @@ def _interactions(
     """Return a sheet with the columns of `Raw.interactions` and IS_DATE, its bad rows marked."""
     _need_columns(sheet, name, columns=columns, parameter=parameter)
     values = []
-    problems = []
+    problems: list[pl.Expr] = []
     for role in ("user", "item"):
         column = _required(columns, role)
         problems += _problems_of_ids(column, role, parameter, null_words)
@@ -155,7 +155,7 @@ def _problems_of_ids(
     is_id = f", or set {parameter}.null_words if this is an id" if parameter else ""
     fix = pl.when(text != "").then(pl.lit(is_id)).otherwise(pl.lit(""))
     problem = pl.format(f"column {column}: is empty{{}}{end}{{}}", word, fix)
-    problems = [pl.when(is_blank(column, null_words)).then(problem)]
+    problems: list[pl.Expr] = [pl.when(is_blank(column, null_words)).then(problem)]
     if parameter:
         is_hidden = text.str.contains(r"^[\u200B\u2060\uFEFF]|[\u200B\u2060\uFEFF]$")
         hidden = pl.format(f"column {column} = {{}}: {HIDDEN}", text)
