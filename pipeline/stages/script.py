@@ -76,7 +76,6 @@ def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
     for name in names:
         parser.add_argument(f"--{name}", required=True, type=int if name == "seed" else str)
     given = vars(parser.parse_args())
-    reads = Reads()
     try:
         enter_project()
         params = load_params()
@@ -87,6 +86,8 @@ def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
 
                 refuse_outdated(params, given["dataset"], DATA)
             params = params.for_dataset(given["dataset"])
+        # what was read until here decides no result
+        reads = Reads()
         main(params, **given)
         reads.write()
     except (ValueError, OSError) as error:

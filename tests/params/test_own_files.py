@@ -108,12 +108,15 @@ def test_all_stages_but_the_one_that_copies_look_at_the_files(copies_files, read
     monkeypatch.setattr(script, "load_params", lambda: read)
     monkeypatch.setattr(script, "enter_project", lambda: None)
     monkeypatch.setattr("sys.argv", ["stage", "--dataset", "mine"])
+    monkeypatch.setenv("GLTA_READS", "reads.json")
     ran = []
 
     def main(params: Params, dataset: str) -> None:
         ran.append(dataset)
 
     script.run(main, copies_files=copies_files)
+    # the runner takes what a stage reads and does not depend on for a mistake in the stage
+    assert Path("reads.json").read_text() == "[]"
     LOG.write_text("user_id,item_id\n7,7\n")
     if copies_files:
         script.run(main, copies_files=True)

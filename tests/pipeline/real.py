@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ class Real(Toy):
     @classmethod
     def create(cls, folder: Path, methods: Sequence[str] = METHODS) -> Real:
         from glta.params.file import render_params
+        from glta.params.own_models import with_model_checksums
         from glta.params.plan import render_plan
         from tests.pipeline.test_stages import small_params, write_tables
 
@@ -56,6 +58,8 @@ class Real(Toy):
         params = small_params(
             methods=list(methods), settings={"glta": longer}, report={"reference": None}
         )
+        with chdir(folder):
+            params = with_model_checksums(params)
         (folder / "params.yaml").write_text(render_params(params))
         (folder / "plan.yaml").write_text(render_plan(params))
         real = cls(folder)

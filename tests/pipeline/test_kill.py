@@ -116,6 +116,15 @@ def assert_nothing_lost(real: Real, whole: Real) -> None:
             assert logged == [(e["epoch"], e[name]) for e in epochs if name in e], (stage, name)
 
 
+def logged(real: Real) -> str:
+    """Return what stages have printed under Snakemake since the last call."""
+    text = ""
+    for log in (real.folder / ".pipe/logs").glob("*.log"):
+        text += log.read_text()
+        log.unlink()
+    return text
+
+
 @pytest.mark.parametrize("turn", range(int(os.environ.get("GLTA_KILL_TURNS", "1"))))
 def test_killed_in_every_stage(whole, fresh, turn):
     """Each kill leaves all earlier results; the other engine continues from there."""
@@ -124,8 +133,8 @@ def test_killed_in_every_stage(whole, fresh, turn):
         name, sig = TURNS[(n + turn) % len(TURNS)]
         fresh.kill_at(moment, name, sig)
         assert moment.stage in fresh.stale(), moment
-        output += fresh.output()
-    output += fresh.repro() if turn % 2 else fresh.snakemake()
+        output += fresh.output() + logged(fresh)
+    output += (fresh.repro() if turn % 2 else fresh.snakemake()) + logged(fresh)
     assert output.count("goes on from its last checkpoint") == len(TRAINED)
     assert_nothing_lost(fresh, whole)
     killed = [run for run in fresh.runs() if run.info.status != "FINISHED"]
