@@ -419,10 +419,16 @@ def parts_of(path: Path) -> list[Path]:
     """Return the files that a table consists of: the file itself, or those of a folder.
 
     Files of inner folders count too, in the order of their paths; not those that other programs put
-    beside the data: hidden ones, and those whose name begins with `_`, such as `_SUCCESS`.
+    beside the data: hidden ones, and those whose name begins with `_`, such as `_SUCCESS`. Raises
+    ValueError for a link to a folder or to nothing, which would be passed over.
     """
     if not path.is_dir():
         return [path]
+    for link in sorted(path.rglob("*")):
+        is_part = not any(name.startswith((".", "_")) for name in link.relative_to(path).parts)
+        if is_part and link.is_symlink() and not link.is_file():
+            what = "a folder" if link.is_dir() else "no file"
+            raise ValueError(f"{link}: is a link to {what}; put the files themselves in its place")
     return [
         part
         for part in visible_files(path)

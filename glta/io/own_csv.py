@@ -11,12 +11,14 @@ from itertools import chain
 import polars as pl
 
 from glta.io.packed import REPLACE
-from glta.io.sheets import LINE, PROBLEM, read_csv
+from glta.io.sheets import LINE, PROBLEM, mark, read_csv
 from glta.io.values import shown
 
 SEPARATORS = (",", "\t", ";", "|", "::", " ")
 """What may stand between cells; of those that fit equally well, the first is taken."""
 WORDS = {"\t": "tab", " ": "blank"}  # how errors write separators that cannot be seen
+MARK = "\ufeff"  # the byte-order mark, with which a file begins that was put behind another
+REPEATED = "has the names of the columns once more; take the line out of the file"
 FIRST_BYTES = 1 << 16  # the first row is not looked for any further
 STAND_IN = "\x1f"  # for separators of several characters, which no CSV reader takes
 TYPE = re.compile(r":(token|token_seq|float|float_seq)$")  # behind the names in RecBole's files
@@ -81,6 +83,8 @@ def read_own_csv(
         quote_fix=f"check its quotes, or set {parameter}.quotes: false if they are text",
     )
     for sheet in sheets:
+        if header is None:
+            sheet = mark(sheet, pl.when(_is_header(sheet.columns)).then(pl.lit(REPEATED)))
         if long:  # what was within quotes
             texts = pl.exclude(LINE, PROBLEM).str.replace_all(STAND_IN, separator, literal=True)
             sheet = sheet.with_columns(texts)
@@ -114,6 +118,12 @@ def _cells(row: str, separator: str) -> list[str]:
         return next(csv.reader(io.StringIO(row, newline=""), delimiter=separator), [])
     except csv.Error:
         return [row]
+
+
+def _is_header(columns: Sequence[str]) -> pl.Expr:
+    """Tell which rows have the names of the columns, as files have that were put together."""
+    cells = [column for column in columns if column not in (LINE, PROBLEM)]
+    return pl.all_horizontal(pl.col(c).str.strip_chars_start(MARK) == c for c in cells)
 
 
 def _plain(column: str) -> str:

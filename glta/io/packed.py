@@ -26,7 +26,7 @@ PARQUET = b"PAR1"  # how a Parquet file begins
 HEAD_BYTES = 1 << 12
 TAR_PLACE = 257  # of the word ustar in a tar
 UNPACKERS: dict[bytes, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
-    b"\x1f\x8b": (lambda raw: gzip.GzipFile(fileobj=raw), (".gz", ".tgz", ".gzip")),
+    b"\x1f\x8b": (lambda raw: gzip.GzipFile(fileobj=raw, mode="rb"), (".gz", ".tgz", ".gzip")),
     b"BZh": (bz2.BZ2File, (".bz2", ".tbz2")),
     b"\xfd7zXZ\x00": (lzma.LZMAFile, (".xz", ".txz")),
 }

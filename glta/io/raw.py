@@ -16,13 +16,15 @@ from glta.io.sheets import (
     is_blank,
     line_place,
     mark,
-    mark_shortened,
     need_columns,
+    shortened,
 )
 from glta.io.streams import DOWNLOAD_AGAIN
 from glta.io.times import OneForm, read_times
 
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
+
+HIDDEN = "begins or ends with a character that cannot be seen (U+FEFF, U+200B or U+2060)"
 
 Columns = Mapping[str, str | None]
 """The name of each column in the file, by its role (user, item, rating, ...); None: it has none."""
@@ -116,41 +118,49 @@ def _interactions(
     null_words: Collection[str] | None,
 ) -> pl.DataFrame:
     """Return a sheet with the columns of `Raw.interactions` and IS_DATE, its bad rows marked."""
-    _need_columns(sheet, name, columns=columns, parameter=parameter, required=("user", "item"))
+    _need_columns(sheet, name, columns=columns, parameter=parameter)
     values = []
+    problems: list[pl.Expr] = []
     for role in ("user", "item"):
         column = _required(columns, role)
-        sheet = _mark_bad_ids(sheet, column, role, parameter, null_words)
+        problems += _problems_of_ids(column, role, parameter, null_words)
         values.append(pl.col(column).str.strip_chars().alias(f"{role}_id"))
-    sheet, rating = _number(sheet, columns["rating"], null_words)
+    wrong, rating = _number(columns["rating"], null_words)
+    problems += wrong
     values.append(rating.alias("rating"))
-    sheet, times = read_times(sheet, columns["timestamp"], null_words)
+    wrong, times = read_times(sheet, columns["timestamp"], null_words)
+    problems += wrong
     values += times
     if (part := columns.get("part")) is not None:
         cell = pl.col(part).str.strip_chars()
         known = cell.replace_strict(PARTS, default=None, return_dtype=pl.Int8)
         text = f"column {part} = {{}}: must be {', '.join(PARTS)}"
-        sheet = mark(sheet, known.is_null(), pl.format(text, pl.col(part).fill_null("")))
+        problem = pl.format(text, pl.col(part).fill_null(""))
+        problems.append(pl.when(known.is_null()).then(problem))
         values.append(known.alias("part"))
-    return sheet.select(*values, LINE, PROBLEM)
+    # one step for all of them, as it takes a copy of the sheet
+    return mark(sheet, *problems).select(*values, LINE, PROBLEM)
 
 
-def _mark_bad_ids(
-    sheet: pl.DataFrame,
-    column: str,
-    role: str,
-    parameter: str,
-    null_words: Collection[str] | None,
-) -> pl.DataFrame:
-    """Return a sheet with rows marked that have no id, or one that a spreadsheet has shortened."""
+def _problems_of_ids(
+    column: str, role: str, parameter: str, null_words: Collection[str] | None
+) -> list[pl.Expr]:
+    """Tell of cells without an id and, in the user's files, of ids that are not whole.
+
+    These are long numbers that a spreadsheet has shortened, and ids with a hidden character.
+    """
     text = pl.col(column).str.strip_chars().fill_null("")
     word = pl.when(text != "").then(pl.format(" ({})", text)).otherwise(pl.lit(""))
     end = f"; every row needs {'an' if role == 'item' else 'a'} {role}"
     is_id = f", or set {parameter}.null_words if this is an id" if parameter else ""
     fix = pl.when(text != "").then(pl.lit(is_id)).otherwise(pl.lit(""))
     problem = pl.format(f"column {column}: is empty{{}}{end}{{}}", word, fix)
-    sheet = mark(sheet, is_blank(column, null_words), problem)
-    return mark_shortened(sheet, column) if parameter else sheet
+    problems: list[pl.Expr] = [pl.when(is_blank(column, null_words)).then(problem)]
+    if parameter:
+        is_hidden = text.str.contains(r"^[\u200B\u2060\uFEFF]|[\u200B\u2060\uFEFF]$")
+        hidden = pl.format(f"column {column} = {{}}: {HIDDEN}", text)
+        problems += [pl.when(is_hidden).then(hidden), shortened(column)]
+    return problems
 
 
 def check_items(
@@ -240,11 +250,9 @@ def _items(
     null_words: Collection[str] | None,
 ) -> pl.DataFrame:
     """Return a sheet with the columns of `Raw.items`, its bad rows marked."""
-    _need_columns(
-        sheet, name, columns=columns, parameter=parameter, required=("item",), features=features
-    )
+    _need_columns(sheet, name, columns=columns, parameter=parameter, features=features)
     item = _required(columns, "item")
-    sheet = _mark_bad_ids(sheet, item, "item", parameter, null_words)
+    sheet = mark(sheet, *_problems_of_ids(item, "item", parameter, null_words))
     title_words = None if null_words is None else ()  # a film may be titled Nan, None or NA
     return sheet.select(
         pl.col(item).str.strip_chars().alias("item_id"),
@@ -262,7 +270,7 @@ def _mark_repeated(items: pl.DataFrame, column: str) -> pl.DataFrame:
     first = pl.col(LINE).min().over("item_id")
     again = pl.col(PROBLEM).is_null() & (pl.col(LINE) > first)
     text = f"column {column} = {{}}: occurs a second time (first at {{}})"
-    return mark(items, again, pl.format(text, "item_id", first))
+    return mark(items, pl.when(again).then(pl.format(text, "item_id", first)))
 
 
 def _without_repeated(items: pl.DataFrame) -> pl.DataFrame:
@@ -293,22 +301,26 @@ def column_fix(parameter: str, role: str, *, optional: bool = False) -> str:
     return f"set {parameter}.{role}{' (null if there is none)' if optional else ''}"
 
 
+def column_fixes(columns: Columns, parameter: str, features: Sequence[str] = ()) -> dict[str, str]:
+    """Say what to do about each column that is missing."""
+    fixes = {
+        column: column_fix(parameter, role, optional=role not in ("user", "item"))
+        for role, column in columns.items()
+        if column is not None
+    }
+    return fixes | dict.fromkeys(features, column_fix(parameter, "features"))
+
+
 def _need_columns(
     sheet: pl.DataFrame,
     name: str,
     *,
     columns: Columns,
     parameter: str,
-    required: tuple[str, ...],
     features: Sequence[str] = (),
 ) -> None:
-    """Raise ValueError when named columns are missing. required: the roles that cannot be null."""
-    fixes = {
-        column: column_fix(parameter, role, optional=role not in required)
-        for role, column in columns.items()
-        if column is not None
-    }
-    need_columns(sheet, name, fixes | dict.fromkeys(features, column_fix(parameter, "features")))
+    """Raise ValueError when named columns are missing."""
+    need_columns(sheet, name, column_fixes(columns, parameter, features))
 
 
 def _required(columns: Columns, role: str) -> str:
@@ -319,14 +331,14 @@ def _required(columns: Columns, role: str) -> str:
 
 
 def _number(
-    sheet: pl.DataFrame, column: str | None, null_words: Collection[str] | None
-) -> tuple[pl.DataFrame, pl.Expr]:
-    """Return the sheet with cells marked that are no finite number, and the numbers of the cells.
+    column: str | None, null_words: Collection[str] | None
+) -> tuple[list[pl.Expr], pl.Expr]:
+    """Return the problems of cells that are no finite number, and the numbers of the cells.
 
     Empty cells are null.
     """
     if column is None:
-        return sheet, pl.lit(None, pl.Float64)
+        return [], pl.lit(None, pl.Float64)
     text = pl.col(column).str.strip_chars()
     nothing = text.is_in(["", *(null_words or ())])
     number = text.cast(pl.Float64, strict=False)
@@ -335,7 +347,7 @@ def _number(
     problem = pl.format(
         f"column {column} = {{}}: must be a number such as 3.5, or empty", pl.col(column)
     )
-    return mark(sheet, wrong, problem), pl.when(is_number).then(number)
+    return [pl.when(wrong).then(problem)], pl.when(is_number).then(number)
 
 
 def _text(column: str | None, null_words: Collection[str] | None) -> pl.Expr:
@@ -370,6 +382,10 @@ def join_items(
     """
     used = interactions.rows.select("item_id").unique(maintain_order=True)
     known = items.rows if items else pl.DataFrame(schema={"item_id": pl.String})
+    if parameter:
+        _refuse_two_spellings(interactions.rows["user_id"], "users", parameter)
+        both = pl.concat([used["item_id"], known["item_id"]])
+        _refuse_two_spellings(both, "items", parameter)
     absent = used.join(known, on="item_id", how="anti", maintain_order="left")
     if items and known.height and used.height and absent.height == used.height:
         raise _other_ids(name, parameter, here=known["item_id"][0], there=used["item_id"][0])
@@ -387,6 +403,25 @@ def join_items(
     num_used = used.height - absent.height
     counts["items_without_interactions"] = num_known - num_used
     return Raw(interactions.rows, pl.concat([known, blank], how="diagonal"), counts)
+
+
+def _refuse_two_spellings(ids: pl.Series, what: str, parameter: str) -> None:
+    """Raise ValueError when one number is written in two ways, such as 1 and 1.0.
+
+    pandas writes the whole numbers of a column with a gap as 1.0.
+    """
+    has_point = ids.str.contains(r"^-?\d+\.0+$")
+    if not has_point.any():
+        return
+    point = ids.filter(has_point).unique()
+    whole = point.str.replace(r"\.0+$", "")
+    twice = point.filter(whole.is_in(ids.unique().implode())).sort()
+    if twice.len():
+        raise ValueError(
+            f"{parameter}: ids of {what} are written as {twice[0]} and as "
+            f"{twice[0].partition('.')[0]}; write all without a point (pandas puts it there where "
+            "a value is missing; its type Int64 does not)"
+        )
 
 
 def _other_ids(name: str, parameter: str, *, here: object, there: object) -> ValueError:

@@ -41,20 +41,20 @@ def is_blank(column: str, null_words: Collection[str] | None = None) -> pl.Expr:
     return text.is_null() | text.is_in(["", *null_words])
 
 
-def mark(sheet: pl.DataFrame, bad: pl.Expr, problem: pl.Expr) -> pl.DataFrame:
-    """Write a problem into the rows where `bad` holds; the first problem of a row stays."""
-    return sheet.with_columns(pl.coalesce(PROBLEM, pl.when(bad).then(problem)).alias(PROBLEM))
+def mark(sheet: pl.DataFrame, *problems: pl.Expr) -> pl.DataFrame:
+    """Write problems into the rows where they are not null; the first problem of a row stays."""
+    return sheet.with_columns(pl.coalesce(PROBLEM, *problems).alias(PROBLEM))
 
 
-def mark_shortened(sheet: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Mark long numbers as spreadsheets show them, such as 1.57784E+12: their end is lost."""
+def shortened(column: str) -> pl.Expr:
+    """Tell of long numbers as spreadsheets show them, such as 1.57784E+12: their end is lost."""
     text = pl.col(column).str.strip_chars()
     problem = pl.format(
         f"column {column} = {{}}: is a long number that a spreadsheet has shortened; export the "
         "column as text",
         text,
     )
-    return mark(sheet, text.str.contains(r"^\d(\.\d+)?E\+\d\d$").fill_null(False), problem)
+    return pl.when(text.str.contains(r"^\d(\.\d+)?E\+\d\d$")).then(problem)
 
 
 class BadRows:
@@ -307,8 +307,10 @@ class _Block:
                 f"{self.name} line {begin}: cannot be cut into cells ({error}); {self.quote_fix}"
             ) from None
         if len(set(header)) < width:
+            twice = next(column for column in header if header.count(column) > 1)
             raise ValueError(
-                f"{self.name} line 1: names a column twice; give each column its own name"
+                f"{self.name} line {self.line}: has {width} columns, of which several are named "
+                f"{twice!r}; give each column its own name"
             )
         schema = dict.fromkeys(header, pl.String) | {LINE: pl.Int64, PROBLEM: pl.String}
         return pl.DataFrame(rows, schema=schema, orient="row")

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from glta.io.sheets import LINE, PROBLEM, Place, mark, mark_shortened
+from glta.io.sheets import LINE, PROBLEM, Place, shortened
 
 IS_DATE = "__is_date__"
 """Column of a checked sheet: true where a time was a date, null where there was none."""
@@ -14,7 +14,7 @@ IS_DATE = "__is_date__"
 ISO_8601 = (
     r"^(?<date>\d{4}-\d{2}-\d{2})"
     r"([T ](?<minute>\d{2}:\d{2})(:(?<second>\d{2})([.,](?<fraction>\d{1,9}))?)?"
-    r" ?(?<zone>Z|UTC|[+-]\d{2}(:?\d{2})?)?)?$"
+    r" ?(?<zone>Z|UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?$"
 )
 EXPECTED = (
     "a number that grows with time, such as seconds since 1970, or a date such as 2020-01-31 "
@@ -24,17 +24,20 @@ EXPECTED = (
 
 def read_times(
     sheet: pl.DataFrame, column: str | None, null_words: Collection[str] | None
-) -> tuple[pl.DataFrame, list[pl.Expr]]:
-    """Return the sheet with bad cells marked, and the expressions of timestamp and IS_DATE.
+) -> tuple[list[pl.Expr], list[pl.Expr]]:
+    """Return the problems of bad cells, and the expressions of timestamp and IS_DATE.
 
     Numbers that are not whole are rounded down. Dates and times in ISO 8601 become milliseconds
-    since 1970; finer parts are cut off, and without a zone they are in UTC. null_words: cells that
-    stand for no time, as the empty ones do.
+    since 1970; finer parts are cut off, and without a zone they are in UTC. A column that is of a
+    type of dates, as in Parquet, has dates alone. null_words: cells that stand for no time, as the
+    empty ones do.
     """
     if column is None:
         nothing = pl.lit(None, pl.Int64).alias("timestamp")
-        return sheet, [nothing, pl.lit(None, pl.Boolean).alias(IS_DATE)]
-    sheet = mark_shortened(sheet, column)
+        return [], [nothing, pl.lit(None, pl.Boolean).alias(IS_DATE)]
+    if sheet.schema[column].is_temporal():
+        moment = pl.col(column).cast(pl.Datetime("ms")).cast(pl.Int64).alias("timestamp")
+        return [], [moment, pl.when(moment.is_not_null()).then(True).alias(IS_DATE)]
     text = pl.col(column).str.strip_chars()
     # A float holds seconds exactly but not nanoseconds, so whole numbers are read as integers.
     exact = text.cast(pl.Int64, strict=False)
@@ -49,7 +52,7 @@ def read_times(
     problem = pl.format(f"column {column} = {{}}: must be {EXPECTED}, or empty", pl.col(column))
     time = pl.coalesce(exact, rounded, date).alias("timestamp")
     is_date = pl.when(time.is_not_null()).then(~is_number).alias(IS_DATE)
-    return mark(sheet, wrong, problem), [time, is_date]
+    return [shortened(column), pl.when(wrong).then(problem)], [time, is_date]
 
 
 def _milliseconds(text: pl.Expr) -> pl.Expr:

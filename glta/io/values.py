@@ -79,6 +79,8 @@ def _flat(value: Any) -> list[str]:
     if isinstance(value, list | tuple):
         return [text for part in value for text in _flat(part)]
     if isinstance(value, Mapping):
+        if not value:  # counts of nothing
+            return []
         name = _named(value)
         if name is None:
             raise ValueError(

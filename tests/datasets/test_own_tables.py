@@ -497,3 +497,83 @@ def test_a_column_that_is_not_read_may_have_any_type(array, read):
     raw = read(log, items, name="log.parquet", items_name="things.parquet", **PLAIN)
     assert raw.interactions.rows() == ROWS[:1]
     assert raw.items["title"].to_list() == ["A"]
+
+
+# --- what was read as something else, or refused for another reason
+
+
+def test_a_file_that_is_packed_twice_is_read(read):
+    assert read(gzip.compress(gzip.compress(LOG.encode())), name="log.gz").interactions.height == 3
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_names_of_the_columns_once_more_are_no_row(mark, refusal):
+    pairs = "user_id,item_id\n1,a\n"
+    error = refusal(pairs + mark + pairs, rating=None, timestamp=None)
+    assert "log.csv line 3, has the names of the columns once more" in error
+
+
+@pytest.mark.parametrize("hidden", ["\ufeff", "\u200b"])
+def test_an_id_with_a_hidden_character_at_its_end_is_refused(hidden, refusal):
+    assert "line 2, column user_id" in refusal(f"{HEAD}{hidden}1,a,5,100\n1,b,5,101\n")
+
+
+def test_a_number_written_in_two_ways_is_no_two_ids(read, refusal):
+    parts = {"1.csv": LOG, "2.csv": HEAD + "1.0,c,5,100\n"}
+    assert "ids of users are written as 1.0 and as 1;" in refusal(parts, name="log")
+    log = HEAD + "1,5,5,100\n1,6,5,100\n"
+    items = "item_id,title\n5.0,x\n6,y\n"
+    rest = {"description": None, "categories": None}
+    assert "ids of items are written as 5.0 and as 5;" in refusal(log, items, **rest)
+    assert read(HEAD + "1.0,1.5,5,100\n").interactions["item_id"].to_list() == ["1.5"]
+
+
+def test_dates_and_numbers_in_two_parts_are_refused(read, refusal):
+    def part(times):
+        return parquet(user_id=["u"], item_id=["i"], rating=[1.0], timestamp=times)
+
+    dates = part([datetime(2020, 1, 2)])
+    error = refusal({"1.parquet": part([5]), "2.parquet": dates}, name="log")
+    assert "number in (part 1.parquet) row 1 and a date in (part 2.parquet) row 1" in error
+    both = {"1.parquet": dates, "2.csv": HEAD + "u,i,1,2020-01-02\n"}
+    assert read(both, name="both").interactions["timestamp"].to_list() == [1577923200000] * 2
+
+
+@pytest.mark.parametrize("zone", ["+25:00", "+05:75", "-24"])
+def test_a_zone_that_is_none_is_refused(zone, refusal):
+    assert "column timestamp" in refusal(f"{HEAD}1,a,5,2020-01-31T18:30:00{zone}\n")
+
+
+def test_a_column_that_a_part_lacks_names_the_part(refusal):
+    parts = {"1.csv": LOG, "2.csv": "user_id,item_id\n3,c\n"}
+    assert refusal(parts, name="log").startswith("log/2.csv: has no column rating")
+
+
+def test_two_columns_of_one_name_are_named(refusal):
+    assert "several are named 'x'" in refusal("user_id,item_id,x,x,rating,timestamp\n1,2,a,b,3,4\n")
+    names = ["user_id", "item_id", "rating", "timestamp", "user_id"]
+    out = io.BytesIO()
+    pq.write_table(pa.table([[1]] * 5, names=names), out)
+    assert "'user_id' has more than one" in refusal(out.getvalue(), name="log.parquet")
+
+
+def test_a_text_named_parquet_is_told_to_be_named_by_its_form(refusal):
+    assert "ending of what it is" in refusal(LOG, name="log.parquet")
+
+
+def test_an_object_without_fields_names_no_category(read):
+    rows = [{"item_id": "a", "title": "t", "categories": {}}]
+    rows.append({"item_id": "b", "title": "t", "categories": [{}, "x"]})
+    items = "\n".join(map(json.dumps, rows))
+    found = read(items=items, items_name="things.json", description=None).items
+    assert found["categories"].to_list() == [[], ["x"]]
+
+
+@pytest.mark.parametrize("target", ["nowhere.csv", "../other"])
+def test_a_part_that_is_a_link_to_no_file_is_not_passed_over(target, read, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/3.csv").write_text(LOG)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/2.csv").symlink_to(target)
+    with pytest.raises(ValueError, match=r"log/2.csv: is a link to (no file|a folder)"):
+        read({"1.csv": LOG}, name="log")

@@ -365,11 +365,11 @@ BAD = {
     ),
     "same columns": (
         {"interactions": "user_id,item_id,user_id\n1,a,1\n"},
-        r"log\.csv line 1: names a column twice",
+        r"log\.csv line 1: has . columns, of which several are named 'user_id'",
     ),
     "same column": (
         {"interactions": "user_id,user_id,item_id,rating\n1,1,a,1,\n"},
-        r"log\.csv line 1: names a column twice",
+        r"log\.csv line 1: has . columns, of which several are named 'user_id'",
     ),
 }
 

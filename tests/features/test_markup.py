@@ -19,6 +19,7 @@ from glta.features.text.item_texts import clean
         ("good <a href='http://cut", "good"),
         ("good <br", "good"),
         ("H<sub>2</sub>O<br>two<li>three<hr/>four", "H2O two three four"),
+        ("<tr><th>Size</th><td>5</td></tr>no table<TD>x", "Size 5 no table x"),
         ("<a title='<x> &quot;y&quot; &gt;'>link</a> on", "link on"),
         ("<img src='data:image/png;base64," + "A" * 5000 + "'>seen", "seen"),
         ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字</ruby>", "漢字"),

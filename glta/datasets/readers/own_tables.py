@@ -18,8 +18,16 @@ from glta.io.json_lines import Convert, decoded, lines_of_array, parse_lenient, 
 from glta.io.own_csv import is_token_list, read_own_csv
 from glta.io.packed import PARQUET, REPLACE, Peek, opener_of, peek
 from glta.io.parquet import Kind, read_parquet
-from glta.io.raw import Columns, Raw, check_interactions, check_items, column_fix, join_items
-from glta.io.sheets import LINE, convert, is_blank
+from glta.io.raw import (
+    Columns,
+    Raw,
+    check_interactions,
+    check_items,
+    column_fix,
+    column_fixes,
+    join_items,
+)
+from glta.io.sheets import LINE, convert, is_blank, need_columns
 from glta.io.streams import blocks
 from glta.io.values import categories_of, number_of, text_of, time_of
 
@@ -146,6 +154,7 @@ class TableFile:
                 words = f"(part {inner}) {words}"
             self._starts.append((offset, words))
             for sheet in self._part(part, name, columns, kept):
+                need_columns(sheet, name, column_fixes(columns, self.parameter, kept))
                 last = sheet[LINE].max() or 0  # type: ignore[assignment]  # the column of integers
                 is_empty = False
                 yield sheet.with_columns(pl.col(LINE) + offset)
@@ -167,22 +176,24 @@ class TableFile:
         """Return the sheets of one file. name: of the file, for errors."""
         categories = columns.get("categories")
         separator = self.table.category_separator
-        if path.suffix in PARQUET_ENDINGS:
+        begin = peek(path, name)
+        if begin.head.startswith(PARQUET):
+            if begin.is_packed:
+                raise ValueError(f"{name}: holds a Parquet file; unpack it, and name that file")
             sheets = self._parquet(path, name, columns, kept)
+        elif path.suffix in PARQUET_ENDINGS:
+            raise ValueError(
+                f"{name}: is damaged or no Parquet file (it does not begin with PAR1); "
+                f"{REPLACE}, or give it the ending of what it is, such as .csv or .jsonl"
+            )
+        elif _is_json(begin):
+            self.has_json = True
+            return self._json(path, name, columns, kept)
         else:
-            begin = peek(path, name)
-            if begin.head.startswith(PARQUET):
-                if begin.is_packed:
-                    raise ValueError(f"{name}: holds a Parquet file; unpack it, and name that file")
-                sheets = self._parquet(path, name, columns, kept)
-            elif _is_json(begin):
-                self.has_json = True
-                return self._json(path, name, columns, kept)
-            else:
-                lines = partial(blocks, path, name=name, opener=opener_of(name), again=REPLACE)
-                if categories and is_token_list(lines(), categories) and separator == "|":
-                    separator = " "  # as RecBole writes lists
-                sheets = self._csv(lines, name, columns, kept)
+            lines = partial(blocks, path, name=name, opener=opener_of(name), again=REPLACE)
+            if categories and is_token_list(lines(), categories) and separator == "|":
+                separator = " "  # as RecBole writes lists
+            sheets = self._csv(lines, name, columns, kept)
         if categories is None or self._roles(columns, categories) != ["categories"]:
             return sheets
         return (self._listed(sheet, categories, separator) for sheet in sheets)

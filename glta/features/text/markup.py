@@ -31,6 +31,8 @@ TAG = re.compile(
     re.IGNORECASE,
 )
 CUT_TAG = re.compile(rf"{WITH_ATTRIBUTE}|</?(?:{NAMES})\s*/?\Z|<!--", re.IGNORECASE)
+CELL = re.compile(r"</?(?:caption|tbody|td|tfoot|th|thead|tr)[\s/>]", re.IGNORECASE)
+"""Tags that a parser leaves out where no table has begun, as in a piece of one."""
 SIGN = re.compile(rf"<|&(?!{ENTITY[1:]})")
 
 
@@ -65,6 +67,8 @@ def _read(text: str) -> str:
         if sign[0] == "&":
             return "&amp;"
         pattern = TAG if sign.start() < last else CUT_TAG  # a text may end within a tag
+        if CELL.match(text, sign.start()):
+            return " <"
         return "<" if pattern.match(text, sign.start()) else "&lt;"
 
     page = LexborHTMLParser(SIGN.sub(kept, text), is_fragment=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from glta.nn.language.model_files import ModelFiles, model_folder, refuse_other
+from glta.nn.language.model_files import ModelFiles, first_line, model_folder, refuse_other
 from glta.nn.language.unknown_words import check_known
 
 if TYPE_CHECKING:
@@ -125,20 +125,44 @@ class CausalModel:
                 f"answer take {needed}; lower profile.items_shown, profile.max_words or "
                 "profile.max_new_tokens"
             )
-        with torch.inference_mode():
-            out = model.generate(
-                **inputs,
-                max_new_tokens=self.max_new_tokens,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=tokenizer.pad_token_id,
-            )
+        try:
+            with torch.inference_mode():
+                out = model.generate(
+                    **inputs,
+                    tokenizer=tokenizer,
+                    max_new_tokens=self.max_new_tokens,
+                    do_sample=False,
+                    num_beams=1,
+                    num_return_sequences=1,
+                    return_dict_in_generate=False,
+                    pad_token_id=tokenizer.pad_token_id,
+                )
+        except (ValueError, TypeError) as error:  # what transformers raises for a setting
+            raise ValueError(
+                f"profile.generator = {self.name}: its generation_config.json has settings with "
+                f"which it writes no text here ({first_line(error)}); take them out of the file"
+            ) from error
         return list(tokenizer.batch_decode(out[:, length:], skip_special_tokens=True))
 
     def as_chat(self, prompt: str) -> str:
-        """Return a prompt in the model's chat template, or unchanged without a template."""
+        """Return a prompt in the model's chat template, or unchanged without a template.
+
+        Raises ValueError for a template that cannot be filled in, or that leaves the prompt out, as
+        one for pictures and text may do.
+        """
         _, tokenizer = self.loaded
         if not tokenizer.chat_template:
             return prompt
         turn = [{"role": "user", "content": prompt}]
-        return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        problem = "leaves the prompt out"
+        try:
+            text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a program, and raises what it likes
+            text = ""
+            problem = f"cannot be filled in ({first_line(error)})"
+        if prompt.strip() not in str(text):
+            raise ValueError(
+                f"profile.generator = {self.name}: its chat template {problem}; correct it in the "
+                "folder, delete it to have prompts without a template, or name another model"
+            )
+        return str(text)

@@ -271,6 +271,11 @@ class Language:
         """Compute what `encode` returns."""
         prefix, suffix = self.frame
         room = self.max_tokens - len(prefix) - len(suffix)
+        if room < 1:
+            raise ValueError(
+                f"language.model = {self.name}: reads {self.max_tokens} tokens, which its special "
+                "tokens fill; correct max_position_embeddings in config.json, or name another model"
+            )
         own = self.tokens(texts, room)
         check_known(own, texts, self.tokenizer.unk_token_id, f"language.model = {self.name}")
         ids = [prefix + row + suffix for row in own]

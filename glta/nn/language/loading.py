@@ -50,6 +50,9 @@ def load_model(files: ModelFiles, *, generates: bool, dtype: torch.dtype) -> Any
     logging.disable_progress_bar()
     _check_config(files.root)
     _check_weight_files(files)
+    settings = files.root / "generation_config.json"  # transformers passes over a broken one
+    if generates and settings.is_file() and not isinstance(read_model_json(settings), dict):
+        raise ValueError(f"{settings}: holds no settings; download or copy it again")
     try:
         config = transformers.AutoConfig.from_pretrained(files.root, trust_remote_code=False)
     except Exception as error:  # transformers raises many types, all with the same fix
@@ -150,8 +153,9 @@ def longest_input(model: Any, tokenizer: PreTrainedTokenizerBase) -> int:
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
     if limit > 0:
         return limit
-    # a tokenizer without a limit has a huge number
-    return min(tokenizer.model_max_length, FALLBACK_TOKENS)
+    # a tokenizer without a limit has a huge number, or one below 1
+    named = tokenizer.model_max_length
+    return min(named, FALLBACK_TOKENS) if named > 0 else FALLBACK_TOKENS
 
 
 def looks_back_alone(outputs_BT: torch.Tensor) -> bool:
@@ -292,7 +296,10 @@ def _check_weights(
     missing = sorted(names & {*found["missing_keys"]})
     shapes = sorted(entry for entry in found["mismatched_keys"] if entry[0] in names)
     left_over = sorted(name for name in found["unexpected_keys"] if not CONSTANTS.search(name))
-    parts = {name.partition(".")[0] for name in names}
+    # modules count too: one that config.json leaves without layers has no weights of its own
+    inner = {id(module) for module in read.modules()} - {id(model)}
+    names_of_modules = {name for name, module in model.named_modules() if id(module) in inner}
+    parts = {name.partition(".")[0] for name in names | names_of_modules} - {"pooler"}
     prefix = f"{model.base_model_prefix}."
     own = [n for n in left_over if n.removeprefix(prefix).partition(".")[0] in parts]
     if missing or shapes or (left_over if generates else own):

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from glta.nn.language import frozen
+from glta.nn.language.causal import CausalModel
 from glta.nn.language.frozen import Language, load_language
+from glta.nn.language.loading import FALLBACK_TOKENS
 from glta.nn.language.settings import LanguageSettings
 from tests.tiny import SIZES, WORDS, rewrite, without, write_encoder, write_masked, write_tokenizer
 
@@ -115,6 +117,10 @@ FAULTS = {
         configured(num_hidden_layers=1),
         r"unexpected are encoder\.layer\.1\.",
     ),
+    "no layers configured": (
+        configured(num_hidden_layers=0),
+        r"unexpected are encoder\.layer\.0\.",
+    ),
     "another vocabulary": (
         configured(vocab_size=99),
         rf"word_embeddings\.weight has the shape \[{len(WORDS)}, 32\] instead of \[99, 32\]",
@@ -194,6 +200,50 @@ def test_fault_is_refused_in_one_line(name, folder):
     assert "\n" not in str(caught.value)
 
 
+TEMPLATE = "chat_template.jinja"
+GENERATION = "generation_config.json"
+GENERATOR_FAULTS = {
+    "damaged settings": (written(GENERATION, "{"), r"generation_config\.json: not readable as"),
+    "no settings": (written(GENERATION, "[]"), r"generation_config\.json: holds no settings"),
+    "settings of nothing": (
+        written(GENERATION, '{"repetition_penalty": 0.0}'),
+        r"generation_config\.json has settings with which it writes no text here \(",
+    ),
+    "damaged template": (written(TEMPLATE, "{{ a("), "its chat template cannot be filled in"),
+    "template that refuses": (
+        written(TEMPLATE, "{{ raise_exception('no users') }}"),
+        r"cannot be filled in \(no users\)",
+    ),
+    "template for parts of a message": (
+        written(TEMPLATE, "{% for m in messages %}{{ m.content[0].text }}{% endfor %}"),
+        "its chat template leaves the prompt out",
+    ),
+}
+
+
+@pytest.fixture
+def generator(tiny, tmp_path) -> Path:
+    """Return a copy of the tiny causal model, to be changed."""
+    return shutil.copytree(tiny["causal"], tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", GENERATOR_FAULTS)
+def test_fault_of_a_generator_is_refused_in_one_line(name, generator):
+    spoil, message = GENERATOR_FAULTS[name]
+    spoil(generator)
+    with pytest.raises(ValueError, match=message) as caught:
+        CausalModel(str(generator), 3).write(TEXTS)
+    assert str(generator) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_of_a_generator_do_not_change_the_form_of_its_answers(generator, tiny):
+    settings = {"return_dict_in_generate": True, "num_beams": 2, "num_return_sequences": 2}
+    (generator / GENERATION).write_text(json.dumps(settings))
+    answers = CausalModel(str(generator), 3).write(TEXTS)
+    assert answers == CausalModel(str(tiny["causal"]), 3).write(TEXTS)
+
+
 @pytest.mark.parametrize("kind", ["t5", "gpt2"])
 def test_missing_tokenizer_of_other_kinds_is_refused(kind, tmp_path):
     from transformers import GPT2Config, GPT2Model, T5Config, T5EncoderModel
@@ -231,6 +281,23 @@ def test_harmless_differences_change_no_state(change, folder, tiny):
     change(folder)
     states = load(folder).encode(TEXTS, cache=None)
     np.testing.assert_array_equal(states, load(tiny["encoder"]).encode(TEXTS, cache=None))
+
+
+def test_a_tokenizer_with_a_limit_below_one_names_none(tmp_path):
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {"vocab_size": len(WORDS), "d_model": 32, "d_kv": 16, "num_layers": 1, "num_heads": 2}
+    T5EncoderModel(T5Config(**sizes, d_ff=32)).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path, framed=False)
+    change_json(tmp_path / "tokenizer_config.json", model_max_length=-1)
+    assert load(tmp_path).max_tokens == FALLBACK_TOKENS
+
+
+def test_a_model_without_room_for_a_text_is_refused(generator):
+    write_tokenizer(generator, framed=True)
+    change_json(generator / "config.json", max_position_embeddings=2)
+    with pytest.raises(ValueError, match="reads 2 tokens, which its special tokens fill"):
+        load(generator).encode(TEXTS, cache=None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
