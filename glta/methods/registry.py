@@ -29,9 +29,9 @@ def specs() -> dict[str, MethodSpec]:
     """Return the spec of every method by name, sorted by `MethodSpec.place`.
 
     Raises ValueError for what would fail later, when a stage runs: two methods or steps with the
-    same name; a step that reads a folder or a section that does not exist; a class that is not in
-    the file that the spec names; a last step without the method's name; an unknown capability; a
-    folder with another name than the method.
+    same name; two methods with the same title; a step that reads a folder or a section that does
+    not exist; a class that is not in the file that the spec names; a last step without the method's
+    name; an unknown capability; a folder with another name than the method.
     """
     files = [path for root in glta.methods.__path__ for path in Path(root).glob("*/spec.py")]
     found = []
@@ -51,6 +51,14 @@ def _check(found: Iterable[MethodSpec]) -> None:
     taken = [*STAGES, *OTHERS, *names]
     if twice := [name for name in taken if taken.count(name) > 1]:
         raise ValueError(f"{twice[0]}: two stages, steps or methods have this name")
+    titles = [spec.title for spec in found]
+    for spec in found:
+        if titles.count(spec.title) > 1:
+            others = [o.name for o in found if o.title == spec.title and o.name != spec.name]
+            raise ValueError(
+                f'methods {spec.name} and {", ".join(others)} have the same title, "{spec.title}"; '
+                "give each spec.py its own, as the report shows titles"
+            )
     known = {*STAGES, *names}
     for spec in found:
         if spec.steps[-1].name != spec.name:

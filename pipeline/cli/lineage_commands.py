@@ -8,14 +8,21 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.common import InProject, Json, group, print_json, print_rich
-from pipeline.project import from_project
+from pipeline.project import from_project, project_root
 
 lineage_app = group("Follow results back to their sources.")
 
 
 def _target(text: str) -> str:
-    """Return FILE#METRIC with the file relative to the project; ids of runs as they are."""
+    """Return FILE#METRIC with the file relative to the project; ids of runs as they are.
+
+    A file that only the project's folder has is meant from there, as documents and `dvc.lock` name
+    it.
+    """
     path, mark, metric = text.partition("#")
+    root = project_root()
+    if root and not Path(path).exists() and (root / path).exists():
+        return text
     is_file = "/" in path or "." in path or Path(path).exists()
     return f"{from_project(path)}{mark}{metric}" if is_file else text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 import uuid
@@ -127,6 +128,18 @@ def ask_status(repo, stages: list) -> dict[str, list]:
         return {s.name: why for s in stages if (why := reasons(s))}
 
 
+def _busy(words: str) -> str:
+    """Say in one line which processes hold paths that DVC wants. words: DVC's, of many lines."""
+    path = re.search(r"'(.*)' is busy", words)
+    running = re.findall(r"\(PID (\d+)\): (.*)", words)
+    who = ", ".join(f"`{command.strip()}` (process {process})" for process, command in running)
+    return (
+        f"dvc status failed: {path[1] if path else 'a path'} is busy: {who} is still running, as "
+        "its engine alone was killed; it will end well, and count: wait for it, and run again. If "
+        "no such process runs on any machine: `rm .dvc/tmp/rwlock`"
+    )
+
+
 def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
     """Read the stages as DVC sees them, templates and matrix expanded, and their status.
 
@@ -154,11 +167,9 @@ def read_stages(ask: bool) -> tuple[list[Stage], dict[str, list] | None]:
                 )
             status = ask_status(repo, found) if ask else None
     except DvcException as error:
-        torn = [
-            path
-            for path in ("dvc.lock", ".dvc/tmp/rwlock")
-            if path in str(error) and "is busy" not in str(error)
-        ]
+        if "is busy" in str(error):
+            raise ValueError(_busy(str(error))) from None
+        torn = [path for path in ("dvc.lock", ".dvc/tmp/rwlock") if path in str(error)]
         # DVC writes both files in place
         fix = (
             f"; a kill left it half written: `rm {torn[0]}` and run again, nothing is lost"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.engine.code import is_data
 from pipeline.lineage.results import Result, Results, in_order
-from pipeline.tracking.commit import content_at, has_commit
+from pipeline.tracking.commit import content_at, current_commit, has_commit
 from pipeline.tracking.environment import differences, in_short
 
 
@@ -246,6 +246,9 @@ def _code_not_known(results: Results, result: Result) -> list[dict[str, str]]:
         what = f"made from code whose commit is not known: {why}"
         return [_problem(result.stage, what, f"let git answer, {fix}")]
     if not has_commit(result.commit):
+        if refused := current_commit().problem:
+            what = f"git does not say whether it has the code of this result: {refused}"
+            return [_problem(result.stage, what, "let git answer, then check again")]
         what = f"commit {result.commit[:12]} of its code is not in this clone"
         return [_problem(result.stage, what, "`git fetch --unshallow`, or fetch that commit")]
     if lost := _not_in_git(results, result):

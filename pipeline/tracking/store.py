@@ -6,6 +6,7 @@ What is wrong with it is said in one line, with the fix. A lock of the database 
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -43,7 +45,7 @@ LOCK_SECONDS = 300
 SERVERS = ("http", "https")
 # databases on a server, with the port that is usual
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-OTHERS = ("sqlite", "file", "databricks", "databricks-uc", "uc")
+OTHERS = ("sqlite", "databricks", "databricks-uc", "uc")
 # columns that hold where files lie, in MLflow's tables
 LOCATIONS = (
     ("runs", "artifact_uri"),
@@ -53,7 +55,8 @@ LOCATIONS = (
 
 
 def tracking_address() -> str:
-    return os.environ.get(VARIABLE) or f"sqlite:///{DATABASE}"
+    # only blanks would name the present folder to MLflow
+    return os.environ.get(VARIABLE, "").strip() or f"sqlite:///{DATABASE}"
 
 
 def is_server(address: str) -> bool:
@@ -158,7 +161,14 @@ def check_store(write: bool = True) -> None:
         _check_server(address)
     elif (kind := scheme.partition("+")[0]) in PORTS:
         _check_port(address, PORTS[kind])
-    elif kind not in OTHERS and (kind or re.fullmatch(r"[^/]+:\d+/?", address)):
+    elif address in OTHERS or kind in OTHERS:
+        return
+    elif kind == "file" or not (kind or re.fullmatch(r"[^/]+:\d+/?", address)):
+        raise ValueError(
+            f"{VARIABLE} = {address}: a folder, and MLflow keeps runs in folders no more; write "
+            f"sqlite:////FOLDER/mlflow.db, or `unset {VARIABLE}` to use mlflow.db"
+        )
+    else:
         raise ValueError(
             f"{VARIABLE} = {address}: not an address that MLflow knows; write http://HOST:PORT, or "
             f"`unset {VARIABLE}` to use mlflow.db"
@@ -179,21 +189,27 @@ def _check_database(file: Path, write: bool) -> None:
     if not file.exists():
         return
 
-    def ask() -> tuple | None:
+    def ask() -> tuple[str | None, tuple | None]:
         with closing(sqlite3.connect(file, timeout=1)) as database:
-            if not database.execute(
-                "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"
-            ).fetchone():
-                return None
-            return database.execute(
+            names = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+            if "experiments" not in names:
+                return None, None
+            schema = None
+            if "alembic_version" in names:
+                schema = database.execute("SELECT version_num FROM alembic_version").fetchone()
+            experiment = database.execute(
                 "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?",
                 (EXPERIMENT,),
             ).fetchone()
+            return schema and schema[0], experiment
 
     try:
-        found = patiently(ask)
+        schema, found = patiently(ask)
     except sqlite3.Error as error:
         raise ValueError(explain(error)) from None
+    known = _schema_versions()
+    if schema and known.get(schema, True):
+        raise ValueError(f"{shown_store()}: {_schema(older=schema in known)}")
     if found:
         refuse_deleted(str(found[0]), found[1], EXPERIMENT)
 
@@ -321,29 +337,34 @@ def explain(error: BaseException) -> str:
         if re.search(pattern, words):
             return f"{store}: {said}"
     if "out-of-date database schema" in words or "Can't locate revision" in words:
-        return f"{store}: {_schema(words)}"
+        found = re.search(r"found version (\w+)|identified by '(\w+)'", words)
+        older = bool(found and (found[1] or found[2]) in _schema_versions())
+        return f"{store}: {_schema(older=older)}"
     first = " ".join(str(error).split("\n")[0].split())
     return f"{store}: MLflow cannot use it: {type(error).__name__}: {first[:300]}"
 
 
-def _schema(words: str) -> str:
-    """Say whether a store is older or newer than the installed MLflow."""
-    from importlib.metadata import version
+def _schema_versions() -> dict[str, bool]:
+    """Return the versions of the tables that the installed MLflow knows, and which are past ones.
 
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
-    from mlflow.store.db.utils import _get_alembic_config
+    They are read from its files: importing it takes seconds.
+    """
+    package = importlib.util.find_spec("mlflow")
+    place = Path(package.origin or "").parent if package else Path()
+    texts = [path.read_text() for path in place.glob("store/db_migrations/versions/*.py")]
+    past = set(_named("down_revision", texts))
+    return {version: version in past for version in _named("revision", texts)}
 
-    found = re.search(r"found version (\w+)|identified by '(\w+)'", words)
-    revision = (found[1] or found[2]) if found else ""
+
+def _named(variable: str, texts: list[str]) -> list[str]:
+    pattern = re.compile(rf"^{variable}(?:: \S+)? = [\"'](\w+)[\"']", re.MULTILINE)
+    return [found[1] for text in texts if (found := pattern.search(text))]
+
+
+def _schema(older: bool) -> str:
+    """Say that another MLflow has made the store's tables, with the command that helps."""
     installed = version("mlflow")
     file = database_file()
-    try:
-        older = bool(
-            revision and ScriptDirectory.from_config(_get_alembic_config("")).get_revision(revision)
-        )
-    except CommandError:
-        older = False
     if older:
         copy = f"`cp {file} {file}.old`" if file else "a copy"
         return (

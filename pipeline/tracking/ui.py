@@ -9,7 +9,14 @@ import time
 import webbrowser
 
 from pipeline.tracking.records import ML_VIEW, experiment_id, tidy
-from pipeline.tracking.store import HOME, check_store, is_server, open_client, tracking_address
+from pipeline.tracking.store import (
+    HOME,
+    check_store,
+    explain,
+    is_server,
+    open_client,
+    tracking_address,
+)
 
 HOST = "127.0.0.1"
 PAGE = "{address}/#/experiments/{experiment}/runs" + ML_VIEW
@@ -27,7 +34,11 @@ def serve_ui(port: int, open_browser: bool = True) -> None:
     """
     check_store()
     tidy()
-    found = experiment_id(open_client())
+    try:
+        found = experiment_id(open_client())
+    # MLflow passes on the errors of SQLAlchemy, alembic and requests
+    except Exception as error:
+        raise ValueError(explain(error)) from None
     address = tracking_address()
     if is_server(address):
         page = PAGE.format(address=address.rstrip("/"), experiment=found)

@@ -330,3 +330,10 @@ def test_a_section_of_another_class_is_refused():
         job.own(LightGCNSettings)
     with pytest.raises(TypeError, match="step made: language is a LanguageSettings"):
         job.section(EASESettings, "language")
+
+
+def test_two_methods_with_one_title_are_refused(add):
+    """The report could not tell them apart."""
+    add(title="EASE")
+    with pytest.raises(ValueError, match='methods made and ease have the same title, "EASE"'):
+        specs()

@@ -344,6 +344,8 @@ def test_every_command_finds_the_project_from_a_folder_below(glta, file, tmp_pat
         ["table"],
         ["recommend", "ease", "sample", "--items", "1"],
         ["lineage", "trace", str(tmp_path / "data/x.json")],
+        # as documents name it: from the project's folder
+        ["lineage", "trace", "params.yaml"],
     ):
         assert glta(*command, inside="a/b") == glta(*command), command
     assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == []

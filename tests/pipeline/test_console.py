@@ -14,7 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from pipeline.engine import console as module
 from pipeline.engine.console import Console, log_of
-from pipeline.engine.oracle import Stage
+from pipeline.engine.oracle import Stage, _busy
 from pipeline.lineage.why import stale_lines
 
 USING = "Using workflow specific profile"
@@ -190,3 +190,16 @@ def test_a_run_a_failure_and_a_plan_are_short(toy):
     assert len(toy.snakemake().splitlines()) == 2
     everything = toy("snakemake", "--cores", "2", "--verbose", "-n")
     assert "Building DAG of jobs" in everything
+
+
+def test_busy_paths_are_named_in_one_line():
+    words = (
+        "'/x/data/a' is busy, it is being blocked by:\n  (PID 7): dvc repro -s a\n"
+        "  (PID 8): dvc b\n"
+        "\nIf there are no processes with such PIDs, you can manually remove '/x/rwlock'"
+    )
+    said = _busy(words)
+    assert said.startswith(
+        "dvc status failed: /x/data/a is busy: `dvc repro -s a` (process 7), `dvc b` (process 8) is"
+    )
+    assert "\n" not in said and "wait for it, and run again" in said

@@ -126,6 +126,40 @@ def test_the_schema_of_another_mlflow(home):
     assert f"run `mlflow db upgrade sqlite:///{home}/mlflow.db`" in older
 
 
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [("abcdef123456", "newer than"), ("451aebb31d03", "older than"), ("latest", None)],
+)
+def test_the_schema_is_checked_before_any_work(home, schema, words):
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    path = made(home)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE alembic_version (version_num)")
+        number = _get_latest_schema_revision() if schema == "latest" else schema
+        database.execute("INSERT INTO alembic_version VALUES (?)", (number,))
+    if words:
+        assert words in refusal()
+    else:
+        store.check_store()
+
+
+@pytest.mark.parametrize("address", ["file:///some/folder", "/some/folder", "runs"])
+def test_a_folder_of_runs(home, monkeypatch, address):
+    monkeypatch.setenv(store.VARIABLE, address)
+    assert f"{address}: a folder, and MLflow keeps runs in folders no more" in refusal()
+
+
+def test_an_address_of_blanks_is_none(home, monkeypatch):
+    monkeypatch.setenv(store.VARIABLE, " ")
+    assert store.is_own()
+
+
+def test_databricks_needs_no_address(home, monkeypatch):
+    monkeypatch.setenv(store.VARIABLE, "databricks")
+    store.check_store()
+
+
 class Answers(http.server.BaseHTTPRequestHandler):
     """Answer each path with the status that it names."""
 
