@@ -144,6 +144,7 @@ def take_pictures(checkout: Path, folder: Path) -> None:
     align = next(run for stage, run in runs.items() if stage.startswith("align_users@"))
     dataset = align.data.tags["stage"].removeprefix("align_users@").rpartition("-")[0]
     download = runs[f"download@{dataset}"]
+    model = align.data.tags["stage"].replace("align_users@", "glta@")
     experiment = f"/experiments/{align.info.experiment_id}"
     parent = next(
         run
@@ -160,7 +161,10 @@ def take_pictures(checkout: Path, folder: Path) -> None:
             "runs": (f"{experiment}/runs?workflowType=machine_learning", parent.info.run_name),
             "run": (f"{experiment}/runs/{align.info.run_id}", "Made from"),
             "dataset": (f"{experiment}/runs/{download.info.run_id}", "Used by"),
-            "model": (f"{experiment}/models/{align.data.tags['model.id']}", "valid/ndcg_at_20"),
+            "model": (
+                f"{experiment}/models/{runs[model].data.tags['model.id']}",
+                "valid/ndcg_at_20",
+            ),
             "registry": (f"/models/{dataset}", "best"),
         }
         for name, (path, expected) in pages.items():
