@@ -109,6 +109,13 @@ def _counts(value: Mapping[str, Any]) -> bool:
     return bool(value) and all(isinstance(count, int | float | None) for count in value.values())
 
 
+class _Nothing(ast.NodeTransformer):
+    """Put None in place of the names that pandas and JSON write for no value."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(None) if node.id in ("nan", "NaN", "null") else node
+
+
 def _literal(text: str) -> Any:
     """Return the list or object that a text writes in JSON or Python; None if it is other text."""
     text = text.strip()
@@ -118,7 +125,7 @@ def _literal(text: str) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         try:
-            value = ast.literal_eval(text)
+            value = ast.literal_eval(_Nothing().visit(ast.parse(text, mode="eval")))
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return None
     return value if isinstance(value, list | dict) else None

@@ -47,6 +47,8 @@ def tables(dataset: str, form: str) -> str:
             f"{', '.join(params.datasets)}"
         )
     cells = load_cells(folder("evaluate"), params)
+    if not any(cells.values()):
+        raise ValueError(f"{folder('evaluate')}: has no results; run `snakemake --cores all` first")
     costs, _ = records()
     wanted = [name for name in params.datasets if dataset in ("", name)]
     found = [Analysis(name, params.for_dataset(name), cells.get(name, {})) for name in wanted]

@@ -18,6 +18,7 @@ import pytest
 from glta.datasets.readers import read_dataset
 from glta.datasets.settings import TableSettings
 from glta.io.raw import Raw
+from glta.io.values import categories_of
 
 HEAD = "user_id,item_id,rating,timestamp\n"
 LOG = HEAD + "1,a,5,100\n1,b,3.5,101\n2,a,,\n"
@@ -577,3 +578,10 @@ def test_a_part_that_is_a_link_to_no_file_is_not_passed_over(target, read, tmp_p
     (tmp_path / "log/2.csv").symlink_to(target)
     with pytest.raises(ValueError, match=r"log/2.csv: is a link to (no file|a folder)"):
         read({"1.csv": LOG}, name="log")
+
+
+@pytest.mark.parametrize("cell", ["['Drama', nan]", '["Drama", NaN]', "[None, 'Drama', null]"])
+def test_no_value_in_a_list_that_a_cell_writes_is_no_category(cell):
+    assert categories_of(cell, "|") == ["Drama"]
+    # a name that is none of these is text
+    assert categories_of("[drama, nan]", "|") == ["[drama, nan]"]

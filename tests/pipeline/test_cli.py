@@ -362,6 +362,12 @@ def test_files_are_named_from_where_the_user_stands(glta, file, tmp_path):
     assert glta("params", "check", "--file", "other.yaml", inside="mine")[0] == 0
 
 
+def test_tables_of_no_results_are_one_line(glta, file):
+    status, _, said = glta("table")
+    assert status == 1 and said.count("\n") == 1
+    assert "has no results; run `snakemake --cores all` first" in said
+
+
 def test_outside_of_a_project_one_line_says_so(glta, file, tmp_path):
     outside = tmp_path.parent / f"{tmp_path.name}-outside"
     outside.mkdir()
