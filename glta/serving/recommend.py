@@ -141,7 +141,7 @@ def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared)
         update={"separator": None, "items_separator": None, "items_header": None}
     )
     source = TableFile(file, str(file), parameter, plain, key="items_")
-    sheets = source.sheets(columns)
+    sheets = source.sheets(columns, needed=("item",))
     first = next(sheets)
     columns = {
         role: column if column in first.columns or role == "item" else None

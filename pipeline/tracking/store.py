@@ -203,11 +203,15 @@ def _check_database(file: Path, write: bool) -> None:
             ).fetchone()
             return schema and schema[0], experiment
 
+    known = _schema_versions()
     try:
         schema, found = patiently(ask)
+        if schema and known.get(schema, True) and write:
+            # another stage may be making the database, one version after the other
+            with locked(LOCK):
+                schema, found = patiently(ask)
     except sqlite3.Error as error:
         raise ValueError(explain(error)) from None
-    known = _schema_versions()
     if schema and known.get(schema, True):
         raise ValueError(f"{shown_store()}: {_schema(older=schema in known)}")
     if found:

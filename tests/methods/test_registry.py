@@ -94,7 +94,7 @@ def test_every_folder_with_a_spec_is_a_method():
 
 
 def test_lists_are_in_the_order_of_places_then_names(add):
-    add("later", "later", steps=step("later"), place=41)
+    add("later", "later", steps=step("later"), place=41, title="Later")
     add("b", "b", steps=step("b"), place=40)
     names = list(specs())
     assert [name for name in names if name in ("b", "ease", "later")] == ["b", "ease", "later"]

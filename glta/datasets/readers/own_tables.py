@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -135,15 +135,23 @@ class TableFile:
         self.has_json = False  # whether a part that was read is JSON
         self._starts: list[tuple[int, str]] = []  # where LINE goes on with which part
 
-    def sheets(self, columns: Columns, *, kept: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
+    def sheets(
+        self,
+        columns: Columns,
+        *,
+        kept: Sequence[str] = (),
+        needed: Collection[str] | None = None,
+    ) -> Iterator[pl.DataFrame]:
         """Yield the rows as sheets.
 
         columns: names of the columns to read, by their role. kept: further columns to read. They
         have their type in Parquet, are text in CSV, and are JSON as text in JSON.
+        needed: the roles whose columns must be there; None: all.
         Raises ValueError for what cannot be read, and for a file without rows.
         """
         offset = 0  # of the numbers of rows or lines, by the parts before
         is_empty = True
+        must = {r: c for r, c in columns.items() if needed is None or r in needed}
         for part in parts_of(self.path):
             last = 0
             name = self.name
@@ -154,7 +162,7 @@ class TableFile:
                 words = f"(part {inner}) {words}"
             self._starts.append((offset, words))
             for sheet in self._part(part, name, columns, kept):
-                need_columns(sheet, name, column_fixes(columns, self.parameter, kept))
+                need_columns(sheet, name, column_fixes(must, self.parameter, kept))
                 last = sheet[LINE].max() or 0  # type: ignore[assignment]  # the column of integers
                 is_empty = False
                 yield sheet.with_columns(pl.col(LINE) + offset)
