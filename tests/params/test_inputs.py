@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from glta.config import Section
 from glta.datasets.fetch import describe
@@ -52,21 +54,7 @@ after - is left out.
 
 METHODS = [name for name, unit in units().items() if unit.model]
 # a new method need not be in the table
-OURS = [
-    "popularity",
-    "text-knn",
-    "item-knn",
-    "ease",
-    "lightgcn",
-    "lightgcn-text-knn",
-    "lightgcn-plus",
-    "hccf",
-    "hccf-plus",
-    "rlmrec-con",
-    "rlmrec-gen",
-    "glta-plus",
-    "glta",
-]
+OURS = YAML(typ="safe").load(Path("experiments/table.yaml"))["methods"]
 BASE = check_params(
     {
         "datasets": ["sample", "mine"],

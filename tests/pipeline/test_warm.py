@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,6 +51,10 @@ def is_alive(process: int) -> bool:
     return Path(f"/proc/{process}").exists()
 
 
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 class Call:
     """Hold a call of an engine whose stages are `probe.py`."""
 
@@ -73,7 +78,10 @@ class Call:
         return list((self.folder / warm.SERVERS).glob("*/server"))
 
     def wait_in_fork(self) -> tuple[subprocess.Popen, list[int]]:
-        """Start a stage that waits. Returns its client, and the fork and the fork's script."""
+        """Start a third stage, which waits. Returns its client, its fork, and the fork's script."""
+        self.run("say", "x")
+        self.run("say", "x")
+        until(lambda: bool(self.servers()))
         client = self.start("wait")
         until((self.folder / "started").exists)
         return client, [int(pid) for pid in (self.folder / "started").read_text().split()]
@@ -106,9 +114,6 @@ def test_the_third_stage_is_a_fork_that_behaves_as_a_process_of_its_own(call, mo
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 def test_what_ends_the_client_ends_the_fork_and_its_script(call, sig):
-    call.run("say", "x")
-    call.run("say", "x")
-    until(lambda: bool(call.servers()))
     client, forks = call.wait_in_fork()
     client.send_signal(sig)
     assert client.wait(60) == (9 if sig == signal.SIGTERM else -sig)
@@ -116,27 +121,21 @@ def test_what_ends_the_client_ends_the_fork_and_its_script(call, sig):
     assert (call.folder / "ended").exists()
 
 
-def test_the_server_ends_with_the_engine_and_its_death_is_one_line(call):
-    call.run("say", "x")
-    call.run("say", "x")
-    until(lambda: bool(call.servers()))
+def test_the_server_ends_after_the_engine_and_its_last_stage(call):
     client, forks = call.wait_in_fork()
-    parent = Path(f"/proc/{forks[0]}/stat").read_text().rpartition(")")[2].split()[1]
-    server = int(parent)
+    server = parent(forks[0])
     call.engine.kill()
     call.engine.wait()
-    until(lambda: not call.servers() or is_alive(server))
+    time.sleep(1)
+    # it waits for the stages, which die of themselves
+    assert is_alive(server) and all(map(is_alive, forks))
     client.kill()
     until(lambda: not is_alive(server) and not any(map(is_alive, forks)))
 
 
 def test_a_killed_server_ends_its_stages_with_one_line(call):
-    call.run("say", "x")
-    call.run("say", "x")
-    until(lambda: bool(call.servers()))
     client, forks = call.wait_in_fork()
-    parent = Path(f"/proc/{forks[0]}/stat").read_text().rpartition(")")[2].split()[1]
-    subprocess.run(["kill", "-9", parent], check=True)
+    os.kill(parent(forks[0]), signal.SIGKILL)
     assert "was killed; run again" in client.communicate(timeout=60)[1]
     assert client.returncode == 1
     until(lambda: not is_alive(forks[1]))
