@@ -13,7 +13,7 @@ from glta.data import splits
 from glta.data.prepare import deduplicate, dense_ids, prepare
 from glta.data.prepared import Prepared
 from glta.data.settings import PrepareSettings
-from glta.data.statistics import degrees, leakage, ratings
+from glta.data.statistics import degrees, leakage, protocol, ratings
 from glta.io.raw import Raw
 from glta.storage.files import sha256_of
 
@@ -462,6 +462,44 @@ def test_leakage_by_hand():
     }
     untimed = leakage(pairs.with_columns(timestamp=pl.lit(None, pl.Int64)), train, valid, test)
     assert untimed["test"] == {"older_than_training": None, "older_than_own_training": None}
+
+
+def test_protocol_by_hand():
+    def frame(*rows):
+        return pl.DataFrame(rows, schema=["user", "item", "timestamp"], orient="row")
+
+    # the earliest test pairs: user 0 at 5, user 1 at 7
+    test = frame((0, 3, 5), (0, 4, 9), (1, 3, 7), (4, 0, 8))
+    # user 0: only what is later than 7 counts; user 1: what is later than 5
+    train = frame((0, 0, 6), (0, 1, 8), (1, 0, 6), (1, 1, 5), (2, 0, 4))
+    valid = frame((1, 2, 7), (2, 2, 5))
+    found = protocol(train, valid, test, num_users=5, num_items=6)
+    assert found == {
+        "train_later_than_test": 2 / 5,
+        "valid_later_than_test": 1 / 2,
+        "users_without_history": 2,
+        "tested_without_history": 1,
+        "items_without_users": 4,
+        "users_without_valid": 3,
+        "users_without_test": 2,
+    }
+    untimed = train.with_columns(timestamp=pl.lit(None, pl.Int64))
+    found = protocol(untimed, valid, test, num_users=5, num_items=6)
+    assert found["train_later_than_test"] is found["valid_later_than_test"] is None
+    alone = protocol(train, valid, frame((0, 3, 5)), num_users=5, num_items=6)
+    assert alone["train_later_than_test"] == 1 / 5
+
+
+def test_each_split_says_what_it_shows_of_the_future(blocks):
+    said = {
+        kind: prepare(blocks, PrepareSettings(split=kind), 0).counts["protocol"] for kind in KINDS
+    }
+    assert said["global_time"]["train_later_than_test"] == 0
+    assert said["global_time"]["valid_later_than_test"] == 0
+    assert 0.5 < said["leave_last_out"]["train_later_than_test"] < 1
+    assert 0.9 < said["random"]["train_later_than_test"] <= 1
+    assert said["random"]["users_without_history"] == 0
+    assert said["random"]["users_without_valid"] > 0
 
 
 @pytest.mark.parametrize(
