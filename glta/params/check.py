@@ -27,6 +27,11 @@ MOVED = {
     "recommend.mode": "is settings.glta.serve.mode now",
     "settings.glta-plus.evidences": "is settings.glta-plus.components now",
 }
+for _name in ("lightgcn", "lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"):
+    MOVED[f"settings.{_name}.epochs"] = (
+        "is steps now, which counts training steps; evaluate_every counts steps too"
+    )
+    MOVED[f"settings.{_name}.contrast_batch"] = "is gone: the contrast is of the whole batch"
 """Keys of older parameter files, and where they are now. Overrides of datasets have them too."""
 
 
