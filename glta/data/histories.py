@@ -19,12 +19,14 @@ def history_matrix(train: Interactions) -> csr_array:
 def recent_matrix(histories: Sequences, decay: float) -> csr_array:
     """Weigh each user's items by decay^age: a sparse (U, I) float32 matrix. See `Sequences.age`.
 
-    decay: 0 < decay <= 1; 1 gives the 0/1 matrix of `history_matrix`.
+    decay: 0 <= decay <= 1; 1 gives the 0/1 matrix of `history_matrix`, 0 keeps the newest item.
     """
     weight = np.power(decay, histories.age, dtype=np.float32)
     shape = (histories.num_users, histories.num_items)
-    matrix = csr_array((weight, histories.item, histories.indptr), shape=shape)
+    # a copy, because sorting would change the histories themselves
+    matrix = csr_array((weight, histories.item, histories.indptr), shape=shape, copy=True)
     matrix.sort_indices()
+    matrix.eliminate_zeros()
     return matrix
 
 

@@ -79,6 +79,8 @@ def test_age_counts_newer_items_and_weighs_them(by_hand):
     assert weights[0].tolist() == [0, 0, 0, 0.5, 1, 0.25, 0, 0, 0, 0]
     assert weights[2].nonzero()[0].tolist() == [9]
     assert not weights[1].any()
+    assert recent_matrix(by_hand, 0).toarray().nonzero()[1].tolist() == [4, 9]
+    assert by_hand.of_user(0).item.tolist() == [5, 3, 4]
     alike = recent_matrix(by_hand, 1) != history_matrix(
         Interactions.of(by_hand.user, by_hand.item, 3, 10)
     )
