@@ -93,7 +93,7 @@ class ChooseWeight(Step):
     def run(self, job: Job) -> LightGCNTextKNN:
         settings = job.own(LightGCNTextKNNSettings)
         graph = GraphScores.of(job.source("pretrain-all"), job.prepared.train)
-        text = TextScores.of(job)
+        text = TextScores.of(job, settings.singular_power)
         weights = np.linspace(0, 1, settings.weight_steps).round(6)
         # equal lists may differ in the last bit of the sum, which must not decide
         values = mixing_curve(job.prepared, graph, text, weights).round(12)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from glta.config import Section
+from glta.methods.shared.settings import TextSpaceSettings
 from glta.methods.spec import MethodSpec, StepSpec
 
 
-class LightGCNTextKNNSettings(Section):
+class LightGCNTextKNNSettings(TextSpaceSettings):
     """LightGCN + text-kNN: a weighted sum of two component scores."""
 
     weight_steps: int = Field(

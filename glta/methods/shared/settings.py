@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Choices, Search, When
+from glta.config import Choices, Search, Section, When
 from glta.nn.graph.settings import GraphTraining, Keep, Temperature
 
 
@@ -44,4 +44,16 @@ class HypergraphSettings(GraphTraining):
         False,
         description="true: LeakyReLU of slope 0.5, as in the paper; false: none, as in the "
         "authors' torch code",
+    )
+
+
+class TextSpaceSettings(Section):
+    """Score by cosines of text states."""
+
+    singular_power: Annotated[float, Search(0.0, 1.0)] = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="power of the singular values of the item texts; 1: as they are; 0: whitened, "
+        "so that all directions in which texts differ count alike",
     )
