@@ -11,6 +11,7 @@ from glta.evaluation.significance import Comparison
 from glta.report.across_datasets import compared_across, with_results
 from glta.report.analysis import Analysis, Tested, shares_of_best
 from glta.report.known import base_of, change_text, is_ablation, places, title, training_stages
+from glta.report.protocol_words import protocol_text
 from glta.report.wording import (
     NONE,
     NOT_TESTED,
@@ -224,7 +225,9 @@ def accuracy_table(a: Analysis) -> PaperTable:
         for k in a.cutoffs
     }
     rows, best = scored(whole_methods(a), list(columns.values()))
+    protocol = protocol_text(a.summary.get("counts") or {}).removesuffix(".")
     caption = f"{a.dataset}: test, {mean_text(a)}. Bold: highest on test"
+    caption += f". {protocol}" if protocol else ""
     return PaperTable(caption, ["method", *columns], rows, best)
 
 

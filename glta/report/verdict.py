@@ -58,33 +58,29 @@ def _against_rival(a: Analysis) -> Verdict:
     """Write the verdict when the reference was tested against a rival."""
     rival = a.rival or ""
     label = metric_title(a.metric)
-    ours, theirs = title(a.reference), title(rival)
+    ours = title(a.reference)
+    theirs = title(rival)
     values = a.comparisons[rival][a.metric]
     mean = a.known_mean(rival, a.metric)
-    rival_words = f"{theirs} at {mean:.4f}, the best other method on validation"
     gap = f"{abs(values.difference):.4f}"
     share = f" ({abs(values.difference) / mean:.1%})" if mean else ""
-    effect = f"effect {effect_text(values.effect)}"
-    evidence = f"({ours} minus {theirs}: {_evidence(a, rival, values)}){_higher_on_test(a, rival)}"
+    side = "above" if values.difference > 0 else "below"
     sign = a.significant(rival)
+    text = (
+        f"{ours} reaches {label} {a.known_mean(a.reference, a.metric):.4f}. This is {gap}{share} "
+        f"{side} {theirs} at {mean:.4f}, the best other method on validation ({ours} minus "
+        f"{theirs}: {_evidence(a, rival, values)}).{'' if sign else ' This may be chance.'}"
+        f"{_higher_on_test(a, rival)}"
+    )
+    effect = f"effect {effect_text(values.effect)}"
     if not sign:
-        side = "above" if values.difference > 0 else "below"
-        text = (
-            f"{ours} is {gap}{share} {side} {rival_words}, in {label}, but the difference may be "
-            f"chance {evidence}"
-        )
         return Verdict("tie", f"No clear winner between {ours} and {theirs} ({effect})", text)
-    reaches = f"{ours} reaches {label} {a.known_mean(a.reference, a.metric):.4f}."
     if sign > 0:
-        headline = f"{theirs} beats {ours} by {gap} {label} ({effect})"
-        return Verdict(
-            "loss", headline, f"{reaches} This is {gap}{share} below {rival_words} {evidence}"
-        )
+        return Verdict("loss", f"{theirs} beats {ours} by {gap} {label} ({effect})", text)
     headline = f"{ours} beats {theirs} by {gap} {label} ({effect})"
-    text = f"{reaches} This is {gap}{share} above {rival_words} {evidence}"
     better = [title(method) for method in a.tests if a.significant(method) > 0]
     if better:
-        return Verdict("tie", f"{headline}, but {' and '.join(better)} beats both", text)
+        return Verdict("tie", f"{headline}, and loses to {', '.join(better)}", text)
     return Verdict("win", headline, text)
 
 
@@ -104,10 +100,10 @@ def _evidence(a: Analysis, rival: str, values: Comparison) -> str:
 
 
 def _higher_on_test(a: Analysis, rival: str) -> str:
-    """End the text; name the other method that is highest on test when it is not the rival."""
+    """Name the other method that is highest on test, in a sentence; "" when it is the rival."""
     highest = max(a.others, key=lambda method: a.known_mean(method, a.metric))
     mean = a.known_mean(highest, a.metric)
     if mean <= a.known_mean(rival, a.metric):
-        return "."
+        return ""
     note = ", which is not at its best here," if highest in a.not_tuned else ""
-    return f". On test, {title(highest)}{note} is the highest of the other methods: {mean:.4f}."
+    return f" On test, {title(highest)}{note} is the highest of the other methods: {mean:.4f}."

@@ -70,8 +70,8 @@ def covers_text(num_seeds: int) -> str:
     if num_seeds < 2:
         return f"{users} There is one seed, so the spread over trainings is not known."
     return (
-        f"{users} The standard deviation over {num_seeds} seeds tells how much another training, "
-        "with other validation pairs, moves the value; see the split for what the seeds share."
+        f"{users} The standard deviation over {num_seeds} seeds tells how much another training "
+        "moves the value. The test pairs are the same for all seeds."
     )
 
 

@@ -12,6 +12,7 @@ from glta.report.draw.svg import Drawing
 from glta.report.known import base_of, change_text, title
 from glta.report.page.card import card, card_view
 from glta.report.paper_tables import parameter_text
+from glta.report.protocol_words import protocol_text
 from glta.report.verdict import verdict
 from glta.report.wording import (
     NONE,
@@ -38,6 +39,7 @@ def dataset_view(a: Analysis, drawn: dict[str, Drawing]) -> dict[str, Any]:
         "name": a.dataset,
         "synthetic": bool(described["source"].get("synthetic")),
         "verdict": verdict(a),
+        "protocol": protocol_text(a.summary.get("counts") or {}),
         "metric": metric_title(a.metric),
         "reference": title(a.reference),
         "confidence": f"{a.params.report.confidence:.0%}",
