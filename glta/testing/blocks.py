@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -188,12 +189,28 @@ class World:
         For a method, its last step runs. If a folder that this step reads is missing, all steps of
         the method run.
         name: of the method, the ablation or the step.
+        What it reads of other methods' models is trained first, with the same values and data.
         values: parameters by dotted keys, such as {"settings.ease.l2": 10}.
         prepared: data in place of those in `prepared`. checkpoint: folder for checkpoints.
         """
         unit = units()[name]
-        if unit.model and not all(place_of(self.cell, read).exists() for read in unit.reads):
+        others = [read for read in unit.reads if read in units() and units()[read].model]
+        reads = [read for read in unit.reads if read not in others]
+        if unit.model and not all(place_of(self.cell, read).exists() for read in reads):
             unit = chain_of(name)
-        params = Params().with_values(dict(values or {}))
+        params = Params().with_values(unit.values | dict(values or {}))
         given = self.prepared if prepared is None else prepared
-        return run_unit(unit, self.cell, params.section, prepared=given, checkpoint=checkpoint)
+        with TemporaryDirectory() as scratch:
+            made = {}
+            for other in others:
+                made[other] = Path(scratch) / other
+                made[other].mkdir()
+                self.train(other, values, prepared=prepared).save(made[other])
+            return run_unit(
+                unit,
+                self.cell,
+                params.section,
+                prepared=given,
+                checkpoint=checkpoint,
+                made=made,
+            )
