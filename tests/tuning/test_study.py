@@ -113,7 +113,7 @@ def test_spaces_lie_within_the_limits_and_hold_the_defaults(method):
 
 
 def test_methods_without_ranges_have_nothing_to_tune():
-    assert set(specs()) - set(TUNABLE) == {"popularity", "text-knn", "lightgcn-text-knn"}
+    assert set(specs()) - set(TUNABLE) == {"popularity"}
     with pytest.raises(ValueError, match=r"eese: unknown method; nearest is ease"):
         space("eese")
 
