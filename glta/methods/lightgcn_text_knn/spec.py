@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from glta.methods.shared.settings import TextSpaceSettings
+from glta.config import Section
 from glta.methods.spec import MethodSpec, StepSpec
 
 
-class LightGCNTextKNNSettings(TextSpaceSettings):
+class LightGCNTextKNNSettings(Section):
     """LightGCN + text-kNN: a weighted sum of two component scores."""
 
     weight_steps: int = Field(
@@ -24,9 +24,9 @@ SPEC = MethodSpec(
         StepSpec(
             "lightgcn-text-knn",
             "glta.methods.lightgcn_text_knn.model:ChooseWeight",
-            reads=("prepare", "profile", "pretrain-all"),
+            reads=("prepare", "lightgcn", "text-knn"),
         ),
     ),
-    capabilities=frozenset({"histories"}),
+    capabilities=frozenset({"histories", "new_items"}),
     place=60,
 )

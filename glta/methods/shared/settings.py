@@ -47,13 +47,22 @@ class HypergraphSettings(GraphTraining):
     )
 
 
-class TextSpaceSettings(Section):
-    """Score by cosines of text states."""
+class TransitionSettings(Section):
+    """Count which item follows which. The defaults are a first-order Markov chain."""
 
-    singular_power: Annotated[float, Search(0.0, 1.0)] = Field(
-        0.25,
+    decay: Annotated[float, Search(0.0, 0.95)] = Field(
+        0.0,
         ge=0,
         le=1,
-        description="power of the singular values of the item texts; 1: as they are; 0: whitened, "
-        "so that all directions in which texts differ count alike",
+        description="weight of an item of the history: decay^(number of newer items); 0: the "
+        "newest item alone",
+    )
+    max_gap: Annotated[int, Search(1, 10)] = Field(
+        1,
+        ge=1,
+        le=100,
+        description="an item counts as following another up to this many places later, by 1/places",
+    )
+    popularity: Annotated[float, Search(0.001, 1.0, log=True)] = Field(
+        0.0, ge=0, description="weight of log(1 + training users) of an item; 0: none"
     )

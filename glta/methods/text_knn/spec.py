@@ -1,11 +1,23 @@
 """Text-kNN: score items by how similar their text is to the texts of the user's items."""
 
-from glta.methods.shared.settings import TextSpaceSettings
+from typing import Annotated
+
+from pydantic import Field
+
+from glta.config import Search, Section
 from glta.methods.spec import MethodSpec, StepSpec
 
 
-class TextKNNSettings(TextSpaceSettings):
+class TextKNNSettings(Section):
     """Text-kNN: cosines of text states."""
+
+    singular_power: Annotated[float, Search(0.0, 1.0)] = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="power of the singular values of the item texts; 1: as they are; 0: whitened, "
+        "so that all directions in which texts differ count alike",
+    )
 
 
 SPEC = MethodSpec(
