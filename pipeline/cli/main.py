@@ -82,12 +82,12 @@ def methods(as_json: Json = False) -> None:
     """List the methods: name, title, what else they serve, devices that train them, and paper."""
     from glta.methods.registry import specs
 
-    words = {"histories": "new users", "new_items": "new items"}
+    words = {"histories": "new users", "sequences": "new users", "new_items": "new items"}
     rows = [
         {
             "name": name,
             "title": spec.title,
-            "serves": [word for key, word in words.items() if key in spec.capabilities],
+            "serves": list(dict.fromkeys(w for k, w in words.items() if k in spec.capabilities)),
             "devices": list(spec.devices),
             "paper": spec.paper,
         }
