@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from glta.config import Positive, Section, Share
@@ -11,6 +13,11 @@ class RecommendSettings(Section):
     """Write top-K lists."""
 
     k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
+    test_history: Literal["seen", "train"] = Field(
+        "seen",
+        description="items by which methods that score a list of items make test lists: training "
+        "and validation items (seen), or training items alone (train)",
+    )
 
 
 class EvaluateSettings(Section):
