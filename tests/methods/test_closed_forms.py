@@ -1,6 +1,7 @@
 """SLIM, iALS and GF-CF against their definitions."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def pairs() -> Interactions:
 
 class TestSLIM(MethodContract):
     name = "slim"
-    values = {"settings.slim.l2": 1.0, "settings.slim.l1": 0.1}
+    values: ClassVar = {"settings.slim.l2": 1.0, "settings.slim.l1": 0.1}
 
     @pytest.mark.parametrize(("l1", "l2"), [(0.3, 2.0), (2.0, 0.5)])
     def test_weights_are_those_of_an_elastic_net_for_each_item(self, pairs, monkeypatch, l1, l2):
@@ -86,7 +87,7 @@ OBJECTIVE = {"unobserved_weight": 0.2, "l2": 0.05, "frequency_power": 1.0}
 
 class TestIALS(MethodContract):
     name = "ials"
-    values = {"settings.ials.embedding_dim": 4, "settings.ials.l2": 0.03}
+    values: ClassVar = {"settings.ials.embedding_dim": 4, "settings.ials.l2": 0.03}
 
     def solved(self, x: np.ndarray, other: np.ndarray, power: float = 1.0) -> np.ndarray:
         """Solve the normal equations of every row, with a weight for every pair."""
