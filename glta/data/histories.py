@@ -54,6 +54,15 @@ def fold_in(history_BI: csr_array, message_ID: np.ndarray) -> np.ndarray:
     return ((history_BI @ message_ID) / np.sqrt(count_B)[:, None]).astype(np.float32)
 
 
+def mean_of_items(history_BI: csr_array, states_IW: np.ndarray) -> np.ndarray:
+    """Average the rows of the users' items: (B, W) float32. It is zeros for a user without items.
+
+    states_IW: a row an item.
+    """
+    count_B = np.maximum(np.asarray(history_BI.sum(1)), 1)
+    return ((history_BI @ states_IW) / count_B[:, None]).astype(np.float32)
+
+
 def known_users(users: np.ndarray, num_users: int) -> np.ndarray:
     """Return the ids as int64.
 

@@ -85,14 +85,20 @@ def in_order(
 ) -> dict[str, pl.DataFrame]:
     """Return the tables "train", "valid" and "test" as the stage `prepare` makes them.
 
-    The history of a user is their training items by id, then the validation items, then the test
-    items.
+    The history of a user is their training items, then the validation items, then the test items.
+    Ids ascend within each, from the first one above those of the test items, and begin again at 0
+    after the last item. So in the checkerboard all users go round in one circle.
     """
     parts = {"train": train, "valid": valid, "test": test}
+    start = np.zeros(train.num_users, np.int64)
+    start[test.user] = test.item
     before = np.zeros(train.num_users, np.int64)
     tables = {}
     for name, pairs in parts.items():
-        place = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
+        turn = (pairs.item - start[pairs.user]) % train.num_items
+        order = np.lexsort((turn, pairs.user))
+        place = np.empty(len(pairs), np.int64)
+        place[order] = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
         before = before + pairs.user_degree
         columns = {"user": pairs.user, "item": pairs.item, "rating": None}
         columns |= {"timestamp": 1000 * place + pairs.user, "position": place}

@@ -39,6 +39,8 @@ TABLE = {
     "settings.ease.max_gb": "",
     "settings.cease.max_gb": "",
     "settings.lightgcn.heads": "",
+    "settings.hccf.mult": "",
+    "settings.hccf-plus.mult": "",
     "settings.glta.align.head_rank": "glta-tied-head",
     "settings.glta.align.head_init": "METHOD report -glta-tied-head",
     # a step of several depends on its own part
@@ -119,6 +121,8 @@ def another(name: str, value: Any) -> Any:
         return "softmax"
     if name.endswith(".sampling"):
         return "user"
+    if name.endswith(".form"):
+        return "sparse"
     if name.endswith("sha256"):
         return "0" * 64
     if name == "report.reference":
@@ -280,6 +284,8 @@ def test_values_that_change_no_result_are_few():
         "settings.ease.max_gb",
         "settings.cease.max_gb",
         "settings.lightgcn.heads",
+        "settings.hccf.mult",
+        "settings.hccf-plus.mult",
     }
     asked = inputs(BASE.with_values({"profile.provider": "endpoint"}))["sample/profile"]["profile"]
     assert {"endpoint", "endpoint_model", "items_shown", "max_new_tokens"} <= asked.keys()

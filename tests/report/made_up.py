@@ -135,6 +135,7 @@ def write_counts(folder: Path, parts: Pairs, rng: np.random.Generator, *, seed: 
     timestamp = pl.Series(rng.integers(828124615, 1537799250, total))
     rating = pl.Series(rng.integers(1, 11, total) / 2)
     rated = pairs.with_columns(rating=rating, timestamp=timestamp)
+    tables = [table.join(rated, on=["user", "item"], maintain_order="left") for table in tables]
     counts = {
         "seed": seed,
         "split": "random",
