@@ -36,8 +36,8 @@ TABLE = {
     "report.*": "report",
     "settings.METHOD.*": "METHOD report",
     # limits, and settings of parts that are not chosen
-    "settings.ease.max_items": "",
-    "settings.glta-plus.max_items": "",
+    "settings.ease.max_gb": "",
+    "settings.cease.max_gb": "",
     "settings.lightgcn.heads": "",
     "settings.hccf.mult": "",
     "settings.hccf-plus.mult": "",
@@ -105,8 +105,10 @@ OTHERS = {
     "settings.glta.align.head_init": "random",
     "settings.glta.align.precision": "float32",
     "settings.glta.serve.mode": "autoregressive",
-    "settings.glta-plus.components": ["text"],
+    "settings.blend.components": ["ease", "cease"],
+    "settings.ease.neighbours": 50,
     "settings.lightgcn.encoder": "sage",
+    "recommend.test_history": "train",
 }
 
 
@@ -280,8 +282,8 @@ def test_values_that_change_no_result_are_few():
         "profile.endpoint_model",
         "profile.max_new_tokens",
         "language.batch_tokens",
-        "settings.ease.max_items",
-        "settings.glta-plus.max_items",
+        "settings.ease.max_gb",
+        "settings.cease.max_gb",
         "settings.lightgcn.heads",
         "settings.hccf.mult",
         "settings.hccf-plus.mult",

@@ -298,7 +298,7 @@ def test_a_suggestion_is_near_or_there_is_none(glta, file):
     ):
         file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
         assert f"unknown method {name}; {said}\n" in glta("params", "check")[2]
-    for name, near in (("LightGCN", "lightgcn"), ("glta_plus", "glta-plus")):
+    for name, near in (("LightGCN", "lightgcn"), ("text_knn", "text-knn")):
         file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
         said = f"letter or a digit; write {near}\n"
         assert glta("params", "check")[2].endswith(said)
@@ -425,7 +425,7 @@ def test_names_are_completed(glta, file):
         return done.stdout.split()
 
     assert offered("glta tu") == ["tune", "tuned"]
-    assert offered("glta tune glta-p") == ["glta-plus"]
+    assert offered("glta tune lightgcn-p") == ["lightgcn-plus"]
     assert offered("glta recommend ease ") == ["sample"]
     file.write_text("a: [")
     assert offered("glta recommend ease ") == []

@@ -58,8 +58,9 @@ def bowl(values: dict) -> float:
 
 @pytest.fixture
 def study(tmp_path):
-    return lambda name="study", method="item-knn", seed=0: Study(
-        tmp_path / f"{name}.db", "key", space(method), seed
+    ranges = space("item-knn") | space("ease")
+    return lambda name="study", keys=KNN, seed=0: Study(
+        tmp_path / f"{name}.db", "key", {key: ranges[key] for key in keys}, seed
     )
 
 
@@ -115,7 +116,11 @@ def test_spaces_lie_within_the_limits_and_hold_the_defaults(method):
 
 
 def test_methods_without_ranges_have_nothing_to_tune():
-    assert set(specs()) - set(TUNABLE) == {"popularity", "text-knn", "lightgcn-text-knn"}
+    assert set(specs()) - set(TUNABLE) == {
+        "popularity",
+        "lightgcn-text-knn",
+        "blend",
+    }
     with pytest.raises(ValueError, match=r"eese: unknown method; nearest is ease"):
         space("eese")
 
@@ -222,7 +227,7 @@ def test_numbers_are_ordered_choices_and_words_are_not():
 def test_nothing_is_measured_twice(study):
     """Proposals soon gather at a round top."""
     done = tune(
-        study(method="ease"),
+        study(keys=(L2,)),
         {L2: 1.0},
         lambda v: 1 / (1 + np.log(v[L2] / 100) ** 2),
         Budget(trials=24),
@@ -344,11 +349,12 @@ def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
 
 
 def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
-    found = {method: sources(method) for method in ("ease", "lightgcn", "glta-plus", "glta")}
+    found = {method: sources(method) for method in ("ease", "lightgcn", "cease", "blend", "glta")}
     assert found == {
         "ease": [],
         "lightgcn": [],
-        "glta-plus": ["profile", "pretrain-all"],
+        "cease": ["profile"],
+        "blend": ["ease", "cease", "lightgcn", "text-knn"],
         "glta": ["profile", "pretrain-graph"],
     }
 
@@ -374,7 +380,7 @@ def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
         key("item-knn"),
         text_before,
     ]
-    changes.append(key(params=Params().with_values({"settings.ease.max_items": 50})))
+    changes.append(key(params=Params().with_values({"settings.ease.max_gb": 50.0})))
     assert key(params=Params().with_values({"settings.hccf.steps": 3})) == before
     with (cell.step("profile") / "states.safetensors").open("ab") as f:
         f.write(b" ")

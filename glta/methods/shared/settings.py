@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Choices, Search, When
+from glta.config import Choices, Search, Section, When
 from glta.nn.graph.settings import GraphTraining, Keep, Temperature
 
 
@@ -44,4 +44,25 @@ class HypergraphSettings(GraphTraining):
         False,
         description="true: LeakyReLU of slope 0.5, as in the paper; false: none, as in the "
         "authors' torch code",
+    )
+
+
+class TransitionSettings(Section):
+    """Count which item follows which. The defaults are a first-order Markov chain."""
+
+    decay: Annotated[float, Search(0.0, 0.95)] = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of an item of the history: decay^(number of newer items); 0: the "
+        "newest item alone",
+    )
+    max_gap: Annotated[int, Search(1, 10)] = Field(
+        1,
+        ge=1,
+        le=100,
+        description="an item counts as following another up to this many places later, by 1/places",
+    )
+    popularity: Annotated[float, Search(0.001, 1.0, log=True)] = Field(
+        0.0, ge=0, description="weight of log(1 + training users) of an item; 0: none"
     )

@@ -107,7 +107,7 @@ class _LogSumExp(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, row_BD, candidate_MD, weight_B, bias_M):
+    def forward(ctx, row_BD, candidate_MD, weight_B, bias_M, adjust):
         of_rows, of_candidates = ctx.needs_input_grad[:2]
         grad_BD = torch.zeros_like(row_BD) if of_rows else None
         grad_MD = torch.zeros_like(candidate_MD) if of_candidates else None
@@ -120,6 +120,8 @@ class _LogSumExp(torch.autograd.Function):
             scores = torch.mm(rows, candidate_MD.T, out=buffer[: len(rows)])
             if bias_M is not None:
                 scores += bias_M
+            if adjust is not None:
+                adjust(scores, begin)
             highest = scores.amax(1, keepdim=True)
             sums = scores.sub_(highest).exp_().sum(1, keepdim=True)
             weight = weight_B[part, None]
@@ -134,7 +136,8 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return *(None if own is None else own * grad for own in ctx.saved_tensors), None, None
+        own = (None if of_input is None else of_input * grad for of_input in ctx.saved_tensors)
+        return *own, None, None, None
 
 
 def log_sum_exp(
@@ -142,13 +145,16 @@ def log_sum_exp(
     candidate_MD: torch.Tensor,
     weight_B: torch.Tensor,
     bias_M: torch.Tensor | None = None,
+    adjust: Callable[[torch.Tensor, int], None] | None = None,
 ) -> torch.Tensor:
     """Return sum_b weight_b * log(sum_m exp(row_b . candidate_m + bias_m)), ().
 
     The scores (B, M) are never in memory at once: they are computed for some rows, used for the
     value and the gradient, and overwritten. weight_B and bias_M get no gradient.
+    adjust: adds constants to the scores of the rows from `begin` on, in place: adjust(scores,
+        begin). So rows can have candidates of their own: the others get -inf.
     """
-    return _LogSumExp.apply(row_BD, candidate_MD, weight_B, bias_M)
+    return _LogSumExp.apply(row_BD, candidate_MD, weight_B, bias_M, adjust)
 
 
 def share_of_mean(values_B: torch.Tensor, of: int) -> torch.Tensor:

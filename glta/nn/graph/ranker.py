@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,14 +26,53 @@ Higher is better.
 """
 
 
-class Ranker(nn.Module):
+class PairTraining(Protocol):
+    """What a training on interactions reads of its settings."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def sampling(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    def steps_of(self, epoch: int) -> range: ...
+
+
+class NodeRanker(nn.Module):
+    """Rank by dot products of encoded nodes. Subclasses define the loss."""
+
+    encoder: Encoder
+    params: PairTraining
+
+    def loss(
+        self, batch: Batch, generator: torch.Generator, share: Share = everything
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Compute the loss to minimise, and its parts: "loss" (the ranking loss) and others.
+
+        share: which of the batch's triples are computed here. The losses and gradients of all
+        shares add up to those of the batch.
+        """
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Encode for ranking. Returns the embeddings of users (U, D) and items (I, D), float32."""
+        hidden = self.encoder.serve().cpu().numpy()
+        return hidden[: self.encoder.num_users], hidden[self.encoder.num_users :]
+
+
+class Ranker(NodeRanker):
     """Rank by dot products of encoded nodes. The loss is the ranking loss plus weighted terms.
 
     terms: by name, a weight and a module of `glta.nn.graph.terms`. A term of weight 0 is computed
     and recorded, but changes no weights.
     """
 
-    encoder: Encoder
+    params: GraphTraining
 
     def __init__(
         self,
@@ -70,12 +110,6 @@ class Ranker(nn.Module):
             total = total + self.weights[name] * parts[name]
         return total, parts
 
-    @torch.inference_mode()
-    def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Encode for ranking. Returns the embeddings of users (U, D) and items (I, D), float32."""
-        hidden = self.encoder.serve().cpu().numpy()
-        return hidden[: self.encoder.num_users], hidden[self.encoder.num_users :]
-
 
 class RankerTask(Task):
     """Train a ranker on the pairs of a graph.
@@ -88,7 +122,7 @@ class RankerTask(Task):
 
     def __init__(
         self,
-        model: Ranker,
+        model: NodeRanker,
         graph: Interactions,
         seed: int,
         *,
@@ -128,7 +162,7 @@ class RankerTask(Task):
         if number != self._drawn[0]:
             rng = epoch_rng(self.seed, number)
             triples = sample_epoch(self.graph, rng, self.model.params.sampling)
-            device = self.model.encoder.embedding.device
+            device = next(self.model.parameters()).device
             user, positive, negative = (torch.from_numpy(ids).to(device) for ids in triples)
             self._drawn = (number, (user, positive, negative))
         return self._drawn[1]
@@ -151,7 +185,7 @@ class RankerTask(Task):
 
 
 def train_ranker(
-    model: Ranker,
+    model: NodeRanker,
     graph: Interactions,
     seed: int,
     evaluate: Evaluate | None = None,
