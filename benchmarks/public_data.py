@@ -63,7 +63,9 @@ def read_public(mirror: Path, name: str) -> Prepared:
     """
     folder = mirror / name
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; name the folder that holds {', '.join(COUNTS)}")
+        raise ValueError(
+            f"{folder}: no such folder; name the folder that holds {', '.join(COUNTS)}"
+        )
     data = _of_id_lists(folder) if name in ID_LISTS else _of_tables(folder, name)
     pairs = len(data.train) + len(data.valid) + len(data.test)
     found = (data.train.num_users, data.train.num_items, pairs)
@@ -77,9 +79,7 @@ def _of_id_lists(folder: Path) -> Prepared:
     held = choose_targets(whole.user, VALID_SHARE, np.random.default_rng([0]))
 
     def part(mask: np.ndarray) -> Interactions:
-        return Interactions.of(
-            whole.user[mask], whole.item[mask], whole.num_users, whole.num_items
-        )
+        return Interactions.of(whole.user[mask], whole.item[mask], whole.num_users, whole.num_items)
 
     nothing = part(np.zeros(len(whole), bool))
     users = pl.DataFrame({"user": np.arange(whole.num_users, dtype=np.int32)})

@@ -136,7 +136,9 @@ def kept() -> dict[str, dict[str, Any]]:
 
 def table(rows: Iterable[Row], results: dict[str, dict[str, Any]]) -> Table:
     """Put our results beside the published ones. A ratio below .97 is red."""
-    shown = Table("data", "row", "settings", "metric", "published", "ours", "ratio", "seconds", "source")
+    shown = Table(
+        "data", "row", "settings", "metric", "published", "ours", "ratio", "seconds", "source"
+    )
     for row in rows:
         found = results.get(row.key)
         for place, (metric, theirs) in enumerate(row.published.items()):

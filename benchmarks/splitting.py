@@ -58,18 +58,26 @@ def ours(path: Path):
     frame = frame.filter(keep)
     frame = frame[in_order(frame["user"].to_numpy(), frame["item"].to_numpy())]
     dense = frame["user"].rle_id().to_numpy().astype(np.int64)
-    part = splits.random_split(dense, VALID_SHARE, TEST_SHARE, np.random.default_rng(0))
+    part = splits.random_split(
+        dense, VALID_SHARE, TEST_SHARE, fixed=generator(0), generator=generator(1)
+    )
     yield frame["user"].to_numpy(), frame["item"].to_numpy(), part, passes
 
 
-def cuts(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of training and test items of users with `size` items.
+def generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
-    They are those of `glta.data.splits.random_split`.
+
+def cuts(size: np.ndarray, luck: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of test items, and of validation and test items, of each user.
+
+    They are those of `glta.data.splits.random_split`. size, luck: (U,).
     """
-    train = np.ceil(size * (1 - VALID_SHARE - TEST_SHARE) - 1e-9).astype(np.int64)
-    test = (size - train) * TEST_SHARE / (VALID_SHARE + TEST_SHARE)
-    return train, np.floor(test + 0.5 + 1e-9).astype(np.int64)
+    most = np.maximum(size - 1, 0)
+    held_out = np.minimum(np.floor((VALID_SHARE + TEST_SHARE) * size + luck), most)
+    return np.minimum(np.floor(TEST_SHARE * size + luck), held_out).astype(int), held_out.astype(
+        int
+    )
 
 
 def with_pandas(path: Path):
@@ -87,11 +95,17 @@ def with_pandas(path: Path):
             break
         frame = frame[keep]
     frame = frame.sort_values(["user", "item"])
-    frame["key"] = np.random.default_rng(0).permutation(len(frame))
-    by_user = frame.groupby("user")["key"]
-    rank = by_user.rank("first").to_numpy() - 1
-    train, test = cuts(by_user.transform("size").to_numpy())
-    part = np.where(rank < train, 0, np.where(rank < train + test, 2, 1))
+    fixed = generator(0)
+    size = frame.groupby("user").size()
+    test, held_out = cuts(size.to_numpy(), fixed.random(len(size)))
+    dense = frame["user"].map(pd.Series(np.arange(len(size)), size.index)).to_numpy()
+    frame["key"] = fixed.permutation(len(frame))
+    rank = frame.groupby("user")["key"].rank("first").to_numpy() - 1
+    part = np.where(rank < test[dense], 2, 0)
+    rest = pd.DataFrame({"user": dense[part == 0]})
+    rest["key"] = generator(1).permutation(len(rest))
+    rank = rest.groupby("user")["key"].rank("first").to_numpy() - 1
+    part[part == 0] = np.where(rank < (held_out - test)[rest["user"].to_numpy()], 1, 0)
     yield frame["user"].to_numpy(), frame["item"].to_numpy(), part, passes
 
 
@@ -112,13 +126,18 @@ def with_scipy(path: Path):
         matrix = matrix[rows][:, columns]
         user_id, item_id = user_id[rows], item_id[columns]
     matrix.sort_indices()
-    key = np.random.default_rng(0).permutation(matrix.nnz)
-    part = np.empty(matrix.nnz, np.int64)
+    fixed = generator(0)
     size = np.diff(matrix.indptr)
-    for row, (train, test) in enumerate(zip(*cuts(size), strict=True)):
-        begin, end = matrix.indptr[row : row + 2]
-        rank = key[begin:end].argsort().argsort()
-        part[begin:end] = np.where(rank < train, 0, np.where(rank < train + test, 2, 1))
+    tests, held_outs = cuts(size, fixed.random(size.size))
+    key = fixed.permutation(matrix.nnz)
+    part = np.zeros(matrix.nnz, np.int64)
+    for test, begin, end in zip(tests, matrix.indptr, matrix.indptr[1:], strict=False):
+        part[begin + key[begin:end].argsort()[:test]] = 2
+    rest = np.flatnonzero(part == 0)
+    key = generator(1).permutation(rest.size)
+    ends = np.cumsum(size - tests)
+    for count, begin, end in zip(held_outs - tests, ends - size + tests, ends, strict=True):
+        part[rest[begin + key[begin:end].argsort()[:count]]] = 1
     yield user_id.repeat(size), item_id[matrix.indices], part, passes
 
 

@@ -18,6 +18,9 @@ from glta.io.raw import Raw
 def prepare(raw: Raw, params: PrepareSettings, seed: int) -> PreparedTables:
     """Turn a raw dataset into dense ids and a split; equal arguments give equal tables.
 
+    The test pairs and the new items do not depend on `seed`, but on params.split_seed. So no test
+    pair of one seed is a training or validation pair of another. `seed` chooses the validation
+    pairs among the others, and the targets.
     Raises ValueError, naming the parameter to change, when nothing is left or when a part of the
     split would be empty.
     """
@@ -58,7 +61,7 @@ def prepare(raw: Raw, params: PrepareSettings, seed: int) -> PreparedTables:
     pairs = pairs.with_columns(positions(pairs["user"], by_time))
     generator = np.random.default_rng([seed])
     part = np.full(pairs.height, splits.TEST)
-    old = ~_new_items(pairs, params.new_item_share, seed)
+    old = ~_new_items(pairs, params.new_item_share, params.split_seed)
     part[old] = split(pairs.filter(old), by_time[old], params, generator)
     train, valid, test = (
         pairs.filter(part == p).select("user", "item", "rating", "timestamp", "position")
@@ -158,14 +161,14 @@ def dense_ids(ids: pl.Series, name: str) -> pl.DataFrame:
     )
 
 
-def _new_items(pairs: pl.DataFrame, share: float, seed: int) -> np.ndarray:
+def _new_items(pairs: pl.DataFrame, share: float, split_seed: int) -> np.ndarray:
     """Mark the pairs of the items that only the test part may have, (E,) bool.
 
     See `splits.choose_new_items`.
     """
     user, item = (pairs[c].to_numpy().astype(np.int64) for c in ("user", "item"))
-    # a generator of its own: a share of 0 leaves the split as it always was
-    return splits.choose_new_items(user, item, share, np.random.default_rng([seed, 1]))[item]
+    # a generator of its own: what happens to new items moves no other pair
+    return splits.choose_new_items(user, item, share, np.random.default_rng([split_seed, 1]))[item]
 
 
 def in_order(user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -211,12 +214,16 @@ def split(
     """Assign each pair to a part: (E,) of TRAIN, VALID, TEST.
 
     pairs: columns user, item, timestamp, sorted by user, item. by_time: (E,) of `in_time`.
+    generator: of the run's seed; the test pairs do not depend on it.
     Raises ValueError when the split needs times and some are missing, or when it needs the parts of
     the source and there are none.
     """
     user = pairs["user"].to_numpy().astype(np.int64)
     if params.split == "random":
-        return splits.random_split(user, params.valid_share, params.test_share, generator)
+        fixed = np.random.default_rng([params.split_seed, 2])
+        return splits.random_split(
+            user, params.valid_share, params.test_share, fixed=fixed, generator=generator
+        )
     if params.split == "given":
         if "part" not in pairs.columns:
             raise ValueError("prepare.split = given: the source is not split; choose another split")
@@ -229,14 +236,20 @@ def split(
         )
     if params.split == "leave_last_out":
         return splits.leave_last_out(user, by_time)
-    return splits.global_time(by_time, params.valid_share, params.test_share)
+    time = pairs["timestamp"].to_numpy()
+    return splits.global_time(time, params.valid_share, params.test_share)
 
 
 def _refuse_empty(params: PrepareSettings, **parts: pl.DataFrame) -> None:
     """Raise ValueError when a part of the split has no pair."""
     for name, frame in parts.items():
+        if frame.is_empty() and params.split == "global_time":
+            raise ValueError(
+                f"prepare.split = global_time: gives no {name} pair, as pairs with equal times are "
+                "in one part; use finer times, or set another prepare.split"
+            )
         if frame.is_empty():
-            has_share = params.split not in ("leave_last_out", "given") and name != "train"
+            has_share = params.split == "random" and name != "train"
             also = f", or raise prepare.{name}_share" if has_share else ""
             raise ValueError(
                 f"prepare.split = {params.split}: gives no {name} item, the histories are too "

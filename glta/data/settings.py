@@ -47,6 +47,13 @@ class PrepareSettings(Section):
         description="test share, of each user's items (random) or of all interactions "
         "(global_time)",
     )
+    split_seed: int = Field(
+        0,
+        ge=0,
+        description="chooses the test pairs (random) and the new items, the same for all `seeds`; "
+        "the seeds choose the validation pairs (random, given), the targets and the initial "
+        "weights",
+    )
     target_share: Share = Field(
         0.25,
         description="share of each user's training items that are GLTA's targets; they are left "

@@ -14,25 +14,36 @@ from glta.io.parts import TEST, TRAIN, VALID
 
 
 def random_split(
-    user: np.ndarray, valid_share: float, test_share: float, generator: np.random.Generator
+    user: np.ndarray,
+    valid_share: float,
+    test_share: float,
+    *,
+    fixed: np.random.Generator,
+    generator: np.random.Generator,
 ) -> np.ndarray:
     """Split each user's items at random: (E,) of TRAIN, VALID, TEST.
 
+    The shares are met in expectation for every length of history. Of a user's n items,
+    floor(test_share n + u) are test items, and floor((valid_share + test_share) n + u) are test and
+    validation items together, where u is a random number of the user, uniform in [0, 1). So each
+    number is less than one from its share. Fixed rounding would leave short histories without
+    validation items: their users would have no part in the choice of models.
+    Every user keeps a training item. This takes precedence over the shares where the training share
+    of a history is less than one item. With the default shares, this concerns users with one item.
     user: (E,) dense ids, sorted.
-    Of a user's n items, ceil((1 - valid_share - test_share) n) are training items. So every user
-    has a training item. Of the r others, r * test_share / (valid_share + test_share) are test
-    items, rounded to the nearest whole number, halves up. The rest are validation items.
-    With shares 0.1 and 0.2, 5 items give 4 + 0 + 1 (training, validation, test), 7 items give
-    5 + 1 + 1, and 10 items give 7 + 1 + 2.
+    fixed: decides u and the test items. generator: decides which of the other items are for
+    validation. Splits with equal `fixed` and different `generator` have the same test items.
     """
     size = np.bincount(user)
-    # Without the small number, 10 * (1 - 0.1 - 0.2) is a little more than 7.
-    train = np.ceil(size * (1 - valid_share - test_share) - 1e-9).astype(np.int64)
-    test = np.floor((size - train) * test_share / (valid_share + test_share) + 0.5 + 1e-9).astype(
-        np.int64
-    )
-    rank = _shuffled_rank(user, generator)
-    return np.where(rank < train[user], TRAIN, np.where(rank < (train + test)[user], TEST, VALID))
+    luck = fixed.random(size.size)
+    held_out = _rounded(size, valid_share + test_share, luck)
+    test = np.minimum(_rounded(size, test_share, luck), held_out)
+    is_test = _shuffled_rank(user, fixed) < test[user]
+    part = np.where(is_test, TEST, TRAIN)
+    rest = np.flatnonzero(~is_test)
+    is_valid = _shuffled_rank(user[rest], generator) < (held_out - test)[user[rest]]
+    part[rest[is_valid]] = VALID
+    return part
 
 
 def leave_last_out(user: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -49,21 +60,26 @@ def leave_last_out(user: np.ndarray, order: np.ndarray) -> np.ndarray:
     )
 
 
-def global_time(order: np.ndarray, valid_share: float, test_share: float) -> np.ndarray:
+def global_time(time: np.ndarray, valid_share: float, test_share: float) -> np.ndarray:
     """Split by time: the last test_share is for test, the valid_share before it for validation.
 
-    Both are shares of all interactions. order: (E,) distinct, ascending with time. Returns (E,) of
-    TRAIN, VALID, TEST.
+    Both are shares of all interactions. Interactions with equal times are in the same part. So the
+    shares are met as nearly as whole times allow. No training pair is as late as a validation pair,
+    and no validation pair is as late as a test pair.
+    time: (E,) time stamps, not in order. Returns (E,) of TRAIN, VALID, TEST.
     """
-    position = np.empty(order.size, np.int64)
-    position[np.argsort(order)] = np.arange(order.size)
-    test = round(order.size * test_share)
-    valid = round(order.size * valid_share)
-    return np.where(
-        position >= order.size - test,
-        TEST,
-        np.where(position >= order.size - test - valid, VALID, TRAIN),
-    )
+    ascending = np.sort(time)
+    # a cut is possible before each first pair of a time
+    possible = np.flatnonzero(np.diff(ascending, prepend=ascending[:1] - 1))
+
+    def part_from(share: float) -> np.ndarray:
+        """Mark the pairs of the last `share`: (E,) bool. Of two cuts as near, the earlier."""
+        wanted = time.size - round(time.size * share)
+        cut = possible[np.argmin(np.abs(possible - wanted))]
+        return time >= ascending[cut]
+
+    held_out = part_from(valid_share + test_share)
+    return np.where(part_from(test_share), TEST, np.where(held_out, VALID, TRAIN))
 
 
 def given(
@@ -87,13 +103,12 @@ def choose_targets(
 ) -> np.ndarray:
     """Choose a share of each user's training items at random: (E,) bool.
 
-    The number is rounded to the nearest, halves up. One item of each user is never chosen.
+    Of a user's n items, floor(target_share n + u) are chosen, with a random u of the user, uniform
+    in [0, 1). So the share is met in expectation. One item of each user is never chosen.
     user: (E,) sorted.
     """
     size = np.bincount(user)
-    chosen = np.minimum(
-        np.floor(size * target_share + 0.5 + 1e-9).astype(np.int64), np.maximum(size - 1, 0)
-    )
+    chosen = _rounded(size, target_share, generator.random(size.size))
     return _shuffled_rank(user, generator) < chosen[user]
 
 
@@ -171,6 +186,15 @@ def rank_within(group: np.ndarray, key: np.ndarray) -> np.ndarray:
     # each cut moves to the end of a group, so that no group is in two spans
     _side_by_side(place, end[np.searchsorted(end, cuts)] * (cuts > 0))
     return rank
+
+
+def _rounded(size: np.ndarray, share: float, luck: np.ndarray) -> np.ndarray:
+    """Round shares of whole numbers up or down at random, to at most size - 1: (U,) int64.
+
+    size: (U,) items of each user. luck: (U,), uniform in [0, 1). The expected value is share * size
+    where the limit does not count.
+    """
+    return np.minimum(np.floor(share * size + luck).astype(np.int64), np.maximum(size - 1, 0))
 
 
 def _shuffled_rank(group: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -33,7 +33,7 @@ def statistics(
         lengths in words.
     titles_that_are_ids: number of items for which the source has no title.
     rating: range, mean and histogram.
-    leakage: see `leakage`.
+    leakage: see `leakage`. protocol: see `protocol`.
     """
     num_users = pairs["user"].n_unique()
     num_items = items.height
@@ -70,6 +70,7 @@ def statistics(
         "rating": _range(pairs["rating"]) | ratings(pairs["rating"]),
         "timestamp": _range(pairs["timestamp"]),
         "leakage": leakage(pairs, train, valid, test),
+        "protocol": protocol(train, valid, test, num_users=num_users, num_items=num_items),
     }
 
 
@@ -109,6 +110,50 @@ def leakage(
             zip(("older_than_training", "older_than_own_training"), shares, strict=True)
         )
     return found
+
+
+def protocol(
+    train: pl.DataFrame,
+    valid: pl.DataFrame,
+    test: pl.DataFrame,
+    *,
+    num_users: int,
+    num_items: int,
+) -> dict:
+    """Say what a split leaves out, and how much of the future it shows to methods.
+
+    train, valid, test: columns user, item, timestamp.
+    train_later_than_test: share of the training pairs that are later than the earliest test pair of
+        another user. A method learns from them what was not known yet at the time of that test
+        pair. It is 0 for a split by global time. valid_later_than_test: the same for validation
+        pairs. Both are None where times are missing.
+    users_without_history: number of users without a training pair. tested_without_history: those of
+        them with a test pair. Lists for them are those of popularity.
+    items_without_users: number of items without a training pair.
+    users_without_valid, users_without_test: number of users without such a pair. They have no part
+        in the choice of models, or in the test.
+    """
+    trained, validated, tested = (part["user"].unique() for part in (train, valid, test))
+    timed = not any(part["timestamp"].null_count() for part in (train, valid, test))
+    return {
+        "train_later_than_test": _later_share(train, test) if timed else None,
+        "valid_later_than_test": _later_share(valid, test) if timed else None,
+        "users_without_history": num_users - len(trained),
+        "tested_without_history": int((~tested.is_in(trained.implode())).sum()),
+        "items_without_users": num_items - train["item"].n_unique(),
+        "users_without_valid": num_users - len(validated),
+        "users_without_test": num_users - len(tested),
+    }
+
+
+def _later_share(part: pl.DataFrame, test: pl.DataFrame) -> float:
+    """Compute the share of pairs that are later than the earliest test pair of another user."""
+    earliest = test.group_by("user").agg(pl.col("timestamp").min()).sort("timestamp", "user")
+    # the second matters to the user of the first alone; without a second, nothing is later
+    first, second = [*earliest.rows()[:2], (-1, None), (-1, None)][:2]
+    limit = pl.when(pl.col("user") == first[0]).then(second[1]).otherwise(first[1])
+    later = part.select((pl.col("timestamp") > limit).fill_null(False)).to_series()
+    return float(later.to_numpy().mean()) if later.len() else 0.0
 
 
 def degrees(degree: np.ndarray) -> dict:

@@ -41,6 +41,7 @@ def run_unit(
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] = ignore,
     prepared: Prepared | None = None,
+    made: Mapping[str, Path] | None = None,
 ) -> Artefact:
     """Run the steps of a unit, and return the artefact of the last one.
 
@@ -50,9 +51,10 @@ def run_unit(
     on_epoch: called with one record after each epoch. In a unit of several steps the values are
         named STEP/VALUE.
     prepared: data that take the place of the folder of the stage `prepare`.
+    made: folders that take the place of those of other stages and steps, by name.
     """
     with TemporaryDirectory(prefix="glta-") as scratch:
-        made: dict[str, Path] = {}
+        made = dict(made or {})
         for step in unit.steps[:-1]:
             folder = Path(scratch) / step.name
             folder.mkdir()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -84,14 +85,20 @@ def in_order(
 ) -> dict[str, pl.DataFrame]:
     """Return the tables "train", "valid" and "test" as the stage `prepare` makes them.
 
-    The history of a user is their training items by id, then the validation items, then the test
-    items.
+    The history of a user is their training items, then the validation items, then the test items.
+    Ids ascend within each, from the first one above those of the test items, and begin again at 0
+    after the last item. So in the checkerboard all users go round in one circle.
     """
     parts = {"train": train, "valid": valid, "test": test}
+    start = np.zeros(train.num_users, np.int64)
+    start[test.user] = test.item
     before = np.zeros(train.num_users, np.int64)
     tables = {}
     for name, pairs in parts.items():
-        place = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
+        turn = (pairs.item - start[pairs.user]) % train.num_items
+        order = np.lexsort((turn, pairs.user))
+        place = np.empty(len(pairs), np.int64)
+        place[order] = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
         before = before + pairs.user_degree
         columns = {"user": pairs.user, "item": pairs.item, "rating": None}
         columns |= {"timestamp": 1000 * place + pairs.user, "position": place}
@@ -182,12 +189,28 @@ class World:
         For a method, its last step runs. If a folder that this step reads is missing, all steps of
         the method run.
         name: of the method, the ablation or the step.
+        What it reads of other methods' models is trained first, with the same values and data.
         values: parameters by dotted keys, such as {"settings.ease.l2": 10}.
         prepared: data in place of those in `prepared`. checkpoint: folder for checkpoints.
         """
         unit = units()[name]
-        if unit.model and not all(place_of(self.cell, read).exists() for read in unit.reads):
+        others = [read for read in unit.reads if read in units() and units()[read].model]
+        reads = [read for read in unit.reads if read not in others]
+        if unit.model and not all(place_of(self.cell, read).exists() for read in reads):
             unit = chain_of(name)
-        params = Params().with_values(dict(values or {}))
+        params = Params().with_values(unit.values | dict(values or {}))
         given = self.prepared if prepared is None else prepared
-        return run_unit(unit, self.cell, params.section, prepared=given, checkpoint=checkpoint)
+        with TemporaryDirectory() as scratch:
+            made = {}
+            for other in others:
+                made[other] = Path(scratch) / other
+                made[other].mkdir()
+                self.train(other, values, prepared=prepared).save(made[other])
+            return run_unit(
+                unit,
+                self.cell,
+                params.section,
+                prepared=given,
+                checkpoint=checkpoint,
+                made=made,
+            )

@@ -7,8 +7,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from optuna.distributions import distribution_to_json
-
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.methods.base import Scorer
@@ -85,6 +83,6 @@ def study_key(method: str, cell: Cell, params: Params, code: Iterable[str]) -> s
         "data": {path.relative_to(root).as_posix(): sha256_of(path) for path in files},
         "code": {path: sha256_of(path) for path in sorted(code)},
         "fixed": {key: value for key, value in fixed.items() if key not in ranges},
-        "ranges": {key: distribution_to_json(d) for key, d in ranges.items()},
+        "ranges": {key: repr(found) for key, found in ranges.items()},
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

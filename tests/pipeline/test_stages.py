@@ -44,7 +44,7 @@ SMALL = {
     },
     "language": {"model": "tiny"},
     "settings": {
-        "lightgcn": {"embedding_dim": 8, "epochs": 4},
+        "lightgcn": {"embedding_dim": 8, "steps": 8, "evaluate_every": 2},
         "glta": {
             "align_items": {"epochs": 1, "items_per_prompt": 3, "description_tokens": 6},
             "align_users": {
@@ -298,14 +298,15 @@ def test_an_ablation_redoes_what_its_change_reaches(runs):
     known = tensors[base]["item_projector.weight"]
     kept = [np.array_equal(tensors[folder]["item_projector.weight"], known) for folder in folders]
     assert kept == [True, True, False, False, True]
-    assert not np.array_equal(
-        tensors[words]["user_projector.weight"], tensors[base]["user_projector.weight"]
-    )
     assert "head.token.weight" in tensors[head]
-    stage_2 = {
-        folder: json.loads((folder / "history.json").read_text())["align_items"]
-        for folder in folders[:4]
+    history = {f: json.loads((f / "history.json").read_text()) for f in folders}
+    # the best epoch may be the start, so the weights need not differ: the losses do
+    stage_3 = {
+        folder: [record.get("loss") for record in history[folder]["align_users"]]
+        for folder in folders
     }
+    assert stage_3[words] != stage_3[base] == stage_3[mode]
+    stage_2 = {folder: history[folder]["align_items"] for folder in folders[:4]}
     assert stage_2[words] == stage_2[base] != stage_2[head]
     assert stage_2[items] == []
     told = [

@@ -23,7 +23,7 @@ SKILL = {
     "text-knn": (0.5, 0.0),
     "item-knn": (0.85, 0.6),
     "ease": (0.9, 0.4),
-    "glta-plus": (1.15, 0.5),
+    "cease": (1.15, 0.5),
     "lightgcn": (0.9, 0.4),
     "lightgcn-text-knn": (1.15, 0.3),
     "glta": (1.3, 0.2),
@@ -135,6 +135,7 @@ def write_counts(folder: Path, parts: Pairs, rng: np.random.Generator, *, seed: 
     timestamp = pl.Series(rng.integers(828124615, 1537799250, total))
     rating = pl.Series(rng.integers(1, 11, total) / 2)
     rated = pairs.with_columns(rating=rating, timestamp=timestamp)
+    tables = [table.join(rated, on=["user", "item"], maintain_order="left") for table in tables]
     counts = {
         "seed": seed,
         "split": "random",

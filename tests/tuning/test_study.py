@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from glta.config import Choices
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.features.profiles import Profiles
@@ -30,7 +31,7 @@ TUNABLE = [method for method in specs() if space(method)]
 L2 = "settings.ease.l2"
 KNN = ("settings.item-knn.neighbours", "settings.item-knn.shrinkage")
 PRESENT = dict(zip(KNN, (100, 10.0), strict=True))
-QUICK = {"embedding_dim": 8, "epochs": 2, "batch_size": 64}
+QUICK = {"embedding_dim": 8, "steps": 6, "evaluate_every": 3, "batch_size": 64}
 TRAINED = ("lightgcn", "lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen")
 SMALL = Params.model_validate(
     {
@@ -55,8 +56,9 @@ def bowl(values: dict) -> float:
 
 @pytest.fixture
 def study(tmp_path):
-    return lambda name="study", method="item-knn", seed=0: Study(
-        tmp_path / f"{name}.db", "key", space(method), seed
+    ranges = space("item-knn") | space("ease")
+    return lambda name="study", keys=KNN, seed=0: Study(
+        tmp_path / f"{name}.db", "key", {key: ranges[key] for key in keys}, seed
     )
 
 
@@ -103,14 +105,20 @@ def swap_test(cell: Cell, prepared: Prepared) -> None:
 def test_spaces_lie_within_the_limits_and_hold_the_defaults(method):
     present = present_values(method, Params())
     for key, found in space(method).items():
-        assert found.low <= present[key] <= found.high, key
-        for value in (found.low, found.high):
-            assert value == float(f"{value:.3g}"), "rounding must not leave the range"
+        assert found.holds(present[key]), key
+        choices = found.search.values if isinstance(found.search, Choices) else ()
+        for value in choices or (found.search.low, found.search.high):
+            assert found.rounded(value) == value, "rounding must not leave the range"
             assert present_values(method, Params().with_values({key: value}))[key] == value
+            assert found.decode(found.code(value)) == value
 
 
 def test_methods_without_ranges_have_nothing_to_tune():
-    assert set(specs()) - set(TUNABLE) == {"popularity", "text-knn", "lightgcn-text-knn"}
+    assert set(specs()) - set(TUNABLE) == {
+        "popularity",
+        "lightgcn-text-knn",
+        "blend",
+    }
     with pytest.raises(ValueError, match=r"eese: unknown method; nearest is ease"):
         space("eese")
 
@@ -164,7 +172,7 @@ def test_what_is_measured_is_what_is_kept_of_three_digits(study):
 def test_nothing_is_measured_twice(study):
     """Proposals soon gather at a round top."""
     done = tune(
-        study(method="ease"),
+        study(keys=(L2,)),
         {L2: 1.0},
         lambda v: 1 / (1 + np.log(v[L2] / 100) ** 2),
         Budget(trials=24),
@@ -286,11 +294,12 @@ def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
 
 
 def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
-    found = {method: sources(method) for method in ("ease", "lightgcn", "glta-plus", "glta")}
+    found = {method: sources(method) for method in ("ease", "lightgcn", "cease", "blend", "glta")}
     assert found == {
         "ease": [],
         "lightgcn": [],
-        "glta-plus": ["profile", "pretrain-all"],
+        "cease": ["profile"],
+        "blend": ["ease", "cease", "lightgcn", "text-knn"],
         "glta": ["profile", "pretrain-graph"],
     }
 
@@ -316,8 +325,8 @@ def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
         key("item-knn"),
         text_before,
     ]
-    changes.append(key(params=Params().with_values({"settings.ease.max_items": 50})))
-    assert key(params=Params().with_values({"settings.hccf.epochs": 3})) == before
+    changes.append(key(params=Params().with_values({"settings.ease.max_gb": 50.0})))
+    assert key(params=Params().with_values({"settings.hccf.steps": 3})) == before
     with (cell.step("profile") / "states.safetensors").open("ab") as f:
         f.write(b" ")
     assert key() == before

@@ -20,6 +20,13 @@ class ItemKNNSettings(Section):
         description="added to the denominator of the cosine; it lowers similarities that rest on "
         "few users",
     )
+    recency: Annotated[float, Search(0.5, 1.0)] = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="scores weigh a user's items by recency^age, the newest has age 0; 1: all "
+        "items alike",
+    )
 
 
 SPEC = MethodSpec(
@@ -29,6 +36,6 @@ SPEC = MethodSpec(
     settings=ItemKNNSettings,
     recommender="glta.methods.item_knn.model:ItemKNN",
     steps=(StepSpec("item-knn", "glta.methods.item_knn.model:FindNeighbours"),),
-    capabilities=frozenset({"histories"}),
+    capabilities=frozenset({"histories", "sequences"}),
     place=30,
 )
