@@ -10,7 +10,7 @@ from glta.data.sequences import Sequences
 from glta.evaluation.settings import RecommendSettings
 from glta.methods.base import Recommender, Scorer
 from glta.testing.blocks import LONER, NUM_ITEMS
-from pipeline.stages.recommend import make_lists
+from pipeline.stages.recommend import make_lists, uses_seen_items
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,26 @@ def best(lists: pl.DataFrame) -> dict[int, int]:
     return dict(zip(top["user"], top["item"], strict=True))
 
 
-@pytest.mark.parametrize("test_history", ["seen", "train"])
-def test_validation_items_count_for_test_lists_alone(prepared, test_history):
-    settings = RecommendSettings(k=5, test_history=test_history)
-    lists = make_lists(Newest(prepared.sequences), prepared, settings)
-    at_test = prepared.seen_sequences if test_history == "seen" else prepared.sequences
+@pytest.mark.parametrize("seen_at_test", [True, False])
+def test_validation_items_count_for_test_lists_alone(prepared, seen_at_test):
+    lists = make_lists(Newest(prepared.sequences), prepared, k=5, seen_at_test=seen_at_test)
+    at_test = prepared.seen_sequences if seen_at_test else prepared.sequences
     valid, test = best(lists.valid), best(lists.test)
     for user in range(LONER):
         assert valid[user] == first_after(prepared.sequences, prepared.train, user)
         assert test[user] == first_after(at_test, prepared.seen, user)
-    other = make_lists(
-        Newest(prepared.sequences), prepared, settings.model_copy(update={"test_history": "train"})
-    )
+    other = make_lists(Newest(prepared.sequences), prepared, k=5, seen_at_test=False)
     assert lists.valid.equals(other.valid)
-    assert lists.test.equals(other.test) == (test_history == "train")
+    assert lists.test.equals(other.test) == (not seen_at_test)
+
+
+def test_validation_items_are_history_in_a_split_by_time():
+    splits = ("random", "given", "leave_last_out", "global_time")
+
+    def of(test_history: str) -> list[bool]:
+        settings = RecommendSettings(test_history=test_history)
+        return [uses_seen_items(settings, split) for split in splits]
+
+    assert of("by_split") == [False, False, True, True]
+    assert of("seen") == [True] * 4
+    assert of("train") == [False] * 4
