@@ -81,8 +81,8 @@ def test_overview_has_a_column_a_dataset_and_a_row_a_method(analysis):
         assert [table.rows[r][0] for r, n in table.best if n == column] == [
             title(a.best("ndcg@20"))
         ]
-    # GLTA+ was not evaluated on both
-    assert {row[0] for row in across.rows} == {title(m) for m in SKILL} - {"GLTA", "GLTA+"}
+    # CEASE was not evaluated on both
+    assert {row[0] for row in across.rows} == {title(m) for m in SKILL} - {"GLTA", "CEASE"}
     assert overview_tables([analysis]) == []
 
 
