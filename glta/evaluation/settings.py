@@ -13,10 +13,11 @@ class RecommendSettings(Section):
     """Write top-K lists."""
 
     k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
-    test_history: Literal["seen", "train"] = Field(
-        "seen",
-        description="items by which methods that score a list of items make test lists: training "
-        "and validation items (seen), or training items alone (train)",
+    test_history: Literal["by_split", "seen", "train"] = Field(
+        "by_split",
+        description="items by which methods that score a list of items make test lists; seen: "
+        "training and validation items; train: training items alone, as all other methods have "
+        "them; by_split: seen in a split by time, as published, and train in others",
     )
 
 

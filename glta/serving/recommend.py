@@ -89,7 +89,7 @@ def recommend(
         if number is not None:
             own = prepared.ordered("train", "valid", "test").of_user(number).item
         history = np.append(own[~np.isin(own, given)], given)
-        newcomer = model.with_histories(Sequences.of_lists([history], catalogue.height))
+        newcomer = model.with_histories(Sequences.of_lists([history.tolist()], catalogue.height))
         found, scores = _of_user(newcomer, 0, has, k, catalogue.height)
     elif number is not None and not given.size:
         found, scores = _of_user(model, number, has, k, catalogue.height)

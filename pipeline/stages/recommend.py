@@ -19,7 +19,7 @@ from glta.methods.registry import models, recommender_class
 from glta.params.model import Params
 from glta.progress import record
 from glta.storage.cell import Cell
-from glta.storage.files import whole_folder
+from glta.storage.files import read_json, whole_folder
 from pipeline.stages.script import run
 
 
@@ -31,7 +31,8 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     prepared = Prepared.load(cell.prepare)
     model = recommender_class(method).load(cell.model(method))
     started = time.monotonic()
-    lists = make_lists(model, prepared, params.recommend)
+    seen = uses_seen_items(params.recommend, read_json(cell.prepare / "counts.json")["split"])
+    lists = make_lists(model, prepared, k=params.recommend.k, seen_at_test=seen)
     seconds = time.monotonic() - started
     count = sum(table["user"].n_unique() for table in (lists.valid, lists.test))
     # the report shows it; the stage's own time is mostly its start
@@ -40,19 +41,26 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         lists.save(out)
 
 
-def make_lists(model: Recommender, prepared: Prepared, settings: RecommendSettings) -> Lists:
-    """Make the lists. Known items are excluded: training, and for test validation too.
+def uses_seen_items(settings: RecommendSettings, split: str) -> bool:
+    """Return whether the histories of test lists have the validation items. split: of the data."""
+    if settings.test_history == "by_split":
+        return split in ("leave_last_out", "global_time")
+    return settings.test_history == "seen"
 
-    Test lists are made with the histories of `settings.test_history`.
+
+def make_lists(model: Recommender, prepared: Prepared, *, k: int, seen_at_test: bool) -> Lists:
+    """Make lists of k items. Known items are excluded: training, and for test validation too.
+
+    seen_at_test: whether the histories of test lists have the validation items.
     """
 
     def of(model: Recommender, wanted: Interactions, known: Interactions) -> pl.DataFrame:
         users = np.flatnonzero(wanted.user_degree)
-        items, scores = model.recommend(users, settings.k, known)
+        items, scores = model.recommend(users, k, known)
         return list_table(users, items, scores)
 
     valid = of(model, prepared.valid, prepared.train)
-    if settings.test_history == "seen":
+    if seen_at_test:
         model = model.with_histories(prepared.seen_sequences)
     test = of(model, prepared.test, prepared.seen)
     relevant = restrict(prepared.test, prepared.new_items)
@@ -60,7 +68,7 @@ def make_lists(model: Recommender, prepared: Prepared, settings: RecommendSettin
         return Lists(valid, test)
     users = np.flatnonzero(relevant.user_degree)
     new = np.flatnonzero(prepared.new_items)
-    items, scores = rank_among(model.score, users, k=settings.k, exclude=prepared.seen, items=new)
+    items, scores = rank_among(model.score, users, k=k, exclude=prepared.seen, items=new)
     return Lists(valid, test, list_table(users, items, scores))
 
 

@@ -108,6 +108,7 @@ OTHERS = {
     "settings.blend.components": ["ease", "cease"],
     "settings.ease.neighbours": 50,
     "settings.lightgcn.encoder": "sage",
+    "recommend.test_history": "train",
 }
 
 

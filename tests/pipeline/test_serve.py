@@ -82,6 +82,28 @@ def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):
     assert not {"i0", "i2", "i4"} & set(ids(more))
 
 
+def test_a_method_of_order_takes_the_last_item_for_the_newest(shop):
+    train.main(load_params().for_dataset("blocks"), "blocks", 0, "transitions")
+    model = recommender_class("transitions").load(shop.cell.model("transitions"))
+    prepared = shop.prepared
+
+    def expected(history: list[int], has: list[int]) -> list[str]:
+        """Return the best item by the transitions from the last one."""
+        follows = model.follows.toarray()[history[-1]]
+        follows[has] = -1
+        return [f"i{follows.argmax()}"]
+
+    assert ids(recommend("transitions", "blocks", ["i0", "i8"], k=1)) == expected([0, 8], [0, 8])
+    assert ids(recommend("transitions", "blocks", ["i8", "i0"], k=1)) == expected([8, 0], [0, 8])
+    assert expected([0, 8], [0, 8]) != expected([8, 0], [0, 8])
+    # a user's newest item is a test item here, as a recommendation is no measurement
+    user = 5
+    whole = prepared.ordered("train", "valid", "test").of_user(user).item.tolist()
+    assert whole[-1] in prepared.test.items_of(user)
+    found = recommend("transitions", "blocks", ["i6"], user="u5", k=1)
+    assert ids(found) == expected([*whole, 6], [*whole, 6])
+
+
 @pytest.mark.parametrize("method", ["text-knn", "cease", "blend"])
 def test_new_items_are_listed_by_their_text(shop, novelties, method):
     place = {}

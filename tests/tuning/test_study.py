@@ -116,7 +116,6 @@ def test_spaces_lie_within_the_limits_and_hold_the_defaults(method):
 def test_methods_without_ranges_have_nothing_to_tune():
     assert set(specs()) - set(TUNABLE) == {
         "popularity",
-        "text-knn",
         "lightgcn-text-knn",
         "blend",
     }

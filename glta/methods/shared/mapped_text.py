@@ -43,4 +43,7 @@ class MappedText(TrainedEmbeddings):
 
 def weights_of(model: NodeRanker) -> dict[str, np.ndarray]:
     """Return the weights of the map that a model has trained, by name."""
+    from glta.nn.text.text_rankers import TextEncoder
+
+    assert isinstance(model.encoder, TextEncoder)
     return model.encoder.map.arrays()

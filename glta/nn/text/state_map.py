@@ -44,7 +44,7 @@ class StateMap(nn.Module):
         return cls((width, *hidden, params.embedding_dim), seed)
 
     def forward(self, states_NW: torch.Tensor) -> torch.Tensor:
-        return mapped(self.layers, states_NW)
+        return mapped(dict(self.layers.items()), states_NW)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the weights by name, for `mapped_rows`."""

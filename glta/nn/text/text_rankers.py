@@ -26,7 +26,14 @@ def node_states(train: Interactions, item_IW: np.ndarray) -> np.ndarray:
     return np.concatenate([mean_of_items(history_matrix(train), item_IW), item_IW])
 
 
-class PropagatedText(Encoder):
+class TextEncoder(Encoder):
+    """Make the vectors of nodes from text states, by one map."""
+
+    map: StateMap
+    states: torch.Tensor
+
+
+class PropagatedText(TextEncoder):
     """Map the text states of users and items, and propagate them as LightGCN does.
 
     There are no embeddings of ids. A user's state is the mean of those of their training items.
@@ -58,7 +65,7 @@ class PropagatedText(Encoder):
         return self().hidden
 
 
-class MappedItems(Encoder):
+class MappedItems(TextEncoder):
     """Map the text states of items. A user's vector is the mean of those of their training items.
 
     item_IW: text states of the items. The vectors have length 1, so that dot products are cosines.
@@ -102,7 +109,7 @@ class MappedItems(Encoder):
 class TextRanker(NodeRanker):
     """Train a map of text states by a softmax."""
 
-    def __init__(self, encoder: Encoder, params: TextTraining, train: Interactions):
+    def __init__(self, encoder: TextEncoder, params: TextTraining, train: Interactions):
         super().__init__()
         self.encoder = encoder
         self.params: TextTraining = params
