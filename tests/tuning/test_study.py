@@ -23,7 +23,7 @@ from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.testing.blocks import write_prepared
 from glta.training.stopping import Diverged
-from glta.tuning.objective import objective, sources, study_key, without_test
+from glta.tuning.objective import objective, searched, sources, study_key, without_test
 from glta.tuning.space import present_values, space, space_table
 from glta.tuning.study import Budget, Study, best_of, in_words, tune
 from tests.methods.glta.small import write_pretrained
@@ -362,6 +362,16 @@ def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
 def test_values_reach_the_method(cell):
     measure = objective("ease", cell, Params())
     assert measure({L2: 1.0}) != measure({L2: 1e4})
+
+
+def test_without_times_tuning_leaves_recency_alone(cell):
+    keys = [L2, "settings.ease.recency"]
+    assert list(searched("ease", cell)) == list(space("ease")) == keys
+    train = cell.prepare / "train.parquet"
+    first = study_key("ease", cell, Params(), CODE)
+    pl.read_parquet(train).with_columns(timestamp=pl.lit(None, pl.Int64)).write_parquet(train)
+    assert list(searched("ease", cell)) == keys[:1]
+    assert study_key("ease", cell, Params(), CODE) != first
 
 
 def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
