@@ -30,7 +30,6 @@ from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.node_embeddings import train
 from glta.nn.graph.sampling import epoch_size
 
-
 EVERY = 5
 """Epochs between evaluations. An epoch is one pass through the training interactions."""
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterable
@@ -33,7 +32,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.public_data import ID_LISTS, read_public
+from benchmarks.public_data import read_public
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.metrics import accuracy, hits
