@@ -18,7 +18,9 @@ SEEDS = [0, 3]
 
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory) -> Analysis:
-    params = Params(datasets=["sample"], seeds=SEEDS, report={"resamples": 200})
+    params = Params(
+        datasets=["sample"], seeds=SEEDS, methods=list(SKILL), report={"resamples": 200}
+    )
     with pytest.MonkeyPatch.context() as monkeypatch:
         data = make(tmp_path_factory.mktemp("tables"), monkeypatch, params=params, methods=SKILL)
         return Analysis(

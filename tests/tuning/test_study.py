@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from glta.config import Choices
 from glta.data.interactions import Interactions
@@ -17,13 +18,14 @@ from glta.features.text.user_words import user_words
 from glta.methods.base import Job, Scorer, Step
 from glta.methods.registry import specs
 from glta.nn.language.model_files import ModelFiles
+from glta.params.file import override, render_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.testing.blocks import in_order
 from glta.training.stopping import Diverged
 from glta.tuning.objective import objective, searched, sources, study_key, without_test
 from glta.tuning.space import present_values, space, space_table
-from glta.tuning.study import Budget, Study, best_of, tune
+from glta.tuning.study import Budget, Study, best_of, in_words, tune
 from tests.methods.glta.small import write_pretrained
 from tests.tiny import WRITERS
 
@@ -167,6 +169,59 @@ def test_what_is_measured_is_what_is_kept_of_three_digits(study):
     for values in asked:
         assert values[KNN[1]] == float(f"{values[KNN[1]]:.3g}")
         assert type(values[KNN[0]]) is int and type(values[KNN[1]]) is float
+
+
+LIGHTGCN = {
+    "settings.lightgcn.embedding_dim": 64,
+    "settings.lightgcn.loss": "bpr",
+    "settings.lightgcn.batch_size": 2048,
+}
+
+
+def words_and_steps(values: dict) -> float:
+    """Be best with softmax, width 256 and batches of 4096."""
+    width, loss, size = (values[key] for key in LIGHTGCN)
+    away = abs(np.log2(width / 256)) + abs(np.log2(size / 4096)) + 2 * (loss == "bpr")
+    return 1 / (1 + away)
+
+
+def test_choices_are_found_and_written_as_they_are(study):
+    present = present_values("lightgcn", Params()) | LIGHTGCN
+    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24))
+    assert done[0].values == present
+    for trial in done:
+        for key, kind in zip(LIGHTGCN, (int, str, int), strict=True):
+            assert type(trial.values[key]) is kind
+            assert space("lightgcn")[key].holds(trial.values[key])
+        assert Params().with_values(trial.values)
+    best = best_of(done)
+    assert best.value == 1 and "settings.lightgcn.loss = softmax" in in_words(best.values)
+    drawn, proposed = (np.mean([trial.value for trial in part]) for part in (done[1:11], done[11:]))
+    assert proposed > 1.3 * drawn
+    text = override(render_params(Params(datasets=["sample"])), "sample", best.values)
+    assert "loss: softmax" in text and "embedding_dim: 256" in text
+    assert tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24)) == done
+
+
+def test_choices_may_start_outside_of_the_list(study):
+    present = present_values("lightgcn", Params()) | {"settings.lightgcn.batch_size": 100}
+    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=13))
+    assert done[0].values == present
+    assert {t.values["settings.lightgcn.batch_size"] for t in done[1:]} <= {1024, 2048, 4096, 8192}
+
+
+def test_numbers_are_ordered_choices_and_words_are_not():
+    width, loss = (space("lightgcn")[key] for key in list(LIGHTGCN)[:2])
+    assert [width.code(value) for value in (64, 128, 256, 512)] == [0, 1, 2, 3]
+    assert isinstance(width.distribution, IntDistribution)
+    assert loss.code("softmax") == "softmax"
+    assert isinstance(loss.distribution, CategoricalDistribution)
+    assert isinstance(
+        space("hccf")["settings.hccf.activation"].distribution, CategoricalDistribution
+    )
+    table = space_table()
+    assert "| lightgcn | `settings.lightgcn.loss` | bpr |  |  | one of bpr, softmax |" in table
+    assert "`settings.hccf.activation` | false |  |  | one of false, true |" in table
 
 
 def test_nothing_is_measured_twice(study):
