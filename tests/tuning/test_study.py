@@ -21,7 +21,7 @@ from glta.nn.language.model_files import ModelFiles
 from glta.params.file import override, render_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
-from glta.testing.blocks import write_prepared
+from glta.testing.blocks import in_order
 from glta.training.stopping import Diverged, TooSlow
 from glta.tuning.objective import objective, searched, sources, study_key, without_test
 from glta.tuning.space import present_values, space, space_table
@@ -99,8 +99,8 @@ def swap_test(cell: Cell, prepared: Prepared) -> None:
     other = replace(
         prepared, test=Interactions.of(users, items, everything.num_users, everything.num_items)
     )
-    shutil.rmtree(cell.prepare)
-    write_prepared(other, cell.prepare)
+    tables = in_order(other.train, other.valid, other.test, other.target)
+    tables["test"].write_parquet(cell.prepare / "test.parquet")
 
 
 @pytest.mark.parametrize("method", TUNABLE)
