@@ -99,6 +99,7 @@ OTHERS = {
     "prepare.published": "report",
     "language.precision": "float32",
     "report.metric": "recall@20",
+    "report.not_tuned": {"popularity": "no search"},
     "evaluate.cutoffs": [5, 20],
     "settings.glta.align.targets": "all",
     "settings.glta.align.head": "tied",

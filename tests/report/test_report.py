@@ -87,7 +87,12 @@ def make(
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Two datasets, two seeds, all methods; few resamples, to be quick."""
-    params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 3], report={"resamples": 200})
+    params = Params(
+        datasets=["sample", "ml-latest-small"],
+        seeds=[0, 3],
+        methods=list(SKILL),
+        report={"resamples": 200},
+    )
     with pytest.MonkeyPatch.context() as monkeypatch:
         data = make(tmp_path_factory.mktemp("world"), monkeypatch, params=params, methods=SKILL)
     return params, load_cells(data / "evaluate", params), data
