@@ -58,7 +58,7 @@ def bowl(values: dict) -> float:
 
 @pytest.fixture
 def study(tmp_path):
-    ranges = space("item-knn") | space("ease")
+    ranges = space("item-knn") | space("ease") | space("lightgcn")
     return lambda name="study", keys=KNN, seed=0: Study(
         tmp_path / f"{name}.db", "key", {key: ranges[key] for key in keys}, seed
     )
@@ -187,7 +187,7 @@ def words_and_steps(values: dict) -> float:
 
 def test_choices_are_found_and_written_as_they_are(study):
     present = present_values("lightgcn", Params()) | LIGHTGCN
-    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24))
+    done = tune(study(keys=present), present, words_and_steps, Budget(trials=24))
     assert done[0].values == present
     for trial in done:
         for key, kind in zip(LIGHTGCN, (int, str, int), strict=True):
@@ -200,12 +200,12 @@ def test_choices_are_found_and_written_as_they_are(study):
     assert proposed > 1.3 * drawn
     text = override(render_params(Params(datasets=["sample"])), "sample", best.values)
     assert "loss: softmax" in text and "embedding_dim: 256" in text
-    assert tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24)) == done
+    assert tune(study(keys=present), present, words_and_steps, Budget(trials=24)) == done
 
 
 def test_choices_may_start_outside_of_the_list(study):
     present = present_values("lightgcn", Params()) | {"settings.lightgcn.batch_size": 100}
-    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=13))
+    done = tune(study(keys=present), present, words_and_steps, Budget(trials=13))
     assert done[0].values == present
     assert {t.values["settings.lightgcn.batch_size"] for t in done[1:]} <= {1024, 2048, 4096, 8192}
 
