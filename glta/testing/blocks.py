@@ -109,10 +109,11 @@ def in_order(
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
-    """Write the folder of the stage `prepare`, with empty counts."""
+    """Write the folder of the stage `prepare`. The counts say no more than the split."""
     folder.mkdir(parents=True)
     tables = in_order(prepared.train, prepared.valid, prepared.test, prepared.target)
-    PreparedTables(**tables, users=prepared.users, items=prepared.items, counts={}).save(folder)
+    counts = {"split": "random"}
+    PreparedTables(**tables, users=prepared.users, items=prepared.items, counts=counts).save(folder)
 
 
 def block_states(size: int = NUM_ITEMS) -> np.ndarray:
