@@ -56,11 +56,14 @@ class Search:
 
     low, high: the ends of the range, both included. log: try values evenly on a logarithmic scale
     instead of a linear one. A field of type int takes whole numbers only.
+    ordered: whether the value counts only where interactions have times. Tuning leaves it alone
+    elsewhere.
     """
 
     low: float
     high: float
     log: bool = False
+    ordered: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any, Protocol
 
+import polars as pl
+
+from glta.config import Search
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.methods.base import Scorer
@@ -15,7 +20,8 @@ from glta.methods.spec import file_of
 from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.storage.files import sha256_of
-from glta.tuning.space import Values, space
+from glta.training.stopping import TooSlow
+from glta.tuning.space import Range, Values, space
 
 PREPARED = ("train", "valid", "users", "items")
 """The files of the stage `prepare` that tuning may depend on. test is not among them."""
@@ -37,21 +43,49 @@ def without_test(prepared: Prepared) -> Prepared:
     return replace(prepared, test=Interactions.of([], [], train.num_users, train.num_items))
 
 
-def objective(method: str, cell: Cell, params: Params) -> Callable[[Values], float]:
-    """Return the function to maximise. It maps values to validation NDCG@20.
+def searched(method: str, cell: Cell) -> dict[str, Range]:
+    """Return the ranges of `space` that count on the data of a cell.
 
-    The function trains the method without the test pairs. It raises Diverged when the training
-    diverges. params: with the dataset's overrides applied. The function raises ValueError for a
-    method that makes lists without scores.
+    Without times, a value that needs the order of interactions stays as it is.
     """
+    train = pl.scan_parquet(cell.prepare / "train.parquet")
+    if not train.select(pl.col("timestamp").null_count()).collect().item():
+        return space(method)
+    return {
+        key: found
+        for key, found in space(method).items()
+        if not (isinstance(found.search, Search) and found.search.ordered)
+    }
+
+
+class Objective(Protocol):
+    """The function to maximise. It maps values to validation NDCG@20."""
+
+    def __call__(self, values: Values, *, minutes: float | None = None) -> float:
+        """Train the method without the test pairs, and measure it.
+
+        minutes: the training may take so long; None: any time. It is checked after each epoch.
+        Raises Diverged when the training diverges, TooSlow when it takes longer, and ValueError for
+        a method that makes lists without scores.
+        """
+
+
+def objective(method: str, cell: Cell, params: Params) -> Objective:
+    """Return the function to maximise. params: with the dataset's overrides applied."""
     from glta.evaluation.validation import validation_ndcg
 
     prepared = without_test(Prepared.load(cell.prepare))
     unit = chain_of(method)
 
-    def measure(values: Values) -> float:
+    def measure(values: Values, *, minutes: float | None = None) -> float:
         changed = params.with_values(values)
-        model = run_unit(unit, cell, changed.section, prepared=prepared)
+        started = time.monotonic()
+
+        def on_epoch(record: dict[str, Any]) -> None:
+            if minutes is not None and time.monotonic() - started > 60 * minutes:
+                raise TooSlow(f"it took longer than {minutes:g} minutes")
+
+        model = run_unit(unit, cell, changed.section, on_epoch=on_epoch, prepared=prepared)
         if not isinstance(model, Scorer):
             raise ValueError(
                 f"{method}: cannot be tuned, because it makes lists without scores; name a method "
@@ -68,7 +102,7 @@ def study_key(method: str, cell: Cell, params: Params, code: Iterable[str]) -> s
     That is the data, the seed, the other parameters, the ranges and the code. code: its files. A
     change of one of these starts a new study.
     """
-    ranges = space(method)
+    ranges = searched(method, cell)
     files = [cell.prepare / f"{name}.parquet" for name in PREPARED]
     for name in sources(method):
         files += sorted(path for path in place_of(cell, name).rglob("*") if path.is_file())

@@ -8,7 +8,7 @@ from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.methods.cease.model import weights_with_text
 from glta.methods.ease.model import item_weights
-from glta.methods.shared.text_map import gain_of
+from glta.methods.shared.side_information import gain_of
 from glta.testing.contract import MethodContract
 
 

@@ -146,7 +146,8 @@ def test_a_map_learns_which_direction_of_the_texts_tells(world, name):
     users = np.zeros((NUM_USERS, 8), np.float32)
     states = {"item": hidden_block(NUM_ITEMS, seed=5), "user": users}
     save_arrays(world.cell.step("profile") / "states.safetensors", states)
-    values = values_of(name, map="linear", embedding_dim=2, steps=120, evaluate_every=20)
+    more = {"map": "linear", "embedding_dim": 2, "temperature": 0.3}
+    values = values_of(name, **more, steps=120, evaluate_every=60)
     # without propagation AlphaRec, too, has nothing but the texts
     values |= {"settings.alpharec.num_layers": 0}
     model = world.train(name, values)

@@ -22,7 +22,7 @@ SMALL = {
     "num_layers": 2,
     "learning_rate": 0.1,
     "steps": 60,
-    "evaluate_every": 6,
+    "evaluate_every": 4,
     "batch_size": 64,
 }
 # 24 users are soon learnt, if nothing is dropped

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from glta.config import Choices
 from glta.data.interactions import Interactions
@@ -17,13 +18,14 @@ from glta.features.text.user_words import user_words
 from glta.methods.base import Job, Scorer, Step
 from glta.methods.registry import specs
 from glta.nn.language.model_files import ModelFiles
+from glta.params.file import override, render_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
-from glta.testing.blocks import write_prepared
-from glta.training.stopping import Diverged
-from glta.tuning.objective import objective, sources, study_key, without_test
+from glta.testing.blocks import in_order
+from glta.training.stopping import Diverged, TooSlow
+from glta.tuning.objective import objective, searched, sources, study_key, without_test
 from glta.tuning.space import present_values, space, space_table
-from glta.tuning.study import Budget, Study, best_of, tune
+from glta.tuning.study import Budget, Study, best_of, in_words, tune
 from tests.methods.glta.small import write_pretrained
 from tests.tiny import WRITERS
 
@@ -97,8 +99,8 @@ def swap_test(cell: Cell, prepared: Prepared) -> None:
     other = replace(
         prepared, test=Interactions.of(users, items, everything.num_users, everything.num_items)
     )
-    shutil.rmtree(cell.prepare)
-    write_prepared(other, cell.prepare)
+    tables = in_order(other.train, other.valid, other.test, other.target)
+    tables["test"].write_parquet(cell.prepare / "test.parquet")
 
 
 @pytest.mark.parametrize("method", TUNABLE)
@@ -169,6 +171,59 @@ def test_what_is_measured_is_what_is_kept_of_three_digits(study):
         assert type(values[KNN[0]]) is int and type(values[KNN[1]]) is float
 
 
+LIGHTGCN = {
+    "settings.lightgcn.embedding_dim": 64,
+    "settings.lightgcn.loss": "bpr",
+    "settings.lightgcn.batch_size": 2048,
+}
+
+
+def words_and_steps(values: dict) -> float:
+    """Be best with softmax, width 256 and batches of 4096."""
+    width, loss, size = (values[key] for key in LIGHTGCN)
+    away = abs(np.log2(width / 256)) + abs(np.log2(size / 4096)) + 2 * (loss == "bpr")
+    return 1 / (1 + away)
+
+
+def test_choices_are_found_and_written_as_they_are(study):
+    present = present_values("lightgcn", Params()) | LIGHTGCN
+    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24))
+    assert done[0].values == present
+    for trial in done:
+        for key, kind in zip(LIGHTGCN, (int, str, int), strict=True):
+            assert type(trial.values[key]) is kind
+            assert space("lightgcn")[key].holds(trial.values[key])
+        assert Params().with_values(trial.values)
+    best = best_of(done)
+    assert best.value == 1 and "settings.lightgcn.loss = softmax" in in_words(best.values)
+    drawn, proposed = (np.mean([trial.value for trial in part]) for part in (done[1:11], done[11:]))
+    assert proposed > 1.3 * drawn
+    text = override(render_params(Params(datasets=["sample"])), "sample", best.values)
+    assert "loss: softmax" in text and "embedding_dim: 256" in text
+    assert tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24)) == done
+
+
+def test_choices_may_start_outside_of_the_list(study):
+    present = present_values("lightgcn", Params()) | {"settings.lightgcn.batch_size": 100}
+    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=13))
+    assert done[0].values == present
+    assert {t.values["settings.lightgcn.batch_size"] for t in done[1:]} <= {1024, 2048, 4096, 8192}
+
+
+def test_numbers_are_ordered_choices_and_words_are_not():
+    width, loss = (space("lightgcn")[key] for key in list(LIGHTGCN)[:2])
+    assert [width.code(value) for value in (64, 128, 256, 512)] == [0, 1, 2, 3]
+    assert isinstance(width.distribution, IntDistribution)
+    assert loss.code("softmax") == "softmax"
+    assert isinstance(loss.distribution, CategoricalDistribution)
+    assert isinstance(
+        space("hccf")["settings.hccf.activation"].distribution, CategoricalDistribution
+    )
+    table = space_table()
+    assert "| lightgcn | `settings.lightgcn.loss` | bpr |  |  | one of bpr, softmax |" in table
+    assert "`settings.hccf.activation` | false |  |  | one of false, true |" in table
+
+
 def test_nothing_is_measured_twice(study):
     """Proposals soon gather at a round top."""
     done = tune(
@@ -229,6 +284,22 @@ def test_a_training_that_diverges_counts_and_never_wins(study):
     assert len(done) == 20 and done[0].value is None and done[0].error == "too much"
     assert best_of(done).values[KNN[1]] <= 5
     assert best_of(done[:1]) is None
+
+
+def test_a_training_that_takes_too_long_counts_and_never_wins(study, world):
+    measure = objective("lightgcn", world.cell, SMALL)
+    with pytest.raises(TooSlow, match=r"^it took longer than 1e-06 minutes$"):
+        measure({}, minutes=1e-6)
+    assert measure({}, minutes=60.0) == measure({}) > 0
+
+    def slow(values):
+        if values[KNN[1]] > 5:
+            raise TooSlow("it took longer than 1 minutes")
+        return bowl(values)
+
+    done = tune(study(), PRESENT, slow, Budget(trials=6))
+    assert len(done) == 6 and done[0].value is None
+    assert best_of(done).values[KNN[1]] <= 5
 
 
 def test_a_method_that_diverges_says_so(world):
@@ -307,6 +378,16 @@ def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
 def test_values_reach_the_method(cell):
     measure = objective("ease", cell, Params())
     assert measure({L2: 1.0}) != measure({L2: 1e4})
+
+
+def test_without_times_tuning_leaves_recency_alone(cell):
+    keys = [L2, "settings.ease.recency"]
+    assert list(searched("ease", cell)) == list(space("ease")) == keys
+    train = cell.prepare / "train.parquet"
+    first = study_key("ease", cell, Params(), CODE)
+    pl.read_parquet(train).with_columns(timestamp=pl.lit(None, pl.Int64)).write_parquet(train)
+    assert list(searched("ease", cell)) == keys[:1]
+    assert study_key("ease", cell, Params(), CODE) != first
 
 
 def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):

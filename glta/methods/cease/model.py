@@ -14,8 +14,13 @@ from glta.methods.base import Job, Step
 from glta.methods.cease.spec import CEASESettings
 from glta.methods.shared.closed_form import BLOCK, gram_of, refuse_large, zero_diagonal_map
 from glta.methods.shared.item_map import weighed_histories
-from glta.methods.shared.text_map import TextMap, columns_from_text, evenly, gain_of
-from glta.methods.shared.text_space import text_states, text_vectors
+from glta.methods.shared.side_information import (
+    SideInformationMap,
+    columns_from_text,
+    evenly,
+    gain_of,
+)
+from glta.methods.shared.text_space import centred_rows, mean_state, text_states
 
 
 def weights_with_text(
@@ -56,7 +61,7 @@ def weights_with_text(
     return weights, diagonal
 
 
-class CEASE(TextMap):
+class CEASE(SideInformationMap):
     """Score by X B, where B also predicts the texts of items from each other.
 
     The map is that of EASE (Steck, WWW 2019, eq. 8) with the item features as further, weighted
@@ -92,10 +97,12 @@ class SolveCEASE(Step):
         settings = job.own(CEASESettings)
         prepared = job.prepared
         refuse_large("cease", prepared.train.num_items, settings.max_gb)
-        text = text_vectors(text_states(job)[1], prepared.train)
+        _, states = text_states(job)
+        mean = mean_state(states, prepared.train)
+        text, _ = centred_rows(states, mean)
         weights, diagonal = weights_with_text(
             history_matrix(prepared.train),
-            text.item,
+            text,
             settings.l2,
             settings.text_weight,
             settings.user_power,
@@ -105,8 +112,8 @@ class SolveCEASE(Step):
             weights=weights,
             recency=settings.recency,
             diagonal=diagonal,
-            text=text.item,
-            mean=text.mean,
+            text=text,
+            mean=mean,
             text_weight=settings.text_weight,
             gain=1.0,
         ).calibrated()

@@ -24,12 +24,12 @@ class CEASESettings(Section):
         description="a user with n items has the weight n^-user_power, so that long histories do "
         "not dominate; 0: all users alike",
     )
-    recency: Annotated[float, Search(0.5, 1.0)] = Field(
+    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
         1.0,
         gt=0,
         le=1,
-        description="scores weigh a user's items by recency^age, the newest has age 0; 1: all "
-        "items alike",
+        description="a score weighs each item of the user by recency^age, with age 0 for the "
+        "newest; 1: all alike; less needs times",
     )
     max_gb: Annotated[float, Cost()] = Field(
         8.0,

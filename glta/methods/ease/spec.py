@@ -14,12 +14,12 @@ class EASESettings(Section):
     l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(
         100.0, gt=0, description="L2 penalty: added to the diagonal of the item-item counts"
     )
-    recency: Annotated[float, Search(0.5, 1.0)] = Field(
+    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
         1.0,
         gt=0,
         le=1,
-        description="scores weigh a user's items by recency^age, the newest has age 0; 1: all "
-        "items alike",
+        description="a score weighs each item of the user by recency^age, with age 0 for the "
+        "newest; 1: all alike; less needs times",
     )
     neighbours: int | None = Field(
         None,

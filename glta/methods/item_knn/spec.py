@@ -20,12 +20,12 @@ class ItemKNNSettings(Section):
         description="added to the denominator of the cosine; it lowers similarities that rest on "
         "few users",
     )
-    recency: Annotated[float, Search(0.5, 1.0)] = Field(
+    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
         1.0,
         gt=0,
         le=1,
-        description="scores weigh a user's items by recency^age, the newest has age 0; 1: all "
-        "items alike",
+        description="a score weighs each item of the user by recency^age, with age 0 for the "
+        "newest; 1: all alike; less needs times",
     )
 
 

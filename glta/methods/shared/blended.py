@@ -24,8 +24,8 @@ from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.dot_product import DotProduct
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.item_map import ItemMap
+from glta.methods.shared.side_information import SideInformationMap, evenly, gain_of
 from glta.methods.shared.standardized import standardized
-from glta.methods.shared.text_map import TextMap, evenly, gain_of
 from glta.methods.shared.text_space import TextScores
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 
@@ -33,7 +33,7 @@ Component = DotProduct | ItemMap
 
 KINDS: dict[str, type[Component]] = {
     "ease": ItemMap,
-    "cease": TextMap,
+    "cease": SideInformationMap,
     "lightgcn": GraphScores,
     "text-knn": TextScores,
 }
@@ -128,7 +128,7 @@ class Blended(Scorer):
         items and users.
         """
         cease, graph = self.parts.get("cease"), self.parts.get("lightgcn")
-        if not (isinstance(cease, TextMap) and isinstance(graph, GraphScores)):
+        if not (isinstance(cease, SideInformationMap) and isinstance(graph, GraphScores)):
             return self
         shown = evenly(np.flatnonzero(self.known))
         user = graph.user[evenly(np.arange(len(graph.user)))]
@@ -203,7 +203,7 @@ class Blended(Scorer):
         """Score known items as if they had no training users, by leave-one-out estimates."""
         parts = dict(self.parts)
         cease, graph = parts.get("cease"), parts.get("lightgcn")
-        if isinstance(cease, TextMap):
+        if isinstance(cease, SideInformationMap):
             estimated = cease.columns_left_out(items_N)
             weights = cease.weights.copy()
             weights[:, items_N] = np.float32(cease.gain) * estimated
@@ -259,7 +259,7 @@ class Blended(Scorer):
         num = len(text_JW)
         parts: dict[str, Component] = {}
         for name, part in self.parts.items():
-            if isinstance(part, TextMap | TextScores):
+            if isinstance(part, SideInformationMap | TextScores):
                 parts[name] = part.extended(text_JW)
             elif isinstance(part, ItemMap):
                 parts[name] = part.widened(np.zeros((len(self.known), num), np.float32))
@@ -270,7 +270,7 @@ class Blended(Scorer):
     def _embeddings(self, graph: GraphScores, text_JW: np.ndarray) -> np.ndarray:
         """Return the graph embeddings of new items, (J, D): zeros without CEASE."""
         cease = self.parts.get("cease")
-        if not isinstance(cease, TextMap):
+        if not isinstance(cease, SideInformationMap):
             return np.zeros((len(text_JW), graph.item.shape[1]), np.float32)
         columns = cease.columns_of(cease.placed(text_JW))
         return np.float32(self.gain) * columns.T @ graph.item

@@ -63,6 +63,6 @@ class TransitionSettings(Section):
         le=100,
         description="an item counts as following another up to this many places later, by 1/places",
     )
-    popularity: Annotated[float, Search(0.001, 1.0, log=True)] = Field(
+    popularity: Annotated[float, Search(0.0, 0.5)] = Field(
         0.0, ge=0, description="weight of log(1 + training users) of an item; 0: none"
     )

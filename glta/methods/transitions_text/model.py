@@ -55,9 +55,12 @@ class TextTransitions(TransitionScores):
     def score(self, users: np.ndarray) -> np.ndarray:
         recent_BI = self.recent[known_users(users, self.recent.shape[0])]
         of_user_BW = recent_BI @ self.text
-        similar_BI = of_user_BW @ self.text.T
-        if not isinstance(similar_BI, np.ndarray):
-            similar_BI = similar_BI.toarray()
+        if isinstance(self.text, np.ndarray):
+            from glta.evaluation.ranking import dot_products
+
+            similar_BI = dot_products(of_user_BW, self.text)
+        else:
+            similar_BI = (of_user_BW @ self.text.T).toarray()
         return super().score(users) + np.float32(self.weight) * similar_BI
 
     def save(self, folder: Path) -> None:

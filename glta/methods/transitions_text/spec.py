@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Search
+from glta.config import Choices, Search
 from glta.methods.shared.settings import TransitionSettings
 from glta.methods.spec import MethodSpec, StepSpec
 
@@ -15,7 +15,7 @@ class TextTransitionSettings(TransitionSettings):
     text_weight: Annotated[float, Search(0.05, 10.0, log=True)] = Field(
         0.5, ge=0, description="weight of the text similarity, beside log(1 + transitions)"
     )
-    text: Literal["tfidf", "states"] = Field(
+    text: Annotated[Literal["tfidf", "states"], Choices("tfidf", "states")] = Field(
         "tfidf",
         description="texts are compared by the cosine of their words (tfidf), or of the centred "
         "states of the language model (states)",

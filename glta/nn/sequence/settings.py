@@ -41,6 +41,9 @@ class SequenceTraining(StepBudget):
     learning_rate: Annotated[float, Search(3e-4, 1e-2, log=True)] = Field(
         1e-3, gt=0, le=1, description="learning rate of Adam"
     )
+    evaluate_every: Positive = Field(
+        160, description="steps between validations; an epoch of the records has so many"
+    )
     batch_size: Annotated[Positive, Choices(64, 128, 256, 512)] = Field(
         128, description="pieces of histories in a training step"
     )

@@ -28,7 +28,7 @@ def columns_from_text(
     t on the text rows T of the items with users, because an item without users adds nothing but
     text_weight T^T t to the Gram matrix. P is not at hand, but P v = d v - B (d v) for any vector
     v, where d is the diagonal of P.
-    weights_II, diagonal_I: B and d, see `TextMap`. new_JW: text rows of the new items.
+    weights_II, diagonal_I: B and d, see `SideInformationMap`. new_JW: text rows of the new items.
     """
     scaled = diagonal_I[:, None] * (np.float32(text_weight) * text_IW @ new_JW.T)
     return scaled - weights_II @ scaled
@@ -50,7 +50,7 @@ def evenly(among: np.ndarray, limit: int = 1000) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class TextMap(ItemMap):
+class SideInformationMap(ItemMap):
     """Score by X B, where items without training users have columns of B from their text.
 
     The columns of such items are estimated by `columns_from_text`, and multiplied by a gain, the
