@@ -4,6 +4,7 @@ from pydantic import Field
 
 from glta.methods.spec import MethodSpec, StepSpec
 from glta.nn.graph.settings import (
+    ContrastSettings,
     GraphTraining,
     Keep,
     Temperature,
@@ -11,7 +12,7 @@ from glta.nn.graph.settings import (
 )
 
 
-class RLMRecConSettings(GraphTraining):
+class RLMRecConSettings(ContrastSettings, GraphTraining):
     """RLMRec-Con: the contrastive form of RLMRec."""
 
     keep: Keep = Field(0.8, gt=0, le=1, description="share of edges kept in a training step")

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from glta.config import Choices, Search, Section, When
-from glta.nn.graph.settings import GraphTraining, Keep, Temperature
+from glta.nn.graph.settings import ContrastSettings, GraphTraining, Keep, Temperature
 
 
-class HypergraphSettings(GraphTraining):
+class HypergraphSettings(ContrastSettings, GraphTraining):
     """Train an encoder with hyperedges (HCCF and HCCF+)."""
 
     num_layers: Annotated[int, Search(1, 4)] = Field(

@@ -194,8 +194,9 @@ class HypergraphEncoder(Encoder):
         views = []
         for _ in range(self.num_layers):
             local = multiply(self.edges(generator) if generator else self.adjacency, layer)
-            drops = generator and self.mult is None
-            rows = [self._dropped(h, generator) for h in hyper] if drops else hyper
+            rows = hyper
+            if generator and self.mult is None:
+                rows = [self._dropped(h, generator) for h in hyper]
             wide = torch.cat(
                 [
                     self.act(h @ self.act(h.T @ e))

@@ -13,7 +13,7 @@ from glta.training.budget import StepBudget
 class GraphTraining(StepBudget):
     """Train a graph model."""
 
-    embedding_dim: Annotated[int, Choices(64, 128, 256, 512)] = Field(
+    embedding_dim: Annotated[int, Choices(64, 128, 256)] = Field(
         64, ge=1, le=4096, description="width of node embeddings"
     )
     num_layers: Annotated[int, Search(1, 4)] = Field(
@@ -72,7 +72,18 @@ Weight = Annotated[float, Search(1e-3, 1.0, log=True)]
 Keep = Annotated[float, Search(0.5, 1.0)]
 
 
-class TextContrastSettings(Section):
+class ContrastSettings(Section):
+    """Train with a contrast among the nodes of a batch. Its cost is their number squared.
+
+    The authors of HCCF and RLMRec have batches of 4096.
+    """
+
+    batch_size: Annotated[Positive, Choices(1024, 2048, 4096)] = Field(
+        2048, description="triples in a training step"
+    )
+
+
+class TextContrastSettings(ContrastSettings):
     """Add a text contrast to a graph model (LightGCN+ and HCCF+)."""
 
     text_weight: Weight = Field(
