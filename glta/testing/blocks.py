@@ -109,10 +109,12 @@ def in_order(
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
-    """Write the folder of the stage `prepare`, with empty counts."""
+    """Write the folder of the stage `prepare`, with counts that name the split alone."""
     folder.mkdir(parents=True)
     tables = in_order(prepared.train, prepared.valid, prepared.test, prepared.target)
-    PreparedTables(**tables, users=prepared.users, items=prepared.items, counts={}).save(folder)
+    PreparedTables(
+        **tables, users=prepared.users, items=prepared.items, counts={"split": "random"}
+    ).save(folder)
 
 
 def block_states(size: int = NUM_ITEMS) -> np.ndarray:
