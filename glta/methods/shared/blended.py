@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -248,7 +248,7 @@ class Blended(Scorer):
 
     def with_histories(self, histories: Sequences) -> Self:
         parts = {name: part.with_histories(histories) for name, part in self.parts.items()}
-        return replace(self, parts=parts)
+        return replace(self, parts=cast("dict[str, Component]", parts))
 
     def extended(self, text_JW: np.ndarray) -> Self:
         if not self.by_text.any():
