@@ -11,6 +11,11 @@ class RecommendSettings(Section):
     """Write top-K lists."""
 
     k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
+    refit: bool = Field(
+        False,
+        description="true: the lists for test come from a second fit, on training and validation "
+        "pairs together, with what the first fit chose on validation",
+    )
 
 
 class EvaluateSettings(Section):

@@ -7,6 +7,7 @@ Ids and titles are those of the user's files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from glta.data.prepared import Prepared
 from glta.datasets.settings import TableSettings
 from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
+from glta.methods.chain import refit_of
 from glta.methods.registry import models, recommender_class, units
 from glta.nearest import hint
 from glta.params.check import load_params
 from glta.params.model import Params
+from glta.serving.without_history import recommend_to_all
 from glta.storage.cell import Cell
 
 
@@ -67,7 +70,9 @@ def recommend(
                 "the dataset, the seed and the method"
             )
     prepared = Prepared.load(cell.prepare)
-    model: Recommender = recommender_class(method).load(cell.model(method))
+    place = refit_of(cell.model(method))
+    model: Recommender = recommender_class(method).load(place)
+    fitted = prepared.train if place == cell.model(method) else prepared.seen
     catalogue = prepared.items.select("item_id", "title")
     if new_items is not None:
         added = read_new_items(new_items, dataset, params, prepared)
@@ -80,10 +85,11 @@ def recommend(
     if number is None:
         history = has = given
     else:
-        history = np.union1d(prepared.train.items_of(number), given)
+        history = np.union1d(fitted.items_of(number), given)
         has = np.union1d(prepared.seen.union(prepared.test).items_of(number), given)
     if number is not None and not given.size:
-        found, scores = _of_user(model, number, has, k, catalogue.height)
+        fitted = replace(fitted, num_items=catalogue.height)
+        found, scores = _of_user(model, number, has, k, fitted)
     else:
         found, scores = _of_items(model, history, has, k, catalogue.height)
     return [
@@ -94,15 +100,15 @@ def recommend(
 
 
 def _of_user(
-    model: Recommender, user: int, has: np.ndarray, k: int, num_items: int
+    model: Recommender, user: int, has: np.ndarray, k: int, fitted: Interactions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recommend k items to a user of the training data. Returns items and scores, each (k,).
+    """Recommend k items to a user of the dataset. Returns items and scores, each (k,).
 
-    has: items to leave out.
+    has: items to leave out. fitted: see `recommend_to_all`; its items are the whole catalogue.
     """
     users = np.array([user])
-    exclude = Interactions.of(np.full_like(has, user), has, user + 1, num_items)
-    items, scores = model.recommend(users, k, exclude)
+    exclude = Interactions.of(np.full_like(has, user), has, user + 1, fitted.num_items)
+    items, scores = recommend_to_all(model, users, k, fitted=fitted, exclude=exclude)
     return items[0], scores[0]
 
 

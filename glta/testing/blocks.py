@@ -19,8 +19,8 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared, PreparedTables
 from glta.features.profiles import Profiles
 from glta.methods.base import Artefact
-from glta.methods.chain import chain_of, place_of, run_unit
-from glta.methods.registry import units
+from glta.methods.chain import chain_of, place_of, run_twice, run_unit
+from glta.methods.registry import Unit, units
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
 from glta.storage.cell import Cell
@@ -185,9 +185,21 @@ class World:
         values: parameters by dotted keys, such as {"settings.ease.l2": 10}.
         prepared: data in place of those in `prepared`. checkpoint: folder for checkpoints.
         """
-        unit = units()[name]
-        if unit.model and not all(place_of(self.cell, read).exists() for read in unit.reads):
-            unit = chain_of(name)
+        unit = self._unit(name)
         params = Params().with_values(dict(values or {}))
         given = self.prepared if prepared is None else prepared
         return run_unit(unit, self.cell, params.section, prepared=given, checkpoint=checkpoint)
+
+    def refit(
+        self, name: str, values: Mapping[str, Any] | None = None
+    ) -> tuple[Artefact, Artefact]:
+        """Train as `train` does, and again on training and validation pairs together."""
+        params = Params().with_values(dict(values or {}))
+        return run_twice(self._unit(name), self.cell, params.section, prepared=self.prepared)
+
+    def _unit(self, name: str) -> Unit:
+        """Return the unit that `train` runs."""
+        unit = units()[name]
+        if unit.model and not all(place_of(self.cell, read).exists() for read in unit.reads):
+            return chain_of(name)
+        return unit

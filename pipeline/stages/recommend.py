@@ -1,5 +1,7 @@
 """Write the top-K lists of one method, for validation and for test.
 
+With recommend.refit, the lists for test are those of the refit. The lists for validation are always
+those of the first fit, which has not seen the validation pairs.
 Where test pairs have new items, lists among these alone are written too.
 """
 
@@ -14,9 +16,11 @@ from glta.evaluation.groups import restrict
 from glta.evaluation.lists import Lists, list_table
 from glta.evaluation.ranking import rank_among
 from glta.methods.base import Recommender, Scorer
+from glta.methods.chain import refit_of
 from glta.methods.registry import models, recommender_class
 from glta.params.model import Params
 from glta.progress import record
+from glta.serving.without_history import recommend_to_all
 from glta.storage.cell import Cell
 from glta.storage.files import whole_folder
 from pipeline.stages.script import run
@@ -28,9 +32,12 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         raise ValueError(f"--method {method}: unknown method; there are {', '.join(models())}")
     cell = Cell(dataset, seed)
     prepared = Prepared.load(cell.prepare)
-    model = recommender_class(method).load(cell.model(method))
+    folder = cell.model(method)
+    kind = recommender_class(method)
+    model = kind.load(folder)
+    refitted = kind.load(refit_of(folder)) if params.recommend.refit else None
     started = time.monotonic()
-    lists = make_lists(model, prepared, k=params.recommend.k)
+    lists = make_lists(model, prepared, k=params.recommend.k, refitted=refitted)
     seconds = time.monotonic() - started
     count = sum(table["user"].n_unique() for table in (lists.valid, lists.test))
     # the report shows it; the stage's own time is mostly its start
@@ -39,22 +46,32 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         lists.save(out)
 
 
-def make_lists(model: Recommender, prepared: Prepared, *, k: int) -> Lists:
-    """Make lists of k items. Known items are excluded: training, and for test validation too."""
+def make_lists(
+    model: Recommender, prepared: Prepared, *, k: int, refitted: Recommender | None = None
+) -> Lists:
+    """Make lists of k items. Known items are excluded: training, and for test validation too.
 
-    def of(wanted: Interactions, known: Interactions) -> pl.DataFrame:
+    Users without a history get the most popular items.
+    refitted: the model of the lists for test, fitted on training and validation pairs; None: model.
+    """
+
+    def of(
+        maker: Recommender, fitted: Interactions, wanted: Interactions, known: Interactions
+    ) -> pl.DataFrame:
         users = np.flatnonzero(wanted.user_degree)
-        items, scores = model.recommend(users, k, known)
+        items, scores = recommend_to_all(maker, users, k, fitted=fitted, exclude=known)
         return list_table(users, items, scores)
 
-    valid = of(prepared.valid, prepared.train)
-    test = of(prepared.test, prepared.seen)
+    tested = refitted or model
+    valid = of(model, prepared.train, prepared.valid, prepared.train)
+    fitted = prepared.seen if refitted else prepared.train
+    test = of(tested, fitted, prepared.test, prepared.seen)
     relevant = restrict(prepared.test, prepared.new_items)
-    if not relevant.item.size or not isinstance(model, Scorer):
+    if not relevant.item.size or not isinstance(tested, Scorer):
         return Lists(valid, test)
     users = np.flatnonzero(relevant.user_degree)
     new = np.flatnonzero(prepared.new_items)
-    items, scores = rank_among(model.score, users, k=k, exclude=prepared.seen, items=new)
+    items, scores = rank_among(tested.score, users, k=k, exclude=prepared.seen, items=new)
     return Lists(valid, test, list_table(users, items, scores))
 
 

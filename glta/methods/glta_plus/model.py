@@ -225,14 +225,14 @@ class GLTAPlus(Scorer):
         without new items would be best. new_mix is mix when no validation pair has one of these
         items.
         """
-        from glta.evaluation.validation import validation_ndcgs
+        from glta.evaluation.validation import has_validation_pairs, validation_ndcgs
 
         known = np.flatnonzero(self.diagonal)
         shown = evenly(known, min(1000, -(-known.size // 10)))
         few = replace(
             prepared, train=only(prepared.train, shown), valid=only(prepared.valid, shown)
         )
-        if not len(few.valid):
+        if not has_validation_pairs(few):
             return replace(self, new_mix=self.mix)
         matched_gain, graph_gain = (np.float32(gain) for gain in self.gains)
         estimated = leave_one_out_columns(
