@@ -66,7 +66,7 @@ class Params(Section):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         [0],
         min_length=1,
-        description="one validation part and one training each; the test part is the same for all",
+        description="one validation part and one training each",
     )
     methods: list[Name] = Field(
         [
