@@ -30,7 +30,7 @@ table ablations cold-start goodbooks: checkout $(READY)
 TRIALS ?= 30
 MINUTES ?= 15
 TUNED_ON ?= ml-latest-small movietweetings amazon-beauty goodbooks-10k-v1
-TUNED := item-knn ease lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen glta-plus glta
+TUNED := item-knn ease lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen cease glta
 tune: export PATH := $(CURDIR)/$(BIN):$(PATH)
 tune: export GLTA_PLAIN = 1
 tune: export OMP_NUM_THREADS = 1

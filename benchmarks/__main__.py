@@ -22,7 +22,18 @@ from rich.table import Table
 from benchmarks.performance_page import cells, write_page
 from benchmarks.timing import PROCESSOR_TIME, Row, machine
 
-NAMES = ("graph", "splitting", "ranking", "metrics", "alignment", "startup", "cost", "device")
+NAMES = (
+    "graph",
+    "least_squares",
+    "sequence",
+    "splitting",
+    "ranking",
+    "metrics",
+    "alignment",
+    "startup",
+    "cost",
+    "device",
+)
 OUT = Path("benchmarks/out")
 
 

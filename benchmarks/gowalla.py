@@ -28,6 +28,7 @@ from glta.evaluation.metrics import accuracy, hits
 from glta.evaluation.ranking import rank_all
 from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.node_embeddings import train
+from glta.nn.graph.sampling import epoch_size
 
 
 def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -39,8 +40,15 @@ def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return user, item
 
 
+EVERY = 5
+"""Epochs between evaluations. An epoch is one pass through the training interactions."""
+
+
 def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out: Path) -> None:
-    """Train, and append epoch, loss, recall@20, ndcg@20 to a CSV file after every evaluation."""
+    """Train, and append epoch, loss, recall@20, ndcg@20 to a CSV file after every evaluation.
+
+    The loss is the mean since the last evaluation.
+    """
     users = np.flatnonzero(test.user_degree > 0)
     out.mkdir(parents=True, exist_ok=True)
     table = out / "gowalla.csv"
@@ -57,14 +65,18 @@ def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out
         return latest["ndcg@20"]
 
     def on_epoch(record):
-        line = f"epoch {record['epoch'] + 1}: loss {record['loss']:.5f}"
-        if "valid" in record and latest:
-            line += f", recall@20 {latest['recall@20']:.4f}, ndcg@20 {latest['ndcg@20']:.4f}"
+        epoch = (record["epoch"] + 1) * EVERY
+        row = [epoch, record["loss"], latest["recall@20"], latest["ndcg@20"]] if latest else []
+        if row:
             with open(table, "a", newline="") as f:
-                row = [record["epoch"] + 1, record["loss"], latest["recall@20"], latest["ndcg@20"]]
                 csv.writer(f).writerow(row)
-            latest.clear()
-        print(f"{line} ({time.perf_counter() - begin:.0f} s)", flush=True)
+        latest.clear()
+        print(
+            f"epoch {epoch}: loss {record['loss']:.5f}, "
+            + (f"recall@20 {row[2]:.4f}, ndcg@20 {row[3]:.4f} " if row else "read again ")
+            + f"({time.perf_counter() - begin:.0f} s)",
+            flush=True,
+        )
 
     if not table.exists():
         table.write_text("epoch,loss,recall@20,ndcg@20\n")
@@ -81,7 +93,7 @@ def main() -> None:
     parser.add_argument("--parity", action="store_true")
     parser.add_argument("--batch-size", type=int, default=REFERENCE.batch_size)
     parser.add_argument("--learning-rate", type=float, default=REFERENCE.learning_rate)
-    parser.add_argument("--epochs", type=int, default=REFERENCE.epochs)
+    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     args = parser.parse_args()
     pairs = [read_id_lists(args.data / f"{part}.txt.gz") for part in ("train", "test")]
@@ -98,7 +110,13 @@ def main() -> None:
                 f"{row.ratio:.1f} times as fast; {row.note}"
             )
     else:
-        changed = {name: getattr(args, name) for name in ("batch_size", "learning_rate", "epochs")}
+        in_an_epoch = -(-epoch_size(graph, REFERENCE.sampling) // args.batch_size)
+        changed = {
+            "batch_size": args.batch_size,
+            "learning_rate": args.learning_rate,
+            "steps": args.epochs * in_an_epoch,
+            "evaluate_every": EVERY * in_an_epoch,
+        }
         curve(graph, test, REFERENCE.model_copy(update=changed), args.out)
 
 

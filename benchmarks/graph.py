@@ -24,9 +24,7 @@ from glta.training.seeds import epoch_rng
 
 GOWALLA = (29_858, 40_981, 810_128)
 # the settings of gusye1234/LightGCN-PyTorch, 3 layers; it draws users uniformly
-REFERENCE = LightGCNSettings(
-    learning_rate=1e-3, l2=1e-4, sampling="user", epochs=100, evaluate_every=5, patience=10**6
-)
+REFERENCE = LightGCNSettings(learning_rate=1e-3, l2=1e-4, sampling="user", patience=10**6)
 
 
 def power_law_graph(num_users: int, num_items: int, num_edges: int) -> Interactions:

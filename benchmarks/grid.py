@@ -7,7 +7,7 @@ python -m benchmarks.grid METHOD DATASET KEY=VALUE,VALUE... ...
 
 For example:
 
-python -m benchmarks.grid hccf ml-latest-small batch_size=2048,4096 contrast_batch=0,1024
+python -m benchmarks.grid hccf ml-latest-small loss=bpr,softmax batch_size=2048,4096
 """
 
 from __future__ import annotations

@@ -56,11 +56,28 @@ class Search:
 
     low, high: the ends of the range, both included. log: try values evenly on a logarithmic scale
     instead of a linear one. A field of type int takes whole numbers only.
+    ordered: whether the value counts only where interactions have times. Tuning leaves it alone
+    elsewhere.
     """
 
     low: float
     high: float
     log: bool = False
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Give the values that tuning tries.
+
+    Numbers are in increasing order, and neighbours are taken to have similar results. Words and
+    true and false have no order.
+    """
+
+    values: tuple[Any, ...]
+
+    def __init__(self, *values: Any):
+        object.__setattr__(self, "values", values)
 
 
 @dataclass(frozen=True)
@@ -96,19 +113,19 @@ class Section(BaseModel):
         return value
 
     @classmethod
-    def search_space(cls) -> dict[str, Search]:
-        """Return the range of each key that tuning may vary, from the field's annotation.
+    def search_space(cls) -> dict[str, Search | Choices]:
+        """Return the range or choices of each key that tuning may vary, from its annotation.
 
         A key of a section within this one has a dot: align_items.learning_rate.
         """
-        space: dict[str, Search] = {}
+        space: dict[str, Search | Choices] = {}
         for key, field in cls.model_fields.items():
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, Section):
                 inner = kind.search_space()
                 space |= {f"{key}.{name}": search for name, search in inner.items()}
             for mark in field.metadata:
-                if isinstance(mark, Search):
+                if isinstance(mark, Search | Choices):
                     space[key] = mark
         return space
 

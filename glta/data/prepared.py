@@ -70,6 +70,19 @@ class Prepared:
         """Training and validation interactions in order: the histories at test time."""
         return self.ordered("train", "valid")
 
+    def timed(self, method: str) -> Sequences:
+        """Return the training interactions in order, for a method that learns from the order.
+
+        method: its name, for the message. Raises ValueError when an interaction has no time: the
+        order is then that of a file, which may mean nothing.
+        """
+        if self.sequences.time is None:
+            raise ValueError(
+                f"{method}: needs a time in every training interaction, because it learns from "
+                "their order; name the column in tables.NAME.timestamp, or take it out of methods"
+            )
+        return self.sequences
+
     def ordered(self, *names: str) -> Sequences:
         """Return the interactions of some parts together, in order.
 

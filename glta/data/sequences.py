@@ -3,7 +3,7 @@
 # U users, E interactions, B windows, n items of a window
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -97,6 +97,22 @@ class Sequences:
         indptr = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=num_users))])
         return cls(indptr, item, position, time, num_items)
 
+    @classmethod
+    def of_lists(cls, lists: Iterable[Sequence[int]], num_items: int) -> Sequences:
+        """Make the histories of some users from their items in order, without times.
+
+        Raises ValueError for an id out of range.
+        """
+        items = [np.asarray(one, np.int64) for one in lists]
+        size = [one.size for one in items]
+        item = np.concatenate([*items, np.empty(0, np.int64)])
+        if item.size and (item.min() < 0 or item.max() >= num_items):
+            raise ValueError(
+                f"item ids must lie in 0..{num_items - 1}, found {item.min()}..{item.max()}"
+            )
+        position = np.concatenate([*map(np.arange, size), np.empty(0, np.int64)])
+        return cls(np.cumsum([0, *size]), item, position, None, num_items)
+
     def __len__(self) -> int:
         return self.item.size
 
@@ -113,6 +129,11 @@ class Sequences:
     def user(self) -> np.ndarray:
         """(E,) int64: the user of each interaction, ascending."""
         return np.repeat(np.arange(self.num_users), self.length)
+
+    @cached_property
+    def age(self) -> np.ndarray:
+        """(E,) int64: how many newer items the user has here; 0 is the newest."""
+        return self.indptr[self.user + 1] - 1 - np.arange(len(self))
 
     def of_user(self, user: int) -> History:
         """Return the interactions of one user; user: 0 <= user < U."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from glta.config import Positive, Section, Share
@@ -15,6 +17,12 @@ class RecommendSettings(Section):
         False,
         description="true: the lists for test come from a second fit, on training and validation "
         "pairs together, with what the first fit chose on validation",
+    )
+    test_history: Literal["by_split", "seen", "train"] = Field(
+        "by_split",
+        description="items by which methods that score a list of items make test lists; seen: "
+        "training and validation items; train: training items alone, as all other methods have "
+        "them; by_split: seen in a split by time, as published, and train in others",
     )
 
 

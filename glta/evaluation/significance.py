@@ -1,16 +1,17 @@
 """Compare methods over the same users: intervals, randomisation tests and effect sizes.
 
-The unit is the user. With several seeds, a user's values are first averaged over the seeds. The
-test sets of the seeds are other draws from the same users, so pairs (seed, user) are not
-independent, and counting them as independent would make the intervals too narrow. The intervals
-therefore tell what to expect of other users of the same kind. The report shows the spread over
-seeds as a number of its own.
+The unit is the user. With several seeds, a user's values are first averaged over the seeds. All
+seeds are tested on the same pairs of the same users, so pairs (seed, user) are not independent, and
+counting them as independent would make the intervals too narrow. All users are served by the same
+trained models. The intervals therefore tell what to expect of other users of the same kind, and
+nothing about another training. The spread over seeds tells that, and the report shows it beside the
+interval.
 """
 
-# U users, M columns (a metric of a method, or a difference), R resamples
+# U users, M columns (a metric of a method, or a difference), R resamples or sign flips
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,6 @@ class Comparison(NamedTuple):
     """Hold the comparison of two methods in one metric.
 
     difference: mean over users of reference minus other. low, high: its bootstrap interval.
-    p: of the two-sided randomisation test, not corrected for other tests.
     effect: Cohen's d_z, the mean difference in standard deviations of the differences.
     effect_low, effect_high: its bootstrap interval.
     """
@@ -32,7 +32,6 @@ class Comparison(NamedTuple):
     difference: float
     low: float
     high: float
-    p: float
     effect: float
     effect_low: float
     effect_high: float
@@ -68,27 +67,42 @@ def interval(samples_RM: np.ndarray, confidence: float) -> tuple[np.ndarray, np.
     return low, high
 
 
-def randomisation_test(differences_UM: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+def randomisation_test(differences_UM: np.ndarray, *, flips: int, seed: int) -> np.ndarray:
     """Test whether the mean difference is zero (Fisher 1935), two-sided.
 
-    The signs of all users' differences are flipped at random, R times. Returns (M,) p-values
-    (k + 1) / (R + 1), where k counts the flips whose mean is at least as far from zero as the
-    observed one (Phipson and Smyth 2010). Such a value is never 0 and is valid for every R. Columns
-    without any difference have p = 1.
+    The signs of all users' differences are flipped at random, `flips` times. All columns share the
+    flips. Returns (M,) p-values (k + 1) / (flips + 1), where k counts the flips whose sum is at
+    least as far from zero as the observed one (Phipson and Smyth 2010). Such a value is never 0 and
+    is valid for every number of flips. Columns without any difference have p = 1.
     """
-    num_users = len(differences_UM)
-    observed = np.abs(differences_UM.sum(0))
+    # a user whose differences are all 0 adds nothing to any sum
+    differing_UM = differences_UM[differences_UM.any(1)]
+    total = differing_UM.sum(0)
     # sums of the same numbers in another order differ by rounding; these ties count as "as far"
-    limit = observed - 1e-9 * np.abs(differences_UM).sum(0)
-    rng = np.random.default_rng(seed)
-    beyond = np.zeros(differences_UM.shape[1], np.int64)
-    for rows in _blocks(num_users, resamples):
-        bits = np.frombuffer(rng.bytes(rows * ((num_users + 7) // 8)), np.uint8).reshape(rows, -1)
-        flip = np.unpackbits(bits, axis=1, count=num_users)
-        # sum of s * d with s = 1 - 2 * flip
-        sums = differences_UM.sum(0) - 2 * (flip.astype(np.float64) @ differences_UM)
-        beyond += (np.abs(sums) >= limit).sum(0)
-    return (beyond + 1) / (resamples + 1)
+    limit = np.abs(total) - 1e-9 * np.abs(differing_UM).sum(0)
+    doubled_UM = 2 * differing_UM
+    beyond = np.zeros(total.size, np.int64)
+    for flipped_RU in _flipped(len(differing_UM), flips=flips, seed=seed):
+        # sum of s * d with s = 1 - 2 * flipped
+        sums_RM = total - flipped_RU @ doubled_UM
+        beyond += (np.abs(sums_RM) >= limit).sum(0)
+    return (beyond + 1) / (flips + 1)
+
+
+def shares_of_mean(frames: Sequence[pl.DataFrame]) -> np.ndarray:
+    """Put differences of several comparisons into one array, for one test of all of them.
+
+    frames: one for each comparison, with the column user (ids from 0) and one column of
+    differences. Returns (U, M) with what each user adds to each comparison's mean, so that a column
+    sums to the mean. It is 0 for a user whom a comparison does not have. Such a user changes no sum
+    of flipped signs, and so no p-value.
+    """
+    num_users = max((int(frame["user"].max() or 0) + 1 for frame in frames), default=0)
+    shares_UM = np.zeros((num_users, len(frames)))
+    for column, frame in enumerate(frames):
+        user, difference = frame
+        shares_UM[user.to_numpy(), column] = difference.to_numpy() / frame.height
+    return shares_UM
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -105,53 +119,48 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected.reshape(np.shape(p))
 
 
-def enough_resamples(num_tests: int, *, confidence: float, at_least: int) -> int:
-    """Return how many sign flips a randomisation test needs when several tests are corrected.
-
-    The smallest possible p-value is 1 / (R + 1), and Holm multiplies it by the number of tests.
-    With too few flips the product stays above the level, and no difference could be significant.
-    The number returned lets the smallest corrected p-value reach a tenth of the level.
-    """
-    return max(at_least, round(10 * num_tests / (1 - confidence)))
-
-
 def compare_paired(
-    reference_UM: np.ndarray,
-    other_UM: np.ndarray,
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
-    flips: int | None = None,
+    differences: Sequence[np.ndarray], *, confidence: float, resamples: int, seed: int
 ) -> list[Comparison]:
     """Compare two methods over the same users, one comparison for each column.
 
-    Row u of both arrays belongs to the same user. resamples: of the bootstrap. flips: sign flips of
-    the randomisation test, as many as resamples when None. Returns M comparisons of reference minus
-    other. The effect is 0 where the differences do not vary. Raises ValueError for fewer than two
-    users.
+    differences: one array (U, M) for each data set, reference minus other, a row for each user.
+    Each data set counts alike: the difference and the effect are means over the data sets, and
+    users are drawn within their data set. Returns M comparisons. The effect in a data set is 0
+    where the differences do not vary. Raises ValueError for fewer than two users in a data set.
     """
-    difference_UM = reference_UM - other_UM
-    if len(difference_UM) < 2:
-        raise ValueError(
-            f"a comparison needs at least two users who were served by both methods, found "
-            f"{len(difference_UM)}"
-        )
+    for difference_UM in differences:
+        if len(difference_UM) < 2:
+            raise ValueError(
+                f"a comparison needs at least two users who were served by both methods, found "
+                f"{len(difference_UM)}"
+            )
+    drawn = [
+        _resampled(difference_UM, resamples=resamples, seed=seed + place)
+        for place, difference_UM in enumerate(differences)
+    ]
+    means, effects = (np.mean(samples, axis=0) for samples in zip(*drawn, strict=True))
+    low, high = interval(means, confidence)
+    effect_low, effect_high = interval(effects, confidence)
+    mean = np.mean([array.mean(0) for array in differences], axis=0)
+    effect = np.mean([_ratio(x.mean(0), x.std(0, ddof=1)) for x in differences], axis=0)
+    fields = (mean, low, high, effect, effect_low, effect_high)
+    return [Comparison(*map(float, column)) for column in zip(*fields, strict=True)]
+
+
+def _resampled(
+    difference_UM: np.ndarray, *, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means and the effects d_z of bootstrap samples, each (R, M)."""
     num_users, num_columns = difference_UM.shape
     moments = bootstrap(
         np.hstack([difference_UM, difference_UM**2]), resamples=resamples, seed=seed
     )
     mean_RM = moments[:, :num_columns]
     square_RM = moments[:, num_columns:]
-    low, high = interval(mean_RM, confidence)
     # the variance from moments may come out a rounding error below zero
     deviation_RM = np.sqrt(np.maximum(square_RM - mean_RM**2, 0) * num_users / (num_users - 1))
-    effect_low, effect_high = interval(_ratio(mean_RM, deviation_RM), confidence)
-    mean = difference_UM.mean(0)
-    p = randomisation_test(difference_UM, resamples=flips or resamples, seed=seed)
-    effect = _ratio(mean, difference_UM.std(0, ddof=1))
-    fields = (mean, low, high, p, effect, effect_low, effect_high)
-    return [Comparison(*map(float, column)) for column in zip(*fields, strict=True)]
+    return mean_RM, _ratio(mean_RM, deviation_RM)
 
 
 def _ratio(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -178,3 +187,14 @@ def _draws(num_users: int, *, resamples: int, seed: int) -> Iterator[np.ndarray]
             for _ in range(rows)
         ]
         yield np.stack(counts) / num_users
+
+
+def _flipped(num_users: int, *, flips: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw which users' signs are flipped, in blocks. Yields (rows, U) float64 of 0 and 1."""
+    rng = np.random.default_rng(seed)
+    # one random bit for each user and flip. A flip takes whole words of 64 bits, so that the bits
+    # do not depend on the size of the blocks
+    num_bytes = 8 * -(-num_users // 64)
+    for rows in _blocks(num_users, flips):
+        bits = np.frombuffer(rng.bytes(rows * num_bytes), np.uint8).reshape(rows, num_bytes)
+        yield np.unpackbits(bits, axis=1, count=num_users).astype(np.float64)

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from glta.config import Section
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
+from glta.data.sequences import Sequences
 
 S = TypeVar("S", bound=Section)
 
@@ -135,6 +136,17 @@ class Recommender(ABC):
     @abstractmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; scores are equal to the last bit."""
+
+    def with_histories(self, histories: Sequences) -> Recommender:
+        """Return a recommender that scores by these items of the users. Nothing is trained.
+
+        A recommender of a step scores by the training items. Test lists also use the validation
+        items, which are older than the test items in a split by time.
+        histories: the items of each user, oldest first, over the items of the model. For a method
+            with the capability "sequences", its users may be others than those of the training.
+        Without this method, users keep what was learned of them: the result is the recommender.
+        """
+        return self
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         """Score all items for users who were not in the training data: (B, I) float32.

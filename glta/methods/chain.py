@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,6 +46,7 @@ def run_unit(
     on_epoch: Callable[[dict[str, Any]], None] = ignore,
     prepared: Prepared | None = None,
     refit: bool = False,
+    made: Mapping[str, Path] | None = None,
 ) -> Artefact:
     """Run the steps of a unit, and return the artefact of the last one.
 
@@ -57,9 +57,10 @@ def run_unit(
         named STEP/VALUE.
     prepared: data that take the place of the folder of the stage `prepare`.
     refit: read what the refits of earlier steps have written, where they have.
+    made: folders that take the place of those of other stages and steps, by name.
     """
     with TemporaryDirectory(prefix="glta-") as scratch:
-        made: dict[str, Path] = {}
+        made = dict(made or {})
         for step in unit.steps[:-1]:
             folder = Path(scratch) / step.name
             folder.mkdir()
@@ -79,6 +80,7 @@ def run_twice(
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] = ignore,
     prepared: Prepared | None = None,
+    made: Mapping[str, Path] | None = None,
 ) -> tuple[Artefact, Artefact]:
     """Run a unit on the training pairs, and again on training and validation pairs together.
 
@@ -90,7 +92,13 @@ def run_twice(
     data = Prepared.load(cell.prepare) if prepared is None else prepared
     with choices() as first:
         chosen = run_unit(
-            unit, cell, sections, checkpoint=checkpoint, on_epoch=on_epoch, prepared=prepared
+            unit,
+            cell,
+            sections,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+            prepared=prepared,
+            made=made,
         )
 
     def again(record: dict[str, Any]) -> None:
@@ -113,6 +121,7 @@ def run_twice(
                 on_epoch=again,
                 prepared=data.for_refit(),
                 refit=True,
+                made=made,
             )
     except Unrepeatable as error:
         raise ValueError(f"{unit.name}: {error}") from error
@@ -144,7 +153,11 @@ def _job(
 
     made: folders of the steps that have run already. refit: see `run_unit`.
     """
-    place = (lambda name: refit_of(place_of(cell, name))) if refit else partial(place_of, cell)
+
+    def source(name: str) -> Path:
+        folder = made.get(name) or place_of(cell, name)
+        return refit_of(folder) if refit else folder
+
     own = f"settings.{unit.method.name}"
     extra = unit.ablation.reads if unit.ablation else ()
     several = len(unit.steps) > 1
@@ -155,7 +168,7 @@ def _job(
     parts = step.settings or ("",)
     return Job(
         step=step.name,
-        sources={name: made.get(name) or place(name) for name in (*step.reads, *extra)},
+        sources={name: source(name) for name in (*step.reads, *extra)},
         settings={part: sections(f"{own}.{part}".rstrip(".")) for part in parts},
         seed=cell.seed,
         shared={name: sections(name) for name in step.shared},

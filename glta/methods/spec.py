@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from glta.config import Section
 
-Capability = Literal["histories", "new_items"]
+Capability = Literal["histories", "sequences", "new_items"]
 """What a recommender can do beyond scoring the users that it was trained on.
 
 histories: score users by a list of items (`Recommender.score_histories`).
+sequences: score users by a list of items in order (`Recommender.with_histories`).
 new_items: take items that were not in the training data (`Recommender.extended`).
 """
 

@@ -25,10 +25,19 @@ MOVED = {
     "align_users": "is settings.glta.align_users now",
     "fit": "is settings.lightgcn-text-knn now",
     "recommend.mode": "is settings.glta.serve.mode now",
-    "settings.glta-plus.evidences": "is settings.glta-plus.components now",
+    "settings.ease.max_items": "is settings.ease.max_gb now: I items need 12 I^2 bytes",
+    "settings.glta-plus": "is settings.cease (l2, text_weight, user_power) and settings.blend "
+    "(weight_steps) now; the method is blend-cease",
 }
+for _name in ("lightgcn", "lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"):
+    MOVED[f"settings.{_name}.epochs"] = (
+        "is steps now, which counts training steps; evaluate_every counts steps too"
+    )
+    MOVED[f"settings.{_name}.contrast_batch"] = "is gone: the contrast is of the whole batch"
 """Keys of older parameter files, and where they are now. Overrides of datasets have them too."""
 
+RENAMED = {"glta-plus": "blend-cease now: a blend of cease, lightgcn and text-knn"}
+"""Methods of older parameter files, and what they are now."""
 
 RESERVED = ("code", "evaluate", "params", "report")
 """Folders beside those of the datasets, in data/."""
@@ -109,11 +118,18 @@ def typed(data: dict[str, Any], source: str) -> Params:
         raise ParamsError("\n".join(_explain(source, e, Params) for e in error.errors())) from None
 
 
+def _known_datasets(p: Params) -> set[str]:
+    """Return the names of the registered datasets and of the user's own tables."""
+    from glta.datasets.catalogue import REGISTRY
+
+    return {*REGISTRY, *p.tables}
+
+
 def _cross_checks(p: Params) -> Iterator[str]:
     """Yield the mistakes that show only when several fields are compared."""
     from glta.datasets.catalogue import REGISTRY
 
-    known = {*REGISTRY, *p.tables}
+    known = _known_datasets(p)
     for key in ("datasets", "seeds", "methods"):
         values = getattr(p, key)
         for value in dict.fromkeys(v for v in values if values.count(v) > 1):
@@ -140,10 +156,26 @@ def _cross_checks(p: Params) -> Iterator[str]:
                 f"needs an entry, {SYNC}"
             )
     for name in p.methods:
-        if name not in models():
+        if name in RENAMED:
+            yield f"methods: {name} is {RENAMED[name]}"
+        elif name not in models():
             yield f"methods: unknown method {name}{hint(name, models(), listed_by='glta methods')}"
     if p.reference not in p.methods:
         yield f"report.reference = {p.reference}: must be null or one of methods {shown(p.methods)}"
+    yield from _not_tuned_checks(p)
+
+
+def _not_tuned_checks(p: Params) -> Iterator[str]:
+    """Yield the mistakes in the names and reasons of report.not_tuned."""
+    for key, reason in p.report.not_tuned.items():
+        where = f"report.not_tuned.{key}"
+        dataset, separator, method = key.rpartition("/")
+        if method not in models():
+            yield f"{where}: unknown method{hint(method, models(), listed_by='glta methods')}"
+        if separator and dataset not in (known := _known_datasets(p)):
+            yield f"{where}: unknown dataset{hint(dataset, known, listed_by='glta datasets')}"
+        if not reason.strip():
+            yield f"{where}: has no reason; write in a few words why the method is not at its best"
 
 
 def _dataset_checks(p: Params, name: str) -> Iterator[str]:

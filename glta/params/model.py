@@ -48,11 +48,29 @@ class ReportSettings(Section):
     reference: str | None = Field(
         None, description="method that the others are compared with; null: the last of methods"
     )
-    metric: str = Field("ndcg@20", description="metric of the tests, drawn first")
+    metric: str = Field("ndcg@20", description="the one metric that is tested; drawn first")
     confidence: Share = Field(0.95, description="level of the confidence intervals")
-    resamples: int = Field(
-        2000, ge=100, description="resamples of the bootstrap and of the randomisation test"
+    resamples: int = Field(2000, ge=100, description="resamples of the bootstrap")
+    flips: int = Field(
+        100_000,
+        ge=100_000,
+        description="sign flips of the randomisation test; the least p is 1 / (flips + 1)",
     )
+    not_tuned: dict[str, str] = Field(
+        {},
+        description="methods that are weaker here than they could be: {METHOD: reason} or "
+        "{DATASET/METHOD: reason}; they are shown with the reason, and are not tested",
+    )
+
+    def reasons(self, dataset: str) -> dict[str, str]:
+        """Return the reasons of `not_tuned` that hold for a dataset, by method.
+
+        An entry DATASET/METHOD is taken before an entry METHOD.
+        """
+        own = f"{dataset}/"
+        everywhere = {key: why for key, why in self.not_tuned.items() if "/" not in key}
+        here = {k.removeprefix(own): why for k, why in self.not_tuned.items() if k.startswith(own)}
+        return everywhere | here
 
 
 class Params(Section):
@@ -76,7 +94,8 @@ class Params(Section):
             "ease",
             "lightgcn",
             "lightgcn-text-knn",
-            "glta-plus",
+            "cease",
+            "blend",
             "glta",
         ],
         min_length=1,

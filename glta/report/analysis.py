@@ -3,12 +3,13 @@
 # U users, M metrics
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from glta.evaluation.evaluated import Evaluated
 from glta.evaluation.metrics import ACCURACY, NEW_GROUPS
@@ -16,10 +17,11 @@ from glta.evaluation.significance import (
     Comparison,
     bootstrap,
     compare_paired,
-    enough_resamples,
     holm,
     interval,
     over_seeds,
+    randomisation_test,
+    shares_of_mean,
 )
 from glta.params.model import Params
 from glta.report.known import base_of, is_ablation
@@ -31,10 +33,14 @@ Intervals = dict[str, tuple[float, float]]
 """Lower and upper limit by metric."""
 
 
-class Tested(NamedTuple):
-    """Hold a comparison of two methods, and its p-value corrected for all comparisons beside it."""
+Pair = tuple[str, str]
+"""Two methods; the second one is subtracted from the first one."""
 
-    values: Comparison
+
+class Tested(NamedTuple):
+    """Hold the test of a comparison: p alone, and corrected for the whole family of tests."""
+
+    p: float
     corrected_p: float
 
 
@@ -53,7 +59,7 @@ class Analysis:
 
     @property
     def methods(self) -> list[str]:
-        """The evaluated methods, ablations included, from the best to the last by the metric.
+        """The evaluated methods, ablations included, from the highest to the lowest test mean.
 
         Among equals, and without the metric, they have the order of the parameters.
         """
@@ -72,7 +78,7 @@ class Analysis:
 
     @property
     def metric(self) -> str:
-        """The metric that the report tests and draws first: ndcg@20."""
+        """The one metric that the report tests, and draws first: ndcg@20."""
         return self.params.report.metric
 
     @property
@@ -86,13 +92,26 @@ class Analysis:
         return self.params.reference
 
     @property
+    def not_tuned(self) -> dict[str, str]:
+        """Why a method is weaker than it could be, by method: report.not_tuned of this dataset."""
+        return self.params.report.reasons(self.dataset)
+
+    def why_untested(self, method: str) -> str:
+        """Write why the reference is not tested against a method; "" when it is.
+
+        Either of the two may be in `not_tuned`.
+        """
+        named = [m for m in (method, self.reference) if m in self.not_tuned]
+        return "; ".join(self.not_tuned[m] for m in named)
+
+    @property
     def cutoffs(self) -> list[int]:
         """The list lengths K at which metrics are measured, ascending."""
         return sorted(self.params.evaluate.cutoffs)
 
     @property
     def columns(self) -> list[str]:
-        """The accuracy metrics at every cut-off, all of which are tested: precision@5, ..."""
+        """The accuracy metrics at every cut-off: precision@5, ..."""
         return [f"{name}@{k}" for k in self.cutoffs for name in ACCURACY]
 
     @property
@@ -152,7 +171,8 @@ class Analysis:
     def best(self, metric: str) -> str | None:
         """Return the method with the highest mean, or None when no method has the metric.
 
-        Among equals, the first one of `methods` is returned.
+        Among equals, the first one of `methods` is returned. With a test metric, the answer
+        describes the test and must choose nothing.
         """
         means = {method: self.mean(method, metric) for method in self.methods}
         known = {method: mean for method, mean in means.items() if mean is not None}
@@ -195,28 +215,58 @@ class Analysis:
             for group, cold in {"cold_users": True, "warm_users": False}.items()
         }
 
-    @property
-    def _others(self) -> list[tuple[str, str]]:
-        return [(self.reference, method) for method in self.methods if method != self.reference]
+    @cached_property
+    def others(self) -> list[str]:
+        """The methods that the reference is compared with: the evaluated ones, no ablations."""
+        if self.reference not in self.cells:
+            return []
+        return [m for m in self.methods if m != self.reference and not is_ablation(m)]
 
     @cached_property
-    def tests(self) -> dict[str, dict[str, Tested]]:
+    def comparisons(self) -> dict[str, dict[str, Comparison]]:
         """The reference minus each other method, by other method and metric.
 
-        Each pair is compared over the users and seeds that both methods have. p is corrected over
-        all comparisons of the dataset.
+        Each pair is compared over the users and seeds that both methods have.
         """
-        return self._compared(self._others, self.columns)
+        return self._compared([(self.reference, other) for other in self.others], self.columns)
+
+    @cached_property
+    def tests(self) -> dict[str, Tested]:
+        """The tests of the reference against each other method in the report's metric.
+
+        They are one family, over which p is corrected. No method of `not_tuned` is in it: a win
+        over a method that is known to be weak shows nothing. Empty where the reference is one.
+        """
+        return self._tested([(self.reference, other) for other in self.others])
+
+    @cached_property
+    def rival(self) -> str | None:
+        """The best of the tested other methods by the report's metric on validation.
+
+        It is therefore named before any test value is read. None when no tested method was
+        measured on validation.
+        """
+        on_validation = {m: self.mean(m, f"valid/{self.metric}") for m in self.tests}
+        known = {m: mean for m, mean in on_validation.items() if mean is not None}
+        # the order of the parameters decides between equals, as the order of `tests` is by test
+        order = [m for m in self.params.methods if m in known]
+        return max(order, key=lambda m: known[m]) if order else None
+
+    @cached_property
+    def ablation_comparisons(self) -> dict[str, Comparison]:
+        """Each ablation's base method minus the ablation in the report's metric, by ablation."""
+        found = self._compared(self._ablation_pairs, [self.metric])
+        return {ablation: by_metric[self.metric] for ablation, by_metric in found.items()}
 
     @cached_property
     def ablation_tests(self) -> dict[str, Tested]:
-        """Each ablation's base method minus the ablation in the report's metric, by ablation.
+        """The tests of `ablation_comparisons`, by ablation: a family of their own."""
+        return self._tested(self._ablation_pairs)
 
-        p is corrected over the ablations alone.
-        """
+    @property
+    def _ablation_pairs(self) -> list[Pair]:
         pairs = [(base_of(method), method) for method in self.methods if is_ablation(method)]
-        found = self._compared(pairs, [self.metric])
-        return {method: tests[self.metric] for method, tests in found.items()}
+        return [(base, ablation) for base, ablation in pairs if base in self.cells]
 
     @cached_property
     def new_columns(self) -> list[str]:
@@ -234,53 +284,50 @@ class Analysis:
         return wanted if measured else []
 
     @cached_property
-    def new_tests(self) -> dict[str, dict[str, Tested]]:
-        """As `tests`, in `new_columns`, over the users who have a new item in test.
-
-        p is corrected over these comparisons alone.
-        """
-        return self._compared(self._others, self.new_columns) if self.new_columns else {}
+    def new_comparisons(self) -> dict[str, dict[str, Comparison]]:
+        """As `comparisons`, in `new_columns`, over the users who have a new item in test."""
+        pairs = [(self.reference, other) for other in self.others]
+        return self._compared(pairs, self.new_columns) if self.new_columns else {}
 
     def _compared(
-        self, pairs: Sequence[tuple[str, str]], columns: list[str]
-    ) -> dict[str, dict[str, Tested]]:
-        """Compare pairs of methods, the first minus the second, and correct p over all of them.
+        self, pairs: Iterable[Pair], columns: list[str]
+    ) -> dict[str, dict[str, Comparison]]:
+        """Compare pairs of methods; returns comparisons by second method and column.
 
-        Returns comparisons by second method and column. Pairs without common users are left out.
+        Pairs with fewer than two common users are left out.
         """
         report = self.params.report
-        pairs = [(one, other) for one, other in pairs if one in self.cells and other in self.cells]
-        flips = enough_resamples(
-            max(len(pairs), 1) * len(columns),
-            confidence=report.confidence,
-            at_least=report.resamples,
-        )
-        found: dict[str, list[Comparison]] = {}
+        found = {}
         for one, other in pairs:
-            values = self._values_of_both(one, other, columns)
-            if len(values) < 2:
+            differences = self.differences(one, other, columns)
+            if differences.height < 2:
                 continue
-            found[other] = compare_paired(
-                values[:, : len(columns)],
-                values[:, len(columns) :],
+            values = compare_paired(
+                [differences.drop("user").to_numpy()],
                 confidence=report.confidence,
                 resamples=report.resamples,
                 seed=RESAMPLING_SEED,
-                flips=flips,
             )
-        corrected = holm(np.array([[c.p for c in comparisons] for comparisons in found.values()]))
-        tested = {}
-        for (method, comparisons), row in zip(found.items(), corrected, strict=True):
-            tested[method] = {
-                column: Tested(comparison, float(p))
-                for column, comparison, p in zip(columns, comparisons, row, strict=True)
-            }
-        return tested
+            found[other] = dict(zip(columns, values, strict=True))
+        return found
 
-    def _values_of_both(self, one: str, other: str, columns: list[str]) -> np.ndarray:
-        """Average each user's values over the seeds of both methods.
+    def _tested(self, pairs: Iterable[Pair]) -> dict[str, Tested]:
+        """Test pairs of methods in the report's metric as one family; returns by second method.
 
-        Returns (U, 2 * M), the first method's columns first, with the users whom both have.
+        Left out are pairs with a method of `not_tuned` or with fewer than two common users.
+        """
+        frames = {
+            other: frame
+            for one, other in pairs
+            if not {one, other} & self.not_tuned.keys()
+            and (frame := self.differences(one, other, [self.metric])).height > 1
+        }
+        return family({m: [frame] for m, frame in frames.items()}, flips=self.params.report.flips)
+
+    def differences(self, one: str, other: str, columns: list[str]) -> pl.DataFrame:
+        """Subtract two methods' values of each user, averaged over the seeds of both methods.
+
+        Returns user and the columns, with the users whom both methods have, sorted.
         """
         ours = self.cells[one]
         theirs = self.cells[other]
@@ -292,23 +339,55 @@ class Analysis:
             and set(columns) <= set(theirs[seed].users.columns)
         ]
         if not shared:
-            return np.empty((0, 2 * len(columns)))
+            empty = dict.fromkeys(columns, pl.Float64)
+            return pl.DataFrame(schema={"user": pl.Int32, **empty})
         left, right = (
             over_seeds([cells[seed].users.drop_nulls(columns) for seed in shared], columns)
             for cells in (ours, theirs)
         )
         both = left.join(right, on="user", how="inner", suffix="/other", maintain_order="left")
-        return both.drop("user").to_numpy()
+        return both.select(
+            "user", *(pl.col(column) - pl.col(f"{column}/other") for column in columns)
+        )
 
-    def significant(self, method: str, metric: str) -> int:
-        """Tell how a method differs from the reference: 1 better, -1 worse, 0 not significant."""
-        return self.direction(self.tests.get(method, {}).get(metric))
+    def difference_spread(self, one: str, other: str, metric: str) -> float | None:
+        """Compute the standard deviation over seeds (n - 1) of the difference of two methods.
 
-    def direction(self, test: Tested | None) -> int:
-        """Tell how the other method of a test differs: 1 better, -1 worse, 0 not significant."""
-        if test is None or test.corrected_p >= self.alpha:
+        None for fewer than two seeds that both methods have.
+        """
+        ours = self.cells[one]
+        theirs = self.cells[other]
+        values = [
+            ours[seed].metrics[metric] - theirs[seed].metrics[metric]
+            for seed in ours
+            if seed in theirs and metric in ours[seed].metrics and metric in theirs[seed].metrics
+        ]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    def significant(self, method: str) -> int:
+        """Tell how a method differs from the reference in the report's metric.
+
+        Returns 1 better, -1 worse, 0 not significant or not tested.
+        """
+        if method not in self.tests or self.tests[method].corrected_p >= self.alpha:
             return 0
-        return -1 if test.values.difference > 0 else 1
+        return -1 if self.comparisons[method][self.metric].difference > 0 else 1
+
+
+def family(differences: Mapping[str, Sequence[pl.DataFrame]], *, flips: int) -> dict[str, Tested]:
+    """Test comparisons as one family: a randomisation test of each, corrected by Holm over all.
+
+    differences: by name, one frame for each dataset, with the column user and one of differences.
+    All comparisons have the same datasets, in the same order. Signs are flipped for each user
+    within each dataset, and a comparison's value is the sum of its means in the datasets.
+    """
+    if not differences:
+        return {}
+    by_dataset = zip(*differences.values(), strict=True)
+    stacked = np.concatenate([shares_of_mean(frames) for frames in by_dataset])
+    p = randomisation_test(stacked, flips=flips, seed=RESAMPLING_SEED)
+    pairs = zip(differences, p, holm(p), strict=True)
+    return {name: Tested(float(alone), float(corrected)) for name, alone, corrected in pairs}
 
 
 def shares_of_best(analyses: Sequence[Analysis]) -> dict[str, dict[str, float]]:

@@ -7,9 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from glta.evaluation.metrics import NEW_GROUPS
+from glta.evaluation.significance import Comparison
+from glta.report.across_datasets import compared_across, with_results
 from glta.report.analysis import Analysis, Tested, shares_of_best
 from glta.report.known import base_of, change_text, is_ablation, places, title, training_stages
-from glta.report.wording import NONE, group_title, metric_title, p_cell, signed, size
+from glta.report.protocol_words import protocol_text
+from glta.report.wording import (
+    NONE,
+    NOT_TESTED,
+    covers_text,
+    group_title,
+    metric_title,
+    number,
+    p_cell,
+    signed,
+    size,
+)
 
 Costs = Mapping[str, Mapping[str, float]]
 """By stage: seconds, peak_memory_bytes, and for recommend seconds_per_1000_lists."""
@@ -120,20 +133,48 @@ def written(tables: Iterable[PaperTable], form: str) -> str:
 
 
 def overview_tables(analyses: Sequence[Analysis]) -> list[PaperTable]:
-    """Make one table of the report's metric with a column for each dataset.
+    """Make the tables of several datasets: the report's metric, and tests over all of them.
 
     Empty for a single dataset.
     """
-    found = [a for a in analyses if a.cells]
+    found = with_results(analyses)
     if len(found) < 2:
         return []
     first = found[0]
     columns = [means(a, first.metric) for a in found]
     rows, best = scored(list(shares_of_best(found)), columns)
     headings = ["method", *(a.dataset for a in found)]
-    return [
-        PaperTable(f"Test {metric_title(first.metric)}, {mean_text(first)}", headings, rows, best)
-    ]
+    caption = f"Test {metric_title(first.metric)}, {mean_text(first)}. Bold: highest on test"
+    made = [PaperTable(caption, headings, rows, best), across_table(found)]
+    return [table for table in made if table.rows]
+
+
+def across_table(analyses: Sequence[Analysis]) -> PaperTable:
+    """Compare the report's reference with every other method over all datasets together."""
+    found = with_results(analyses)
+    first = found[0]
+    compared = compared_across(found)
+    num_tests = sum(across.test is not None for across in compared.values())
+    caption = (
+        f"All {len(found)} datasets together: {title(first.reference)} minus the other method, "
+        f"{metric_title(first.metric)}. Each dataset counts alike: difference and effect d_z are "
+        f"means over the datasets. Intervals ({first.params.report.confidence:.0%}): bootstrap "
+        f"over users within each dataset. They say nothing about other datasets or another "
+        f"training. p: sign flips of users within each dataset, corrected by Holm over these "
+        f"{num_tests} tests. A method that was not evaluated on every dataset is left out"
+        + not_tested_text({m: across.reason for m, across in compared.items()})
+    )
+    rows = []
+    for method, across in compared.items():
+        difference, p, effect = comparison_cells(across.values, across.test)
+        rows.append([title(method), difference, f"{across.wins} of {len(found)}", p, effect])
+    return PaperTable(caption, ["other", "difference", "higher on", "p", "effect"], rows)
+
+
+def not_tested_text(reasons: Mapping[str, str]) -> str:
+    """End a caption with the methods that are not tested. reasons: by method, "" for tested."""
+    named = [f"{title(method)} ({reason})" for method, reason in reasons.items() if reason]
+    return f". Not tested, because not at their best: {'; '.join(named)}" if named else ""
 
 
 def whole_methods(a: Analysis) -> list[str]:
@@ -184,33 +225,49 @@ def accuracy_table(a: Analysis) -> PaperTable:
         for k in a.cutoffs
     }
     rows, best = scored(whole_methods(a), list(columns.values()))
-    return PaperTable(f"{a.dataset}: test, {mean_text(a)}", ["method", *columns], rows, best)
+    protocol = protocol_text(a.summary.get("counts") or {}).removesuffix(".")
+    caption = f"{a.dataset}: test, {mean_text(a)}. Bold: highest on test"
+    caption += f". {protocol}" if protocol else ""
+    return PaperTable(caption, ["method", *columns], rows, best)
 
 
-def comparison_cells(test: Tested) -> list[str]:
+def comparison_cells(values: Comparison, test: Tested | None) -> list[str]:
     """Write a comparison: difference and interval, corrected p, effect and interval."""
-    v = test.values
+    low, high = signed(values.effect_low, 2), signed(values.effect_high, 2)
     return [
-        f"{signed(v.difference)} ({signed(v.low)} to {signed(v.high)})",
-        p_cell(test.corrected_p),
-        f"{signed(v.effect, 2)} ({signed(v.effect_low, 2)} to {signed(v.effect_high, 2)})",
+        f"{signed(values.difference)} ({signed(values.low)} to {signed(values.high)})",
+        NOT_TESTED if test is None else p_cell(test.corrected_p),
+        f"{signed(values.effect, 2)} ({low} to {high})",
     ]
+
+
+def paired_row(
+    a: Analysis, pair: tuple[str, str], values: Comparison, test: Tested | None
+) -> list[str]:
+    """Write the cells of a comparison, with the spread of the difference over seeds."""
+    difference, p, effect = comparison_cells(values, test)
+    return [difference, number(a.difference_spread(*pair, a.metric)), p, effect]
+
+
+PAIRED_HEADINGS = ["difference", "± over seeds", "p", "effect"]
+"""Headings of `paired_row`."""
 
 
 def comparison_table(a: Analysis) -> PaperTable:
     """Compare the report's reference with every other method in the report's metric."""
-    num_tests = sum(len(tests) for tests in a.tests.values())
+    rival = f"On validation, {title(a.rival)} is the best of them. " if a.rival else ""
     caption = (
         f"{a.dataset}: {title(a.reference)} minus the other method, {metric_title(a.metric)} per "
-        f"user, {a.params.report.confidence:.0%} intervals. p: sign-flip randomisation test, "
-        f"corrected by Holm over all {num_tests} comparisons of the dataset. Effect: Cohen's d_z"
+        f"user, {a.params.report.confidence:.0%} intervals. {rival}p: sign-flip randomisation "
+        f"test with {a.params.report.flips:,} flips, corrected by Holm over these {len(a.tests)} "
+        f"tests. Effect: Cohen's d_z. {covers_text(len(a.splits))}".removesuffix(".")
+        + not_tested_text({m: a.why_untested(m) for m in a.comparisons})
     )
     rows = [
-        [title(method), *comparison_cells(tests[a.metric])]
-        for method, tests in a.tests.items()
-        if not is_ablation(method)
+        [title(m), *paired_row(a, (a.reference, m), values[a.metric], a.tests.get(m))]
+        for m, values in a.comparisons.items()
     ]
-    return PaperTable(caption, ["other", "difference", "p", "effect"], rows)
+    return PaperTable(caption, ["other", *PAIRED_HEADINGS], rows)
 
 
 def group_table(a: Analysis) -> PaperTable:
@@ -239,16 +296,18 @@ def ablation_table(a: Analysis) -> PaperTable:
     """Compare each ablation with the method that it changes."""
     label = metric_title(a.metric)
     rows = []
-    for base in dict.fromkeys(base_of(method) for method in a.ablation_tests):
-        rows.append([title(base), "", decimal(a.mean(base, a.metric)), "", "", ""])
-        for method, test in a.ablation_tests.items():
+    for base in dict.fromkeys(base_of(method) for method in a.ablation_comparisons):
+        rows.append([title(base), "", decimal(a.mean(base, a.metric)), "", "", "", ""])
+        for method, values in a.ablation_comparisons.items():
             if base_of(method) == base:
                 mean = decimal(a.mean(method, a.metric))
-                rows.append([title(method), change_text(method), mean, *comparison_cells(test)])
+                cells = paired_row(a, (base, method), values, a.ablation_tests.get(method))
+                rows.append([title(method), change_text(method), mean, *cells])
     caption = (
-        f"{a.dataset}: method minus ablation, {label}. p: corrected by Holm over the ablations"
+        f"{a.dataset}: method minus ablation, {label}. p: corrected by Holm over these "
+        f"{len(a.ablation_tests)} tests of ablations"
     )
-    headings = ["ablation", "changed parameters", label, "difference", "p", "effect"]
+    headings = ["ablation", "changed parameters", label, *PAIRED_HEADINGS]
     return PaperTable(caption, headings, rows)
 
 

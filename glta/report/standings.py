@@ -13,7 +13,7 @@ METRICS = folder("report", "metrics.json")
 
 
 def standings(metric: str) -> list[dict[str, Any]]:
-    """Return {"method", dataset: mean over seeds, ...} for each method, the best first.
+    """Return {"method", dataset: mean over seeds, ...} for each method, the highest first.
 
     They are read from data/report/metrics.json. Ablations are left out. None stands where a method
     was not evaluated. With several datasets, the order is that of the mean over datasets. Raises
@@ -49,7 +49,7 @@ def _means(content: Any, metric: str) -> dict[str, dict[str, float]]:
 
 
 def standings_text(metric: str) -> str:
-    """Write the standings as a table. The best value of each dataset has a star."""
+    """Write the standings as a table. The highest value of each dataset has a star."""
     rows = standings(metric)
     datasets = [key for key in rows[0] if key != "method"] if rows else []
     best = {name: max(row[name] for row in rows if row[name] is not None) for name in datasets}
@@ -63,4 +63,4 @@ def standings_text(metric: str) -> str:
     lines += [[f"{row['method']:{width}}", *(cell(row, name) for name in datasets)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(map(str.rjust, line, widths)).rstrip() for line in lines]
-    return "\n".join([f"Test {metric_title(metric)}, mean over seeds, * is the best:", *table])
+    return "\n".join([f"Test {metric_title(metric)}, mean over seeds, * is the highest:", *table])

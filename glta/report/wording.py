@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from math import floor, log10
+
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
 
 NONE = "–"  # noqa: RUF001 - the typographic dash
 """Stands in a table where there is no value."""
+
+NOT_TESTED = "not tested"
+"""Stands in the place of p for a method of report.not_tuned."""
 
 
 def metric_title(metric: str) -> str:
@@ -35,15 +40,39 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 def p_text(p: float) -> str:
-    """Write a p-value: p < 0.001, p = 0.031, p = 1."""
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.9995 else "p = 1"
+    """Write a p-value: p = 0.00024, p = 0.031, p = 1. Below 0.001 it has two digits."""
+    if p >= 0.9995:
+        return "p = 1"
+    decimals = 3 if p >= 0.001 else 1 - floor(log10(p))
+    return f"p = {p:.{decimals}f}"
 
 
 def p_cell(p: float) -> str:
-    """Write a p-value below a heading that already says p: < 0.001, 0.031, 1."""
-    return p_text(p).removeprefix("p ").removeprefix("= ")
+    """Write a p-value below a heading that already says p: 0.00024, 0.031, 1."""
+    return p_text(p).removeprefix("p = ")
+
+
+def effect_text(effect: float) -> str:
+    """Write the size of an effect d_z without its sign, with Cohen's word for it (1988)."""
+    size = abs(effect)
+    limits = {0.8: "large", 0.5: "medium", 0.2: "small"}
+    word = next((word for least, word in limits.items() if size >= least), "very small")
+    return f"d_z {size:.2f}, {word}"
+
+
+def covers_text(num_seeds: int) -> str:
+    """Say in a sentence each what the interval over users and the spread over seeds cover."""
+    users = (
+        "The interval over users tells what to expect of other users of the same kind with these "
+        "trained models. It says nothing about another training, as all users are served by the "
+        "same models."
+    )
+    if num_seeds < 2:
+        return f"{users} There is one seed, so the spread over trainings is not known."
+    return (
+        f"{users} The standard deviation over {num_seeds} seeds tells how much another training "
+        "moves the value. The test pairs are the same for all seeds."
+    )
 
 
 def percent(share: float) -> str:

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
+from glta.data.sequences import Sequences
 from glta.datasets.settings import TableSettings
 from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
@@ -43,7 +44,8 @@ def recommend(
     """Recommend k items to one user, best first: {"item_id", "title", "score", "new"} for each.
 
     Items that the user has are left out.
-    items: ids of items that the user has.
+    items: ids of items that the user has. A method that reads items in order takes the last one
+        for the newest.
     user: id of a user of the dataset, whose own items count in addition to `items`. None: a user
         who is not in the dataset, and has `items` only.
     new_items: a file of items that were not in training.
@@ -80,18 +82,26 @@ def recommend(
         model = model.extended(states)
         catalogue = pl.concat([catalogue, added.select("item_id", "title")])
     places = [_place(catalogue["item_id"], item, "item") for item in items]
-    given = np.unique(places).astype(np.int64)
+    given = np.array([*dict.fromkeys(places)], np.int64)  # in their order
     number = None if user is None else _place(prepared.users["user_id"], user, "user")
     if number is None:
-        history = has = given
+        own = has = given[:0]
     else:
-        history = np.union1d(fitted.items_of(number), given)
-        has = np.union1d(prepared.seen.union(prepared.test).items_of(number), given)
-    if number is not None and not given.size:
+        own = fitted.items_of(number)
+        has = prepared.seen.union(prepared.test).items_of(number)
+    has = np.union1d(has, given)
+    if "sequences" in units()[method].method.capabilities:
+        if number is not None:
+            own = prepared.ordered("train", "valid", "test").of_user(number).item
+        history = np.append(own[~np.isin(own, given)], given)
+        newcomer = model.with_histories(Sequences.of_lists([history.tolist()], catalogue.height))
+        fitted = Interactions.of(np.zeros_like(history), history, 1, catalogue.height)
+        found, scores = _of_user(newcomer, 0, has, k, fitted)
+    elif number is not None and not given.size:
         fitted = replace(fitted, num_items=catalogue.height)
         found, scores = _of_user(model, number, has, k, fitted)
     else:
-        found, scores = _of_items(model, history, has, k, catalogue.height)
+        found, scores = _of_items(model, np.union1d(own, given), has, k, catalogue.height)
     return [
         catalogue.row(item, named=True) | {"score": score, "new": item >= prepared.items.height}
         for item, score in zip(found.tolist(), scores.tolist(), strict=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared, PreparedTables
 from glta.features.profiles import Profiles
 from glta.methods.base import Artefact
-from glta.methods.chain import chain_of, place_of, run_twice, run_unit
+from glta.methods.chain import REFIT, chain_of, place_of, run_twice, run_unit
 from glta.methods.registry import Unit, units
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
@@ -84,14 +85,20 @@ def in_order(
 ) -> dict[str, pl.DataFrame]:
     """Return the tables "train", "valid" and "test" as the stage `prepare` makes them.
 
-    The history of a user is their training items by id, then the validation items, then the test
-    items.
+    The history of a user is their training items, then the validation items, then the test items.
+    Ids ascend within each, from the first one above those of the test items, and begin again at 0
+    after the last item. So in the checkerboard all users go round in one circle.
     """
     parts = {"train": train, "valid": valid, "test": test}
+    start = np.zeros(train.num_users, np.int64)
+    start[test.user] = test.item
     before = np.zeros(train.num_users, np.int64)
     tables = {}
     for name, pairs in parts.items():
-        place = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
+        turn = (pairs.item - start[pairs.user]) % train.num_items
+        order = np.lexsort((turn, pairs.user))
+        place = np.empty(len(pairs), np.int64)
+        place[order] = np.arange(len(pairs)) - pairs.indptr[pairs.user] + before[pairs.user]
         before = before + pairs.user_degree
         columns = {"user": pairs.user, "item": pairs.item, "rating": None}
         columns |= {"timestamp": 1000 * place + pairs.user, "position": place}
@@ -182,24 +189,48 @@ class World:
         For a method, its last step runs. If a folder that this step reads is missing, all steps of
         the method run.
         name: of the method, the ablation or the step.
+        What it reads of other methods' models is trained first, with the same values and data.
         values: parameters by dotted keys, such as {"settings.ease.l2": 10}.
         prepared: data in place of those in `prepared`. checkpoint: folder for checkpoints.
         """
-        unit = self._unit(name)
-        params = Params().with_values(dict(values or {}))
         given = self.prepared if prepared is None else prepared
-        return run_unit(unit, self.cell, params.section, prepared=given, checkpoint=checkpoint)
+        with TemporaryDirectory() as scratch:
+            unit, options = self._ready(name, values, given, Path(scratch))
+            return run_unit(unit, self.cell, checkpoint=checkpoint, **options)
 
     def refit(
         self, name: str, values: Mapping[str, Any] | None = None
     ) -> tuple[Artefact, Artefact]:
         """Train as `train` does, and again on training and validation pairs together."""
-        params = Params().with_values(dict(values or {}))
-        return run_twice(self._unit(name), self.cell, params.section, prepared=self.prepared)
+        with TemporaryDirectory() as scratch:
+            unit, options = self._ready(name, values, self.prepared, Path(scratch), refit=True)
+            return run_twice(unit, self.cell, **options)
 
-    def _unit(self, name: str) -> Unit:
-        """Return the unit that `train` runs."""
+    def _ready(
+        self,
+        name: str,
+        values: Mapping[str, Any] | None,
+        prepared: Prepared,
+        scratch: Path,
+        *,
+        refit: bool = False,
+    ) -> tuple[Unit, dict[str, Any]]:
+        """Train the other models that a unit reads. Returns the unit to run, and how to run it."""
         unit = units()[name]
-        if unit.model and not all(place_of(self.cell, read).exists() for read in unit.reads):
-            return chain_of(name)
-        return unit
+        others = [read for read in unit.reads if read in units() and units()[read].model]
+        reads = [read for read in unit.reads if read not in others]
+        if unit.model and not all(place_of(self.cell, read).exists() for read in reads):
+            unit = chain_of(name)
+        params = Params().with_values(unit.values | dict(values or {}))
+        made = {}
+        for other in others:
+            made[other] = scratch / other
+            made[other].mkdir()
+            if refit:
+                first, second = self.refit(other, values)
+                (made[other] / REFIT).mkdir()
+                second.save(made[other] / REFIT)
+            else:
+                first = self.train(other, values, prepared=prepared)
+            first.save(made[other])
+        return unit, {"sections": params.section, "prepared": prepared, "made": made}

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from glta.data.histories import history_matrix
+from glta.data.sequences import Sequences
 from glta.methods.base import Scorer
 from glta.methods.registry import recommender_class, specs
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, World, block_states
@@ -123,7 +124,9 @@ class MethodContract:
             }
 
     def test_it_can_do_what_its_spec_names_and_nothing_else(self, model, world):
-        """capabilities: histories, the items of a new user; new_items, by their item features."""
+        """capabilities: histories, the items of a new user; sequences, these in order; new_items,
+        by their item features.
+        """
         history = history_matrix(world.prepared.train)[:2]
         features = block_states(2)
         can = specs()[self.name].capabilities
@@ -131,6 +134,9 @@ class MethodContract:
             assert model.score_histories(history).shape == (2, NUM_ITEMS)
         else:
             self.refuses(model, "histories", lambda: model.score_histories(history))
+        if "sequences" in can:
+            newcomer = model.with_histories(Sequences.of_lists([[1, 0]], NUM_ITEMS))
+            assert newcomer.score(np.array([0])).shape == (1, NUM_ITEMS)
         if "new_items" in can:
             longer = model.extended(features).score(self.everyone)
             assert longer.shape == (NUM_USERS, NUM_ITEMS + 2)
@@ -138,6 +144,12 @@ class MethodContract:
             np.testing.assert_allclose(longer[:, :NUM_ITEMS], before, atol=1e-5)
         else:
             self.refuses(model, "new_items", lambda: model.extended(features))
+
+    def test_training_items_in_order_are_the_histories(self, model, world):
+        again = model.with_histories(world.prepared.sequences)
+        np.testing.assert_allclose(
+            again.score(self.everyone), model.score(self.everyone), rtol=1e-5, atol=1e-6
+        )
 
     def refuses(self, model: Scorer, capability: str, call: Callable[[], object]) -> None:
         """Fail unless the class says that it cannot do what its spec does not name."""

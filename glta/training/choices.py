@@ -26,14 +26,14 @@ class Unrepeatable(ValueError):
         )
 
 
-class Choices:
+class ChoiceRecord:
     """Record what choices depend on, or repeat an earlier record.
 
     earlier: the record to repeat; None makes one.
     values: measured outside of epochs. epochs: the number of epochs of each training.
     """
 
-    def __init__(self, earlier: Choices | None = None):
+    def __init__(self, earlier: ChoiceRecord | None = None):
         self.earlier = earlier
         self.values: list[Values] = []
         self.epochs: list[int] = []
@@ -76,21 +76,21 @@ class Choices:
         self.epochs = list(state["epochs"])
 
 
-_current: ContextVar[Choices] = ContextVar("choices")
+_current: ContextVar[ChoiceRecord] = ContextVar("choices")
 
 
-def current_choices() -> Choices:
+def current_choices() -> ChoiceRecord:
     """Return the record of this context. Without one, it is a new one that nobody reads."""
-    return _current.get(Choices())
+    return _current.get(ChoiceRecord())
 
 
 @contextmanager
-def choices(earlier: Choices | None = None) -> Iterator[Choices]:
+def choices(earlier: ChoiceRecord | None = None) -> Iterator[ChoiceRecord]:
     """Record all choices inside this context, or repeat earlier ones.
 
     Raises Unrepeatable at the end when not all earlier ones were repeated.
     """
-    made = Choices(earlier)
+    made = ChoiceRecord(earlier)
     before = _current.set(made)
     try:
         yield made

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from optuna.distributions import distribution_to_json
+import polars as pl
 
+from glta.config import Search
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.methods.base import Scorer
@@ -17,7 +18,7 @@ from glta.methods.spec import file_of
 from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.storage.files import sha256_of
-from glta.tuning.space import Values, space
+from glta.tuning.space import Range, Values, space
 
 PREPARED = ("train", "valid", "users", "items")
 """The files of the stage `prepare` that tuning may depend on. test is not among them."""
@@ -37,6 +38,21 @@ def without_test(prepared: Prepared) -> Prepared:
     """Return the data without test pairs."""
     train = prepared.train
     return replace(prepared, test=Interactions.of([], [], train.num_users, train.num_items))
+
+
+def searched(method: str, cell: Cell) -> dict[str, Range]:
+    """Return the ranges of `space` that count on the data of a cell.
+
+    Without times, a value that needs the order of interactions stays as it is.
+    """
+    train = pl.scan_parquet(cell.prepare / "train.parquet")
+    if not train.select(pl.col("timestamp").null_count()).collect().item():
+        return space(method)
+    return {
+        key: found
+        for key, found in space(method).items()
+        if not (isinstance(found.search, Search) and found.search.ordered)
+    }
 
 
 def objective(method: str, cell: Cell, params: Params) -> Callable[[Values], float]:
@@ -70,7 +86,7 @@ def study_key(method: str, cell: Cell, params: Params, code: Iterable[str]) -> s
     That is the data, the seed, the other parameters, the ranges and the code. code: its files. A
     change of one of these starts a new study.
     """
-    ranges = space(method)
+    ranges = searched(method, cell)
     files = [cell.prepare / f"{name}.parquet" for name in PREPARED]
     for name in sources(method):
         files += sorted(path for path in place_of(cell, name).rglob("*") if path.is_file())
@@ -85,6 +101,6 @@ def study_key(method: str, cell: Cell, params: Params, code: Iterable[str]) -> s
         "data": {path.relative_to(root).as_posix(): sha256_of(path) for path in files},
         "code": {path: sha256_of(path) for path in sorted(code)},
         "fixed": {key: value for key, value in fixed.items() if key not in ranges},
-        "ranges": {key: distribution_to_json(d) for key, d in ranges.items()},
+        "ranges": {key: repr(found) for key, found in ranges.items()},
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

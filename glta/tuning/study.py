@@ -10,17 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from glta.training.stopping import Diverged
-from glta.tuning.space import Range, Values
-
-DIGITS = 3
-"""Significant digits of a proposed value.
-
-A value is rounded before it is measured, so that params.yaml gets exactly the measured value.
-"""
+from glta.tuning.space import Range, Values, in_short
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -45,7 +38,7 @@ class Trial(NamedTuple):
 
 def in_words(values: Values) -> str:
     """Return values as one line of text."""
-    return ", ".join(f"{key} = {value:g}" for key, value in values.items())
+    return ", ".join(f"{key} = {in_short(value)}" for key, value in values.items())
 
 
 class Budget(NamedTuple):
@@ -65,13 +58,6 @@ class Budget(NamedTuple):
         )
 
 
-def rounded(value: float, distribution: BaseDistribution) -> float:
-    """Round a value to DIGITS significant digits. Values of an integer range are not changed."""
-    if isinstance(distribution, FloatDistribution):
-        return type(value)(f"{value:.{DIGITS}g}")
-    return value
-
-
 class Proposals(optuna.samplers.GPSampler):
     """Propose the values of the next trial, rounded. The first ten trials are random.
 
@@ -79,13 +65,17 @@ class Proposals(optuna.samplers.GPSampler):
     little: a trial takes seconds to hours, and there are a few dozen trials.
     Proposals depend only on the seed and the finished trials. So a resumed study equals one that
     was never interrupted, and a trial that was killed is proposed again.
+    ranges: of the keys. All values here are coded (`Range.code`).
     measured: values that are not proposed again; random ones are proposed instead.
     fixed: values to propose as they are; {} for none.
     """
 
-    def __init__(self, seed: int, measured: list[Values], fixed: Values):
+    def __init__(
+        self, seed: int, ranges: Mapping[str, Range], measured: Sequence[Values], fixed: Values
+    ):
         state = int(np.random.SeedSequence([seed, len(measured)]).generate_state(1)[0])
         super().__init__(seed=state, warn_independent_sampling=False)
+        self._ranges = ranges
         self._measured = measured
         self._fixed = fixed
 
@@ -94,14 +84,14 @@ class Proposals(optuna.samplers.GPSampler):
 
     def sample_relative(self, study, trial, search_space):
         found = super().sample_relative(study, trial, search_space)
-        found = {key: rounded(value, search_space[key]) for key, value in found.items()}
+        found = {key: self._ranges[key].rounded(value) for key, value in found.items()}
         return {} if found in self._measured else found
 
     def sample_independent(self, study, trial, param_name, param_distribution):
         if param_name in self._fixed:
             return self._fixed[param_name]
         value = super().sample_independent(study, trial, param_name, param_distribution)
-        return rounded(value, param_distribution)
+        return self._ranges[param_name].rounded(value)
 
 
 class Study:
@@ -138,12 +128,19 @@ class Study:
         worst = min((trial.value for trial in done if trial.value is not None), default=0.0)
         measured = [trial.values for trial in done]
         fixed = next((values for values in starts if values not in measured), {})
-        self._study.sampler = Proposals(self._seed, measured, fixed)
+        self._study.sampler = Proposals(
+            self._seed, self._ranges, [self._coded(v) for v in measured], self._coded(fixed)
+        )
         # a value to start from may be outside of its range; the sampler then leaves out the key
         trial = self._study.ask(
-            {k: d for k, d in self._ranges.items() if not fixed or d.low <= fixed[k] <= d.high}
+            {
+                key: range_.distribution
+                for key, range_ in self._ranges.items()
+                if not fixed or range_.holds(fixed[key])
+            }
         )
-        values = {key: (fixed | trial.params)[key] for key in self._ranges}
+        proposed = {key: self._ranges[key].decode(value) for key, value in trial.params.items()}
+        values = {key: (fixed | proposed)[key] for key in self._ranges}
         trial.set_user_attr("values", values)
         on_start(values)
         began = time.monotonic()
@@ -158,6 +155,14 @@ class Study:
         # the sampler must avoid values for which trainings diverge, so they get the worst value so
         # far; 0 would be so far off that the sampler would see no other differences
         self._study.tell(trial, worst if value is None else value)
+
+    def _coded(self, values: Values) -> Values:
+        """Return values as optuna sees them, without those outside of their ranges."""
+        return {
+            key: self._ranges[key].code(value)
+            for key, value in values.items()
+            if self._ranges[key].holds(value)
+        }
 
 
 def _finished(study: optuna.Study) -> list[Trial]:

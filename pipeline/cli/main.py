@@ -82,12 +82,12 @@ def methods(as_json: Json = False) -> None:
     """List the methods: name, title, what else they serve, devices that train them, and paper."""
     from glta.methods.registry import specs
 
-    words = {"histories": "new users", "new_items": "new items"}
+    words = {"histories": "new users", "sequences": "new users", "new_items": "new items"}
     rows = [
         {
             "name": name,
             "title": spec.title,
-            "serves": [word for key, word in words.items() if key in spec.capabilities],
+            "serves": list(dict.fromkeys(w for k, w in words.items() if k in spec.capabilities)),
             "devices": list(spec.devices),
             "paper": spec.paper,
         }
@@ -111,7 +111,7 @@ def ablations(as_json: Json = False) -> None:
 
 @app.command(cls=InProject)
 def results(as_json: Json = False) -> None:
-    """List the evaluated methods by the report's metric, the best first.
+    """List the evaluated methods by the report's metric, the highest first.
 
     The numbers are those of data/report/metrics.json: test pairs, means over seeds.
     """
@@ -135,7 +135,8 @@ def table(
 ) -> None:
     """Print the tables of a paper: accuracy, significance tests, groups, ablations, cost.
 
-    They show what was evaluated so far.
+    They show what was evaluated so far. With several datasets, the methods are also compared over
+    all of them together.
     """
     from pipeline.stages.report import tables
 

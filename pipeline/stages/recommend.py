@@ -15,6 +15,7 @@ from glta.data.prepared import Prepared
 from glta.evaluation.groups import restrict
 from glta.evaluation.lists import Lists, list_table
 from glta.evaluation.ranking import rank_among
+from glta.evaluation.settings import RecommendSettings
 from glta.methods.base import Recommender, Scorer
 from glta.methods.chain import refit_of
 from glta.methods.registry import models, recommender_class
@@ -22,7 +23,7 @@ from glta.params.model import Params
 from glta.progress import record
 from glta.serving.without_history import recommend_to_all
 from glta.storage.cell import Cell
-from glta.storage.files import whole_folder
+from glta.storage.files import read_json, whole_folder
 from pipeline.stages.script import run
 
 
@@ -37,7 +38,8 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     model = kind.load(folder)
     refitted = kind.load(refit_of(folder)) if params.recommend.refit else None
     started = time.monotonic()
-    lists = make_lists(model, prepared, k=params.recommend.k, refitted=refitted)
+    seen = uses_seen_items(params.recommend, read_json(cell.prepare / "counts.json")["split"])
+    lists = make_lists(model, prepared, k=params.recommend.k, seen_at_test=seen, refitted=refitted)
     seconds = time.monotonic() - started
     count = sum(table["user"].n_unique() for table in (lists.valid, lists.test))
     # the report shows it; the stage's own time is mostly its start
@@ -46,12 +48,25 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         lists.save(out)
 
 
+def uses_seen_items(settings: RecommendSettings, split: str) -> bool:
+    """Return whether the histories of test lists have the validation items. split: of the data."""
+    if settings.test_history == "by_split":
+        return split in ("leave_last_out", "global_time")
+    return settings.test_history == "seen"
+
+
 def make_lists(
-    model: Recommender, prepared: Prepared, *, k: int, refitted: Recommender | None = None
+    model: Recommender,
+    prepared: Prepared,
+    *,
+    k: int,
+    seen_at_test: bool,
+    refitted: Recommender | None = None,
 ) -> Lists:
     """Make lists of k items. Known items are excluded: training, and for test validation too.
 
-    Users without a history get the most popular items.
+    Users without a training item get the most popular items.
+    seen_at_test: whether the histories of test lists have the validation items.
     refitted: the model of the lists for test, fitted on training and validation pairs; None: model.
     """
 
@@ -62,8 +77,10 @@ def make_lists(
         items, scores = recommend_to_all(maker, users, k, fitted=fitted, exclude=known)
         return list_table(users, items, scores)
 
-    tested = refitted or model
     valid = of(model, prepared.train, prepared.valid, prepared.train)
+    tested = refitted or model
+    if seen_at_test:
+        tested = tested.with_histories(prepared.seen_sequences)
     fitted = prepared.seen if refitted else prepared.train
     test = of(tested, fitted, prepared.test, prepared.seen)
     relevant = restrict(prepared.test, prepared.new_items)

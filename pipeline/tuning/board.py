@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from glta.progress import plain
-from glta.tuning.space import Values
+from glta.tuning.space import Values, in_short
 from glta.tuning.study import Budget, Trial, best_of, in_words
 
 ROWS = 5
@@ -80,13 +80,11 @@ class LiveBoard(Board):
                 mark,
                 f"{trial.value:.4f}",
                 f"{trial.seconds:.1f}",
-                *(f"{v:g}" for v in trial.values.values()),
+                *map(in_short, trial.values.values()),
             )
         if self.running:
             passed = f"{time.monotonic() - self.began:.0f}"
-            table.add_row(
-                "running", "", passed, *(f"{v:g}" for v in self.running.values()), style="dim"
-            )
+            table.add_row("running", "", passed, *map(in_short, self.running.values()), style="dim")
         return Group(table, self.progress())
 
 

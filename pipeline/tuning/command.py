@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from glta.params.plan import sync_plan
 from glta.progress import quiet
 from glta.storage.cell import Cell
 from glta.storage.files import write_whole
-from glta.tuning.objective import objective, programs_of, sources, study_key
+from glta.tuning.objective import objective, programs_of, searched, sources, study_key
 from glta.tuning.space import Values, present_values, space
 from glta.tuning.study import Budget, Study, Trial, best_of, in_words, latest_trials, tune
 from pipeline.engine.imports import modules_of
@@ -121,13 +121,15 @@ def search(
     first.
     """
     cell = Cell(dataset, seed)
-    present = present_values(method, params)
+    ranges = searched(method, cell)
+    present = _only(present_values(method, params), ranges)
+    others = [_only(values, ranges) for values in others]
     name = f"{dataset}-{seed}-{method}"
     code = modules_of(*programs_of(method), "glta/evaluation/validation.py")
 
     with alone(STUDIES / f"{name}.lock", f"{method} on {dataset}"):
         key = study_key(method, cell, params, code)
-        study = Study(STUDIES / f"{name}.db", key, space(method), seed)
+        study = Study(STUDIES / f"{name}.db", key, ranges, seed)
         measure = objective(method, cell, params)
 
         def evaluate(values: Values) -> float:
@@ -164,10 +166,16 @@ def search(
                 ) from None
 
 
+def _only(values: Values, keys: Collection[str]) -> Values:
+    """Keep the values of some keys."""
+    return {key: value for key, value in values.items() if key in keys}
+
+
 def finish(method: str, dataset: str, done: list[Trial], *, present: Values, write: bool) -> None:
     """Print the result, and write it into params.yaml when it is better than the present values."""
     best = best_of(done)
-    now = next(trial for trial in done if trial.values == present)
+    # keys that count for nothing on these data were not searched
+    now = next(trial for trial in done if trial.values.items() <= present.items())
     if best is None:
         raise ValueError(f"every training of {method} diverged, the last with: {done[-1].error}")
     print(

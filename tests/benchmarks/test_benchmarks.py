@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import graph, grid, performance_page, ranking
+from benchmarks import graph, grid, least_squares, performance_page, ranking
 from benchmarks.__main__ import NAMES
 from benchmarks.timing import Row
 from glta.params.model import Params
@@ -38,6 +38,17 @@ def test_other_lists_are_noticed(monkeypatch):
     )
     with pytest.raises(AssertionError, match="wrong"):
         ranking.run(quick=True)
+
+
+def test_other_embeddings_are_noticed(monkeypatch):
+    with_irspack = least_squares.with_irspack
+
+    def wrong(pairs, settings):
+        return with_irspack(pairs, settings.model_copy(update={"l2": 2 * settings.l2}))
+
+    monkeypatch.setattr(least_squares, "with_irspack", wrong)
+    with pytest.raises(AssertionError, match="Arrays are not equal"):
+        least_squares.run(quick=True)
 
 
 def test_grid_measures_every_combination(world, monkeypatch, capsys):

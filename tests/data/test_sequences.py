@@ -1,9 +1,12 @@
 """Histories in order: by hand, from the tables of `prepare`, and cut before targets."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
+from glta.data.histories import history_matrix, recent_matrix
 from glta.data.interactions import Interactions
 from glta.data.prepare import prepare
 from glta.data.prepared import Prepared
@@ -68,6 +71,37 @@ def test_cuts_leave_what_was_before_and_what_is_among_the_pairs(by_hand):
     assert [left.of_user(u).item.tolist() for u in range(3)] == [[5, 4], [], []]
     assert left.of_user(0).position.tolist() == [0, 2]
     assert by_hand.within(Interactions.of([], [], 3, 10)).last(1).mask.sum() == 0
+
+
+def test_age_counts_newer_items_and_weighs_them(by_hand):
+    assert by_hand.age.tolist() == [2, 1, 0, 0]
+    weights = recent_matrix(by_hand, 0.5).toarray()
+    assert weights[0].tolist() == [0, 0, 0, 0.5, 1, 0.25, 0, 0, 0, 0]
+    assert weights[2].nonzero()[0].tolist() == [9]
+    assert not weights[1].any()
+    assert recent_matrix(by_hand, 0).toarray().nonzero()[1].tolist() == [4, 9]
+    assert by_hand.of_user(0).item.tolist() == [5, 3, 4]
+    alike = recent_matrix(by_hand, 1) != history_matrix(
+        Interactions.of(by_hand.user, by_hand.item, 3, 10)
+    )
+    assert alike.nnz == 0
+
+
+def test_histories_of_lists():
+    made = Sequences.of_lists([[4, 1, 2], [], [0]], 5)
+    assert [made.of_user(u).item.tolist() for u in range(3)] == [[4, 1, 2], [], [0]]
+    assert made.last(2).item.tolist() == [[1, 2], [-1, -1], [-1, 0]]
+    assert Sequences.of_lists([], 5).num_users == 0
+    with pytest.raises(ValueError, match=r"item ids must lie in 0\.\.4, found 1\.\.5"):
+        Sequences.of_lists([[1, 5]], 5)
+
+
+def test_a_method_that_needs_order_refuses_data_without_times(prepared):
+    assert prepared.timed("sasrec") is prepared.sequences
+    train = prepared.parts["train"].with_columns(timestamp=pl.lit(None, pl.Int64))
+    untimed = replace(prepared, parts={**prepared.parts, "train": train})
+    with pytest.raises(ValueError, match=r"sasrec: needs a time .* name the column in tables"):
+        untimed.timed("sasrec")
 
 
 def test_one_missing_time_means_no_times(by_hand):

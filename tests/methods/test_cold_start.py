@@ -12,8 +12,8 @@ from glta.data.histories import fold_in, history_matrix
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
+from glta.methods.cease.model import CEASE, weights_with_text
 from glta.methods.glta.head_rows import fit_rows
-from glta.methods.glta_plus.model import leave_one_out_columns, token_map
 from glta.methods.hccf.model import HCCF
 from glta.methods.shared.closed_form import zero_diagonal_map
 from glta.nn.graph.node_embeddings import NodeEmbeddings
@@ -52,7 +52,7 @@ def random_pairs() -> Interactions:
 TEXT = np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["popularity", "text-knn", "item-knn", "ease"])
+@pytest.mark.parametrize("name", ["popularity", "text-knn", "item-knn", "ease", "cease"])
 def test_closed_forms_know_users_by_their_items_exactly(world, name):
     model = fit(world, name)
     np.testing.assert_allclose(
@@ -62,7 +62,7 @@ def test_closed_forms_know_users_by_their_items_exactly(world, name):
     )
 
 
-@pytest.mark.parametrize("name", ["lightgcn", "lightgcn-text-knn", "glta-plus"])
+@pytest.mark.parametrize("name", ["lightgcn", "lightgcn-text-knn", "blend", "blend-cease"])
 def test_users_are_nearly_as_well_served_by_their_items_alone(world, name):
     model, prepared = fit(world, name), world.prepared
     history = history_matrix(prepared.train)
@@ -111,7 +111,7 @@ def test_the_column_of_one_new_item_is_that_of_the_joint_map():
     items alone.
     """
     pairs, l2, weight = random_pairs(), 3.0, 2.0
-    weights, diagonal = token_map(history_matrix(pairs), TEXT, l2, weight, 0.5)
+    weights, diagonal = weights_with_text(history_matrix(pairs), TEXT, l2, weight, 0.5)
     assert (diagonal[[0, 4]] == 0).all()
     assert (weights[[0, 4]] == 0).all()
     for new, other in ((0, 4), (4, 0)):
@@ -130,20 +130,22 @@ def test_the_column_of_one_new_item_is_that_of_the_joint_map():
 
 def test_a_column_left_out_is_the_map_without_the_items_users():
     pairs, l2, weight = random_pairs(), 3.0, 2.0
-    weights, diagonal = token_map(history_matrix(pairs), TEXT, l2, weight, 0.0)
+    weights, diagonal = weights_with_text(history_matrix(pairs), TEXT, l2, weight, 0.0)
     items = np.array([1, 9])
-    found = leave_one_out_columns(weights, diagonal, TEXT, items, weight)
+    found = CEASE(
+        history_matrix(pairs), weights, 1.0, diagonal, TEXT, TEXT[0], weight, 1.0
+    ).columns_left_out(items)
     for place, item in enumerate(items):
         keep = pairs.item != item
         fewer = Interactions(pairs.user[keep], pairs.item[keep], 30, 12)
         np.testing.assert_allclose(
             found[:, place],
-            token_map(history_matrix(fewer), TEXT, l2, weight, 0.0)[0][:, item],
+            weights_with_text(history_matrix(fewer), TEXT, l2, weight, 0.0)[0][:, item],
             atol=1e-5,
         )
 
 
-@pytest.mark.parametrize("name", ["text-knn", "glta-plus"])
+@pytest.mark.parametrize("name", ["text-knn", "cease", "lightgcn-text-knn", "blend", "blend-cease"])
 def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name, tmp_path):
     prepared = world.prepared
     more = np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32)
@@ -165,8 +167,9 @@ def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name,
         for part in ("train", "valid", "test", "graph", "target")
     }
     fitted, model = fit(wide, name, replace(prepared, **parts)), fit(world, name)
-    if name == "glta-plus":
-        fitted, model = (replace(m, mix=(0.4, 0.3, 0.3)) for m in (fitted, model))
+    if name == "blend-cease":  # every component counts
+        shares = {"mix": (0.4, 0.3, 0.3), "new_mix": (0.5, 0.3, 0.2)}
+        fitted, model = (replace(m, **shares) for m in (fitted, model))
     extended = model.extended(more)
     np.testing.assert_allclose(extended.score(EVERYONE), fitted.score(EVERYONE), atol=1e-4)
     np.testing.assert_allclose(
@@ -180,7 +183,7 @@ def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name,
     )
 
 
-@pytest.mark.parametrize("name", ["text-knn", "glta-plus"])
+@pytest.mark.parametrize("name", ["text-knn", "cease", "lightgcn-text-knn", "blend", "blend-cease"])
 def test_new_items_are_told_by_their_text(world, name):
     model = fit(world, name, held_out(world.prepared, world.prepared.test))
     scores = model.score(EVERYONE[:-1])
@@ -190,7 +193,8 @@ def test_new_items_are_told_by_their_text(world, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["popularity", "text-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus"]
+    "name",
+    ["popularity", "text-knn", "ease", "cease", "lightgcn", "lightgcn-text-knn", "blend"],
 )
 def test_held_out_interactions_change_no_model(world, name, tmp_path):
     prepared = world.prepared
@@ -238,15 +242,18 @@ def test_lists_among_new_items_alone(world, monkeypatch):
     write_prepared(cold, root / "prepare")
     for stage in ("profile", "pretrain-all"):
         (root / stage).symlink_to(world.data / "blocks" / "0" / stage)
+    components = ("ease", "cease", "lightgcn", "text-knn")
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
-    for method in ("glta-plus", "popularity"):
+    for component in components:
+        train_stage.main(Params(), "cold", 0, component)
+    for method in ("blend-cease", "popularity"):
         for stage in (train_stage, recommend_stage, evaluate_stage):
             stage.main(Params(), "cold", 0, method)
         lists = pl.read_parquet(root / "recommend" / method / "new.parquet")
         assert set(lists["item"]) == set(NEW)
         assert lists.height == 2 * (NUM_USERS - 1)
     metrics, users = (
-        world.data / "evaluate/cold/0/glta-plus" / name
+        world.data / "evaluate/cold/0/blend-cease" / name
         for name in ("metrics.json", "users.parquet")
     )
     from glta.storage.files import read_json

@@ -6,7 +6,16 @@ import pytest
 
 from glta.methods.registry import recommender_class
 
-NAMES = ("popularity", "text-knn", "item-knn", "ease", "lightgcn", "lightgcn-text-knn", "glta-plus")
+NAMES = (
+    "popularity",
+    "text-knn",
+    "item-knn",
+    "ease",
+    "lightgcn",
+    "lightgcn-text-knn",
+    "cease",
+    "blend",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -170,7 +170,7 @@ def test_settings_that_the_method_does_not_have_are_refused(add):
 
 def test_an_unknown_capability_is_refused(add):
     add(steps=f"{step('made')},), capabilities=frozenset(('history',)")
-    with pytest.raises(ValueError, match="capability history is unknown; valid are histories, new"):
+    with pytest.raises(ValueError, match="capability history is unknown; valid are histories, seq"):
         specs()
 
 

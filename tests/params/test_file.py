@@ -106,10 +106,10 @@ def test_override_changes_one_line_and_keeps_what_people_wrote():
 def test_override_completes_the_settings_of_a_dataset():
     """Of one that is not named under `datasets`, which check_params leaves alone."""
     text = starting_text() + "  ml-1m: {settings: {ease: {l2: 2.0}}}\n"
-    changed = override(text, "ml-1m", {"settings.ease.max_items": 5})
+    changed = override(text, "ml-1m", {"settings.ease.max_gb": 5.0})
     found = YAML(typ="safe").load(changed)["overrides"]["ml-1m"]["settings"]
     assert list(found) == list(MethodSettings().model_dump())
-    assert found["ease"] == {"l2": 2.0, "max_items": 5}
+    assert found["ease"] == {"l2": 2.0, "max_gb": 5.0}
 
 
 def test_override_writes_what_sync_would(tmp_path):
@@ -180,16 +180,16 @@ def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
     tuned = override(
         starting_text(),
         "sample",
-        {"settings.ease.l2": 7.0, "settings.ease.max_items": 9},
+        {"settings.ease.l2": 7.0, "settings.ease.max_gb": 9.0},
     )
     own = tuned.replace("seeds: [0]", "# our seeds\nseeds: [0]")
     changed = used(
         own,
         seeds=[4, 5],
-        overrides={"sample": {"settings": {"ease": {"max_items": 8}}}},
+        overrides={"sample": {"settings": {"ease": {"max_gb": 8.0}}}},
         settings={"lightgcn": {"l2": 0.5}},
     )
-    assert ", ease: {l2: 7.0, max_items: 8}, " in changed
+    assert ", ease: {l2: 7.0, max_gb: 8.0}, " in changed
     assert "# our seeds\nseeds: [4, 5]  # one validation part and one training each\n" in changed
     different = [
         new for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new
@@ -198,7 +198,7 @@ def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
     assert changes(YAML(typ="safe").load(own), YAML(typ="safe").load(changed)) == [
         "seeds: [0] -> [4, 5]",
         "settings.lightgcn.l2: 0.001 -> 0.5",
-        "overrides.sample.settings.ease.max_items: 9 -> 8",
+        "overrides.sample.settings.ease.max_gb: 9.0 -> 8.0",
     ]
 
 

@@ -37,9 +37,11 @@ TABLE = {
     "report.*": "report",
     "settings.METHOD.*": "METHOD report",
     # limits, and settings of parts that are not chosen
-    "settings.ease.max_items": "",
-    "settings.glta-plus.max_items": "",
+    "settings.ease.max_gb": "",
+    "settings.cease.max_gb": "",
     "settings.lightgcn.heads": "",
+    "settings.hccf.mult": "",
+    "settings.hccf-plus.mult": "",
     "settings.glta.align.head_rank": "glta-tied-head",
     "settings.glta.align.head_init": "METHOD report -glta-tied-head",
     # a step of several depends on its own part
@@ -98,14 +100,17 @@ OTHERS = {
     "prepare.published": "report",
     "language.precision": "float32",
     "report.metric": "recall@20",
+    "report.not_tuned": {"popularity": "no search"},
     "evaluate.cutoffs": [5, 20],
     "settings.glta.align.targets": "all",
     "settings.glta.align.head": "tied",
     "settings.glta.align.head_init": "random",
     "settings.glta.align.precision": "float32",
     "settings.glta.serve.mode": "autoregressive",
-    "settings.glta-plus.components": ["text"],
+    "settings.blend.components": ["ease", "cease"],
+    "settings.ease.neighbours": 50,
     "settings.lightgcn.encoder": "sage",
+    "recommend.test_history": "train",
 }
 
 
@@ -119,6 +124,8 @@ def another(name: str, value: Any) -> Any:
         return "softmax"
     if name.endswith(".sampling"):
         return "user"
+    if name.endswith(".form"):
+        return "sparse"
     if name.endswith("sha256"):
         return "0" * 64
     if name == "report.reference":
@@ -279,9 +286,11 @@ def test_values_that_change_no_result_are_few():
         "profile.endpoint_model",
         "profile.max_new_tokens",
         "language.batch_tokens",
-        "settings.ease.max_items",
-        "settings.glta-plus.max_items",
+        "settings.ease.max_gb",
+        "settings.cease.max_gb",
         "settings.lightgcn.heads",
+        "settings.hccf.mult",
+        "settings.hccf-plus.mult",
     }
     asked = inputs(BASE.with_values({"profile.provider": "endpoint"}))["sample/profile"]["profile"]
     assert {"endpoint", "endpoint_model", "items_shown", "max_new_tokens"} <= asked.keys()

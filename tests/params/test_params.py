@@ -7,6 +7,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from glta.config import Choices
 from glta.methods.registry import specs, units
 from glta.params.check import MOVED, ParamsError, check_params, load_params, whole_overrides
 from glta.params.file import changes, render_params
@@ -69,9 +70,9 @@ def test_defaults_are_valid():
             "neighbours",
         ),
         (
-            overridden(settings={"lightgcn": {"epoch": 3}}),
-            "overrides.sample.settings.lightgcn.epoch = 3",
-            "epochs",
+            overridden(settings={"lightgcn": {"step": 3}}),
+            "overrides.sample.settings.lightgcn.step = 3",
+            "steps",
         ),
         (
             overridden(settings={"glta": {"align": {"haed": "tied"}}}),
@@ -133,8 +134,8 @@ def test_unknown_section_is_told_with_the_nearest():
         (*lightgcn(learning_rate=1.5), "<= 1"),
         ({"prepare": {"test_share": 1.0}}, "prepare.test_share = 1.0", "< 1"),
         ({"prepare": {"user_core": 0}}, "prepare.user_core = 0", ">= 1"),
-        (*lightgcn(epochs="many"), "whole number"),
-        (*lightgcn(epochs=2.5), "whole number"),
+        (*lightgcn(steps="many"), "whole number"),
+        (*lightgcn(steps=2.5), "whole number"),
         (
             {"prepare": {"split": "randon"}},
             "prepare.split = 'randon'",
@@ -143,8 +144,8 @@ def test_unknown_section_is_told_with_the_nearest():
         ({"seeds": [0, -3]}, "seeds.1 = -3", ">= 0"),
         ({"datasets": []}, "datasets = []", "must have an entry"),
         (
-            overridden(settings={"lightgcn": {"epochs": 0}}),
-            "overrides.sample.settings.lightgcn.epochs = 0",
+            overridden(settings={"lightgcn": {"steps": 0}}),
+            "overrides.sample.settings.lightgcn.steps = 0",
             ">= 1",
         ),
         (
@@ -208,7 +209,7 @@ def test_wrong_value_is_told_with_its_range(changes, where, must):
 
 
 def test_wrong_override_is_named_once_and_within_its_dataset():
-    wrong = {"lightgcn": {"epochs": 0, "batch_size": 0}}
+    wrong = {"lightgcn": {"steps": 0, "batch_size": 0}}
     assert mistake(**overridden(settings=wrong)).count("\n") == 1
 
 
@@ -277,21 +278,21 @@ def test_missing_override_entry_names_the_command_that_adds_it():
 
 
 def test_overrides_hold_for_one_dataset_only():
-    params = check_params(defaults(**overridden(settings={"lightgcn": {"epochs": 3}})))
+    params = check_params(defaults(**overridden(settings={"lightgcn": {"steps": 3}})))
     usual = Params().settings.lightgcn
-    assert params.for_dataset("sample").settings.lightgcn.epochs == 3
+    assert params.for_dataset("sample").settings.lightgcn.steps == 3
     assert params.for_dataset("sample").settings.lightgcn.batch_size == usual.batch_size
     assert params.for_dataset("ml-1m") == params
-    assert params.settings.lightgcn.epochs == usual.epochs != 3
+    assert params.settings.lightgcn.steps == usual.steps != 3
 
 
 def test_an_override_of_one_setting_keeps_the_others():
     whole = defaults(
         settings={"hccf": {"keep": 0.7}},
-        **overridden(settings={"hccf": {"epochs": 3}, "ease": {"l2": 7}}),
+        **overridden(settings={"hccf": {"steps": 3}, "ease": {"l2": 7}}),
     )
     found = check_params(whole).for_dataset("sample").settings
-    assert (found.hccf.epochs, found.hccf.keep, found.ease.l2) == (3, 0.7, 7)
+    assert (found.hccf.steps, found.hccf.keep, found.ease.l2) == (3, 0.7, 7)
     assert found.rlmrec_gen == Params().settings.rlmrec_gen
 
 
@@ -304,16 +305,21 @@ def test_search_spaces_lie_within_the_ranges_and_hold_the_defaults():
             name = f"settings.{method}.{key}"
             section, _, last = name.rpartition(".")
             default = getattr(Params().section(section), last)
-            assert search.low <= default <= search.high, name
-            for value in (search.low, search.high):
-                given = int(value) if isinstance(default, int) else value
+            if isinstance(search, Choices):
+                assert default in search.values, name
+                tried = search.values
+            else:
+                assert search.low <= default <= search.high, name
+                tried = (search.low, search.high)
+            for value in tried:
+                given = int(value) if type(default) is int else value
                 found = Params().with_values({name: given}).section(section)
                 assert getattr(found, last) == value, name
 
 
 def test_never_changes():
     with pytest.raises(ValidationError):
-        Params().settings.lightgcn.epochs = 3
+        Params().settings.lightgcn.steps = 3
     with pytest.raises(ValidationError):
         Params().seeds = [3]
 

@@ -23,13 +23,19 @@ def test_the_plan_has_a_line_for_every_stage_that_a_method_may_need():
     assert "ease: [sample]" in text and "hccf: []" in text
 
 
+COMPONENTS = {"ease", "profile", "cease", "text-knn", "pretrain-all", "lightgcn"}
+
+
 @pytest.mark.parametrize(
     ("methods", "stages"),
     [
         (["ease"], {"ease"}),
         (["popularity", "text-knn"], {"popularity", "profile", "text-knn"}),
         (["lightgcn"], {"pretrain-all", "lightgcn"}),
-        (["glta-plus"], {"profile", "pretrain-all", "glta-plus"}),
+        (["cease"], {"profile", "cease"}),
+        (["lightgcn-text-knn"], COMPONENTS - {"ease", "cease"} | {"lightgcn-text-knn"}),
+        (["blend"], COMPONENTS | {"blend"}),
+        (["blend-cease"], COMPONENTS | {"blend-cease"}),
         (["glta"], {"profile", "pretrain-graph", "align_items", "align_users", "glta"}),
         # an ablation needs the steps that it leaves alone, and not those that it runs again
         (["glta-tied-head"], {"profile", "pretrain-graph", "glta-tied-head"}),

@@ -106,11 +106,11 @@ def test_sync_writes_the_defaults_where_there_is_no_file(glta, tmp_path):
 def test_sync_adds_missing_keys_and_keeps_values(glta, file):
     text = file.read_text()
     shorter = "".join(line for line in text.splitlines(True) if "num_layers" not in line).replace(
-        "epochs: 200", "epochs: 7"
+        "steps: 8000", "steps: 7"
     )
     file.write_text(shorter)
     assert glta("params", "sync")[0] == 0
-    assert file.read_text() == text.replace("epochs: 200", "epochs: 7")
+    assert file.read_text() == text.replace("steps: 8000", "steps: 7")
 
 
 def test_sync_adds_overrides_for_own_tables(glta, file):
@@ -163,11 +163,11 @@ def test_sync_check_shows_the_difference_and_writes_nothing(glta, file):
 
 
 def test_sync_leaves_a_wrong_file_alone(glta, file):
-    wrong = file.read_text().replace("epochs: 200", "epochs: none", 1)
+    wrong = file.read_text().replace("steps: 8000", "steps: none", 1)
     file.write_text(wrong)
     status, _, errors = glta("params", "sync")
     assert (status, errors.count("\n")) == (1, 1)
-    assert "settings.lightgcn.epochs = 'none'" in errors
+    assert "settings.lightgcn.steps = 'none'" in errors
     assert file.read_text() == wrong
 
 
@@ -298,7 +298,7 @@ def test_a_suggestion_is_near_or_there_is_none(glta, file):
     ):
         file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
         assert f"unknown method {name}; {said}\n" in glta("params", "check")[2]
-    for name, near in (("LightGCN", "lightgcn"), ("glta_plus", "glta-plus")):
+    for name, near in (("LightGCN", "lightgcn"), ("text_knn", "text-knn")):
         file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
         said = f"letter or a digit; write {near}\n"
         assert glta("params", "check")[2].endswith(said)
@@ -425,7 +425,7 @@ def test_names_are_completed(glta, file):
         return done.stdout.split()
 
     assert offered("glta tu") == ["tune", "tuned"]
-    assert offered("glta tune glta-p") == ["glta-plus"]
+    assert offered("glta tune lightgcn-p") == ["lightgcn-plus"]
     assert offered("glta recommend ease ") == ["sample"]
     file.write_text("a: [")
     assert offered("glta recommend ease ") == []

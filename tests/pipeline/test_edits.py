@@ -224,7 +224,7 @@ def test_a_parameter_runs_the_stages_for_which_it_counts(real):
     text = (real.folder / "params.yaml").read_text()
     for old, new in (
         (r"^  batch_tokens: \d+", "  batch_tokens: 99"),
-        (r"^    max_items: \d+", "    max_items: 20000"),
+        (r"^    max_gb: \S+", "    max_gb: 9.5"),
         (r"^tables:\n", "tables:\n  other: {interactions: a.csv}\n"),
     ):
         real.edit("params.yaml", old, new)

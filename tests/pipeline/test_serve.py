@@ -43,7 +43,7 @@ def shop(world, monkeypatch, tmp_path):
     about = {"language": {"model": language.name, "sha256": language.sha256}}
     profiles = replace(block_profiles(), item_states=states, about=about)
     profiles.save(world.cell.step("profile"))
-    for method in ("text-knn", "glta-plus", "popularity"):
+    for method in ("text-knn", "cease", "popularity", "ease", "lightgcn", "blend"):
         train.main(params, "blocks", 0, method)
     return world
 
@@ -63,7 +63,7 @@ def ids(rows: list[dict]) -> list[str]:
     return [row["item_id"] for row in rows]
 
 
-@pytest.mark.parametrize("method", ["text-knn", "glta-plus"])
+@pytest.mark.parametrize("method", ["text-knn", "cease", "blend"])
 def test_a_new_user_by_items(shop, method):
     found = recommend(method, "blocks", ["i0", "i2", "i4"], k=5)
     assert len(found) == 5
@@ -87,14 +87,36 @@ def test_a_refit_is_what_serves(shop):
 
 def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):
     prepared = shop.prepared
-    model = recommender_class("glta-plus").load(shop.cell.model("glta-plus"))
+    model = recommender_class("blend").load(shop.cell.model("blend"))
     expected, _ = model.recommend(np.array([5]), 6, prepared.seen.union(prepared.test))
-    assert ids(recommend("glta-plus", "blocks", user="u5", k=6)) == [f"i{i}" for i in expected[0]]
-    more = recommend("glta-plus", "blocks", ["i0", "i2", "i4"], user="u5", k=20)
+    assert ids(recommend("blend", "blocks", user="u5", k=6)) == [f"i{i}" for i in expected[0]]
+    more = recommend("blend", "blocks", ["i0", "i2", "i4"], user="u5", k=20)
     assert not {"i0", "i2", "i4"} & set(ids(more))
 
 
-@pytest.mark.parametrize("method", ["text-knn", "glta-plus"])
+def test_a_method_of_order_takes_the_last_item_for_the_newest(shop):
+    train.main(load_params().for_dataset("blocks"), "blocks", 0, "transitions")
+    model = recommender_class("transitions").load(shop.cell.model("transitions"))
+    prepared = shop.prepared
+
+    def expected(history: list[int], has: list[int]) -> list[str]:
+        """Return the best item by the transitions from the last one."""
+        follows = model.follows.toarray()[history[-1]]
+        follows[has] = -1
+        return [f"i{follows.argmax()}"]
+
+    assert ids(recommend("transitions", "blocks", ["i0", "i8"], k=1)) == expected([0, 8], [0, 8])
+    assert ids(recommend("transitions", "blocks", ["i8", "i0"], k=1)) == expected([8, 0], [0, 8])
+    assert expected([0, 8], [0, 8]) != expected([8, 0], [0, 8])
+    # a user's newest item is a test item here, as a recommendation is no measurement
+    user = 5
+    whole = prepared.ordered("train", "valid", "test").of_user(user).item.tolist()
+    assert whole[-1] in prepared.test.items_of(user)
+    found = recommend("transitions", "blocks", ["i6"], user="u5", k=1)
+    assert ids(found) == expected([*whole, 6], [*whole, 6])
+
+
+@pytest.mark.parametrize("method", ["text-knn", "cease", "blend"])
 def test_new_items_are_listed_by_their_text(shop, novelties, method):
     place = {}
     for side, items in ((0, ["i0", "i2", "i4"]), (1, ["i1", "i3", "i5"])):
@@ -111,16 +133,16 @@ def test_new_items_are_listed_by_their_text(shop, novelties, method):
 def test_a_model_of_another_method_is_refused(shop):
     """The model of an ablation can be served: see tests/pipeline/test_stages.py."""
     models = shop.data / "blocks/0/models"
-    (models / "glta-plus").rename(models / "glta-without-profile")
-    with pytest.raises(ValueError, match=r"model\.json: is a model of glta-plus, not of glta"):
+    (models / "blend").rename(models / "glta-without-profile")
+    with pytest.raises(ValueError, match=r"model\.json: is a model of blend, not of glta"):
         recommend("glta-without-profile", "blocks", ["i0"], k=3)
 
 
 def test_mistakes_are_one_line(shop, novelties):
     for arguments, message in (
         (
-            {"method": "glta-pls", "items": ["i0"]},
-            "glta-pls: unknown method; nearest is glta-plus",
+            {"method": "blnd", "items": ["i0"]},
+            "blnd: unknown method; nearest is blend",
         ),
         ({"method": "text-knn", "items": ["i0", "i111"]}, "item i111: unknown id; nearest is i11"),
         ({"method": "text-knn", "user": "u99"}, "user u99: unknown id; nearest is u9"),
@@ -133,7 +155,7 @@ def test_mistakes_are_one_line(shop, novelties):
         with pytest.raises(ValueError, match=message):
             recommend(dataset="blocks", **arguments)
     with pytest.raises(FileNotFoundError, match="snakemake"):
-        recommend("ease", "blocks", ["i0"])
+        recommend("item-knn", "blocks", ["i0"])
     novelties.write_text("item_id,title,description,categories\ni3,twice,,\n")
     with pytest.raises(ValueError, match=r"item i3 is not new, blocks has it already"):
         recommend("text-knn", "blocks", ["i0"], new_items=novelties)

@@ -44,7 +44,7 @@ SMALL = {
     },
     "language": {"model": "tiny"},
     "settings": {
-        "lightgcn": {"embedding_dim": 8, "epochs": 4},
+        "lightgcn": {"embedding_dim": 8, "steps": 8, "evaluate_every": 2},
         "glta": {
             "align_items": {"epochs": 1, "items_per_prompt": 3, "description_tokens": 6},
             "align_users": {

@@ -23,7 +23,7 @@ SKILL = {
     "text-knn": (0.5, 0.0),
     "item-knn": (0.85, 0.6),
     "ease": (0.9, 0.4),
-    "glta-plus": (1.15, 0.5),
+    "cease": (1.15, 0.5),
     "lightgcn": (0.9, 0.4),
     "lightgcn-text-knn": (1.15, 0.3),
     "glta": (1.3, 0.2),

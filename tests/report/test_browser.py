@@ -44,7 +44,12 @@ def browse(folder: Path, *arguments: str) -> str:
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_no_sideways_scrolling(tmp_path, monkeypatch, width):
-    params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 1], report={"resamples": 200})
+    params = Params(
+        datasets=["sample", "ml-latest-small"],
+        seeds=[0, 1],
+        methods=list(SKILL),
+        report={"resamples": 200},
+    )
     data = make(tmp_path, monkeypatch, params=params, methods=SKILL)
     costs, provenance = records(params)
     html = render(

@@ -37,8 +37,11 @@ def test_a_method_is_no_ablation(ask):
 
 def test_the_stages_of_a_method_are_those_that_it_needs_but_the_profile():
     assert training_stages("ease") == ["ease@{cell}"]
+    # its parts are methods of their own
     assert training_stages("lightgcn-text-knn") == [
         "pretrain-all@{cell}",
+        "lightgcn@{cell}",
+        "text-knn@{cell}",
         "lightgcn-text-knn@{cell}",
     ]
     assert training_stages("glta") == [

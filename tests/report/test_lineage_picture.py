@@ -23,7 +23,7 @@ METHODS = [
     "lightgcn-plus",
     "hccf",
     "rlmrec-con",
-    "glta-plus",
+    "cease",
     "glta",
 ]
 PARAMS = Params(datasets=["ml", "ml-1m"], seeds=[0, 1, 7], methods=METHODS)
@@ -170,7 +170,7 @@ def test_folding(recorded):
 
 
 @pytest.mark.parametrize("form", ["{0}-{1}-{2}", "{0}-{2}-{1}", "{2}-{0}-{1}"])
-@pytest.mark.parametrize("dataset", ["sample", "my-books-2", "glta-plus", "7"])
+@pytest.mark.parametrize("dataset", ["sample", "my-books-2", "glta-tied-head", "7"])
 def test_names_with_hyphens_are_not_split(dataset, form):
     params = Params(datasets=["sample"], seeds=[7, 10], methods=METHODS)
     a = analysis("sample", params)
@@ -178,7 +178,7 @@ def test_names_with_hyphens_are_not_split(dataset, form):
     stages = [f"evaluate@{form.format(dataset, 7, method)}" for method in METHODS]
     assert count_lines(a, stages) == ["9 methods"]
     assert count_lines(a, [f"prepare@{dataset}-7", f"prepare@{dataset}-10"]) == ["2 seeds"]
-    models = [f"glta-plus@{dataset}-{seed}" for seed in (7, 10)]
+    models = [f"cease@{dataset}-{seed}" for seed in (7, 10)]
     assert count_lines(a, [*models, f"ease@{dataset}-7"]) == ["2 methods", "× 2 seeds"]  # noqa: RUF001
 
 

@@ -19,7 +19,7 @@ from glta.report.known import title
 from glta.report.page.render import render, safe_link
 from glta.report.paper_tables import ablation_table
 from glta.report.verdict import verdict
-from glta.report.wording import p_text, seconds, signed, size
+from glta.report.wording import effect_text, p_text, seconds, signed, size
 from glta.storage.files import read_json
 from tests.report.made_up import SKILL, fake_hash, records, write_world
 
@@ -87,7 +87,12 @@ def make(
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Two datasets, two seeds, all methods; few resamples, to be quick."""
-    params = Params(datasets=["sample", "ml-latest-small"], seeds=[0, 3], report={"resamples": 200})
+    params = Params(
+        datasets=["sample", "ml-latest-small"],
+        seeds=[0, 3],
+        methods=list(SKILL),
+        report={"resamples": 200},
+    )
     with pytest.MonkeyPatch.context() as monkeypatch:
         data = make(tmp_path_factory.mktemp("world"), monkeypatch, params=params, methods=SKILL)
     return params, load_cells(data / "evaluate", params), data
@@ -138,13 +143,15 @@ def test_new_items_have_a_section_where_there_are_any(tmp_path, report):
             pipeline.stages.evaluate.main(params.for_dataset("sample"), "sample", 0, method)
         cells = load_cells(Path("data/evaluate"), params)
     found = Analysis("sample", params.for_dataset("sample"), cells["sample"])
-    assert set(found.new_tests["popularity"]) == set(found.new_columns)
-    test = found.new_tests["popularity"]["among_new/ndcg@20"].values
+    assert set(found.new_comparisons["popularity"]) == set(found.new_columns)
+    values = found.new_comparisons["popularity"]["among_new/ndcg@20"]
     mean = {method: found.mean(method, "among_new/ndcg@20") for method in methods}
-    assert test.difference == pytest.approx(mean["glta"] - mean["popularity"])
+    assert values.difference == pytest.approx(mean["glta"] - mean["popularity"])
     html = render(params, cells, provenance=[]).html
     section = html.partition(">New items</h3>")[2].partition("<h3")[0]
     assert "8 items have no training user" in section
+    assert "These values are not tested" in section and "p = " not in section
+    assert f"<small>{signed(values.low)} to {signed(values.high)}</small>" in section
     for method in methods:
         assert all(f"{found.mean(method, column):.4f}" in section for column in found.new_columns)
 
@@ -359,17 +366,20 @@ def test_ablations_have_a_table_of_their_own(world, report):
     }
     params = params.model_copy(update=changed)
     a = Analysis("sample", params, cells)
-    same, worse = a.ablation_tests.values()
-    assert (same.values.difference, same.corrected_p) == (0, 1)
-    assert worse.values.difference == pytest.approx(
+    same, worse = a.ablation_comparisons.values()
+    same_test, worse_test = a.ablation_tests.values()
+    assert (same.difference, same_test.corrected_p) == (0, 1)
+    assert worse.difference == pytest.approx(
         a.mean("glta", "ndcg@20") - a.mean("glta-without-profile", "ndcg@20")
     )
-    assert worse.values.p <= worse.corrected_p == 2 * worse.values.p < 0.05
+    assert worse_test.p <= worse_test.corrected_p == 2 * worse_test.p < 0.05
+    # the reference is tested against whole methods alone
+    assert set(a.tests) == set(a.comparisons) == {"glta"}
     made = render(params, {"sample": cells})
     Page(made.html)
     assert ">Ablations<" in made.html
     assert "<code>align_users.tag_tokens = 0</code>" in made.html
-    assert f">{signed(worse.values.difference)}<" in made.html
+    assert f">{signed(worse.difference)}<" in made.html
     assert "</svg>GLTA without profile</th>" in made.html
     shown = made.metrics["sample"]["glta-without-profile"]["0"]["ndcg@20"]
     assert shown == of["text-knn"][0].metrics["ndcg@20"]
@@ -395,7 +405,7 @@ def test_an_ablation_is_compared_with_the_method_that_it_changes(world, monkeypa
     a = Analysis("sample", params, cells)
     for ablation, base in base_of.items():
         difference = a.known_mean(base, "ndcg@20") - a.known_mean(ablation, "ndcg@20")
-        assert a.ablation_tests[ablation].values.difference == pytest.approx(difference)
+        assert a.ablation_comparisons[ablation].difference == pytest.approx(difference)
     assert [row[0] for row in ablation_table(a).rows] == [
         "GLTA",
         "GLTA without profile",
@@ -415,8 +425,8 @@ def test_a_metric_that_was_not_measured_is_named(world):
 @pytest.mark.parametrize(
     ("reference", "kind", "words"),
     [
-        ("lightgcn", "win", "LightGCN wins"),
-        ("text-knn", "loss", "LightGCN wins, not Text-kNN"),
+        ("lightgcn", "win", "LightGCN beats Text-kNN by 0."),
+        ("text-knn", "loss", "LightGCN beats Text-kNN by 0."),
         ("twin", "tie", "No clear winner"),
     ],
 )
@@ -433,12 +443,27 @@ def test_verdicts_in_plain_words(world, reference, kind, words):
     assert found.headline.startswith(words)
     if kind == "loss":
         assert "below LightGCN at" in found.text
-        assert a.significant("lightgcn", "ndcg@20") == 1
+        assert a.significant("lightgcn") == 1
+    if kind == "win":
+        effect = a.comparisons["text-knn"]["ndcg@20"].effect
+        assert found.headline.endswith(f"(effect d_z {effect:.2f}, large)") and effect > 0.8
+        assert "the best other method on validation" in found.text
+        assert (
+            f"over seeds {a.difference_spread('lightgcn', 'text-knn', 'ndcg@20'):.4f}" in found.text
+        )
 
 
 def test_number_formats():
     assert [signed(0.00001), signed(-0.12), signed(0.5)] == ["0.0000", "−0.1200", "+0.5000"]  # noqa: RUF001
-    assert [p_text(0.0004), p_text(0.0312), p_text(1.0)] == ["p < 0.001", "p = 0.031", "p = 1"]
+    assert [p_text(p) for p in (0.0004, 0.0312, 0.99999, 1.0, 1e-5, 0.000987)] == [
+        "p = 0.00040",
+        "p = 0.031",
+        "p = 1",
+        "p = 1",
+        "p = 0.000010",
+        "p = 0.00099",
+    ]
+    assert effect_text(-0.51) == "d_z 0.51, medium"
     assert [seconds(4.21), seconds(59.99), seconds(200), seconds(7500)] == [
         "4.2 s",
         "60.0 s",

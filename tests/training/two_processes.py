@@ -19,7 +19,7 @@ import torch
 from glta.nn.graph.encoders import HypergraphEncoder, LightGCNEncoder, MaskedEncoder
 from glta.nn.graph.ranker import Ranker, train_ranker
 from glta.nn.graph.settings import GraphTraining
-from glta.nn.graph.terms import LocalGlobal, OfSome, ProfileContrast, Reconstruction, TextContrast
+from glta.nn.graph.terms import LocalGlobal, ProfileContrast, Reconstruction, TextContrast
 from glta.storage.tensors import save_tensors
 from glta.training.devices import Devices, find_devices
 from glta.training.trainer import Trained
@@ -30,8 +30,8 @@ GRAPH = random_graph(NUM_USERS, NUM_ITEMS, 0.15)
 PARAMS = GraphTraining(
     embedding_dim=8,
     num_layers=2,
-    epochs=6,
-    evaluate_every=1,
+    steps=18,
+    evaluate_every=3,  # a pass
     learning_rate=0.01,
     batch_size=(len(GRAPH) - 1) // 2,  # the last batch has one triple, so one process has none
 )
@@ -53,7 +53,7 @@ def hccf_plus() -> Ranker:
     text = TextContrast(
         STATES[NUM_USERS:], STATES[:NUM_USERS], NUM_USERS, PARAMS.embedding_dim, 0.2, SEED
     )
-    terms = {"contrast": (0.1, LocalGlobal(NUM_USERS, 0.2)), "text": (0.1, OfSome(text, 15))}
+    terms = {"contrast": (0.1, LocalGlobal(NUM_USERS, 0.2)), "text": (0.1, text)}
     return Ranker(HypergraphEncoder(GRAPH, PARAMS, SEED, 0.8, 5, True), PARAMS, terms)
 
 

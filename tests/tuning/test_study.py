@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
+from glta.config import Choices
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.features.profiles import Profiles
@@ -16,13 +18,14 @@ from glta.features.text.user_words import user_words
 from glta.methods.base import Job, Scorer, Step
 from glta.methods.registry import specs
 from glta.nn.language.model_files import ModelFiles
+from glta.params.file import override, render_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.testing.blocks import write_prepared
 from glta.training.stopping import Diverged
-from glta.tuning.objective import objective, sources, study_key, without_test
+from glta.tuning.objective import objective, searched, sources, study_key, without_test
 from glta.tuning.space import present_values, space, space_table
-from glta.tuning.study import Budget, Study, best_of, tune
+from glta.tuning.study import Budget, Study, best_of, in_words, tune
 from tests.methods.glta.small import write_pretrained
 from tests.tiny import WRITERS
 
@@ -30,7 +33,7 @@ TUNABLE = [method for method in specs() if space(method)]
 L2 = "settings.ease.l2"
 KNN = ("settings.item-knn.neighbours", "settings.item-knn.shrinkage")
 PRESENT = dict(zip(KNN, (100, 10.0), strict=True))
-QUICK = {"embedding_dim": 8, "epochs": 2, "batch_size": 64}
+QUICK = {"embedding_dim": 8, "steps": 6, "evaluate_every": 3, "batch_size": 64}
 TRAINED = ("lightgcn", "lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen")
 SMALL = Params.model_validate(
     {
@@ -55,8 +58,9 @@ def bowl(values: dict) -> float:
 
 @pytest.fixture
 def study(tmp_path):
-    return lambda name="study", method="item-knn", seed=0: Study(
-        tmp_path / f"{name}.db", "key", space(method), seed
+    ranges = space("item-knn") | space("ease")
+    return lambda name="study", keys=KNN, seed=0: Study(
+        tmp_path / f"{name}.db", "key", {key: ranges[key] for key in keys}, seed
     )
 
 
@@ -103,14 +107,20 @@ def swap_test(cell: Cell, prepared: Prepared) -> None:
 def test_spaces_lie_within_the_limits_and_hold_the_defaults(method):
     present = present_values(method, Params())
     for key, found in space(method).items():
-        assert found.low <= present[key] <= found.high, key
-        for value in (found.low, found.high):
-            assert value == float(f"{value:.3g}"), "rounding must not leave the range"
+        assert found.holds(present[key]), key
+        choices = found.search.values if isinstance(found.search, Choices) else ()
+        for value in choices or (found.search.low, found.search.high):
+            assert found.rounded(value) == value, "rounding must not leave the range"
             assert present_values(method, Params().with_values({key: value}))[key] == value
+            assert found.decode(found.code(value)) == value
 
 
 def test_methods_without_ranges_have_nothing_to_tune():
-    assert set(specs()) - set(TUNABLE) == {"popularity", "text-knn", "lightgcn-text-knn"}
+    assert set(specs()) - set(TUNABLE) == {
+        "popularity",
+        "lightgcn-text-knn",
+        "blend",
+    }
     with pytest.raises(ValueError, match=r"eese: unknown method; nearest is ease"):
         space("eese")
 
@@ -161,10 +171,63 @@ def test_what_is_measured_is_what_is_kept_of_three_digits(study):
         assert type(values[KNN[0]]) is int and type(values[KNN[1]]) is float
 
 
+LIGHTGCN = {
+    "settings.lightgcn.embedding_dim": 64,
+    "settings.lightgcn.loss": "bpr",
+    "settings.lightgcn.batch_size": 2048,
+}
+
+
+def words_and_steps(values: dict) -> float:
+    """Be best with softmax, width 256 and batches of 4096."""
+    width, loss, size = (values[key] for key in LIGHTGCN)
+    away = abs(np.log2(width / 256)) + abs(np.log2(size / 4096)) + 2 * (loss == "bpr")
+    return 1 / (1 + away)
+
+
+def test_choices_are_found_and_written_as_they_are(study):
+    present = present_values("lightgcn", Params()) | LIGHTGCN
+    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24))
+    assert done[0].values == present
+    for trial in done:
+        for key, kind in zip(LIGHTGCN, (int, str, int), strict=True):
+            assert type(trial.values[key]) is kind
+            assert space("lightgcn")[key].holds(trial.values[key])
+        assert Params().with_values(trial.values)
+    best = best_of(done)
+    assert best.value == 1 and "settings.lightgcn.loss = softmax" in in_words(best.values)
+    drawn, proposed = (np.mean([trial.value for trial in part]) for part in (done[1:11], done[11:]))
+    assert proposed > 1.3 * drawn
+    text = override(render_params(Params(datasets=["sample"])), "sample", best.values)
+    assert "loss: softmax" in text and "embedding_dim: 256" in text
+    assert tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24)) == done
+
+
+def test_choices_may_start_outside_of_the_list(study):
+    present = present_values("lightgcn", Params()) | {"settings.lightgcn.batch_size": 100}
+    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=13))
+    assert done[0].values == present
+    assert {t.values["settings.lightgcn.batch_size"] for t in done[1:]} <= {1024, 2048, 4096, 8192}
+
+
+def test_numbers_are_ordered_choices_and_words_are_not():
+    width, loss = (space("lightgcn")[key] for key in list(LIGHTGCN)[:2])
+    assert [width.code(value) for value in (64, 128, 256, 512)] == [0, 1, 2, 3]
+    assert isinstance(width.distribution, IntDistribution)
+    assert loss.code("softmax") == "softmax"
+    assert isinstance(loss.distribution, CategoricalDistribution)
+    assert isinstance(
+        space("hccf")["settings.hccf.activation"].distribution, CategoricalDistribution
+    )
+    table = space_table()
+    assert "| lightgcn | `settings.lightgcn.loss` | bpr |  |  | one of bpr, softmax |" in table
+    assert "`settings.hccf.activation` | false |  |  | one of false, true |" in table
+
+
 def test_nothing_is_measured_twice(study):
     """Proposals soon gather at a round top."""
     done = tune(
-        study(method="ease"),
+        study(keys=(L2,)),
         {L2: 1.0},
         lambda v: 1 / (1 + np.log(v[L2] / 100) ** 2),
         Budget(trials=24),
@@ -286,11 +349,12 @@ def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
 
 
 def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
-    found = {method: sources(method) for method in ("ease", "lightgcn", "glta-plus", "glta")}
+    found = {method: sources(method) for method in ("ease", "lightgcn", "cease", "blend", "glta")}
     assert found == {
         "ease": [],
         "lightgcn": [],
-        "glta-plus": ["profile", "pretrain-all"],
+        "cease": ["profile"],
+        "blend": ["ease", "cease", "lightgcn", "text-knn"],
         "glta": ["profile", "pretrain-graph"],
     }
 
@@ -298,6 +362,16 @@ def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
 def test_values_reach_the_method(cell):
     measure = objective("ease", cell, Params())
     assert measure({L2: 1.0}) != measure({L2: 1e4})
+
+
+def test_without_times_tuning_leaves_recency_alone(cell):
+    keys = [L2, "settings.ease.recency"]
+    assert list(searched("ease", cell)) == list(space("ease")) == keys
+    train = cell.prepare / "train.parquet"
+    first = study_key("ease", cell, Params(), CODE)
+    pl.read_parquet(train).with_columns(timestamp=pl.lit(None, pl.Int64)).write_parquet(train)
+    assert list(searched("ease", cell)) == keys[:1]
+    assert study_key("ease", cell, Params(), CODE) != first
 
 
 def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
@@ -316,8 +390,8 @@ def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
         key("item-knn"),
         text_before,
     ]
-    changes.append(key(params=Params().with_values({"settings.ease.max_items": 50})))
-    assert key(params=Params().with_values({"settings.hccf.epochs": 3})) == before
+    changes.append(key(params=Params().with_values({"settings.ease.max_gb": 50.0})))
+    assert key(params=Params().with_values({"settings.hccf.steps": 3})) == before
     with (cell.step("profile") / "states.safetensors").open("ab") as f:
         f.write(b" ")
     assert key() == before

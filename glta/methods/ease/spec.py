@@ -14,10 +14,23 @@ class EASESettings(Section):
     l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(
         100.0, gt=0, description="L2 penalty: added to the diagonal of the item-item counts"
     )
-    max_items: Annotated[int, Cost()] = Field(
-        10_000,
+    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="a score weighs each item of the user by recency^age, with age 0 for the "
+        "newest; 1: all alike; less needs times",
+    )
+    neighbours: int | None = Field(
+        None,
         ge=1,
-        description="larger catalogues are an error: the inverse of an I x I matrix takes 20 I^2 "
+        description="predict each item from so many items, the most similar ones; null: from all "
+        "others, exactly",
+    )
+    max_gb: Annotated[float, Cost()] = Field(
+        8.0,
+        gt=0,
+        description="larger catalogues are an error while neighbours is null: I items need 12 I^2 "
         "bytes and about I^3 steps",
     )
 
@@ -29,6 +42,6 @@ SPEC = MethodSpec(
     settings=EASESettings,
     recommender="glta.methods.ease.model:EASE",
     steps=(StepSpec("ease", "glta.methods.ease.model:SolveEASE"),),
-    capabilities=frozenset({"histories"}),
+    capabilities=frozenset({"histories", "sequences"}),
     place=40,
 )

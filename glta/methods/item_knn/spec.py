@@ -20,6 +20,13 @@ class ItemKNNSettings(Section):
         description="added to the denominator of the cosine; it lowers similarities that rest on "
         "few users",
     )
+    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="a score weighs each item of the user by recency^age, with age 0 for the "
+        "newest; 1: all alike; less needs times",
+    )
 
 
 SPEC = MethodSpec(
@@ -29,6 +36,6 @@ SPEC = MethodSpec(
     settings=ItemKNNSettings,
     recommender="glta.methods.item_knn.model:ItemKNN",
     steps=(StepSpec("item-knn", "glta.methods.item_knn.model:FindNeighbours"),),
-    capabilities=frozenset({"histories"}),
+    capabilities=frozenset({"histories", "sequences"}),
     place=30,
 )

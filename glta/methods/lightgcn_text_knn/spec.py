@@ -24,9 +24,9 @@ SPEC = MethodSpec(
         StepSpec(
             "lightgcn-text-knn",
             "glta.methods.lightgcn_text_knn.model:ChooseWeight",
-            reads=("prepare", "profile", "pretrain-all"),
+            reads=("prepare", "lightgcn", "text-knn"),
         ),
     ),
-    capabilities=frozenset({"histories"}),
+    capabilities=frozenset({"histories", "new_items"}),
     place=60,
 )

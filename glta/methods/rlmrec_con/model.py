@@ -38,7 +38,7 @@ class TrainRLMRecCon(TrainRanker):
     def ranker(self, job: Job, device: str) -> Ranker:
         from glta.nn.graph.encoders import LightGCNEncoder
         from glta.nn.graph.ranker import Ranker
-        from glta.nn.graph.terms import OfSome, ProfileContrast
+        from glta.nn.graph.terms import ProfileContrast
 
         settings = job.own(RLMRecConSettings)
         train = job.prepared.train
@@ -50,6 +50,5 @@ class TrainRLMRecCon(TrainRanker):
             temperature=settings.temperature,
             seed=job.seed,
         )
-        contrast = OfSome(term, settings.contrast_batch)
-        terms = {"contrast": (settings.contrast_weight, contrast)}
+        terms = {"contrast": (settings.contrast_weight, term)}
         return Ranker(encoder, settings, terms).to(device)

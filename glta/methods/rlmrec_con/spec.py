@@ -4,7 +4,6 @@ from pydantic import Field
 
 from glta.methods.spec import MethodSpec, StepSpec
 from glta.nn.graph.settings import (
-    ContrastSettings,
     GraphTraining,
     Keep,
     Temperature,
@@ -12,7 +11,7 @@ from glta.nn.graph.settings import (
 )
 
 
-class RLMRecConSettings(ContrastSettings, GraphTraining):
+class RLMRecConSettings(GraphTraining):
     """RLMRec-Con: the contrastive form of RLMRec."""
 
     keep: Keep = Field(0.8, gt=0, le=1, description="share of edges kept in a training step")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -42,11 +42,21 @@ class DotProduct(Scorer):
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What model.json holds beside the arrays: nothing."""
+        return {}
+
+    @classmethod
+    def rebuilt(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        """Make the scorer from what `arrays` and `about` returned."""
+        return cls(**arrays)
+
     def save(self, folder: Path) -> None:
         save_arrays(folder / "model.safetensors", self.arrays)
         write_about(folder, self.name, trainable_parameters=self.trainable_parameters)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        read_about(folder, cls.name)
-        return cls(**load_arrays(folder / "model.safetensors")[0])
+        about = read_about(folder, cls.name)
+        return cls.rebuilt(load_arrays(folder / "model.safetensors")[0], about)

@@ -3,7 +3,7 @@
 # U users, I items, D embedding width, B users of a block
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -42,6 +42,14 @@ class GraphScores(DotProduct):
             )
         user, item = model.propagated(train)
         return cls(user, item, model.messages(train))
+
+    def widened(self, item_JD: np.ndarray) -> Self:
+        """Return the scorer with the embeddings of J new items at the end. Nobody has them."""
+        return replace(
+            self,
+            item=np.concatenate([self.item, item_JD]),
+            message=np.pad(self.message, [(0, len(item_JD)), (0, 0)]),
+        )
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         return fold_in(checked(history_BI, len(self.item)), self.message) @ self.item.T

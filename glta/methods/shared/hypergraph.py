@@ -8,15 +8,15 @@ if TYPE_CHECKING:
     from glta.data.interactions import Interactions
     from glta.methods.shared.settings import HypergraphSettings
     from glta.nn.graph.encoders import HypergraphEncoder
-    from glta.nn.graph.terms import OfSome
+    from glta.nn.graph.terms import LocalGlobal
 
 
 def hypergraph_parts(
     train: Interactions, settings: HypergraphSettings, seed: int, device: str
-) -> tuple[HypergraphEncoder, OfSome]:
+) -> tuple[HypergraphEncoder, LocalGlobal]:
     """Build the encoder, and the contrast between its local and global embeddings."""
     from glta.nn.graph.encoders import HypergraphEncoder
-    from glta.nn.graph.terms import LocalGlobal, OfSome
+    from glta.nn.graph.terms import LocalGlobal
 
     encoder = HypergraphEncoder(
         train,
@@ -25,7 +25,7 @@ def hypergraph_parts(
         keep=settings.keep,
         num_hyperedges=settings.hyperedges,
         activation=settings.activation,
+        mult=settings.mult if settings.form == "sparse" else None,
         device=device,
     )
-    term = LocalGlobal(train.num_users, settings.temperature)
-    return encoder, OfSome(term, settings.contrast_batch)
+    return encoder, LocalGlobal(train.num_users, settings.temperature)

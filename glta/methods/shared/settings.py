@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Search
-from glta.nn.graph.settings import ContrastSettings, GraphTraining, Keep, Temperature
+from glta.config import Choices, Search, Section, When
+from glta.nn.graph.settings import GraphTraining, Keep, Temperature
 
 
-class HypergraphSettings(ContrastSettings, GraphTraining):
+class HypergraphSettings(GraphTraining):
     """Train an encoder with hyperedges (HCCF and HCCF+)."""
 
     num_layers: Annotated[int, Search(1, 4)] = Field(
         2, ge=1, le=16, description="layers of local and global propagation"
     )
-    init_std: float = Field(
+    init_std: Annotated[float, Search(3e-3, 0.3, log=True)] = Field(
         0.01,
         gt=0,
         description="standard deviation of the initial embeddings; the global part grows with its "
         "cube",
     )
-    hyperedges: Annotated[int, Search(16, 256, log=True)] = Field(
+    form: Annotated[Literal["learnt", "sparse"], Choices("learnt", "sparse")] = Field(
+        "learnt",
+        description="learnt: hyperedges of their own; sparse: the dimensions of the embeddings are "
+        "the hyperedges, as the authors' Model_sparse.py, which they recommend for sparse data",
+    )
+    mult: Annotated[float, When("form", ("sparse",)), Search(0.01, 1.0, log=True)] = Field(
+        1.0, gt=0, description="factor of the hyperedges of the sparse form"
+    )
+    hyperedges: Annotated[int, When("form", ("learnt",)), Search(16, 256, log=True)] = Field(
         128, ge=1, le=4096, description="number of hyperedges for users, and the same for items"
     )
     keep: Keep = Field(
@@ -32,8 +40,29 @@ class HypergraphSettings(ContrastSettings, GraphTraining):
         1.0, ge=0, description="weight of the contrast between local and global embeddings"
     )
     temperature: Temperature = Field(0.5, gt=0, description="temperature of that contrast")
-    activation: bool = Field(
+    activation: Annotated[bool, When("form", ("learnt",)), Choices(False, True)] = Field(
         False,
         description="true: LeakyReLU of slope 0.5, as in the paper; false: none, as in the "
         "authors' torch code",
+    )
+
+
+class TransitionSettings(Section):
+    """Count which item follows which. The defaults are a first-order Markov chain."""
+
+    decay: Annotated[float, Search(0.0, 0.95)] = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of an item of the history: decay^(number of newer items); 0: the "
+        "newest item alone",
+    )
+    max_gap: Annotated[int, Search(1, 10)] = Field(
+        1,
+        ge=1,
+        le=100,
+        description="an item counts as following another up to this many places later, by 1/places",
+    )
+    popularity: Annotated[float, Search(0.0, 0.5)] = Field(
+        0.0, ge=0, description="weight of log(1 + training users) of an item; 0: none"
     )

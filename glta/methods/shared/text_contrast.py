@@ -14,22 +14,22 @@ from glta.nn.graph.settings import TextContrastSettings
 if TYPE_CHECKING:
     import torch
 
-    from glta.nn.graph.terms import OfSome
+    from glta.nn.graph.terms import TextContrast
 
 
-def text_contrast(job: Job, settings: TextContrastSettings, embedding_dim: int) -> OfSome:
+def text_contrast(job: Job, settings: TextContrastSettings, embedding_dim: int) -> TextContrast:
     """Build the contrast between node embeddings and text states (LightGCN+, HCCF+).
 
     A user's text state is the mean of the centred states of their training items.
     """
     import torch
 
-    from glta.nn.graph.terms import OfSome, TextContrast
+    from glta.nn.graph.terms import TextContrast
 
     train = job.prepared.train
     _, item_IW = text_states(job)
     user_UW = text_vectors(item_IW, train).user if settings.text_users else None
-    term = TextContrast(
+    return TextContrast(
         torch.from_numpy(item_IW),
         None if user_UW is None else torch.from_numpy(user_UW),
         num_users=train.num_users,
@@ -37,7 +37,6 @@ def text_contrast(job: Job, settings: TextContrastSettings, embedding_dim: int) 
         temperature=settings.text_temperature,
         seed=job.seed,
     )
-    return OfSome(term, settings.contrast_batch)
 
 
 def profile_states(job: Job) -> torch.Tensor:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from glta.methods.base import Job, Step
 from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.dot_product import DotProduct
@@ -15,7 +17,8 @@ from glta.storage.arrays import load_arrays
 from glta.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from glta.nn.graph.ranker import Ranker
+    from glta.nn.graph.ranker import NodeRanker
+    from glta.training.trainer import Trained
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,16 @@ class TrainedEmbeddings(DotProduct):
         about = read_about(folder, cls.name)
         arrays, _ = load_arrays(folder / "model.safetensors")
         return cls(
-            **arrays,
+            **cls.values_from(arrays),
             count=about["trainable_parameters"],
             best_epoch=about["best_epoch"],
             history=read_json(folder / "history.json"),
         )
+
+    @classmethod
+    def values_from(cls, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Return values of the dataclass from the arrays in the file."""
+        return arrays
 
 
 class TrainRanker(Step):
@@ -60,10 +68,17 @@ class TrainRanker(Step):
     result: ClassVar[type[TrainedEmbeddings]]
 
     @abstractmethod
-    def ranker(self, job: Job, device: str) -> Ranker:
+    def ranker(self, job: Job, device: str) -> NodeRanker:
         """Build the model, on the device. Its weights have their initial values."""
 
     def run(self, job: Job) -> TrainedEmbeddings:
+        model, trained = self.fitted(job)
+        user, item = model.embeddings()
+        count = sum(parameter.numel() for parameter in model.parameters())
+        return self.result(user, item, count, trained.best_epoch, trained.history)
+
+    def fitted(self, job: Job) -> tuple[NodeRanker, Trained]:
+        """Train the model."""
         # imported here, so that loading and scoring do without torch
         from glta.evaluation.validation import embeddings_ndcg
         from glta.nn.graph.ranker import train_ranker
@@ -79,6 +94,4 @@ class TrainRanker(Step):
             on_epoch=job.on_epoch,
             section=f"settings.{self.result.name}",
         )
-        user, item = model.embeddings()
-        count = sum(parameter.numel() for parameter in model.parameters())
-        return self.result(user, item, count, trained.best_epoch, trained.history)
+        return model, trained

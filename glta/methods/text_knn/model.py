@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glta.methods.base import Job, Step
 from glta.methods.shared.text_space import TextScores
+from glta.methods.text_knn.spec import TextKNNSettings
 
 
 class TextKNN(TextScores):
@@ -16,4 +17,4 @@ class PlaceUsers(Step):
     """Compute the vectors of users and items. Nothing is trained."""
 
     def run(self, job: Job) -> TextKNN:
-        return TextKNN.of(job)
+        return TextKNN.of(job, job.own(TextKNNSettings).singular_power)

@@ -147,9 +147,14 @@ class HypergraphEncoder(Encoder):
 
     Layer l is E_l = A E_{l-1} + act(H act(H^T E_{l-1})): the local part over the edges, and the
     global part over the hyperedges H = E_0 W. Users and items have their own W (D, num_hyperedges).
+    Nothing passes from users to items by the global part, or back.
     keep: share of edges, and of entries of H, that each layer of a training step keeps. What is
         kept is divided by it.
     activation: whether act is LeakyReLU with slope 0.5, or the identity.
+    mult: None, or the factor of the form for sparse data (Model_sparse.py of the authors' torch
+        code). There H = mult E_0: the dimensions of the embeddings are the hyperedges, W and act
+        are left out, and no entry of H is dropped. The views are those of the layers 0 to L - 1,
+        where the local and the global view of layer 0 are both E_0.
     """
 
     def __init__(
@@ -160,17 +165,21 @@ class HypergraphEncoder(Encoder):
         keep: float,
         num_hyperedges: int,
         activation: bool = False,
+        mult: float | None = None,
         device: str = "cpu",
     ):
         super().__init__()
         self.num_users = graph.num_users
         self.num_layers = params.num_layers
         self.keep = keep
+        self.mult = mult
         self.sides = (graph.num_users, graph.num_items)
         self.embedding = nn.Parameter(initial_embedding(sum(self.sides), params, seed).to(device))
         self.adjacency = normalized_adjacency(graph, device)
         self.edges = EdgeDropout(graph, self.adjacency, keep, rescale=True)
-        self.act = nn.LeakyReLU(0.5) if activation else nn.Identity()
+        self.act = nn.LeakyReLU(0.5) if activation and mult is None else nn.Identity()
+        if mult is not None:
+            return
         generator = torch.Generator().manual_seed(seed + 1)
         shape = (params.embedding_dim, num_hyperedges)
         for name in ("user_hyperedges", "item_hyperedges"):
@@ -179,14 +188,14 @@ class HypergraphEncoder(Encoder):
 
     def forward(self, generator: torch.Generator | None) -> Encoded:
         """Encode. generator: on the CPU; None encodes without dropout."""
-        own = self.embedding.split(self.sides)
-        hyper = [own[0] @ self.user_hyperedges, own[1] @ self.item_hyperedges]
+        hyper = self._hyperedges()
         layer: torch.Tensor = self.embedding
         total: torch.Tensor = self.embedding
         views = []
         for _ in range(self.num_layers):
             local = multiply(self.edges(generator) if generator else self.adjacency, layer)
-            rows = [self._dropped(h, generator) for h in hyper] if generator else hyper
+            drops = generator and self.mult is None
+            rows = [self._dropped(h, generator) for h in hyper] if drops else hyper
             wide = torch.cat(
                 [
                     self.act(h @ self.act(h.T @ e))
@@ -196,7 +205,16 @@ class HypergraphEncoder(Encoder):
             views.append((local, wide))
             layer = local + wide
             total = total + layer
+        if self.mult is not None:
+            views = [(self.embedding, self.embedding), *views[:-1]]
         return Encoded(total, tuple(views))
+
+    def _hyperedges(self) -> list[torch.Tensor]:
+        """Compute H of users and of items, each (nodes, num_hyperedges)."""
+        own = self.embedding.split(self.sides)
+        if self.mult is not None:
+            return [self.mult * embedding for embedding in own]
+        return [own[0] @ self.user_hyperedges, own[1] @ self.item_hyperedges]
 
     def serve(self) -> torch.Tensor:
         """Encode for ranking, without dropout: (N, D)."""

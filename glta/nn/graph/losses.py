@@ -94,6 +94,69 @@ def sum_of_squares(table_ND: torch.Tensor, node_B: torch.Tensor) -> torch.Tensor
     return _SumOfSquares.apply(table_ND, node_B)
 
 
+TILE = 2**20
+"""Scores that are computed at once, few enough for the cache of a CPU core."""
+
+
+class _LogSumExp(torch.autograd.Function):
+    """Compute `log_sum_exp`, and its gradients in the same pass.
+
+    The result is linear in the gradient that comes from above, so the gradients are known before it
+    comes. Published kernels for language models' losses do the same (Hsu et al. 2024, Liger
+    Kernel).
+    """
+
+    @staticmethod
+    def forward(ctx, row_BD, candidate_MD, weight_B, bias_M, adjust):
+        of_rows, of_candidates = ctx.needs_input_grad[:2]
+        grad_BD = torch.zeros_like(row_BD) if of_rows else None
+        grad_MD = torch.zeros_like(candidate_MD) if of_candidates else None
+        total = row_BD.new_zeros(())
+        num_rows = max(64, TILE // len(candidate_MD))
+        buffer = row_BD.new_empty(min(num_rows, len(row_BD)), len(candidate_MD))
+        for begin in range(0, len(row_BD), num_rows):
+            part = slice(begin, begin + num_rows)
+            rows = row_BD[part]
+            scores = torch.mm(rows, candidate_MD.T, out=buffer[: len(rows)])
+            if bias_M is not None:
+                scores += bias_M
+            if adjust is not None:
+                adjust(scores, begin)
+            highest = scores.amax(1, keepdim=True)
+            sums = scores.sub_(highest).exp_().sum(1, keepdim=True)
+            weight = weight_B[part, None]
+            total += (weight * (highest + sums.log())).sum()
+            scale = weight / sums
+            if grad_BD is not None:
+                torch.mm(scores, candidate_MD, out=grad_BD[part]).mul_(scale)
+            if grad_MD is not None:
+                grad_MD.addmm_(scores.T, rows * scale)
+        ctx.save_for_backward(grad_BD, grad_MD)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        own = (None if of_input is None else of_input * grad for of_input in ctx.saved_tensors)
+        return *own, None, None, None
+
+
+def log_sum_exp(
+    row_BD: torch.Tensor,
+    candidate_MD: torch.Tensor,
+    weight_B: torch.Tensor,
+    bias_M: torch.Tensor | None = None,
+    adjust: Callable[[torch.Tensor, int], None] | None = None,
+) -> torch.Tensor:
+    """Return sum_b weight_b * log(sum_m exp(row_b . candidate_m + bias_m)), ().
+
+    The scores (B, M) are never in memory at once: they are computed for some rows, used for the
+    value and the gradient, and overwritten. weight_B and bias_M get no gradient.
+    adjust: adds constants to the scores of the rows from `begin` on, in place: adjust(scores,
+        begin). So rows can have candidates of their own: the others get -inf.
+    """
+    return _LogSumExp.apply(row_BD, candidate_MD, weight_B, bias_M, adjust)
+
+
 def share_of_mean(values_B: torch.Tensor, of: int) -> torch.Tensor:
     """Return what a part of the values contributes to the mean of all `of` values.
 
@@ -113,6 +176,21 @@ def bpr_loss(
     it. Returns nats a pair.
     """
     return share_of_mean(F.softplus(negative_B - positive_B), of or positive_B.numel())
+
+
+def softmax_loss(
+    hidden_ND: torch.Tensor, user_B: torch.Tensor, positive_B: torch.Tensor, num_users: int
+) -> torch.Tensor:
+    """Return the sum of the cross-entropies of the positives among all items, ().
+
+    A user that occurs several times is scored once, and no more scores are in memory than in
+    `log_sum_exp`. user_B, positive_B: ids.
+    """
+    user, count = user_B.unique(return_counts=True)
+    total = log_sum_exp(
+        F.embedding(user, hidden_ND), hidden_ND[num_users:], count.to(hidden_ND.dtype)
+    )
+    return total - pair_scores(hidden_ND, user_B, positive_B + num_users).sum()
 
 
 def batch_loss(
@@ -141,10 +219,7 @@ def batch_loss(
         of_positives, of_negatives = scores.view(2, user.numel())
         rank_loss = bpr_loss(of_positives, of_negatives, of=size)
     else:
-        logits = F.embedding(user, hidden_ND) @ hidden_ND[num_users:].T
-        # the mean of an empty share would be NaN
-        reduction = "mean" if user.numel() else "sum"
-        rank_loss = F.cross_entropy(logits, positive, reduction=reduction) * (user.numel() / size)
+        rank_loss = softmax_loss(hidden_ND, user, positive, num_users) / size
     penalty = sum_of_squares(embedding_ND, torch.cat(nodes)) / (2 * size)
     return rank_loss + params.l2 * penalty, rank_loss
 
@@ -173,10 +248,9 @@ def info_nce(
     mine = share(len(anchor))
     anchor = anchor[mine]
     positive = positive[mine]
-    logits_BM = anchor @ candidate.T / temperature
-    if candidate_count_M is not None:
-        logits_BM = logits_BM + candidate_count_M.log()
-    loss_B = logits_BM.logsumexp(1) - (anchor * positive).sum(1) / temperature
     if anchor_count_B is None:
-        return share_of_mean(loss_B, len(anchor_BD))
-    return (loss_B * anchor_count_B[mine]).sum() / anchor_count_B.sum()
+        anchor_count_B = anchor_BD.new_ones(len(anchor_BD))
+    weight = (anchor_count_B / anchor_count_B.sum())[mine].to(anchor.dtype)
+    bias = None if candidate_count_M is None else candidate_count_M.to(anchor.dtype).log()
+    towards = (weight[:, None] * anchor * positive).sum() / temperature
+    return log_sum_exp(anchor / temperature, candidate, weight, bias) - towards

@@ -3,8 +3,9 @@
 # U users, I items, N = U + I nodes, D embedding width
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from glta.data.interactions import Interactions
 from glta.nn.graph.encoders import Encoder
 from glta.nn.graph.losses import Batch, Share, batch_loss, everything
-from glta.nn.graph.sampling import sample_epoch
+from glta.nn.graph.sampling import epoch_size, sample_epoch
 from glta.nn.graph.settings import GraphTraining
 from glta.training.seeds import Stream, epoch_generator, epoch_rng
 from glta.training.trainer import Task, Trained, train
@@ -25,14 +26,53 @@ Higher is better.
 """
 
 
-class Ranker(nn.Module):
+class PairTraining(Protocol):
+    """What a training on interactions reads of its settings."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def sampling(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    def steps_of(self, epoch: int) -> range: ...
+
+
+class NodeRanker(nn.Module):
+    """Rank by dot products of encoded nodes. Subclasses define the loss."""
+
+    encoder: Encoder
+    params: PairTraining
+
+    def loss(
+        self, batch: Batch, generator: torch.Generator, share: Share = everything
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Compute the loss to minimise, and its parts: "loss" (the ranking loss) and others.
+
+        share: which of the batch's triples are computed here. The losses and gradients of all
+        shares add up to those of the batch.
+        """
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Encode for ranking. Returns the embeddings of users (U, D) and items (I, D), float32."""
+        hidden = self.encoder.serve().cpu().numpy()
+        return hidden[: self.encoder.num_users], hidden[self.encoder.num_users :]
+
+
+class Ranker(NodeRanker):
     """Rank by dot products of encoded nodes. The loss is the ranking loss plus weighted terms.
 
     terms: by name, a weight and a module of `glta.nn.graph.terms`. A term of weight 0 is computed
     and recorded, but changes no weights.
     """
 
-    encoder: Encoder
+    params: GraphTraining
 
     def __init__(
         self,
@@ -70,23 +110,19 @@ class Ranker(nn.Module):
             total = total + self.weights[name] * parts[name]
         return total, parts
 
-    @torch.inference_mode()
-    def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Encode for ranking. Returns the embeddings of users (U, D) and items (I, D), float32."""
-        hidden = self.encoder.serve().cpu().numpy()
-        return hidden[: self.encoder.num_users], hidden[self.encoder.num_users :]
-
 
 class RankerTask(Task):
     """Train a ranker on the pairs of a graph.
 
+    An epoch of the trainer is `evaluate_every` steps. The steps take one batch after another from
+    passes through the pairs, so an epoch may begin and end within a pass.
     Every process encodes the whole graph, with the same edges dropped, and computes its share of
     the losses. evaluate: None trains without validation.
     """
 
     def __init__(
         self,
-        model: Ranker,
+        model: NodeRanker,
         graph: Interactions,
         seed: int,
         *,
@@ -99,6 +135,8 @@ class RankerTask(Task):
         self.section = section
         self.evaluate = evaluate
         self.learning_rate = model.params.learning_rate
+        nothing = torch.zeros(0, dtype=torch.int64)
+        self._drawn = (-1, (nothing, nothing, nothing))
 
     def trained(self) -> dict[str, nn.Parameter]:
         return dict(self.model.named_parameters())
@@ -107,13 +145,27 @@ class RankerTask(Task):
         # fused: one pass over weights and moments instead of five
         return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, fused=True)
 
-    def batches(self, epoch: int) -> Iterable[Batch]:
+    def batches(self, epoch: int) -> Iterator[Batch]:
         params = self.model.params
-        self.dropout = epoch_generator(self.seed, epoch, Stream.DROPOUT)
-        triples = sample_epoch(self.graph, epoch_rng(self.seed, epoch), params.sampling)
-        device = self.model.encoder.embedding.device
-        split = (torch.from_numpy(ids).to(device).split(params.batch_size) for ids in triples)
-        return zip(*split, strict=True)
+        size = params.batch_size
+        in_a_pass = -(-epoch_size(self.graph, params.sampling) // size)
+        for step in params.steps_of(epoch):
+            number, place = divmod(step, in_a_pass)
+            # by the step, so that the same is dropped whatever the length of an epoch
+            self.dropout = epoch_generator(self.seed, step, Stream.DROPOUT)
+            user, positive, negative = self._pass(number)
+            part = slice(place * size, (place + 1) * size)
+            yield user[part], positive[part], negative[part]
+
+    def _pass(self, number: int) -> Batch:
+        """Return the triples of a pass through the pairs. The last one is kept."""
+        if number != self._drawn[0]:
+            rng = epoch_rng(self.seed, number)
+            triples = sample_epoch(self.graph, rng, self.model.params.sampling)
+            device = next(self.model.parameters()).device
+            user, positive, negative = (torch.from_numpy(ids).to(device) for ids in triples)
+            self._drawn = (number, (user, positive, negative))
+        return self._drawn[1]
 
     def backward(self, batch: Batch) -> dict[str, torch.Tensor]:
         loss, parts = self.model.loss(batch, self.dropout, self.devices.share)
@@ -121,9 +173,7 @@ class RankerTask(Task):
         return parts
 
     def validate(self, epoch: int) -> float | None:
-        params = self.model.params
-        due = (epoch + 1) % params.evaluate_every == 0 or epoch + 1 == params.epochs
-        if self.evaluate is None or epoch < 0 or not due:
+        if self.evaluate is None or epoch < 0:
             return None
         return self.evaluate(*self.model.embeddings())
 
@@ -135,7 +185,7 @@ class RankerTask(Task):
 
 
 def train_ranker(
-    model: Ranker,
+    model: NodeRanker,
     graph: Interactions,
     seed: int,
     evaluate: Evaluate | None = None,

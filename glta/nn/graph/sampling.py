@@ -20,12 +20,7 @@ def sample_epoch(
     Raises ValueError when no user is left.
     """
     degree = graph.user_degree
-    usable = (degree > 0) & (degree < graph.num_items)
-    if not usable.any():
-        raise ValueError(
-            "every user has no item or all items, so there is nothing to train on; prepare more "
-            "interactions, for example with lower prepare.user_core and prepare.item_core"
-        )
+    usable = usable_users(graph)
     if by == "user":
         user = rng.choice(np.flatnonzero(usable), size=len(graph))
         positive = graph.item[graph.indptr[user] + rng.integers(0, degree[user])]
@@ -37,6 +32,27 @@ def sample_epoch(
     else:
         raise ValueError(f'sampling must be "user" or "edge", not {by!r}')
     return user, positive, sample_negatives(graph, user, rng)
+
+
+def epoch_size(graph: Interactions, by: str = "user") -> int:
+    """Return how many triples `sample_epoch` draws."""
+    usable = usable_users(graph)
+    return int(graph.user_degree[usable].sum()) if by == "edge" else len(graph)
+
+
+def usable_users(graph: Interactions) -> np.ndarray:
+    """Tell for each user, (U,), whether they have an item, and lack one.
+
+    Raises ValueError when no user does.
+    """
+    degree = graph.user_degree
+    usable = (degree > 0) & (degree < graph.num_items)
+    if not usable.any():
+        raise ValueError(
+            "every user has no item or all items, so there is nothing to train on; prepare more "
+            "interactions, for example with lower prepare.user_core and prepare.item_core"
+        )
+    return usable
 
 
 def sample_negatives(graph: Interactions, user: np.ndarray, rng: np.random.Generator) -> np.ndarray:

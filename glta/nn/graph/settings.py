@@ -6,18 +6,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from glta.config import Positive, Search, Section, When
+from glta.config import Choices, Positive, Search, Section, When
+from glta.training.budget import StepBudget
 
 
-class GraphTraining(Section):
+class GraphTraining(StepBudget):
     """Train a graph model."""
 
-    embedding_dim: int = Field(64, ge=1, le=4096, description="width of node embeddings")
+    embedding_dim: Annotated[int, Choices(64, 128, 256, 512)] = Field(
+        64, ge=1, le=4096, description="width of node embeddings"
+    )
     num_layers: Annotated[int, Search(1, 4)] = Field(
         3, ge=0, le=16, description="layers of propagation; 0: matrix factorisation"
     )
-    init_std: float = Field(0.1, gt=0, description="standard deviation of the initial embeddings")
-    loss: Literal["bpr", "softmax"] = Field(
+    init_std: Annotated[float, Search(1e-2, 0.3, log=True)] = Field(
+        0.1, gt=0, description="standard deviation of the initial embeddings"
+    )
+    loss: Annotated[Literal["bpr", "softmax"], Choices("bpr", "softmax")] = Field(
         "bpr", description="ranking loss; bpr, or softmax: cross-entropy over all items"
     )
     sampling: Literal["user", "edge"] = Field(
@@ -25,19 +30,14 @@ class GraphTraining(Section):
         description="how an epoch draws its triples; user: users at random, as the reference code; "
         "edge: every interaction once",
     )
-    learning_rate: Annotated[float, Search(5e-4, 2e-2, log=True)] = Field(
+    learning_rate: Annotated[float, Search(5e-4, 5e-2, log=True)] = Field(
         5e-3, gt=0, le=1, description="learning rate of Adam"
     )
     l2: Annotated[float, Search(1e-6, 1e-1, log=True)] = Field(
         1e-3, ge=0, description="L2 penalty on the layer-0 embeddings of a batch"
     )
-    batch_size: Positive = Field(2048, description="triples in a training step")
-    epochs: Positive = Field(200, description="most epochs of a training")
-    evaluate_every: Positive = Field(2, description="epochs between validations")
-    patience: Positive = Field(
-        10,
-        description="validations in a row without a better NDCG@20 before training stops; the "
-        "first ones improve little",
+    batch_size: Annotated[Positive, Choices(1024, 2048, 4096, 8192)] = Field(
+        2048, description="triples in a training step"
     )
 
 
@@ -72,25 +72,14 @@ Weight = Annotated[float, Search(1e-3, 1.0, log=True)]
 Keep = Annotated[float, Search(0.5, 1.0)]
 
 
-class ContrastSettings(Section):
-    """Add a contrastive loss to a graph model."""
-
-    contrast_batch: int = Field(
-        0,
-        ge=0,
-        description="triples of a training step that have the contrast, whose cost is their number "
-        "squared; 0: all, as published",
-    )
-
-
-class TextContrastSettings(ContrastSettings):
+class TextContrastSettings(Section):
     """Add a text contrast to a graph model (LightGCN+ and HCCF+)."""
 
     text_weight: Weight = Field(
         0.01, ge=0, description="weight of the contrast between node embeddings and texts"
     )
     text_temperature: Temperature = Field(0.2, gt=0, description="temperature of that contrast")
-    text_users: bool = Field(
+    text_users: Annotated[bool, Choices(False, True)] = Field(
         False,
         description="true: users have the contrast too, with the mean text of their training items",
     )

@@ -31,23 +31,6 @@ def two_layers(width_in: int, width_out: int, seed: int) -> nn.Sequential:
     return nn.Sequential(first, nn.LeakyReLU(), second)
 
 
-class OfSome(nn.Module):
-    """Compute a term from the first `size` triples of each batch; 0: from all of them.
-
-    The cost of a contrast is the number of triples squared. With a fixed size, batches can be large
-    (which saves propagations) while the contrast stays cheap. The triples are in random order.
-    """
-
-    def __init__(self, term: nn.Module, size: int):
-        super().__init__()
-        self.term = term
-        self.size = size
-
-    def forward(self, encoded: Encoded, batch: Batch, share: Share = everything) -> torch.Tensor:
-        user, positive, negative = (ids[: self.size or None] for ids in batch)
-        return self.term(encoded, (user, positive, negative), share)
-
-
 class LocalGlobal(nn.Module):
     """Contrast the local and the global embeddings of each layer (HCCF).
 

@@ -9,7 +9,7 @@ from glta.report.draw.axes import Axes
 from glta.report.draw.marks import colour_class, mark_number
 from glta.report.draw.svg import Drawing
 from glta.report.known import title
-from glta.report.wording import metric_title, shortened, signed
+from glta.report.wording import NOT_TESTED, metric_title, shortened, signed
 
 WIDTH = 360
 """Width of every figure."""
@@ -57,18 +57,18 @@ def scores_figure(a: Analysis) -> Drawing:
 
 def differences_figure(a: Analysis) -> Drawing | None:
     """Draw the reference minus each other method with intervals, around zero."""
-    tests = {method: of_method[a.metric] for method, of_method in a.tests.items()}
-    if not tests:
+    compared = {method: of_method[a.metric] for method, of_method in a.comparisons.items()}
+    if not compared:
         return None
-    order = list(tests)
+    order = list(compared)
     description = "; ".join(
-        f"minus {title(method)} {signed(tests[method].values.difference)}" for method in order
+        f"minus {title(method)} {signed(compared[method].difference)}" for method in order
     )
     heading = f"{title(a.reference)} minus each other method, {metric_title(a.metric)}"
     d = Drawing(WIDTH, 34 + ROW * len(order), heading, description)
     bounds = [0.0]
-    for test in tests.values():
-        bounds += [test.values.low, test.values.high]
+    for values in compared.values():
+        bounds += [values.low, values.high]
     pad = 0.05 * (max(bounds) - min(bounds))
     axes = Axes(
         d,
@@ -79,11 +79,12 @@ def differences_figure(a: Analysis) -> Drawing | None:
     axes.x_ticks(4, rules=False)
     for row, method in enumerate(order):
         top = ROW * row
-        values, p = tests[method]
+        values = compared[method]
         index = mark_number(a, method)
-        significant = p < a.alpha
+        significant = a.significant(method) != 0
         ink = "ink" if significant else "muted"
-        note = "" if significant else " (not significant)"
+        untested = NOT_TESTED if a.why_untested(method) else "not significant"
+        note = "" if significant else f" ({untested})"
         difference = signed(values.difference)
         axes.rules_between(24 + top, 44 + top)
         d.line((axes.x(0), 24 + top), (axes.x(0), 44 + top), kind="ink", width=1.5)
@@ -138,7 +139,7 @@ def coverage_figure(a: Analysis) -> Drawing | None:
 
 
 def overview_figure(analyses: Sequence[Analysis]) -> Drawing | None:
-    """Draw every method's mean as a share of the best one's, with one mark for each dataset.
+    """Draw every method's mean as a share of the highest one, with one mark for each dataset.
 
     Ablations are left out. Returns None for a single dataset.
     """
@@ -155,7 +156,7 @@ def overview_figure(analyses: Sequence[Analysis]) -> Drawing | None:
     d = Drawing(
         WIDTH,
         row_height * len(order) + 44 + foot,
-        f"{metric_title(metric)} as a share of the best method's",
+        f"{metric_title(metric)} as a share of the highest",
         overview_text(shares, order),
     )
     bounds = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +67,7 @@ def render(
     overview = None
     if across is not None:
         files["overview.svg"] = across.svg(standalone=True)
-        overview = {"figure": across.svg(), "table": overview_tables(analyses)[0]}
+        overview = {"figure": across.svg(), "tables": overview_tables(analyses)}
     results = provenance or []
     lineages = [lineage_view(a, provenance=results, costs=costs or {}) for a in analyses]
     html = template().render(
@@ -103,8 +104,14 @@ def template() -> jinja2.Template:
         "size": size,
         "percent": percent,
         "safe_link": safe_link,
+        "value_and_more": value_and_more,
     }
     return environment.get_template("template.html.j2")
+
+
+def value_and_more(cell: str) -> list[str]:
+    """Cut a cell of a paper's table before its spread or interval: .12 ±.01, +0.1 (0.0 to 0.2)."""
+    return re.split(r" (?=[±(])", cell, maxsplit=1)
 
 
 def safe_link(address: Any) -> str:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
+from glta.evaluation.significance import Comparison
 from glta.report.analysis import Analysis, Tested
 from glta.report.draw.marks import key, mark_number
 from glta.report.draw.svg import Drawing
 from glta.report.known import base_of, change_text, title
 from glta.report.page.card import card, card_view
 from glta.report.paper_tables import parameter_text
+from glta.report.protocol_words import protocol_text
 from glta.report.verdict import verdict
 from glta.report.wording import (
     NONE,
+    NOT_TESTED,
+    covers_text,
     group_title,
     metric_title,
     number,
     p_cell,
-    p_text,
     seconds,
     signed,
     size,
@@ -36,6 +39,7 @@ def dataset_view(a: Analysis, drawn: dict[str, Drawing]) -> dict[str, Any]:
         "name": a.dataset,
         "synthetic": bool(described["source"].get("synthetic")),
         "verdict": verdict(a),
+        "protocol": protocol_text(a.summary.get("counts") or {}),
         "metric": metric_title(a.metric),
         "reference": title(a.reference),
         "confidence": f"{a.params.report.confidence:.0%}",
@@ -47,9 +51,14 @@ def dataset_view(a: Analysis, drawn: dict[str, Drawing]) -> dict[str, Any]:
         "num_users": cell.users.height if cell else 0,
         "headings": [definition.title for definition in ACCURACY.values()],
         "results": [_results(a, k) for k in a.cutoffs],
-        "tests": _tests(a),
-        "num_tests": sum(len(tests) for tests in a.tests.values()),
+        "comparisons": _comparisons(a),
+        "num_tests": len(a.tests),
+        "flips": f"{a.params.report.flips:,}",
+        "rival": title(a.rival) if a.rival else "",
+        "not_tuned": {title(m): why for m, why in a.not_tuned.items() if m in a.cells},
+        "covers": covers_text(len(a.splits)),
         "ablations": _ablations(a),
+        "num_ablation_tests": len(a.ablation_tests),
         "beyond": _beyond(a),
         "groups": _groups(a),
         "new_items": _new_items(a),
@@ -70,6 +79,7 @@ def _method(a: Analysis, method: str) -> dict[str, Any]:
         "title": title(method),
         "mark": mark_number(a, method),
         "reference": method == a.reference,
+        "not_tuned": method in a.not_tuned,
     }
 
 
@@ -113,50 +123,64 @@ def _value(a: Analysis, method: str, metric: str) -> dict[str, Any]:
         "text": number(mean),
         # values that look equal are all the best one
         "best": best is not None and number(mean) == number(a.mean(best, metric)),
-        "mark": MARKS[a.significant(method, metric)],
+        "mark": MARKS[a.significant(method)] if metric == a.metric else "",
         "interval": f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "",
         "spread": "" if spread is None else number(spread),
     }
 
 
-def _test(a: Analysis, method: str, test: Tested) -> dict[str, Any]:
-    """Return a row of a table of paired comparisons. method: the one that is subtracted."""
-    values = test.values
-    return _method(a, method) | {
+def _row(a: Analysis, pair: tuple[str, str], metric: str, values: Comparison) -> dict[str, Any]:
+    """Return a row of a table of comparisons. pair: the second method is subtracted."""
+    return _method(a, pair[1]) | {
         "difference": signed(values.difference),
         "interval": f"{signed(values.low)} to {signed(values.high)}",
-        "p": p_cell(values.p),
-        "corrected": p_cell(test.corrected_p),
-        "significant": a.direction(test) != 0,
+        "spread": number(a.difference_spread(*pair, metric)),
         "effect": signed(values.effect, 2),
         "effect_interval": f"{signed(values.effect_low, 2)} to {signed(values.effect_high, 2)}",
     }
 
 
-def _tests(a: Analysis) -> list[dict[str, Any]]:
-    """Return a table of paired comparisons for each metric, the report's metric first."""
-    if not a.tests:
+def _p_cells(a: Analysis, test: Tested | None) -> dict[str, Any]:
+    """Return p and corrected p of a row of the report's metric."""
+    if test is None:
+        return {"p": NOT_TESTED, "corrected": NOT_TESTED, "significant": False}
+    return {
+        "p": p_cell(test.p),
+        "corrected": p_cell(test.corrected_p),
+        "significant": test.corrected_p < a.alpha,
+    }
+
+
+def _comparisons(a: Analysis) -> list[dict[str, Any]]:
+    """Return a table of comparisons for each metric, the report's metric first.
+
+    The report's metric alone has p-values.
+    """
+    if not a.comparisons:
         return []
     metrics = [a.metric, *(column for column in a.columns if column != a.metric)]
-    return [
-        {
-            "metric": metric_title(metric),
-            "rows": [_test(a, method, tests[metric]) for method, tests in a.tests.items()],
-        }
-        for metric in metrics
-    ]
+    tables = []
+    for metric in metrics:
+        rows = [
+            _row(a, (a.reference, method), metric, values[metric])
+            | (_p_cells(a, a.tests.get(method)) if metric == a.metric else {})
+            for method, values in a.comparisons.items()
+        ]
+        tables.append({"metric": metric_title(metric), "tested": metric == a.metric, "rows": rows})
+    return tables
 
 
 def _ablations(a: Analysis) -> list[dict[str, Any]]:
     """Return the rows of the ablations; empty without an ablation whose method was evaluated."""
     return [
-        _test(a, method, test)
+        _row(a, (base_of(method), method), a.metric, values)
+        | _p_cells(a, a.ablation_tests.get(method))
         | {
             "base": title(base_of(method)),
             "changes": change_text(method),
             "value": number(a.mean(method, a.metric)),
         }
-        for method, test in a.ablation_tests.items()
+        for method, values in a.ablation_comparisons.items()
     ]
 
 
@@ -193,14 +217,9 @@ def _new_items(a: Analysis) -> dict[str, Any] | None:
     for method in a.methods:
         values = []
         for column in a.new_columns:
-            test = a.new_tests.get(method, {}).get(column)
-            values.append(
-                {
-                    "text": number(a.mean(method, column)),
-                    "mark": MARKS[a.direction(test)],
-                    "p": p_text(test.corrected_p) if test else "",
-                }
-            )
+            compared = a.new_comparisons.get(method, {}).get(column)
+            below = f"{signed(compared.low)} to {signed(compared.high)}" if compared else ""
+            values.append({"text": number(a.mean(method, column)), "interval": below})
         rows.append(_method(a, method) | {"values": values})
     headings = [metric_title(column.partition("/")[2]) for column in a.new_columns]
     return {"headings": headings, "rows": rows}

@@ -19,7 +19,13 @@ from tests.nn.graph.test_lightgcn import random_graph
 EVERY = sorted(CONVOLUTIONS)
 OTHERS = [name for name in EVERY if name != "lgconv"]
 BLOCKS = EncoderSettings(
-    embedding_dim=8, num_layers=2, learning_rate=0.05, epochs=30, batch_size=64, heads=2
+    embedding_dim=8,
+    num_layers=2,
+    learning_rate=0.05,
+    steps=120,
+    evaluate_every=8,
+    batch_size=64,
+    heads=2,
 )
 
 
@@ -193,7 +199,7 @@ def test_people_without_a_node_are_placed_near_users_with_their_items(prepared, 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_resumed_equals_uninterrupted(tmp_path, name):
-    graph, params = random_graph(), settings(name, epochs=4, batch_size=16)
+    graph, params = random_graph(), settings(name, steps=30, evaluate_every=8, batch_size=16)
 
     class Stopped(Exception):
         pass

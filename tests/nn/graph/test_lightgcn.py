@@ -1,6 +1,10 @@
 """LightGCN: operator, gradients, sampler, training; each against a slow, obvious form."""
 
 # U users, I items, N = U + I nodes
+import subprocess
+import sys
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +13,25 @@ from scipy.stats import chi2
 from glta.data.interactions import Interactions
 from glta.evaluation.validation import validation_ndcg
 from glta.methods.lightgcn.spec import LightGCNSettings
-from glta.nn.graph.encoders import initial_embedding
-from glta.nn.graph.losses import BLOCK, batch_loss, bpr_loss, pair_scores, sum_of_squares
+from glta.nn.graph.encoders import LightGCNEncoder, initial_embedding
+from glta.nn.graph.losses import (
+    BLOCK,
+    batch_loss,
+    bpr_loss,
+    log_sum_exp,
+    pair_scores,
+    softmax_loss,
+    sum_of_squares,
+)
 from glta.nn.graph.node_embeddings import NodeEmbeddings, train
 from glta.nn.graph.propagation import Adjacency, normalized_adjacency, propagate
-from glta.nn.graph.sampling import sample_epoch, sample_negatives
+from glta.nn.graph.ranker import Ranker, RankerTask, train_ranker
+from glta.nn.graph.sampling import epoch_size, sample_epoch, sample_negatives
+from glta.training.seeds import epoch_rng
 
-SMALL = LightGCNSettings(embedding_dim=8, num_layers=2, batch_size=16, epochs=6, learning_rate=0.05)
+SMALL = LightGCNSettings(
+    embedding_dim=8, num_layers=2, batch_size=16, steps=45, evaluate_every=8, learning_rate=0.05
+)
 
 
 def random_graph(num_users=12, num_items=9, density=0.3, seed=0) -> Interactions:
@@ -153,6 +169,87 @@ def test_sum_of_squares_counts_a_row_as_often_as_it_is_named(count):
     torch.testing.assert_close(table.grad, plain.grad)
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_log_sum_exp_and_its_gradient_are_autograds(monkeypatch, biased):
+    """In blocks of 64 rows, the last of which is shorter; scores of any size."""
+    monkeypatch.setattr("glta.nn.graph.losses.TILE", 1)
+    draw = torch.Generator().manual_seed(0)
+    rows, candidates = (
+        torch.randn(count, 4, generator=draw, dtype=torch.float64) * 20 for count in (150, 9)
+    )
+    weight = torch.rand(150, generator=draw, dtype=torch.float64)
+    bias = torch.randn(9, generator=draw, dtype=torch.float64) if biased else None
+    results = []
+    for form in (
+        log_sum_exp,
+        lambda r, c, w, b: (w * (r @ c.T + (0 if b is None else b)).logsumexp(1)).sum(),
+    ):
+        leaves = [x.clone().requires_grad_() for x in (rows, candidates)]
+        value = form(*leaves, weight, bias)
+        (3 * value).backward()
+        results.append((value.detach(), *(leaf.grad for leaf in leaves)))
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain)
+    assert torch.autograd.gradcheck(
+        lambda r, c: log_sum_exp(r, c, weight[:70], bias),
+        ((rows[:70] / 20).requires_grad_(), (candidates / 20).requires_grad_()),
+    )
+    assert log_sum_exp(rows[:0], candidates, weight[:0]) == 0
+
+
+def test_softmax_loss_is_cross_entropy():
+    draw = torch.Generator().manual_seed(0)
+    user, positive = (torch.randint(count, (400,), generator=draw) for count in (30, 20))
+    results = []
+    for form in (
+        lambda hidden: softmax_loss(hidden, user, positive, 30),
+        lambda hidden: torch.nn.functional.cross_entropy(
+            hidden[user] @ hidden[30:].T, positive, reduction="sum"
+        ),
+    ):
+        leaf = torch.randn(50, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        value = form(leaf)
+        value.backward()
+        results.append((value.detach(), leaf.grad))
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_softmax_over_a_large_catalogue_takes_little_memory():
+    """All scores of the 8,192 triples and 40,000 items would take 1.3 GB, and autograd twice that.
+
+    The peak is that of a process, so it needs one of its own.
+    """
+    program = """
+import torch
+from glta.nn.graph.losses import softmax_loss
+def peak():
+    return next(int(x.split()[1]) for x in open("/proc/self/status") if x[:6] == "VmHWM:") / 1024
+hidden = torch.randn(48_192, 16).requires_grad_()
+softmax_loss(hidden[:100], torch.arange(8), torch.arange(8), 20).backward()
+before = peak()
+softmax_loss(hidden, torch.arange(8192), torch.arange(8192), 8192).backward()
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert 5 < float(done.stdout) < 100, done.stderr
+
+
+def test_softmax_does_not_depend_on_the_number_of_threads():
+    start = torch.randn(5000, 64, generator=torch.Generator().manual_seed(0))
+    user, positive = torch.randint(2000, (2, 3000), generator=torch.Generator().manual_seed(1))
+    threads, results = torch.get_num_threads(), []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        hidden = start.clone().requires_grad_()
+        value = softmax_loss(hidden, user, positive, 2000)
+        value.backward()
+        results.append((value.detach(), hidden.grad))
+    torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert torch.equal(results[0][0], other[0]) and torch.equal(results[0][1], other[1])
+
+
 def test_gradients_do_not_depend_on_the_number_of_threads():
     start = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
     left, right = torch.randint(500, (2, 20_000), generator=torch.Generator().manual_seed(1))
@@ -164,6 +261,39 @@ def test_gradients_do_not_depend_on_the_number_of_threads():
         results.append(hidden.grad)
     torch.set_num_threads(threads)
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("sampling", ["user", "edge"])
+def test_steps_go_through_one_pass_after_another(sampling):
+    """An epoch of 4 steps begins and ends within a pass of 6; each pass is drawn as a whole."""
+    graph = random_graph()
+    params = SMALL.model_copy(update={"sampling": sampling, "evaluate_every": 4, "steps": 15})
+    size = -(-epoch_size(graph, sampling) // 6)
+    params = params.model_copy(update={"batch_size": size})
+    model = Ranker(LightGCNEncoder(graph, params, 0), params)
+    task = RankerTask(model, graph, 0, section="")
+    assert params.epochs == 4
+    epochs = [list(task.batches(epoch)) for epoch in (0, 1, 2, 3)]
+    assert [len(batches) for batches in epochs] == [4, 4, 4, 3]
+    found = [torch.cat(ids).numpy() for ids in zip(*chain(*epochs), strict=True)]
+    drawn = [sample_epoch(graph, epoch_rng(0, number), sampling) for number in range(3)]
+    assert {len(user) for user, _, _ in drawn} == {epoch_size(graph, sampling)}
+    for ours, expected in zip(found, map(np.concatenate, zip(*drawn, strict=True)), strict=True):
+        np.testing.assert_array_equal(ours, expected[: len(ours)])
+    again = list(RankerTask(model, graph, 0, section="").batches(2))
+    for one, other in zip(again, epochs[2], strict=True):
+        assert all(map(torch.equal, one, other))
+
+
+def test_what_is_dropped_does_not_depend_on_the_length_of_an_epoch():
+    graph = random_graph()
+    weights = []
+    for every in (3, 4):
+        params = SMALL.model_copy(update={"steps": 12, "evaluate_every": every})
+        model = Ranker(LightGCNEncoder(graph, params, 0, keep=0.7), params)
+        train_ranker(model, graph, 0, section="")
+        weights.append(model.encoder.embedding.detach())
+    assert torch.equal(*weights)
 
 
 @pytest.mark.parametrize("by", ["user", "edge"])
@@ -278,7 +408,7 @@ class Stopped(Exception):
 def test_resumed_run_equals_the_uninterrupted_one(tmp_path, sampling):
     graph, params = (
         random_graph(),
-        SMALL.model_copy(update={"sampling": sampling, "evaluate_every": 2}),
+        SMALL.model_copy(update={"sampling": sampling}),
     )
 
     def evaluate(user, item):
@@ -304,17 +434,17 @@ def test_resumed_run_equals_the_uninterrupted_one(tmp_path, sampling):
 def test_stops_early_and_returns_the_best_epoch():
     graph = random_graph()
     values = iter([0.1, 0.3, 0.2, 0.3, 0.9])
-    params = SMALL.model_copy(update={"epochs": 50, "evaluate_every": 1, "patience": 2})
+    params = SMALL.model_copy(update={"steps": 500, "evaluate_every": 10, "patience": 2})
     model = train(graph, params, 0, lambda user, item: next(values))
     assert [record["valid"] for record in model.history] == [0.1, 0.3, 0.2, 0.3]
     assert model.best_epoch == 1
-    short = train(graph, params.model_copy(update={"epochs": 2}), 0)
+    short = train(graph, params.model_copy(update={"steps": 20}), 0)
     np.testing.assert_array_equal(model.user, short.user)
 
 
 def test_serves_from_the_graph_it_is_given():
     graph, serve, seen = random_graph(), random_graph(seed=9), []
-    params = SMALL.model_copy(update={"epochs": 1, "evaluate_every": 1})
+    params = SMALL.model_copy(update={"steps": 5})
     model = train(
         graph, params, 0, lambda user, item: seen.append((user, item)) or 0.0, serve=serve
     )
@@ -331,7 +461,13 @@ def test_divergence_is_explained():
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
 def test_learns_the_block_pattern(prepared, loss):
     params = LightGCNSettings(
-        embedding_dim=8, num_layers=2, learning_rate=0.05, epochs=30, batch_size=64, loss=loss
+        embedding_dim=8,
+        num_layers=2,
+        learning_rate=0.05,
+        steps=100,
+        evaluate_every=10,
+        batch_size=64,
+        loss=loss,
     )
     scores = {}
     for edges in (prepared.train, prepared.graph):

@@ -19,7 +19,7 @@ def test_writes_the_same_bytes_twice(world, monkeypatch, tmp_path, edges):
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     monkeypatch.setenv("GLTA_RECORDS", str(tmp_path / "records"))
     params = Params().with_values(
-        {"settings.lightgcn.embedding_dim": 8, "settings.lightgcn.epochs": 3}
+        {"settings.lightgcn.embedding_dim": 8, "settings.lightgcn.steps": 240}
     )
     out = world.data / "blocks" / "0" / f"pretrain-{edges}"
     written = []
@@ -47,7 +47,9 @@ def test_writes_the_same_bytes_twice(world, monkeypatch, tmp_path, edges):
 @pytest.mark.parametrize("encoder", ["lgconv", "graphconv", "sage", "gatv2"])
 def test_writes_all_that_an_encoder_needs(world, monkeypatch, prepared, encoder):
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
-    settings = LightGCNSettings(embedding_dim=8, epochs=3, encoder=encoder, heads=2)
+    settings = LightGCNSettings(
+        embedding_dim=8, steps=6, evaluate_every=2, encoder=encoder, heads=2
+    )
     values = {f"settings.lightgcn.{key}": value for key, value in settings.model_dump().items()}
     train.main(Params().with_values(values), "blocks", 0, "pretrain-graph")
     loaded = NodeEmbeddings.load(world.data / "blocks" / "0" / "pretrain-graph")

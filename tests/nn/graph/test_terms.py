@@ -240,6 +240,32 @@ def test_hccf_is_the_definition(graph, activation, weight):
         np.testing.assert_allclose(ours.grad.numpy(), plain.grad.numpy(), atol=1e-4 * scale)
 
 
+def test_sparse_hccf_is_the_definition(graph):
+    """The dimensions of layer 0 are the hyperedges, and views are those of layers 0 to L - 1."""
+    factor = 0.4
+    encoder = HypergraphEncoder(graph, PARAMS, 0, 1.0, 5, activation=True, mult=factor)
+    assert [name for name, _ in encoder.named_parameters()] == ["embedding"]
+    encoded = encoder(draws())
+    start = encoder.embedding.detach().double()
+    hyper = factor * torch.block_diag(start[:U], start[U:])
+    layers, views = [start], [(start, start)]
+    for _ in range(PARAMS.num_layers):
+        local = dense_adjacency(graph) @ layers[-1]
+        views.append((local, hyper @ (hyper.T @ layers[-1])))
+        layers.append(sum(views[-1]))
+    expected = torch.stack(layers).sum(0).float()
+    torch.testing.assert_close(encoded.hidden, expected, rtol=1e-4, atol=1e-4)
+    assert len(encoded.views) == PARAMS.num_layers
+    for found, view in zip(encoded.views, views[:-1], strict=True):
+        for one, other in zip(found, view, strict=True):
+            torch.testing.assert_close(one, other.float(), rtol=1e-4, atol=1e-4)
+    dropping = HypergraphEncoder(graph, PARAMS, 0, 0.5, 5, mult=factor)
+    dropping.adjacency = dropping.edges.adjacency = normalized_adjacency(graph)
+    wide = dropping(draws()).views[1][1]
+    torch.testing.assert_close(dropping(draws(1)).views[0][1], encoder.embedding)
+    assert torch.equal(wide, encoded.views[1][1])  # edges are dropped, entries of H are not
+
+
 def test_contrast_moves_the_global_view_alone(graph):
     encoder = HypergraphEncoder(graph, PARAMS, 0, 1.0, 5)
     local, wide = (torch.randn(N, D, generator=draws(seed), requires_grad=True) for seed in (1, 2))

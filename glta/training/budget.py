@@ -1,0 +1,35 @@
+"""The budget of a training, in steps of its optimiser."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from glta.config import Positive, Section
+
+
+class StepBudget(Section):
+    """Limit a training by its steps, so that large and small batches have equal budgets.
+
+    Steps are counted from 0. An epoch of the trainer is `evaluate_every` steps, whatever part of
+    the data these see, and ends with a validation.
+    """
+
+    steps: Positive = Field(8000, description="most steps of a training")
+    evaluate_every: Positive = Field(
+        80, description="steps between validations; an epoch of the records has so many"
+    )
+    patience: Positive = Field(
+        10,
+        description="validations in a row without a better NDCG@20 before training stops; the "
+        "first ones improve little",
+    )
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs. The last one may be shorter."""
+        return -(-self.steps // self.evaluate_every)
+
+    def steps_of(self, epoch: int) -> range:
+        """Return the steps of an epoch, which is counted from 0."""
+        begin = epoch * self.evaluate_every
+        return range(begin, min(begin + self.evaluate_every, self.steps))

@@ -1,0 +1,85 @@
+"""CEASE against its definition."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from glta.data.histories import history_matrix
+from glta.data.interactions import Interactions
+from glta.methods.cease.model import weights_with_text
+from glta.methods.ease.model import item_weights
+from glta.methods.shared.side_information import gain_of
+from glta.testing.contract import MethodContract
+
+
+@pytest.fixture
+def pairs() -> Interactions:
+    """Random pairs of 30 users and 12 items; user 0 has none, item 0 has none."""
+    present = np.random.default_rng(3).random((30, 12)) < 0.3
+    present[0], present[:, 0] = False, False
+    return Interactions.of(*np.nonzero(present), 30, 12)
+
+
+@pytest.fixture
+def text() -> np.ndarray:
+    return np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
+
+
+class TestCEASE(MethodContract):
+    name = "cease"
+
+    def test_map_minimises_the_loss(self, pairs, text):
+        """The closed form is where a general optimiser ends that only knows the loss and the zero
+        diagonal.
+        """
+        x, l2, text_weight, power = history_matrix(pairs).toarray().astype(float), 3.0, 2.0, 0.5
+        count = np.maximum(x.sum(1, keepdims=True), 1)
+        scale = np.sqrt((count / count.mean()) ** -power)
+        free = ~np.eye(12, dtype=bool)
+        free[0] = False  # nobody has item 0
+
+        def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+            weights = np.zeros((12, 12))
+            weights[free] = values
+            graph, language = scale * (x @ weights - x), text.T @ weights - text.T
+            value = (graph**2).sum() + text_weight * (language**2).sum() + l2 * (weights**2).sum()
+            slope = 2 * (scale * x).T @ graph + 2 * text_weight * text @ language + 2 * l2 * weights
+            return value, slope[free]
+
+        found = minimize(
+            loss,
+            np.zeros(free.sum()),
+            jac=True,
+            method="L-BFGS-B",
+            options={"ftol": 1e-15, "gtol": 1e-10},
+        )
+        weights, _ = weights_with_text(history_matrix(pairs), text, l2, text_weight, power)
+        assert weights.dtype == np.float32
+        assert (weights[~free] == 0).all()
+        np.testing.assert_allclose(weights[free], found.x, atol=1e-5)
+
+    def test_without_text_and_weighting_the_map_is_that_of_ease(self, pairs, text):
+        weights, _ = weights_with_text(history_matrix(pairs), text, 3.0, 0.0, 0.0)
+        np.testing.assert_allclose(weights, item_weights(history_matrix(pairs), 3.0), atol=1e-6)
+
+    def test_text_alone_tells_an_item_that_nobody_has(self, pairs, text):
+        text[0] = text[5]
+        weights, _ = weights_with_text(history_matrix(pairs), text, 1.0, 50.0, 0.5)
+        assert weights[:, 0].argmax() == 5
+        without, _ = weights_with_text(history_matrix(pairs), text, 1.0, 0.0, 0.5)
+        assert np.abs(without[:, 0]).max() == 0
+
+    def test_large_catalogue_is_refused(self, world):
+        with pytest.raises(
+            ValueError, match=r"20 items takes 4\.8e-06 GB .* than settings\.cease\.max_gb = 4e-06"
+        ):
+            world.train(self.name, {"settings.cease.max_gb": 4e-6})
+
+    def test_columns_of_new_items_spread_as_those_of_known_ones(self, world):
+        model = world.train(self.name)
+        learnt, left_out = (
+            model.history @ columns
+            for columns in (model.weights, model.columns_left_out(np.arange(20)))
+        )
+        assert model.gain == pytest.approx(gain_of(learnt, left_out))
+        assert model.gain > 1

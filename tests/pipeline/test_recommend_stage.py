@@ -1,0 +1,71 @@
+"""Which items of the users the lists of the stage `recommend` are made by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pytest
+
+from glta.data.sequences import Sequences
+from glta.evaluation.settings import RecommendSettings
+from glta.methods.base import Recommender, Scorer
+from glta.testing.blocks import LONER, NUM_ITEMS
+from pipeline.stages.recommend import make_lists, uses_seen_items
+
+
+@dataclass(frozen=True)
+class Newest(Scorer):
+    """Score the items by their ids, counted from the user's newest item."""
+
+    histories: Sequences
+
+    def score(self, users):
+        newest = self.histories.last(1, users=users, padding=0).item
+        return -((np.arange(NUM_ITEMS) - newest) % NUM_ITEMS).astype(np.float32)
+
+    def with_histories(self, histories) -> Recommender:
+        return Newest(histories)
+
+    def save(self, folder):
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, folder):
+        raise NotImplementedError
+
+
+def first_after(sequences: Sequences, known, user: int) -> int:
+    """Return the first item after the newest one that is not known."""
+    newest = sequences.of_user(user).item[-1]
+    circle = (newest + np.arange(NUM_ITEMS)) % NUM_ITEMS
+    return int(next(item for item in circle if item not in known.items_of(user)))
+
+
+def best(lists: pl.DataFrame) -> dict[int, int]:
+    top = lists.group_by("user", maintain_order=True).first()
+    return dict(zip(top["user"], top["item"], strict=True))
+
+
+@pytest.mark.parametrize("seen_at_test", [True, False])
+def test_validation_items_count_for_test_lists_alone(prepared, seen_at_test):
+    lists = make_lists(Newest(prepared.sequences), prepared, k=5, seen_at_test=seen_at_test)
+    at_test = prepared.seen_sequences if seen_at_test else prepared.sequences
+    valid, test = best(lists.valid), best(lists.test)
+    for user in range(LONER):
+        assert valid[user] == first_after(prepared.sequences, prepared.train, user)
+        assert test[user] == first_after(at_test, prepared.seen, user)
+    other = make_lists(Newest(prepared.sequences), prepared, k=5, seen_at_test=False)
+    assert lists.valid.equals(other.valid)
+    assert lists.test.equals(other.test) == (not seen_at_test)
+
+
+def test_validation_items_are_history_in_a_split_by_time():
+    splits = ("random", "given", "leave_last_out", "global_time")
+
+    def of(test_history: str) -> list[bool]:
+        settings = RecommendSettings(test_history=test_history)
+        return [uses_seen_items(settings, split) for split in splits]
+
+    assert of("by_split") == [False, False, True, True]
+    assert of("seen") == [True] * 4
+    assert of("train") == [False] * 4
