@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
 import time
 from pathlib import Path
 
@@ -23,22 +22,13 @@ import numpy as np
 import torch
 
 from benchmarks.graph import REFERENCE, compare
+from benchmarks.public_data import read_split
 from glta.data.interactions import Interactions
 from glta.evaluation.metrics import accuracy, hits
 from glta.evaluation.ranking import rank_all
 from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.node_embeddings import train
 from glta.nn.graph.sampling import epoch_size
-
-
-def read_id_lists(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read lines of "user item item ..." into two id arrays (E,)."""
-    with gzip.open(path, "rt") as lines:
-        rows = [np.array(line.split(), np.int64) for line in lines]
-    user = np.concatenate([np.full(r.size - 1, r[0]) for r in rows])
-    item = np.concatenate([r[1:] for r in rows])
-    return user, item
-
 
 EVERY = 5
 """Epochs between evaluations. An epoch is one pass through the training interactions."""
@@ -96,11 +86,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     args = parser.parse_args()
-    pairs = [read_id_lists(args.data / f"{part}.txt.gz") for part in ("train", "test")]
-    size = [int(max(p[axis].max() for p in pairs)) + 1 for axis in (0, 1)]
-    graph, test = (Interactions.of(*pair, *size) for pair in pairs)
+    graph, test = read_split(args.data)
     print(
-        f"{size[0]} users, {size[1]} items, {len(graph)} training and {len(test)} test interactions"
+        f"{graph.num_users} users, {graph.num_items} items, {len(graph)} training and "
+        f"{len(test)} test interactions"
     )
     if args.parity:
         rows = compare(graph, rounds=18, batch_size=REFERENCE.batch_size, targets={})

@@ -11,6 +11,10 @@ class Diverged(ValueError):
     """A value of a training is not finite. The cause is its parameters, not its data."""
 
 
+class TooSlow(ValueError):
+    """A training takes longer than it may. The cause is its parameters, not its data."""
+
+
 class EarlyStopping:
     """Track the best validation value (higher is better) of a training.
 

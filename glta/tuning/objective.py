@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -18,6 +20,7 @@ from glta.methods.spec import file_of
 from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.storage.files import sha256_of
+from glta.training.stopping import TooSlow
 from glta.tuning.space import Range, Values, space
 
 PREPARED = ("train", "valid", "users", "items")
@@ -55,21 +58,34 @@ def searched(method: str, cell: Cell) -> dict[str, Range]:
     }
 
 
-def objective(method: str, cell: Cell, params: Params) -> Callable[[Values], float]:
-    """Return the function to maximise. It maps values to validation NDCG@20.
+class Objective(Protocol):
+    """The function to maximise. It maps values to validation NDCG@20."""
 
-    The function trains the method without the test pairs. It raises Diverged when the training
-    diverges. params: with the dataset's overrides applied. The function raises ValueError for a
-    method that makes lists without scores.
-    """
+    def __call__(self, values: Values, *, minutes: float | None = None) -> float:
+        """Train the method without the test pairs, and measure it.
+
+        minutes: the training may take so long; None: any time. It is checked after each epoch.
+        Raises Diverged when the training diverges, TooSlow when it takes longer, and ValueError for
+        a method that makes lists without scores.
+        """
+
+
+def objective(method: str, cell: Cell, params: Params) -> Objective:
+    """Return the function to maximise. params: with the dataset's overrides applied."""
     from glta.evaluation.validation import validation_ndcg
 
     prepared = without_test(Prepared.load(cell.prepare))
     unit = chain_of(method)
 
-    def measure(values: Values) -> float:
+    def measure(values: Values, *, minutes: float | None = None) -> float:
         changed = params.with_values(values)
-        model = run_unit(unit, cell, changed.section, prepared=prepared)
+        started = time.monotonic()
+
+        def on_epoch(record: dict[str, Any]) -> None:
+            if minutes is not None and time.monotonic() - started > 60 * minutes:
+                raise TooSlow(f"it took longer than {minutes:g} minutes")
+
+        model = run_unit(unit, cell, changed.section, on_epoch=on_epoch, prepared=prepared)
         if not isinstance(model, Scorer):
             raise ValueError(
                 f"{method}: cannot be tuned, because it makes lists without scores; name a method "

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from glta.training.stopping import Diverged
+from glta.training.stopping import Diverged, TooSlow
 from glta.tuning.space import Range, Values, in_short
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -23,9 +23,9 @@ class Trial(NamedTuple):
 
     number: its place among the finished trials, from 0.
     values: the parameters that were tried.
-    value: validation NDCG@20, or None when the training diverged.
+    value: validation NDCG@20, or None when the training diverged or took too long.
     seconds: how long it took. started: when it started.
-    error: the message of a training that diverged, or empty.
+    error: the message of a training without a value, or empty.
     """
 
     number: int
@@ -44,11 +44,13 @@ def in_words(values: Values) -> str:
 class Budget(NamedTuple):
     """Limits of all runs of a study together. The limit that is reached first ends the study.
 
-    trials: number of trials. minutes: of all trials together. None: no such limit.
+    trials: number of trials. minutes: of all trials together. trial_minutes: of one trial, but for
+    that of the present values. None: no such limit.
     """
 
     trials: int | None = None
     minutes: float | None = None
+    trial_minutes: float | None = None
 
     def left(self, done: list[Trial]) -> bool:
         """Return whether another trial may start. done: the finished trials."""
@@ -111,7 +113,7 @@ class Study:
             self._study.tell(trial.number, state=TrialState.FAIL)
 
     def finished(self) -> list[Trial]:
-        """Return the finished trials in their order, trainings that diverged included."""
+        """Return the finished trials in their order, those without a value included."""
         return _finished(self._study)
 
     def run_trial(
@@ -148,12 +150,12 @@ class Study:
         error = ""
         try:
             value = evaluate(values)
-        except Diverged as problem:
+        except (Diverged, TooSlow) as problem:
             error = str(problem)
         trial.set_user_attr("seconds", time.monotonic() - began)
         trial.set_user_attr("error", error)
-        # the sampler must avoid values for which trainings diverge, so they get the worst value so
-        # far; 0 would be so far off that the sampler would see no other differences
+        # the sampler must avoid values for which trainings diverge or take too long, so they get
+        # the worst value so far; 0 would be so far off that it would see no other differences
         self._study.tell(trial, worst if value is None else value)
 
     def _coded(self, values: Values) -> Values:
@@ -220,7 +222,7 @@ def tune(
 
 
 def best_of(done: Iterable[Trial]) -> Trial | None:
-    """Return the best trial, of equals the earliest. None when all diverged."""
+    """Return the best trial, of equals the earliest. None when none has a value."""
     measured = [trial for trial in done if trial.value is not None]
     return max(measured, key=lambda trial: (trial.value, -trial.number), default=None)
 

@@ -192,6 +192,10 @@ def tune(
         float | None,
         typer.Option(min=0, help="start no trial after this many minutes of trials"),
     ] = None,
+    trial_minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="stop a trial that takes longer; it cannot win"),
+    ] = None,
     seed: Seed = 0,
     like: Annotated[
         list[str] | None,
@@ -207,7 +211,8 @@ def tune(
     from pipeline.tuning.command import main
 
     in_order(method, dataset)
-    budget = Budget(30 if trials is None and minutes is None else trials, minutes)
+    some = 30 if trials is None and minutes is None else trials
+    budget = Budget(some, minutes, trial_minutes)
     main(method, dataset, budget=budget, seed=seed, write=not dry_run, like=like or [])
 
 

@@ -54,7 +54,7 @@ class PlainBoard(Board):
         super().update(done)
         last = done[-1]
         best = best_of(done)
-        found = "diverged" if last.value is None else f"{last.value:.4f}"
+        found = last.error if last.value is None else f"{last.value:.4f}"
         so_far = f" (best {best.value:.4f})" if best else ""
         print(
             f"{self.name}: {self.progress()}: {found}{so_far} with {in_words(last.values)}",

@@ -133,8 +133,9 @@ def search(
         measure = objective(method, cell, params)
 
         def evaluate(values: Values) -> float:
+            limit = None if values == present else budget.trial_minutes
             with quiet():
-                found = measure(values)
+                found = measure(values, minutes=limit)
             if study_key(method, cell, params, code) != key:
                 raise ValueError(
                     f"data or code of {method} changed during tuning; run the same command again, "
@@ -177,7 +178,7 @@ def finish(method: str, dataset: str, done: list[Trial], *, present: Values, wri
     # keys that count for nothing on these data were not searched
     now = next(trial for trial in done if trial.values.items() <= present.items())
     if best is None:
-        raise ValueError(f"every training of {method} diverged, the last with: {done[-1].error}")
+        raise ValueError(f"no training of {method} has a value, the last: {done[-1].error}")
     print(
         f"{method} on {dataset}: {len(done)} trials, validation NDCG@20 of the present parameters "
         f"{shown_value(now.value)}"
@@ -203,7 +204,7 @@ def studies(dataset: str = "") -> list[dict[str, Any]]:
     """Return the latest study of each dataset, seed and method.
 
     A row is {"study", "trials", "minutes", "before", "best"}; the last two are NDCG@20 on
-    validation, of the first trial and of the best one, None where the training diverged. Raises
+    validation, of the first trial and of the best one, None where the training has no value. Raises
     ValueError where there is no study.
     """
     rows = []
@@ -244,7 +245,7 @@ def difference(old: list[str], new: list[str]) -> list[str]:
 
 
 def shown_value(value: float | None) -> str:
-    return "none (it diverged)" if value is None else f"{value:.4f}"
+    return "none (no value)" if value is None else f"{value:.4f}"
 
 
 @contextmanager

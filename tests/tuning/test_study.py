@@ -21,8 +21,8 @@ from glta.nn.language.model_files import ModelFiles
 from glta.params.file import override, render_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
-from glta.testing.blocks import write_prepared
-from glta.training.stopping import Diverged
+from glta.testing.blocks import in_order
+from glta.training.stopping import Diverged, TooSlow
 from glta.tuning.objective import objective, searched, sources, study_key, without_test
 from glta.tuning.space import present_values, space, space_table
 from glta.tuning.study import Budget, Study, best_of, in_words, tune
@@ -99,8 +99,8 @@ def swap_test(cell: Cell, prepared: Prepared) -> None:
     other = replace(
         prepared, test=Interactions.of(users, items, everything.num_users, everything.num_items)
     )
-    shutil.rmtree(cell.prepare)
-    write_prepared(other, cell.prepare)
+    tables = in_order(other.train, other.valid, other.test, other.target)
+    tables["test"].write_parquet(cell.prepare / "test.parquet")
 
 
 @pytest.mark.parametrize("method", TUNABLE)
@@ -284,6 +284,22 @@ def test_a_training_that_diverges_counts_and_never_wins(study):
     assert len(done) == 20 and done[0].value is None and done[0].error == "too much"
     assert best_of(done).values[KNN[1]] <= 5
     assert best_of(done[:1]) is None
+
+
+def test_a_training_that_takes_too_long_counts_and_never_wins(study, world):
+    measure = objective("lightgcn", world.cell, SMALL)
+    with pytest.raises(TooSlow, match=r"^it took longer than 1e-06 minutes$"):
+        measure({}, minutes=1e-6)
+    assert measure({}, minutes=60.0) == measure({}) > 0
+
+    def slow(values):
+        if values[KNN[1]] > 5:
+            raise TooSlow("it took longer than 1 minutes")
+        return bowl(values)
+
+    done = tune(study(), PRESENT, slow, Budget(trials=6))
+    assert len(done) == 6 and done[0].value is None
+    assert best_of(done).values[KNN[1]] <= 5
 
 
 def test_a_method_that_diverges_says_so(world):
