@@ -164,7 +164,7 @@ class Blended(Scorer):
         without new items would be best. new_mix is mix when no validation pair has one of these
         items, and when no component can score an item by its text.
         """
-        from glta.evaluation.validation import validation_ndcgs
+        from glta.evaluation.validation import has_validation_pairs, validation_ndcgs
 
         mixes = mixes[(mixes[:, ~self.by_text] == 0).all(1)]
         known = np.flatnonzero(self.known)
@@ -172,7 +172,7 @@ class Blended(Scorer):
         few = replace(
             prepared, train=only(prepared.train, shown), valid=only(prepared.valid, shown)
         )
-        if not len(mixes) or not len(few.valid):
+        if not len(mixes) or not has_validation_pairs(few):
             return replace(self, new_mix=self.mix)
         blend = self.as_new(shown)
 
