@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -102,6 +102,27 @@ class Prepared:
     def seen(self) -> Interactions:
         """Training and validation pairs: excluded from the lists at test time."""
         return self.train.union(self.valid)
+
+    def for_refit(self) -> Prepared:
+        """Return data whose training pairs are the training and validation pairs of these.
+
+        The validation pairs join the graph; the targets stay. No validation or test pair is left.
+        """
+        none = Interactions.of([], [], self.train.num_users, self.train.num_items)
+        parts = {}
+        if self.parts:
+            train, valid = self.parts["train"], self.parts["valid"]
+            joined = pl.concat([train, valid], how="diagonal").sort("user", "item")
+            joined = joined.with_columns(pl.col("target").fill_null(False))
+            parts = {"train": joined, "valid": valid.clear(), "test": valid.clear()}
+        return replace(
+            self,
+            train=self.seen,
+            valid=none,
+            test=none,
+            graph=self.graph.union(self.valid),
+            parts=parts,
+        )
 
     @cached_property
     def new_items(self) -> np.ndarray:

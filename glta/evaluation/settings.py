@@ -13,6 +13,11 @@ class RecommendSettings(Section):
     """Write top-K lists."""
 
     k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
+    refit: bool = Field(
+        False,
+        description="true: the lists for test come from a second fit, on training and validation "
+        "pairs together, with what the first fit chose on validation",
+    )
     test_history: Literal["by_split", "seen", "train"] = Field(
         "by_split",
         description="items by which methods that score a list of items make test lists; seen: "

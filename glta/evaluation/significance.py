@@ -97,7 +97,7 @@ def shares_of_mean(frames: Sequence[pl.DataFrame]) -> np.ndarray:
     sums to the mean. It is 0 for a user whom a comparison does not have. Such a user changes no sum
     of flipped signs, and so no p-value.
     """
-    num_users = max((int(frame["user"].max() or 0) + 1 for frame in frames), default=0)
+    num_users = max((frame["user"].to_numpy().max(initial=-1) + 1 for frame in frames), default=0)
     shares_UM = np.zeros((num_users, len(frames)))
     for column, frame in enumerate(frames):
         user, difference = frame

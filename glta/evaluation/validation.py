@@ -1,7 +1,8 @@
 """Measure NDCG@20 on the validation pairs, by which every choice is made.
 
 Epochs, mixing weights and hyperparameters are all selected by this one number. The training items
-of a user are masked.
+of a user are masked. A refit has no validation pairs: it gets the values of the first fit
+(`glta.training.choices`). So a method must ask the validation pairs through this module alone.
 """
 
 # U users, I items, D embedding width, B users of a block, S candidates that are compared
@@ -15,6 +16,7 @@ import torch
 from glta.data.prepared import Prepared
 from glta.evaluation.metrics import accuracy, hits
 from glta.evaluation.ranking import dot_products, top_k
+from glta.training.choices import current_choices
 
 Scores = np.ndarray | torch.Tensor
 
@@ -57,6 +59,23 @@ def validation_ndcgs(
     block_bytes: size of the scores of one candidate for one block. Returns (S,) float64 in [0, 1].
     Raises ValueError without validation pairs.
     """
+    made = current_choices()
+    values = made.value(lambda: _measure(prepared, scores, k, block_bytes).tolist())
+    return np.array(values, np.float64)
+
+
+def has_validation_pairs(prepared: Prepared) -> bool:
+    """Tell whether there is anything to choose by. A refit gets the answer of the first fit."""
+    return bool(current_choices().value(lambda: [float(len(prepared.valid))])[0])
+
+
+def _measure(
+    prepared: Prepared,
+    scores: Callable[[np.ndarray], Iterable[Scores]],
+    k: int,
+    block_bytes: int,
+) -> np.ndarray:
+    """Compute `validation_ndcgs`."""
     valid = prepared.valid
     users = np.flatnonzero(valid.user_degree)
     if not users.size:

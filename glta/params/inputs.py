@@ -75,7 +75,8 @@ def _of_dataset(params: Params, dataset: str) -> dict[str, dict[str, Any]]:
 
 
 def _of_unit(unit: Unit, params: Params) -> dict[str, Any]:
-    return _sections(params.with_values(unit.values), *unit.sections)
+    refit = {"recommend": {"refit": params.recommend.refit}}
+    return _sections(params.with_values(unit.values), *unit.sections) | refit
 
 
 def _sections(params: Params, *names: str) -> dict[str, Any]:

@@ -82,7 +82,9 @@ class Params(Section):
         description="datasets to run: names of `glta datasets`, or of `tables` below",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        [0], min_length=1, description="one split and one training each"
+        [0],
+        min_length=1,
+        description="one validation part and one training each",
     )
     methods: list[Name] = Field(
         [

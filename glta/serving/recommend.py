@@ -7,6 +7,7 @@ Ids and titles are those of the user's files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from glta.data.sequences import Sequences
 from glta.datasets.settings import TableSettings
 from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
+from glta.methods.chain import refit_of
 from glta.methods.registry import models, recommender_class, units
 from glta.nearest import hint
 from glta.params.check import load_params
 from glta.params.model import Params
+from glta.serving.without_history import recommend_to_all
 from glta.storage.cell import Cell
 
 
@@ -69,7 +72,9 @@ def recommend(
                 "the dataset, the seed and the method"
             )
     prepared = Prepared.load(cell.prepare)
-    model: Recommender = recommender_class(method).load(cell.model(method))
+    place = refit_of(cell.model(method))
+    model: Recommender = recommender_class(method).load(place)
+    fitted = prepared.train if place == cell.model(method) else prepared.seen
     catalogue = prepared.items.select("item_id", "title")
     if new_items is not None:
         added = read_new_items(new_items, dataset, params, prepared)
@@ -82,7 +87,7 @@ def recommend(
     if number is None:
         own = has = given[:0]
     else:
-        own = prepared.train.items_of(number)
+        own = fitted.items_of(number)
         has = prepared.seen.union(prepared.test).items_of(number)
     has = np.union1d(has, given)
     if "sequences" in units()[method].method.capabilities:
@@ -90,9 +95,11 @@ def recommend(
             own = prepared.ordered("train", "valid", "test").of_user(number).item
         history = np.append(own[~np.isin(own, given)], given)
         newcomer = model.with_histories(Sequences.of_lists([history.tolist()], catalogue.height))
-        found, scores = _of_user(newcomer, 0, has, k, catalogue.height)
+        fitted = Interactions.of(np.zeros_like(history), history, 1, catalogue.height)
+        found, scores = _of_user(newcomer, 0, has, k, fitted)
     elif number is not None and not given.size:
-        found, scores = _of_user(model, number, has, k, catalogue.height)
+        fitted = replace(fitted, num_items=catalogue.height)
+        found, scores = _of_user(model, number, has, k, fitted)
     else:
         found, scores = _of_items(model, np.union1d(own, given), has, k, catalogue.height)
     return [
@@ -103,15 +110,15 @@ def recommend(
 
 
 def _of_user(
-    model: Recommender, user: int, has: np.ndarray, k: int, num_items: int
+    model: Recommender, user: int, has: np.ndarray, k: int, fitted: Interactions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recommend k items to a user of the training data. Returns items and scores, each (k,).
+    """Recommend k items to a user of the dataset. Returns items and scores, each (k,).
 
-    has: items to leave out.
+    has: items to leave out. fitted: see `recommend_to_all`; its items are the whole catalogue.
     """
     users = np.array([user])
-    exclude = Interactions.of(np.full_like(has, user), has, user + 1, num_items)
-    items, scores = model.recommend(users, k, exclude)
+    exclude = Interactions.of(np.full_like(has, user), has, user + 1, fitted.num_items)
+    items, scores = recommend_to_all(model, users, k, fitted=fitted, exclude=exclude)
     return items[0], scores[0]
 
 

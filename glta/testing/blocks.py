@@ -20,8 +20,8 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared, PreparedTables
 from glta.features.profiles import Profiles
 from glta.methods.base import Artefact
-from glta.methods.chain import chain_of, place_of, run_unit
-from glta.methods.registry import units
+from glta.methods.chain import REFIT, chain_of, place_of, run_twice, run_unit
+from glta.methods.registry import Unit, units
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
 from glta.storage.cell import Cell
@@ -109,10 +109,11 @@ def in_order(
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> None:
-    """Write the folder of the stage `prepare`, with empty counts."""
+    """Write the folder of the stage `prepare`. The counts say no more than the split."""
     folder.mkdir(parents=True)
     tables = in_order(prepared.train, prepared.valid, prepared.test, prepared.target)
-    PreparedTables(**tables, users=prepared.users, items=prepared.items, counts={}).save(folder)
+    counts = {"split": "random"}
+    PreparedTables(**tables, users=prepared.users, items=prepared.items, counts=counts).save(folder)
 
 
 def block_states(size: int = NUM_ITEMS) -> np.ndarray:
@@ -193,24 +194,44 @@ class World:
         values: parameters by dotted keys, such as {"settings.ease.l2": 10}.
         prepared: data in place of those in `prepared`. checkpoint: folder for checkpoints.
         """
+        given = self.prepared if prepared is None else prepared
+        with TemporaryDirectory() as scratch:
+            unit, options = self._ready(name, values, given, Path(scratch))
+            return run_unit(unit, self.cell, checkpoint=checkpoint, **options)
+
+    def refit(
+        self, name: str, values: Mapping[str, Any] | None = None
+    ) -> tuple[Artefact, Artefact]:
+        """Train as `train` does, and again on training and validation pairs together."""
+        with TemporaryDirectory() as scratch:
+            unit, options = self._ready(name, values, self.prepared, Path(scratch), refit=True)
+            return run_twice(unit, self.cell, **options)
+
+    def _ready(
+        self,
+        name: str,
+        values: Mapping[str, Any] | None,
+        prepared: Prepared,
+        scratch: Path,
+        *,
+        refit: bool = False,
+    ) -> tuple[Unit, dict[str, Any]]:
+        """Train the other models that a unit reads. Returns the unit to run, and how to run it."""
         unit = units()[name]
         others = [read for read in unit.reads if read in units() and units()[read].model]
         reads = [read for read in unit.reads if read not in others]
         if unit.model and not all(place_of(self.cell, read).exists() for read in reads):
             unit = chain_of(name)
         params = Params().with_values(unit.values | dict(values or {}))
-        given = self.prepared if prepared is None else prepared
-        with TemporaryDirectory() as scratch:
-            made = {}
-            for other in others:
-                made[other] = Path(scratch) / other
-                made[other].mkdir()
-                self.train(other, values, prepared=prepared).save(made[other])
-            return run_unit(
-                unit,
-                self.cell,
-                params.section,
-                prepared=given,
-                checkpoint=checkpoint,
-                made=made,
-            )
+        made = {}
+        for other in others:
+            made[other] = scratch / other
+            made[other].mkdir()
+            if refit:
+                first, second = self.refit(other, values)
+                (made[other] / REFIT).mkdir()
+                second.save(made[other] / REFIT)
+            else:
+                first = self.train(other, values, prepared=prepared)
+            first.save(made[other])
+        return unit, {"sections": params.section, "prepared": prepared, "made": made}

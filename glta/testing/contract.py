@@ -69,6 +69,15 @@ class MethodContract:
             self.fit(world).score(self.everyone), model.score(self.everyone)
         )
 
+    def test_it_can_be_refitted(self, world):
+        """The refit repeats the choices of the first fit; it knows the validation pairs."""
+        first, second = world.refit(self.name, self.values)
+        assert isinstance(first, Scorer)
+        assert isinstance(second, Scorer)
+        found = second.score(self.everyone)
+        assert np.isfinite(found).all()
+        assert not np.array_equal(found, first.score(self.everyone))
+
     def test_save_and_load_is_equal_to_the_last_bit(self, model, tmp_path):
         folders = [tmp_path / "first", tmp_path / "second"]
         for folder in folders:

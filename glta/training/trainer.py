@@ -14,6 +14,7 @@ import torch
 
 from glta.progress import bar
 from glta.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from glta.training.choices import choices, current_choices
 from glta.training.devices import Devices, find_devices, keep_freed_memory
 from glta.training.stopping import Diverged, EarlyStopping
 
@@ -109,7 +110,8 @@ def train(
     """Train for at most `epochs` epochs, and stop early.
 
     The training stops after `patience` validations in a row without a better value. The task ends
-    with the weights of its best epoch, or of the last epoch without any validation.
+    with the weights of its best epoch, or of the last epoch without any validation. A refit
+    (`glta.training.choices`) runs to the best epoch of the first fit, and validates nothing.
     The record of an epoch holds "epoch", the means over the batches of the values that `backward`
     returned, and "valid" if the epoch was validated. Epoch -1 has a record if it was validated.
 
@@ -138,6 +140,10 @@ def _train(
     devices = task.devices
     saved = Checkpoint(checkpoint)
     stopping = EarlyStopping(patience)
+    made = current_choices()
+    repeated = made.next_epochs()
+    if repeated is not None:
+        epochs = repeated
     history: list[dict] = []
     best: dict[str, torch.Tensor] = {}
 
@@ -152,7 +158,12 @@ def _train(
     def validated(record: dict) -> dict:
         """Validate, add the value to the record, and keep the weights if they are the best."""
         nonlocal best
-        if (value := task.validate(record["epoch"])) is not None:
+        if repeated is not None:
+            return record
+        # the epochs are recorded as a whole, below
+        with choices():
+            value = task.validate(record["epoch"])
+        if value is not None:
             record["valid"] = devices.agreed(value)
             if stopping.update(record["valid"], record["epoch"]):
                 best = {name: p.detach().clone() for name, p in task.trained().items()}
@@ -165,6 +176,7 @@ def _train(
         task.load_state(_part(tensors, "state."))
         best = _part(tensors, "best.")
         stopping.restore(meta["stopping"])
+        made.restore(meta["choices"])
         for record in meta["history"]:
             note(record)
     else:
@@ -193,13 +205,21 @@ def _train(
                 | {f"state.{name}": tensor for name, tensor in task.state().items()}
                 | {f"best.{name}": tensor for name, tensor in best.items()}
                 | optimizer_tensors(optimizer),
-                {"epoch": epoch, "history": history, "stopping": stopping.state()},
+                {
+                    "epoch": epoch,
+                    "history": history,
+                    "stopping": stopping.state(),
+                    "choices": made.state(),
+                },
             )
 
     with torch.no_grad():
         for name, parameter in task.trained().items() if best else ():
             parameter.copy_(best[name])
-    return Trained(history, stopping.best_epoch if best else history[-1]["epoch"])
+    best_epoch = stopping.best_epoch if best else epochs - 1
+    if repeated is None:
+        made.epochs.append(best_epoch + 1)
+    return Trained(history, best_epoch)
 
 
 def _silent(steps: int = 1, note: str = "") -> None:

@@ -1,5 +1,7 @@
 """Write the top-K lists of one method, for validation and for test.
 
+With recommend.refit, the lists for test are those of the refit. The lists for validation are always
+those of the first fit, which has not seen the validation pairs.
 Where test pairs have new items, lists among these alone are written too.
 """
 
@@ -15,9 +17,11 @@ from glta.evaluation.lists import Lists, list_table
 from glta.evaluation.ranking import rank_among
 from glta.evaluation.settings import RecommendSettings
 from glta.methods.base import Recommender, Scorer
+from glta.methods.chain import refit_of
 from glta.methods.registry import models, recommender_class
 from glta.params.model import Params
 from glta.progress import record
+from glta.serving.without_history import recommend_to_all
 from glta.storage.cell import Cell
 from glta.storage.files import read_json, whole_folder
 from pipeline.stages.script import run
@@ -29,10 +33,13 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         raise ValueError(f"--method {method}: unknown method; there are {', '.join(models())}")
     cell = Cell(dataset, seed)
     prepared = Prepared.load(cell.prepare)
-    model = recommender_class(method).load(cell.model(method))
+    folder = cell.model(method)
+    kind = recommender_class(method)
+    model = kind.load(folder)
+    refitted = kind.load(refit_of(folder)) if params.recommend.refit else None
     started = time.monotonic()
     seen = uses_seen_items(params.recommend, read_json(cell.prepare / "counts.json")["split"])
-    lists = make_lists(model, prepared, k=params.recommend.k, seen_at_test=seen)
+    lists = make_lists(model, prepared, k=params.recommend.k, seen_at_test=seen, refitted=refitted)
     seconds = time.monotonic() - started
     count = sum(table["user"].n_unique() for table in (lists.valid, lists.test))
     # the report shows it; the stage's own time is mostly its start
@@ -48,27 +55,40 @@ def uses_seen_items(settings: RecommendSettings, split: str) -> bool:
     return settings.test_history == "seen"
 
 
-def make_lists(model: Recommender, prepared: Prepared, *, k: int, seen_at_test: bool) -> Lists:
+def make_lists(
+    model: Recommender,
+    prepared: Prepared,
+    *,
+    k: int,
+    seen_at_test: bool,
+    refitted: Recommender | None = None,
+) -> Lists:
     """Make lists of k items. Known items are excluded: training, and for test validation too.
 
+    Users without a training item get the most popular items.
     seen_at_test: whether the histories of test lists have the validation items.
+    refitted: the model of the lists for test, fitted on training and validation pairs; None: model.
     """
 
-    def of(model: Recommender, wanted: Interactions, known: Interactions) -> pl.DataFrame:
+    def of(
+        maker: Recommender, fitted: Interactions, wanted: Interactions, known: Interactions
+    ) -> pl.DataFrame:
         users = np.flatnonzero(wanted.user_degree)
-        items, scores = model.recommend(users, k, known)
+        items, scores = recommend_to_all(maker, users, k, fitted=fitted, exclude=known)
         return list_table(users, items, scores)
 
-    valid = of(model, prepared.valid, prepared.train)
+    valid = of(model, prepared.train, prepared.valid, prepared.train)
+    tested = refitted or model
     if seen_at_test:
-        model = model.with_histories(prepared.seen_sequences)
-    test = of(model, prepared.test, prepared.seen)
+        tested = tested.with_histories(prepared.seen_sequences)
+    fitted = prepared.seen if refitted else prepared.train
+    test = of(tested, fitted, prepared.test, prepared.seen)
     relevant = restrict(prepared.test, prepared.new_items)
-    if not relevant.item.size or not isinstance(model, Scorer):
+    if not relevant.item.size or not isinstance(tested, Scorer):
         return Lists(valid, test)
     users = np.flatnonzero(relevant.user_degree)
     new = np.flatnonzero(prepared.new_items)
-    items, scores = rank_among(model.score, users, k=k, exclude=prepared.seen, items=new)
+    items, scores = rank_among(tested.score, users, k=k, exclude=prepared.seen, items=new)
     return Lists(valid, test, list_table(users, items, scores))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
-from glta.methods.chain import place_of, run_unit
+from glta.methods.chain import REFIT, place_of, run_twice, run_unit
 from glta.methods.registry import units
 from glta.params.model import Params
 from glta.progress import quiet, record_epoch
@@ -17,6 +18,7 @@ from pipeline.stages.script import checkpoint_folder, run
 def main(params: Params, dataset: str, seed: int, step: str) -> None:
     """Write data/DATASET/SEED/STEP, or data/DATASET/SEED/models/STEP for a recommender.
 
+    With recommend.refit, the result of the refit is in its subfolder `refit`.
     step: a step of a method, or an ablation. Under `accelerate launch` every process computes its
     share, and the main process writes.
     """
@@ -26,17 +28,20 @@ def main(params: Params, dataset: str, seed: int, step: str) -> None:
         )
     unit = units()[step]
     cell = Cell(dataset, seed)
+    sections = params.with_values(unit.values).section
+    options: dict[str, Any] = {"checkpoint": checkpoint_folder(), "on_epoch": record_epoch}
+    refitted = None
     with nullcontext() if is_main_process() else quiet():
-        made = run_unit(
-            unit,
-            cell,
-            params.with_values(unit.values).section,
-            checkpoint=checkpoint_folder(),
-            on_epoch=record_epoch,
-        )
+        if params.recommend.refit:
+            made, refitted = run_twice(unit, cell, sections, **options)
+        else:
+            made = run_unit(unit, cell, sections, **options)
     if is_main_process():
         with whole_folder(place_of(cell, step)) as out:
             made.save(out)
+            if refitted:
+                (out / REFIT).mkdir()
+                refitted.save(out / REFIT)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from glta.features.profiles import Profiles
 from glta.features.settings import ProfileSettings
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
-from glta.methods.chain import chain_of, run_unit
+from glta.methods.chain import chain_of, run_twice, run_unit
 from glta.methods.glta import artefacts
 from glta.methods.glta.aligner import new_aligner
 from glta.methods.glta.item_alignment import reorder_prompts
@@ -117,6 +117,33 @@ class TestGLTA(MethodContract):
     def test_the_last_step_alone_names_what_is_missing(self, world):
         with pytest.raises(FileNotFoundError, match="blocks/0/align_users/"):
             run_unit(units()["glta"], world.cell, Params().section)
+
+    def test_it_can_be_refitted(self, tiny, world, tmp_path):
+        """The refit repeats the chosen start and the number of epochs, and validates nothing."""
+        write_stages(world, tiny["encoder"])
+        small = {
+            "settings.glta.align_items": ITEMS.model_copy(update=ONE_EPOCH),
+            "settings.glta.align_users": USERS,
+            "language": LanguageSettings(
+                model=str(tiny["encoder"]), precision="float32", batch_tokens=BATCH_TOKENS
+            ),
+        }
+        seen = []
+        first, second = run_twice(
+            chain_of("glta"),
+            world.cell,
+            lambda name: small.get(name) or Params().section(name),
+            on_epoch=seen.append,
+        )
+        name = "align_users/valid"
+        values = {record["epoch"]: record[name] for record in seen if name in record}
+        best = max(values, key=values.__getitem__)
+        again = [r["epoch"] for r in seen if "refit/align_users/loss" in r]
+        assert again == [*range(best + 1)]
+        assert not any(record.keys() & {"refit/align_users/valid"} for record in seen)
+        scores = second.score(self.everyone)
+        assert np.isfinite(scores).all()
+        assert not np.array_equal(scores, first.score(self.everyone))
 
     def test_its_own_steps_run_one_after_the_other(self, tiny, world, tmp_path):
         """From the folders of the stages before the method, to what the steps make by hand."""

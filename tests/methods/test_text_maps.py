@@ -5,6 +5,7 @@ import pytest
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.data.sequences import Sequences
 from glta.methods.alpharec.model import AlphaRec
 from glta.methods.registry import units
 from glta.methods.shared.text_space import TextScores, text_vectors, whitening_map
@@ -117,6 +118,20 @@ def test_users_are_known_by_their_items_exactly(name):
     assert np.abs(scores).max() > 0.5
     history = history_matrix(random_case()[0])
     np.testing.assert_allclose(model.score_histories(history), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "text-knn"])
+def test_users_of_test_lists_are_placed_by_more_items(name):
+    model, (train, _) = made(name, 12), random_case()
+    lists = [train.items_of(user).tolist() for user in range(30)]
+    lists[7], lists[8] = [4, 1], [2, 9]
+    found = model.with_histories(Sequences.of_lists(lists, 12)).score(np.arange(30))
+    expected = model.score_histories(
+        history_matrix(Interactions.of([7, 7, 8, 8], [1, 4, 2, 9], 9, 12))
+    )
+    np.testing.assert_allclose(found[[7, 8]], expected[[7, 8]], atol=1e-5)
+    changed = np.abs(found - model.score(np.arange(30))).max(1) > 1e-4
+    assert np.flatnonzero(changed).tolist() == [7, 8]
 
 
 def hidden_block(num: int, seed: int) -> np.ndarray:

@@ -190,7 +190,7 @@ def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
         settings={"lightgcn": {"l2": 0.5}},
     )
     assert ", ease: {l2: 7.0, max_gb: 8.0}, " in changed
-    assert "# our seeds\nseeds: [4, 5]  # one split and one training each\n" in changed
+    assert "# our seeds\nseeds: [4, 5]  # one validation part and one training each\n" in changed
     different = [
         new for old, new in zip(own.splitlines(), changed.splitlines(), strict=True) if old != new
     ]

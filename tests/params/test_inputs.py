@@ -32,6 +32,7 @@ TABLE = {
     "language.*": "profile align report",
     "language.batch_tokens": "",
     "recommend.*": "recommend report",
+    "recommend.refit": "steps recommend report",
     "evaluate.*": "evaluate report",
     "report.*": "report",
     "settings.METHOD.*": "METHOD report",
@@ -50,8 +51,8 @@ TABLE = {
 }
 """The stages that depend on a parameter directly, by kind. Stages that read their results follow.
 
-align: those of GLTA that read prompts. METHOD: all steps of the method and its ablations. A name
-after - is left out.
+align: those of GLTA that read prompts. steps: all steps of all methods and ablations. METHOD: all
+steps of the method and its ablations. A name after - is left out.
 """
 
 METHODS = [name for name, unit in units().items() if unit.model]
@@ -162,6 +163,8 @@ def fits(key: str, name: str) -> bool:
 
 
 def of_kind(kind: str, name: str) -> set[str]:
+    if kind == "steps":
+        return {*units()}
     if kind == "align":
         return {u.name for u in units().values() if name.partition(".")[0] in u.sections}
     if kind in ("METHOD", "align_items", "align_users", "glta"):

@@ -15,7 +15,7 @@ from glta.params.check import load_params, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
 from glta.serving.recommend import recommend
-from glta.testing.blocks import block_profiles
+from glta.testing.blocks import NUM_ITEMS, block_profiles
 from pipeline.cli.main import app
 from pipeline.stages import train
 from tests.tiny import mark_project, write_encoder
@@ -71,6 +71,18 @@ def test_a_new_user_by_items(shop, method):
     assert all(int(item[1:]) % 2 == 0 for item in ids(found))
     assert found[0]["title"].startswith("garden")
     assert [row["score"] for row in found] == sorted((row["score"] for row in found), reverse=True)
+
+
+def test_a_refit_is_what_serves(shop):
+    params = load_params().for_dataset("blocks").with_values({"recommend.refit": True})
+    before = recommend("popularity", "blocks", ["i0"], k=19)
+    train.main(params, "blocks", 0, "popularity")
+    found = recommend("popularity", "blocks", ["i0"], k=19)
+    degree = shop.prepared.seen.item_degree
+    assert {row["item_id"]: row["score"] for row in found} == {
+        f"i{item}": degree[item] for item in range(1, NUM_ITEMS)
+    }
+    assert before != found
 
 
 def test_a_user_gets_what_the_model_ranks_without_all_they_have(shop):

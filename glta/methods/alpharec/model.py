@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from glta.data.histories import checked, fold_in, mean_of_items
+from glta.data.histories import fold_in, mean_of_items
 from glta.data.interactions import Interactions
 from glta.methods.alpharec.spec import AlphaRecSettings
 from glta.methods.base import Job
@@ -67,10 +67,9 @@ class AlphaRec(MappedText):
             **trained,
         )
 
-    def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        history_BI = checked(history_BI, len(self.item))
+    def placed(self, history_BI: csr_array) -> np.ndarray:
         own = self.mapped(mean_of_items(history_BI, self.states))
-        return unit_rows(own + fold_in(history_BI, self.message)) @ self.item.T
+        return unit_rows(own + fold_in(history_BI, self.message))
 
     def extended(self, text_JW: np.ndarray) -> Self:
         # an item without users has nothing but its layer 0

@@ -53,6 +53,7 @@ class Alternation(Task):
             n_threads=1,
         )
         solver.start_learning()
+        assert solver.trainer is not None  # made by start_learning
         self.solver = solver.trainer
         # drawn here: the numbers of C++'s normal distribution differ between its libraries
         scale = settings.init_std / np.sqrt(settings.embedding_dim)
@@ -87,7 +88,7 @@ class Alternation(Task):
     def validate(self, epoch: int) -> float | None:
         return self.evaluate(*self.embeddings()) if epoch >= 0 else None
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> Mapping[str, torch.Tensor]:
         return self.trained()
 
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:

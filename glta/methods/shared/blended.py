@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -164,7 +164,7 @@ class Blended(Scorer):
         without new items would be best. new_mix is mix when no validation pair has one of these
         items, and when no component can score an item by its text.
         """
-        from glta.evaluation.validation import validation_ndcgs
+        from glta.evaluation.validation import has_validation_pairs, validation_ndcgs
 
         mixes = mixes[(mixes[:, ~self.by_text] == 0).all(1)]
         known = np.flatnonzero(self.known)
@@ -172,7 +172,7 @@ class Blended(Scorer):
         few = replace(
             prepared, train=only(prepared.train, shown), valid=only(prepared.valid, shown)
         )
-        if not len(mixes) or not len(few.valid):
+        if not len(mixes) or not has_validation_pairs(few):
             return replace(self, new_mix=self.mix)
         blend = self.as_new(shown)
 
@@ -248,7 +248,7 @@ class Blended(Scorer):
 
     def with_histories(self, histories: Sequences) -> Self:
         parts = {name: part.with_histories(histories) for name, part in self.parts.items()}
-        return replace(self, parts=parts)
+        return replace(self, parts=cast("dict[str, Component]", parts))
 
     def extended(self, text_JW: np.ndarray) -> Self:
         if not self.by_text.any():

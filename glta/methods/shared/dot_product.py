@@ -3,13 +3,15 @@
 # U users, I items, D embedding width, B users of a block
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from glta.data.histories import known_users
+from glta.data.histories import checked, known_users, recent_matrix
+from glta.data.sequences import Sequences
 from glta.methods.base import Scorer
 from glta.methods.shared.about import read_about, write_about
 from glta.storage.arrays import load_arrays, save_arrays
@@ -60,3 +62,18 @@ class DotProduct(Scorer):
     def load(cls, folder: Path) -> Self:
         about = read_about(folder, cls.name)
         return cls.rebuilt(load_arrays(folder / "model.safetensors")[0], about)
+
+
+class PlacedUsers(DotProduct):
+    """Score by dot products, where the vector of a user is a function of their items."""
+
+    def placed(self, history_BI: csr_array) -> np.ndarray:
+        """Compute the vectors of users from their items: (B, D). history_BI: 0/1."""
+        raise NotImplementedError
+
+    def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        return self.placed(checked(history_BI, len(self.item))) @ self.item.T
+
+    def with_histories(self, histories: Sequences) -> Self:
+        history = checked(recent_matrix(histories, decay=1), len(self.item))
+        return replace(self, user=self.placed(history))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glta.methods.shared.dot_product import PlacedUsers
 from glta.methods.shared.trained import TrainedEmbeddings
 from glta.storage.arrays import joined, part_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MappedText(TrainedEmbeddings):
+class MappedText(TrainedEmbeddings, PlacedUsers):
     """Score by cosines of mapped text states.
 
     user (U, D), item (I, D): rows of length 1, or 0. weights: of the map, by name.

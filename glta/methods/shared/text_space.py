@@ -9,11 +9,11 @@ from typing import NamedTuple, Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from glta.data.histories import checked, history_matrix
+from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.features.profiles import Profiles
 from glta.methods.base import Job
-from glta.methods.shared.dot_product import DotProduct
+from glta.methods.shared.dot_product import PlacedUsers
 
 
 def unit_rows(array: np.ndarray) -> np.ndarray:
@@ -111,7 +111,7 @@ def users_among(history_BI: csr_array, item_IW: np.ndarray, length: np.ndarray) 
 
 
 @dataclass(frozen=True)
-class TextScores(DotProduct):
+class TextScores(PlacedUsers):
     """Score by the cosine of a user's and an item's vector in text space.
 
     user, item, length, mean, whitening: see `TextVectors`.
@@ -127,9 +127,8 @@ class TextScores(DotProduct):
         _, item_IW = text_states(job)
         return cls(*text_vectors(item_IW, job.prepared.train, singular_power))
 
-    def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        history_BI = checked(history_BI, len(self.item))
-        return users_among(history_BI, self.item, self.length) @ self.item.T
+    def placed(self, history_BI: csr_array) -> np.ndarray:
+        return users_among(history_BI, self.item, self.length)
 
     def extended(self, text_JW: np.ndarray) -> Self:
         item_JW, length_J = centred_rows(text_JW, self.mean, self.whitening)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from glta.data.histories import checked, history_matrix
+from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.methods.base import Job
 from glta.methods.shared.mapped_text import MappedText, weights_of
@@ -51,16 +51,15 @@ class TextMap(MappedText):
         user = users_among(history_matrix(train), item, length)
         return cls(user, item, weights=weights, length=length, mean=mean, **trained)
 
-    def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        history_BI = checked(history_BI, len(self.item))
-        return users_among(history_BI, self.item, self.length) @ self.item.T
+    def placed(self, history_BI: csr_array) -> np.ndarray:
+        return users_among(history_BI, self.item, self.length)
 
     def extended(self, text_JW: np.ndarray) -> Self:
-        placed = self.mapped(text_JW - self.mean)
+        vectors = self.mapped(text_JW - self.mean)
         return replace(
             self,
-            item=np.concatenate([self.item, unit_rows(placed)]),
-            length=np.concatenate([self.length, lengths(placed)]),
+            item=np.concatenate([self.item, unit_rows(vectors)]),
+            length=np.concatenate([self.length, lengths(vectors)]),
         )
 
 
