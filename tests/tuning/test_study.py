@@ -339,6 +339,10 @@ def test_a_method_that_peeks_sees_nothing(world, monkeypatch):
     assert objective("ease", world.cell, Params())({L2: 1.0}) >= 0
 
 
+def key_of(method, cell, params=Params(), code=CODE):  # noqa: B008 - frozen
+    return study_key(method, cell, params, ranges=searched(method, cell), code=code)
+
+
 @pytest.mark.parametrize("method", TUNABLE)
 def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
     """Every method runs on what it is said to need, and other test pairs give the same value and
@@ -356,9 +360,7 @@ def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
     values = present_values(method, params)
     found = []
     for _ in range(2):
-        found.append(
-            (objective(method, cell, params)(values), study_key(method, cell, params, CODE))
-        )
+        found.append((objective(method, cell, params)(values), key_of(method, cell, params)))
         swap_test(cell, prepared)
     assert found[0] == found[1]
     assert 0 < found[0][0] <= 1
@@ -384,15 +386,17 @@ def test_without_times_tuning_leaves_recency_alone(cell):
     keys = [L2, "settings.ease.recency"]
     assert list(searched("ease", cell)) == list(space("ease")) == keys
     train = cell.prepare / "train.parquet"
-    first = study_key("ease", cell, Params(), CODE)
+    first = key_of("ease", cell)
+    recent = Params().with_values({keys[1]: 0.7})
+    assert key_of("ease", cell, recent) == first
     pl.read_parquet(train).with_columns(timestamp=pl.lit(None, pl.Int64)).write_parquet(train)
     assert list(searched("ease", cell)) == keys[:1]
-    assert study_key("ease", cell, Params(), CODE) != first
+    assert len({first, key_of("ease", cell), key_of("ease", cell, recent)}) == 3
 
 
 def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
     def key(method="ease", params=Params(), seed=0, code=CODE):  # noqa: B008 - frozen
-        return study_key(method, replace(cell, seed=seed), params, code)
+        return key_of(method, replace(cell, seed=seed), params, code)
 
     # the same data, so that the seed alone differs
     shutil.copytree(cell.prepare.parent, replace(cell, seed=1).prepare.parent)
