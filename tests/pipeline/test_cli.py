@@ -271,7 +271,10 @@ def test_a_group_without_a_command_prints_its_help(glta, command):
         ("params xyzzy", "No such command 'xyzzy'; see `glta params --help`"),
         ("tune", "Missing argument 'METHOD'; see `glta tune --help`"),
         ("recommend ease", "Missing argument 'DATASET'; see `glta recommend --help`"),
-        ("tune ease sample --trails 3", "No such option: --trails (Possible options: --trials"),
+        (
+            "tune ease sample --trails 3",
+            "No such option: --trails (Possible options: --trial-minutes, --trials)",
+        ),
         ("tune ease sample --trials x", "Invalid value for '--trials'"),
         ("methods ease", "Got unexpected extra argument"),
     ],
@@ -294,7 +297,7 @@ def test_a_suggestion_is_near_or_there_is_none(glta, file):
     text = file.read_text()
     for name, said in (
         ("lihgtgcn", "nearest is lightgcn"),
-        ("sasrec", "`glta methods` lists all"),
+        ("multivae", "`glta methods` lists all"),
     ):
         file.write_text(text.replace("methods: [popularity", f"methods: [{name}"))
         assert f"unknown method {name}; {said}\n" in glta("params", "check")[2]
