@@ -91,7 +91,7 @@ BEAUTY = "amazon-beauty"
 TOYS = "amazon-toys"
 
 ROWS = (
-    Row(GOWALLA, "item-knn", {"neighbours": 100, "shrinkage": 10.0}, at20(0.1570, 0.1214), BARS),
+    Row(GOWALLA, "item-knn", {"shrinkage": 1.0, "user_power": 1.0}, at20(0.1570, 0.1214), BARS),
     Row(GOWALLA, "slim", {}, at20(0.1699, 0.1382), BARS),
     Row(GOWALLA, "ease", {"l2": 80.0, "neighbours": 200}, at20(0.1765, 0.1467), BARS),
     Row(GOWALLA, "gf-cf", {"rank": 256, "alpha": 0.3}, at20(0.1849, 0.1518), BARS),
