@@ -22,6 +22,7 @@ from glta.params.file import override, render_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
 from glta.testing.blocks import in_order
+from glta.training.settings import StepBudget
 from glta.training.stopping import Diverged, TooSlow
 from glta.tuning.objective import objective, searched, sources, study_key, without_test
 from glta.tuning.space import present_values, space, space_table
@@ -34,7 +35,7 @@ L2 = "settings.ease.l2"
 KNN = ("settings.item-knn.neighbours", "settings.item-knn.shrinkage")
 PRESENT = dict(zip(KNN, (100, 10.0), strict=True))
 QUICK = {"embedding_dim": 8, "steps": 6, "evaluate_every": 3, "batch_size": 64}
-TRAINED = ("lightgcn", "lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen")
+TRAINED = [m for m in TUNABLE if isinstance(Params().section(f"settings.{m}"), StepBudget)]
 SMALL = Params.model_validate(
     {
         "settings": dict.fromkeys(TRAINED, QUICK)
