@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -96,13 +96,14 @@ def objective(method: str, cell: Cell, params: Params) -> Objective:
     return measure
 
 
-def study_key(method: str, cell: Cell, params: Params, code: Iterable[str]) -> str:
+def study_key(
+    method: str, cell: Cell, params: Params, *, ranges: Mapping[str, Range], code: Iterable[str]
+) -> str:
     """Return a hash of all that a trial's result depends on, except its values.
 
-    That is the data, the seed, the other parameters, the ranges and the code. code: its files. A
-    change of one of these starts a new study.
+    That is the data, the seed, the other parameters, the ranges and the code. ranges: those that
+    are `searched`. code: its files. A change of one of these starts a new study.
     """
-    ranges = searched(method, cell)
     files = [cell.prepare / f"{name}.parquet" for name in PREPARED]
     for name in sources(method):
         files += sorted(path for path in place_of(cell, name).rglob("*") if path.is_file())

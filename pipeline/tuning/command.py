@@ -128,7 +128,7 @@ def search(
     code = modules_of(*programs_of(method), "glta/evaluation/validation.py")
 
     with alone(STUDIES / f"{name}.lock", f"{method} on {dataset}"):
-        key = study_key(method, cell, params, code)
+        key = study_key(method, cell, params, ranges=ranges, code=code)
         study = Study(STUDIES / f"{name}.db", key, ranges, seed)
         measure = objective(method, cell, params)
 
@@ -136,7 +136,7 @@ def search(
             limit = None if values == present else budget.trial_minutes
             with quiet():
                 found = measure(values, minutes=limit)
-            if study_key(method, cell, params, code) != key:
+            if study_key(method, cell, params, ranges=ranges, code=code) != key:
                 raise ValueError(
                     f"data or code of {method} changed during tuning; run the same command again, "
                     "which starts a new study"

@@ -32,20 +32,30 @@ class TestItemKNN(MethodContract):
 
     @pytest.mark.parametrize("block", [1, 2**24])
     @pytest.mark.parametrize(("near", "shrinkage"), [(3, 0.0), (3, 5.0), (50, 5.0)])
-    def test_neighbours_are_the_definition(self, pairs, monkeypatch, near, shrinkage, block):
+    @pytest.mark.parametrize("user_power", [0.0, 1.5])
+    def test_neighbours_are_the_definition(
+        self, pairs, monkeypatch, near, shrinkage, user_power, block
+    ):
         monkeypatch.setattr(module, "BLOCK_PRODUCTS", block)
         users = [set(pairs.user[pairs.item == i].tolist()) for i in range(12)]
+
+        def count(some: set[int]) -> float:
+            return sum(float(pairs.user_degree[user]) ** -user_power for user in some)
+
         expected = np.zeros((12, 12))
         for i in range(12):
             similar = {
-                j: len(users[i] & users[j]) / (np.sqrt(len(users[i]) * len(users[j])) + shrinkage)
+                j: count(users[i] & users[j])
+                / (np.sqrt(count(users[i]) * count(users[j])) + shrinkage)
                 for j in range(12)
                 if j != i and users[i] & users[j]
             }
             for j in sorted(similar, key=lambda j: (-np.float32(similar[j]), j))[:near]:
                 expected[i, j] = similar[j]
         np.testing.assert_allclose(
-            similar_items(history_matrix(pairs), near, shrinkage).toarray(), expected, atol=1e-7
+            similar_items(history_matrix(pairs), near, shrinkage, user_power=user_power).toarray(),
+            expected,
+            atol=1e-7,
         )
 
     def test_score_sums_the_similarities_of_the_users_items(self, pairs):

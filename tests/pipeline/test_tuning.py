@@ -30,6 +30,8 @@ from tests.starting import starting_params, starting_text
 
 ROOT = Path(__file__).parents[2]
 L2 = "settings.ease.l2"
+RECENCY = "settings.ease.recency"
+PRESENT = {L2: 7.0, RECENCY: 1.0}
 SEARCH = """
 import sys
 import time
@@ -122,10 +124,10 @@ def test_kill_9_loses_no_finished_trial(tmp_path):
     params = load_params(killed / "params.yaml").for_dataset("blocks")
     measure = objective("ease", Cell("blocks", 0, killed / "data"), params)
     left_alone = tune(
-        Study(tmp_path / "alone.db", "key", space("ease"), 0), {L2: 7.0}, measure, Budget(trials=14)
+        Study(tmp_path / "alone.db", "key", space("ease"), 0), PRESENT, measure, Budget(trials=14)
     )
     assert trials_in(killed) == [(t.number, t.values, t.value) for t in left_alone]
-    assert len(left_alone) == 14 and left_alone[0].values == {L2: 7.0}
+    assert len(left_alone) == 14 and left_alone[0].values == PRESENT
 
     client = MlflowClient(f"sqlite:///{killed}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("glta-tune").experiment_id])
@@ -136,7 +138,7 @@ def test_kill_9_loses_no_finished_trial(tmp_path):
     assert {run.data.tags["mlflow.parentRunId"] for run in by_trial.values()} == {study.info.run_id}
     for number, values, value in trials_in(killed):
         assert by_trial[number].data.metrics["valid/ndcg_at_20"] == value
-        assert by_trial[number].data.params == {L2: str(values[L2])}
+        assert by_trial[number].data.params == {key: str(values[key]) for key in PRESENT}
         assert by_trial[number].data.metrics["seconds"] > 0
     assert study.data.metrics["trials"] == 14 and study.data.params["method"] == "ease"
     assert study.data.metrics["valid/ndcg_at_20"] == max(value for _, _, value in trials_in(killed))
@@ -155,7 +157,7 @@ def test_data_that_changes_meanwhile_ends_the_study(folder, monkeypatch):
     train = folder / "data/blocks/0/prepare/train.parquet"
 
     def measured_while_it_changes(*_):
-        return lambda values: train.write_bytes(train.read_bytes() + b" ") and 0.5
+        return lambda values, **_: train.write_bytes(train.read_bytes() + b" ") and 0.5
 
     monkeypatch.setattr(command, "objective", measured_while_it_changes)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
@@ -167,7 +169,9 @@ def test_data_that_changes_meanwhile_ends_the_study(folder, monkeypatch):
 
 
 def trial(number: int, l2: float, value: float | None) -> Trial:
-    return Trial(number, {L2: l2}, value, 2.0, datetime.now(), "" if value else "too large")
+    return Trial(
+        number, PRESENT | {L2: l2}, value, 2.0, datetime.now(), "" if value else "too large"
+    )
 
 
 def test_the_best_is_written_and_nothing_else_changes(folder, capsys):
@@ -185,9 +189,12 @@ def test_the_best_is_written_and_nothing_else_changes(folder, capsys):
     assert "nothing written" in capsys.readouterr().out
     command.finish("ease", "blocks", done, present=present, write=True)
     said = capsys.readouterr().out
-    assert path.read_text() == before.replace("ease: {l2: 7.0}", "ease: {l2: 0.00123}")
+    assert path.read_text() == before.replace(
+        "ease: {l2: 7.0}", "ease: {l2: 0.00123, recency: 1.0}"
+    )
     assert re.search(
-        r"^-    settings: \{.*ease: \{l2: 7\.0\},.*\n\+    settings: \{.*ease: \{l2: 0\.00123\},",
+        r"^-    settings: \{.*ease: \{l2: 7\.0\},.*\n\+    settings: \{.*ease: \{l2: 0\.00123, "
+        r"recency: 1\.0\},",
         said,
         re.M,
     )
@@ -201,13 +208,13 @@ def test_present_parameters_stay_when_none_is_better(folder, capsys):
         "ease",
         "blocks",
         [trial(0, 7.0, 0.2), trial(1, 5.0, 0.2), trial(2, 3.0, 0.1)],
-        present={L2: 7.0},
+        present=PRESENT,
         write=True,
     )
     assert Path("params.yaml").read_text() == before
     assert "no trial is better" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no training of ease has a value, the last: too large"):
-        command.finish("ease", "blocks", [trial(0, 7.0, None)], present={L2: 7.0}, write=True)
+        command.finish("ease", "blocks", [trial(0, 7.0, None)], present=PRESENT, write=True)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +242,7 @@ def test_parameters_of_other_datasets_are_tried_first(folder, monkeypatch):
     monkeypatch.setattr(command, "make_sources", lambda *_: None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     command.main("ease", "blocks", budget=Budget(trials=2), seed=0, write=False, like=["books"])
-    assert [values for _, values, _ in trials_in(folder)] == [{L2: 7.0}, {L2: 3.0}]
+    assert [values for _, values, _ in trials_in(folder)] == [PRESENT, PRESENT | {L2: 3.0}]
     with pytest.raises(
         ValueError,
         match=r"^--like book: params.yaml has no overrides of that dataset, only of .*blocks, "
@@ -263,8 +270,8 @@ def test_the_table_shows_the_best_and_the_running_trial():
     ]
     assert short(["settings.ease.l2"]) == ["l2"]
     assert short(["a.rate", "b.rate", "b.decay"]) == ["a\nrate", "b\nrate", "decay"]
-    board = LiveBoard("blocks-0-ease", Budget(trials=12), {L2: 7.0}, done)
-    board.start({L2: 3.3})
+    board = LiveBoard("blocks-0-ease", Budget(trials=12), PRESENT, done)
+    board.start(PRESENT | {L2: 3.3})
     console = Console(file=io.StringIO(), width=100)
     console.print(board)
     lines = console.file.getvalue().splitlines()
@@ -354,7 +361,7 @@ def test_what_was_tuned_is_listed(folder):
         left = iter(values)
         tune(
             Study(database, key, space("ease"), 0),
-            {L2: 7.0},
+            PRESENT,
             lambda _, left=left: next(left),
             Budget(trials=len(values)),
         )

@@ -58,7 +58,7 @@ def bowl(values: dict) -> float:
 
 @pytest.fixture
 def study(tmp_path):
-    ranges = space("item-knn") | space("ease")
+    ranges = space("item-knn") | space("ease") | space("lightgcn")
     return lambda name="study", keys=KNN, seed=0: Study(
         tmp_path / f"{name}.db", "key", {key: ranges[key] for key in keys}, seed
     )
@@ -187,7 +187,7 @@ def words_and_steps(values: dict) -> float:
 
 def test_choices_are_found_and_written_as_they_are(study):
     present = present_values("lightgcn", Params()) | LIGHTGCN
-    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24))
+    done = tune(study(keys=present), present, words_and_steps, Budget(trials=24))
     assert done[0].values == present
     for trial in done:
         for key, kind in zip(LIGHTGCN, (int, str, int), strict=True):
@@ -200,12 +200,12 @@ def test_choices_are_found_and_written_as_they_are(study):
     assert proposed > 1.3 * drawn
     text = override(render_params(Params(datasets=["sample"])), "sample", best.values)
     assert "loss: softmax" in text and "embedding_dim: 256" in text
-    assert tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=24)) == done
+    assert tune(study(keys=present), present, words_and_steps, Budget(trials=24)) == done
 
 
 def test_choices_may_start_outside_of_the_list(study):
     present = present_values("lightgcn", Params()) | {"settings.lightgcn.batch_size": 100}
-    done = tune(study(method="lightgcn"), present, words_and_steps, Budget(trials=13))
+    done = tune(study(keys=present), present, words_and_steps, Budget(trials=13))
     assert done[0].values == present
     assert {t.values["settings.lightgcn.batch_size"] for t in done[1:]} <= {1024, 2048, 4096, 8192}
 
@@ -339,6 +339,10 @@ def test_a_method_that_peeks_sees_nothing(world, monkeypatch):
     assert objective("ease", world.cell, Params())({L2: 1.0}) >= 0
 
 
+def key_of(method, cell, params=Params(), code=CODE):  # noqa: B008 - frozen
+    return study_key(method, cell, params, ranges=searched(method, cell), code=code)
+
+
 @pytest.mark.parametrize("method", TUNABLE)
 def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
     """Every method runs on what it is said to need, and other test pairs give the same value and
@@ -356,9 +360,7 @@ def test_no_test_pair_has_any_influence(cell, prepared, method, tmp_path):
     values = present_values(method, params)
     found = []
     for _ in range(2):
-        found.append(
-            (objective(method, cell, params)(values), study_key(method, cell, params, CODE))
-        )
+        found.append((objective(method, cell, params)(values), key_of(method, cell, params)))
         swap_test(cell, prepared)
     assert found[0] == found[1]
     assert 0 < found[0][0] <= 1
@@ -384,15 +386,17 @@ def test_without_times_tuning_leaves_recency_alone(cell):
     keys = [L2, "settings.ease.recency"]
     assert list(searched("ease", cell)) == list(space("ease")) == keys
     train = cell.prepare / "train.parquet"
-    first = study_key("ease", cell, Params(), CODE)
+    first = key_of("ease", cell)
+    recent = Params().with_values({keys[1]: 0.7})
+    assert key_of("ease", cell, recent) == first
     pl.read_parquet(train).with_columns(timestamp=pl.lit(None, pl.Int64)).write_parquet(train)
     assert list(searched("ease", cell)) == keys[:1]
-    assert study_key("ease", cell, Params(), CODE) != first
+    assert len({first, key_of("ease", cell), key_of("ease", cell, recent)}) == 3
 
 
 def test_a_study_is_bound_to_all_that_its_results_follow_from(cell):
     def key(method="ease", params=Params(), seed=0, code=CODE):  # noqa: B008 - frozen
-        return study_key(method, replace(cell, seed=seed), params, code)
+        return key_of(method, replace(cell, seed=seed), params, code)
 
     # the same data, so that the seed alone differs
     shutil.copytree(cell.prepare.parent, replace(cell, seed=1).prepare.parent)

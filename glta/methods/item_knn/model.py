@@ -13,8 +13,8 @@ class ItemKNN(ItemMap):
     """Score an item by the similarities of its nearest neighbours that the user has, added up.
 
     The method is that of Sarwar et al. (WWW 2001). The similarity is the cosine with shrinkage, as
-    compared by Ferrari Dacrema et al. (RecSys 2019). With recency below 1, the similarities to
-    older items of the user count less.
+    compared by Ferrari Dacrema et al. (RecSys 2019). Users with long histories may count less in
+    it. With recency below 1, the similarities to older items of the user count less.
     weights: sparse; column j has the similarities of the nearest neighbours of item j.
     """
 
@@ -36,6 +36,9 @@ class FindNeighbours(Step):
         settings = job.own(ItemKNNSettings)
         history = weighed_histories("item-knn", job.prepared, settings.recency)
         similar = similar_items(
-            history_matrix(job.prepared.train), settings.neighbours, settings.shrinkage
+            history_matrix(job.prepared.train),
+            settings.neighbours,
+            settings.shrinkage,
+            user_power=settings.user_power,
         )
         return ItemKNN(history, similar.T.tocsr(), settings.recency)

@@ -20,6 +20,13 @@ class ItemKNNSettings(Section):
         description="added to the denominator of the cosine; it lowers similarities that rest on "
         "few users",
     )
+    user_power: Annotated[float, Search(0.0, 2.0)] = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="a user with n items has the weight n^-user_power, so that long histories do "
+        "not dominate; 0: users count alike",
+    )
     recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
         1.0,
         gt=0,

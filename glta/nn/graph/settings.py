@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from glta.config import Choices, Positive, Search, Section, When
-from glta.training.budget import StepBudget
+from glta.training.settings import StepBudget
 
 
 class GraphTraining(StepBudget):

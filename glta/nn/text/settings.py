@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from glta.config import Choices, Positive, Search, When
-from glta.training.budget import StepBudget
+from glta.training.settings import StepBudget
 
 
 class TextTraining(StepBudget):
