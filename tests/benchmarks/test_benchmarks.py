@@ -12,6 +12,7 @@ import pytest
 from benchmarks import graph, grid, least_squares, performance_page, ranking
 from benchmarks.__main__ import NAMES
 from benchmarks.timing import Row
+from glta.methods.ials import conjugate_gradients
 from glta.params.model import Params
 
 
@@ -40,14 +41,25 @@ def test_other_lists_are_noticed(monkeypatch):
         ranking.run(quick=True)
 
 
-def test_other_embeddings_are_noticed(monkeypatch):
-    with_irspack = least_squares.with_irspack
+@pytest.mark.parametrize("factor", [0.5, 2])
+def test_other_losses_of_ials_are_noticed(monkeypatch, factor):
+    right = least_squares.WithIrspack
 
-    def wrong(pairs, settings):
-        return with_irspack(pairs, settings.model_copy(update={"l2": 2 * settings.l2}))
+    def wrong(pairs, settings, start):
+        return right(pairs, settings.model_copy(update={"l2": factor * settings.l2}), start)
 
-    monkeypatch.setattr(least_squares, "with_irspack", wrong)
-    with pytest.raises(AssertionError, match="Arrays are not equal"):
+    monkeypatch.setattr(least_squares, "WithIrspack", wrong)
+    with pytest.raises(AssertionError, match="irspack"):
+        least_squares.run(quick=True)
+
+
+def test_fewer_steps_of_ials_are_noticed(monkeypatch):
+    """Our loss is higher then."""
+    improve = conjugate_gradients.improve
+    monkeypatch.setattr(
+        conjugate_gradients, "improve", lambda *values: improve(*values[:-1], steps=1)
+    )
+    with pytest.raises(AssertionError, match="irspack"):
         least_squares.run(quick=True)
 
 

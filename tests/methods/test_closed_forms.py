@@ -15,6 +15,7 @@ from glta.methods.base import Job
 from glta.methods.chain import place_of
 from glta.methods.gf_cf.model import GFCF, low_pass
 from glta.methods.ials.alternation import Alternation
+from glta.methods.ials.conjugate_gradients import blocks_of
 from glta.methods.ials.model import IALS, TrainIALS, solve_users
 from glta.methods.ials.spec import IALSSettings
 from glta.methods.slim import model as slim
@@ -108,7 +109,10 @@ class TestIALS(MethodContract):
         assert (found[0] == 0).all()
 
     @pytest.mark.parametrize("power", [0.0, 1.0])
-    def test_an_epoch_solves_for_users_and_then_for_items(self, pairs, power):
+    @pytest.mark.parametrize("block", [1, 100, 10**6])
+    def test_an_epoch_solves_for_users_and_then_for_items(self, pairs, monkeypatch, block, power):
+        """Dot products are compared, because an epoch turns the basis of the embeddings."""
+        monkeypatch.setattr("glta.methods.ials.conjugate_gradients.BLOCK_NUMBERS", block)
         settings = IALSSettings(
             embedding_dim=5, solver_steps=50, **OBJECTIVE | {"frequency_power": power}
         )
@@ -118,8 +122,35 @@ class TestIALS(MethodContract):
         expected_item = self.solved(x.T, expected_user, power)
         task.backward(None)
         user, item = task.embeddings()
-        np.testing.assert_allclose(user, expected_user, atol=1e-4)
-        np.testing.assert_allclose(item, expected_item, atol=1e-3)
+        expected = np.concatenate([expected_user, expected_item])
+        found = np.concatenate([user, item])
+        np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
+        assert (user[0] == 0).all()
+        assert (item[0] == 0).all()
+
+    def test_few_steps_are_near_the_solution(self, pairs):
+        """Every step leaves a part of the distance."""
+        distance = []
+        for steps in (1, 2, 3, 50):
+            settings = IALSSettings(embedding_dim=5, solver_steps=steps, init_std=1.0, **OBJECTIVE)
+            task = Alternation(pairs, settings, seed=0, evaluate=lambda user, item: 0.0)
+            before = task.embeddings()[1].copy()
+            task.users.solve(task.user, task.item)
+            expected = self.solved(history_matrix(pairs).toarray(), before) @ before.T
+            user, item = task.embeddings()
+            distance.append(np.linalg.norm(user @ item.T - expected) / np.linalg.norm(expected))
+        np.testing.assert_allclose(distance[:3], [0.544, 0.143, 0.032], rtol=0.05)
+        assert distance[3] < 1e-5
+
+    def test_rows_are_cut_into_blocks_of_few_pairs(self, pairs):
+        history = history_matrix(pairs)
+        blocks = blocks_of(history, 9)
+        assert max(len(rows) for rows in (range(40)[rows] for rows, _ in blocks)) > 1
+        found = np.zeros((40, 12))
+        for rows, block in blocks:
+            found[rows] += block.to_dense().numpy()
+            assert len(block.values()) <= 9 or rows.stop - rows.start == 1
+        np.testing.assert_array_equal(found, history.toarray())
 
     def test_the_start_has_the_deviation_of_its_settings(self, pairs):
         settings = IALSSettings(embedding_dim=400, init_std=2.0)

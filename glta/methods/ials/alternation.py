@@ -1,4 +1,4 @@
-"""The training of iALS: epochs of the library irspack, as a task of our trainer."""
+"""The training of iALS: alternating least squares, as a task of our trainer."""
 
 # U users, I items, D embedding width
 from __future__ import annotations
@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.methods.ials.conjugate_gradients import Rows
 from glta.methods.ials.spec import IALSSettings
 from glta.training.trainer import Task
 
@@ -23,9 +23,8 @@ class Alternation(Task):
     (n_i + a U)^p |y_i|^2 (Rendle et al., arXiv 2110.14037). a is unobserved_weight, p is
     frequency_power, n counts observed pairs.
 
-    irspack solves each embedding by a few steps of conjugate gradients from its last value. It runs
-    in one thread: with several, it adds up the Gram matrix in an order that differs from run to
-    run. Every process of a run computes the same.
+    `Rows` solves for each side and turns the basis of the embeddings. The CPU computes, and every
+    process of a run computes the same.
     evaluate: maps the embeddings of users and items to validation NDCG@20.
     """
 
@@ -39,23 +38,10 @@ class Alternation(Task):
         *,
         evaluate: Callable[[np.ndarray, np.ndarray], float],
     ):
-        from irspack.recommenders import IALSRecommender
-
         self.evaluate = evaluate
-        solver = IALSRecommender(
-            csr_matrix(history_matrix(train)),  # irspack takes no csr_array
-            n_components=settings.embedding_dim,
-            alpha0=settings.unobserved_weight,
-            reg=settings.l2,
-            nu=settings.frequency_power,
-            solver_type="CG",
-            max_cg_steps=settings.solver_steps,
-            n_threads=1,
-        )
-        solver.start_learning()
-        assert solver.trainer is not None  # made by start_learning
-        self.solver = solver.trainer
-        # drawn here: the numbers of C++'s normal distribution differ between its libraries
+        history_UI = history_matrix(train)
+        self.users = Rows(history_UI, settings)
+        self.items = Rows(history_UI.T.tocsr(), settings)
         scale = settings.init_std / np.sqrt(settings.embedding_dim)
         shape = (train.num_users + train.num_items, settings.embedding_dim)
         start = np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
@@ -78,12 +64,9 @@ class Alternation(Task):
         return [None]
 
     def backward(self, batch: None) -> dict[str, float]:
-        core = self.solver.core_trainer
-        core.user, core.item = self.embeddings()
-        self.solver.run_epoch()
-        self.user.copy_(torch.from_numpy(core.user))
-        self.item.copy_(torch.from_numpy(core.item))
-        return {}  # irspack's loss would take a sixth of the epoch
+        self.users.solve(self.user, self.item)
+        self.items.solve(self.item, self.user)
+        return {}  # the loss would take a part of the epoch
 
     def validate(self, epoch: int) -> float | None:
         return self.evaluate(*self.embeddings()) if epoch >= 0 else None
