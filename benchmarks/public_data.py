@@ -23,14 +23,20 @@ from glta.data.splits import choose_targets
 from glta.datasets.readers import read_dataset
 from glta.datasets.settings import TableSettings
 
-ID_LISTS = ("gowalla-lightgcn", "amazon-cds-m1", "amazon-electronics-m1")
+GOWALLA = "gowalla-lightgcn"
+CDS = "amazon-cds-m1"
+ELECTRONICS = "amazon-electronics-m1"
+BEAUTY = "amazon-beauty"
+TOYS = "amazon-toys"
+
+ID_LISTS = (GOWALLA, CDS, ELECTRONICS)
 
 COUNTS = {
-    "gowalla-lightgcn": (29_858, 40_981, 810_128 + 217_242),
-    "amazon-cds-m1": (43_169, 35_648, 604_475 + 172_951),
-    "amazon-electronics-m1": (1_435, 1_522, 31_887 + 4_044),
-    "amazon-beauty": (22_363, 12_101, 198_502),
-    "amazon-toys": (19_412, 11_924, 167_597),
+    GOWALLA: (29_858, 40_981, 810_128 + 217_242),
+    CDS: (43_169, 35_648, 604_475 + 172_951),
+    ELECTRONICS: (1_435, 1_522, 31_887 + 4_044),
+    BEAUTY: (22_363, 12_101, 198_502),
+    TOYS: (19_412, 11_924, 167_597),
 }
 """Published numbers of users, items and interactions."""
 
