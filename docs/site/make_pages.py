@@ -35,6 +35,8 @@ ROOMS = {
     "glta.data": "Cleaning, k-core, splits, and what every method takes.",
     "glta.training": "Early stopping, checkpoints, seeds and devices.",
     "glta.nn.graph": "Graph encoders, losses and their training.",
+    "glta.nn.text": "Maps of text states, and their training.",
+    "glta.nn.sequence": "Self-attention over items in order, and its training.",
     "glta.nn.language": "Language models and their text states.",
     "glta.features": "Item features and user features, such as texts.",
     "glta.evaluation": "Full ranking, metrics, groups of users and items, significance.",
