@@ -100,6 +100,21 @@ def at10(hit_rate: float, ndcg: float) -> dict[str, float]:
 REFERENCE = {"sampling": "user", "learning_rate": 1e-3, "l2": 1e-4}
 """Settings of LightGCN's reference code that differ from our defaults."""
 
+SOFTMAX = {
+    "loss": "softmax",
+    "batch_size": 1024,
+    "learning_rate": 0.01,
+    "l2": 0.01,
+    "steps": 2500,
+    "evaluate_every": 125,
+}
+"""Settings of LightGCN that `glta tune` found on ml-latest-small."""
+
+LIKE_SMALL = "validation of ml-latest-small"
+
+SASREC = {"learning_rate": 0.002, "evaluate_every": 200}
+"""Settings of SASRec, with cross-entropy over all items."""
+
 ROWS = (
     Row(
         GOWALLA,
@@ -156,37 +171,21 @@ ROWS = (
     Row(BEAUTY, "ease", {"l2": 200.0}, at10(0.0670, 0.0356), BY_HAND),
     Row(BEAUTY, "ease", {"l2": 200.0, "recency": 0.7}, at10(0.0762, 0.0438), BY_HAND),
     Row(
-        BEAUTY,
-        "lightgcn",
-        {"num_layers": 0},
-        at10(0.0447, 0.0227),
-        RECBOARD,
-        as_="MF-BPR",
-        trained=True,
+        BEAUTY, "lightgcn", SOFTMAX, at10(0.0480, 0.0242), RECBOARD, chosen=LIKE_SMALL, trained=True
     ),
-    Row(BEAUTY, "lightgcn", {}, at10(0.0480, 0.0242), RECBOARD, trained=True),
-    Row(BEAUTY, "sasrec", {"loss": "bce"}, at10(0.0668, 0.0354), RECBOARD, trained=True),
-    Row(
-        TOYS,
-        "lightgcn",
-        {"num_layers": 0},
-        at10(0.0426, 0.0225),
-        RECBOARD,
-        as_="MF-BPR",
-        trained=True,
-    ),
-    Row(TOYS, "lightgcn", {}, at10(0.0469, 0.0247), RECBOARD, trained=True),
-    Row(TOYS, "sasrec", {"loss": "bce"}, at10(0.0766, 0.0432), RECBOARD, trained=True),
+    Row(BEAUTY, "sasrec", SASREC, at10(0.0668, 0.0354), RECBOARD, trained=True),
+    Row(TOYS, "lightgcn", SOFTMAX, at10(0.0469, 0.0247), RECBOARD, chosen=LIKE_SMALL, trained=True),
+    Row(TOYS, "sasrec", SASREC, at10(0.0766, 0.0432), RECBOARD, trained=True),
     Row(
         CDS,
         "lightgcn",
-        {"num_layers": 0},
-        at20(0.1312, 0.0811),
+        SOFTMAX,
+        at20(0.1506, 0.0948),
         ULTRAGCN,
-        as_="MF-BPR",
+        as_="BGCF",
+        chosen=LIKE_SMALL,
         trained=True,
     ),
-    Row(CDS, "lightgcn", {}, at20(0.1506, 0.0948), ULTRAGCN, as_="BGCF", trained=True),
     Row(GOWALLA, "slim", {}, at20(0.1699, 0.1382), BARS, trained=True),
     Row(
         GOWALLA,
