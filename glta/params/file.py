@@ -101,13 +101,17 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
 
     All else stays as it is, comments too.
     experiment: some of the file's keys. Mappings are merged: a tuned value stays unless the
-        experiment has the same key. All other values are replaced.
+        experiment has the same key. All other values are replaced, and report.not_tuned with the
+        section `report`, as its reasons hold for the methods of one experiment.
     source: the experiment's file, for messages. Raises ParamsError.
     """
     from ruamel.yaml.comments import CommentedMap
 
     yaml = _round_trip()
     data = yaml.load(text)
+    if "report" in experiment and "not_tuned" in data.get("report", {}):
+        data["report"]["not_tuned"].clear()
+        experiment = merged({"report": {"not_tuned": {}}}, experiment)
     params = typed(merged(data, experiment), source)
 
     def block() -> CommentedMap:

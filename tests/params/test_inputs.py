@@ -110,6 +110,9 @@ OTHERS = {
     "settings.blend.components": ["ease", "cease"],
     "settings.ease.neighbours": 50,
     "settings.lightgcn.encoder": "sage",
+    "settings.transitions-text.text": "states",
+    "settings.sasrec.embedding_dim": 66,
+    "settings.sasrec.heads": 4,
     "recommend.test_history": "train",
 }
 
@@ -121,7 +124,9 @@ def another(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if name.endswith(".loss"):
-        return "softmax"
+        return "bce" if value == "softmax" else "softmax"
+    if name.endswith(".map"):
+        return "linear"
     if name.endswith(".sampling"):
         return "user"
     if name.endswith(".form"):
@@ -175,7 +180,10 @@ def of_kind(kind: str, name: str) -> set[str]:
 def _reads(unit: Unit, name: str) -> bool:
     """An ablation depends on the settings of its own steps, but for those that it sets itself."""
     own = name.startswith(f"settings.{unit.method.name}.")
-    return own and name not in unit.values and any(name.startswith(f"{s}.") for s in unit.sections)
+    # a linear map has no hidden layer
+    linear = unit.values.get(name.replace("hidden_dim", "map")) == "linear"
+    sets = name in unit.values or linear
+    return own and not sets and any(name.startswith(f"{s}.") for s in unit.sections)
 
 
 @pytest.mark.parametrize("name", LEAVES)
