@@ -30,14 +30,20 @@ from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.nn.graph.node_embeddings import train
 from glta.nn.graph.sampling import epoch_size
 
-EVERY = 5
-"""Epochs between evaluations. An epoch is one pass through the training interactions."""
 
-
-def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out: Path) -> None:
+def curve(
+    graph: Interactions,
+    test: Interactions,
+    params: LightGCNSettings,
+    out: Path,
+    *,
+    seed: int,
+    every: int,
+) -> None:
     """Train, and append epoch, loss, recall@20, ndcg@20 to a CSV file after every evaluation.
 
-    The loss is the mean since the last evaluation.
+    every: epochs between evaluations; an epoch is one pass through the training interactions. The
+    loss is the mean since the last evaluation.
     """
     users = np.flatnonzero(test.user_degree > 0)
     out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +61,7 @@ def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out
         return latest["ndcg@20"]
 
     def on_epoch(record):
-        epoch = (record["epoch"] + 1) * EVERY
+        epoch = (record["epoch"] + 1) * every
         row = [epoch, record["loss"], latest["recall@20"], latest["ndcg@20"]] if latest else []
         if row:
             with open(table, "a", newline="") as f:
@@ -71,7 +77,12 @@ def curve(graph: Interactions, test: Interactions, params: LightGCNSettings, out
     if not table.exists():
         table.write_text("epoch,loss,recall@20,ndcg@20\n")
     train(
-        graph, params, seed=0, evaluate=evaluate, checkpoint=out / "checkpoint", on_epoch=on_epoch
+        graph,
+        params,
+        seed=seed,
+        evaluate=evaluate,
+        checkpoint=out / "checkpoint",
+        on_epoch=on_epoch,
     )
 
 
@@ -84,6 +95,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=REFERENCE.batch_size)
     parser.add_argument("--learning-rate", type=float, default=REFERENCE.learning_rate)
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--every", type=int, default=5, help="epochs between evaluations")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     args = parser.parse_args()
     graph, test = read_split(args.data)
@@ -104,9 +117,10 @@ def main() -> None:
             "batch_size": args.batch_size,
             "learning_rate": args.learning_rate,
             "steps": args.epochs * in_an_epoch,
-            "evaluate_every": EVERY * in_an_epoch,
+            "evaluate_every": args.every * in_an_epoch,
         }
-        curve(graph, test, REFERENCE.model_copy(update=changed), args.out)
+        settings = REFERENCE.model_copy(update=changed)
+        curve(graph, test, settings, args.out, seed=args.seed, every=args.every)
 
 
 if __name__ == "__main__":
