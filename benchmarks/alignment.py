@@ -14,13 +14,13 @@ import torch.nn.functional as F
 
 from benchmarks.timing import Row, in_turns
 from glta.methods.glta.aligner import Aligner, new_aligner
-from glta.methods.glta.nodes import Nodes
-from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Prompt, Templates, equal_length_batches
-from glta.methods.glta.reading import read_states
+from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.methods.glta.user_alignment import add_user_projector
+from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.frozen import Language as Frozen
 from glta.nn.language.frozen import load_language
+from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, Prompt, equal_length_batches
 from glta.nn.language.settings import LanguageSettings
 
 WORDS = [
@@ -138,7 +138,7 @@ def run(quick: bool) -> list[Row]:
         return torch.cat(parts)[torch.from_numpy(np.argsort(random))]
 
     def our_read() -> torch.Tensor:
-        return read_states(aligner, prompts, nodes, "prompts read")
+        return aligner.read(prompts, nodes, "prompts read")
 
     torch.testing.assert_close(our_read(), plain_read(), atol=1e-4, rtol=1e-4)
     rng = np.random.default_rng(0)

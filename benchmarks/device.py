@@ -19,10 +19,10 @@ import torch
 from benchmarks.alignment import made_up
 from benchmarks.graph import GOWALLA, REFERENCE, Contestant, power_law_graph
 from benchmarks.timing import Row, child, in_turns, peak_bytes, report
-from glta.methods.glta.alignment import add_gradient
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.nn.language.frozen import Language
 from glta.training.devices import keep_freed_memory
+from glta.training.gradients import add_gradient
 
 
 @dataclass(frozen=True)

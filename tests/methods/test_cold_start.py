@@ -13,9 +13,9 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
 from glta.methods.cease.model import CEASE, weights_with_text
-from glta.methods.glta.head_rows import fit_rows
 from glta.methods.hccf.model import HCCF
 from glta.methods.shared.closed_form import zero_diagonal_map
+from glta.methods.shared.head_rows import fit_rows
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.params.model import Params
 from glta.storage.arrays import load_arrays, save_arrays

@@ -24,12 +24,13 @@ from glta.methods.glta import artefacts
 from glta.methods.glta.aligner import new_aligner
 from glta.methods.glta.item_alignment import reorder_prompts
 from glta.methods.glta.model import GLTA
-from glta.methods.glta.prompts import ITEM, READ_OUT, Prompt, Templates
+from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignSettings, ServeSettings
 from glta.methods.glta.steps import AlignInputs, align_items, align_users, new_users, serve
 from glta.methods.registry import units
 from glta.nn.language import frozen
 from glta.nn.language.model_files import ModelFiles
+from glta.nn.language.node_prompts import ITEM, READ_OUT, Prompt
 from glta.nn.language.settings import LanguageSettings
 from glta.params.model import Params
 from glta.storage.files import read_json

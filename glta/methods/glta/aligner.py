@@ -8,35 +8,30 @@ logits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from glta.methods.glta.heads import Head, new_head
-from glta.methods.glta.nodes import Nodes
-from glta.methods.glta.prompts import ITEM, READ_OUT, USER, WORD, Prompt
 from glta.methods.glta.settings import AlignSettings
+from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.frozen import Language
+from glta.nn.language.node_prompts import (
+    ITEM,
+    USER,
+    Prompt,
+    Tokens,
+    read_all,
+    read_outs,
+    token_projector,
+)
+from glta.training.devices import Devices
 
 
-def projector(nodes_ND: torch.Tensor, language: Language, generator: torch.Generator) -> nn.Linear:
-    """Make the linear map V = W h + b from node embeddings to input embeddings (GLTA, projectors).
-
-    W starts random. b is set so that the projected tokens have the mean and the spread of the word
-    embeddings. A default start would be lost beside the position embeddings, because LightGCN's
-    embeddings are short and nearly parallel.
-    """
-    table = language.model.get_input_embeddings().weight.detach().float()
-    centre_H, spread = table.mean(0), table.std(0).norm()
-    mean_D = nodes_ND.mean(0)
-    length = (nodes_ND - mean_D).norm(dim=1).mean().clamp_min(1e-12)
-    linear = nn.Linear(nodes_ND.shape[1], language.width)
-    with torch.no_grad():
-        weight = torch.randn(linear.weight.shape, generator=generator).to(table.device)
-        linear.weight.copy_(weight * spread / (length * language.width**0.5))
-        linear.bias.copy_(centre_H.cpu() - linear.weight @ mean_D.cpu())
-    return linear
+def _projected(project: nn.Linear, table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    return project(table[ids])
 
 
 class Aligner(nn.Module):
@@ -71,22 +66,24 @@ class Aligner(nn.Module):
 
         All prompts must have the same length and the same number of read-outs.
         """
-        device = self.language.device
-        kind_BT = torch.from_numpy(np.stack([p.kind for p in prompts])).to(device)
-        value_BT = torch.from_numpy(np.stack([p.value for p in prompts])).to(device)
-        is_word = (kind_BT == WORD) | (kind_BT == READ_OUT)
-        embeds_BTH = self.language.embed(value_BT.masked_fill(~is_word, 0)).float()
-        for which, project, table in (
-            (ITEM, self.item_projector, nodes.item),
-            (USER, self.user_projector, nodes.user),
-        ):
-            at = (kind_BT == which).nonzero(as_tuple=True)
-            if at[0].numel():
-                # prompts have user tokens only if there is a user projector
-                assert project is not None
-                embeds_BTH = embeds_BTH.index_put(at, project(table[value_BT[at]]))
-        hidden_BTH = self.language.hidden(embeds_BTH.to(self.language.model.dtype))
-        return hidden_BTH[kind_BT == READ_OUT].view(len(prompts), -1, self.language.width)
+        return read_outs(self.language, prompts, self.tokens(nodes))
+
+    def tokens(self, nodes: Nodes) -> Tokens:
+        """Return how nodes become tokens."""
+        project = {ITEM: (self.item_projector, nodes.item)}
+        if self.user_projector is not None:
+            project[USER] = (self.user_projector, nodes.user)
+        return {kind: partial(_projected, *found) for kind, found in project.items()}
+
+    def read(
+        self,
+        prompts: Sequence[Prompt],
+        nodes: Nodes,
+        note: str,
+        devices: Devices | None = None,
+    ) -> torch.Tensor:
+        """Compute the states of many prompts, without gradients: (N, K, H). See `read_all`."""
+        return read_all(self.language, prompts, self.tokens(nodes), note, devices)
 
     def logits(self, states: torch.Tensor, nodes: Nodes) -> torch.Tensor:
         """Map states (..., H) to item logits (..., I), -inf for items without training users."""
@@ -146,7 +143,7 @@ def new_aligner(
     if shared.checkpoint_layers:
         language.checkpoint_layers()
     generator = torch.Generator().manual_seed(seed)
-    project = projector(nodes.item, language, generator)
+    project = token_projector(nodes.item, language, generator)
     head = new_head(shared, language.width, nodes.item.shape[0], generator)
     aligner = Aligner(language, project, None, head).to(language.device)
     if not known_I.all():

@@ -6,15 +6,16 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from glta.methods.glta.aligner import Aligner
-from glta.methods.glta.prompts import Prompt, equal_length_batches
 from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
+from glta.nn.language.node_prompts import Prompt, equal_length_batches
 from glta.progress import track
+from glta.training.gradients import add_gradient
 from glta.training.seeds import Stream, seed_torch
 from glta.training.trainer import Task, Trained, train
 
@@ -112,21 +113,3 @@ class Alignment(Task, Generic[Example]):
         return train(
             self, epochs=epochs, patience=patience, checkpoint=checkpoint, on_epoch=on_epoch
         )
-
-
-def add_gradient(
-    nats: Callable[[Any], torch.Tensor], batch: Any, num_targets: int, micro_batch: int
-) -> float:
-    """Add the gradient of the loss nats(batch) / num_targets to the weights. Returns the loss.
-
-    nats: returns the sum of the losses of some examples. micro_batch: number of examples whose
-    activations are held at once; 0 means all. The gradient is that of the whole batch, however many
-    parts it is cut into.
-    """
-    size = micro_batch or max(len(batch), 1)
-    total = 0.0
-    for start in range(0, len(batch), size):
-        loss = nats(batch[start : start + size]) / num_targets
-        loss.backward()
-        total += loss.item()
-    return total

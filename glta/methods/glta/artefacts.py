@@ -19,11 +19,10 @@ from glta.data.histories import fold_in
 from glta.methods.glta.aligner import Aligner, new_aligner
 from glta.methods.glta.heads import new_head
 from glta.methods.glta.new_users import NewUsers
-from glta.methods.glta.nodes import Nodes
-from glta.methods.glta.prompts import READ_OUT, Prompt, packed, unpacked
-from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
+from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.frozen import load_language
+from glta.nn.language.node_prompts import READ_OUT, Prompt, packed, unpacked
 from glta.nn.language.settings import LanguageSettings
 from glta.storage.arrays import joined, part_of
 from glta.storage.files import read_json, write_json
@@ -174,7 +173,7 @@ class AlignedUsers:
         return self.nodes.to(self.aligner.language.device)
 
     def _read(self, prompts: Sequence[Prompt], nodes: Nodes, note: str) -> np.ndarray:
-        return read_states(self.aligner, prompts, nodes, note)[:, 0].numpy()
+        return self.aligner.read(prompts, nodes, note)[:, 0].numpy()
 
     def save(self, folder: Path) -> None:
         """Write aligner.safetensors, and history.json for the report."""

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 
 from glta.methods.glta.alignment import Alignment
 from glta.methods.glta.heads import FreeHead, Space, matched
-from glta.methods.glta.nodes import Nodes
-from glta.methods.glta.prompts import Prompt, Templates
-from glta.methods.glta.reading import read_states
+from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignItemsSettings
+from glta.methods.shared.graph_nodes import Nodes
+from glta.nn.language.node_prompts import Prompt
 from glta.training.seeds import Stream, epoch_rng
 
 # numbers of epochs that training never reaches: they seed the prompts of validation and start
@@ -123,7 +123,7 @@ class ItemAlignment(Alignment[ItemExample]):
         examples = self.examples(rng)[:START_PROMPTS]
         prompts = [e.prompt for e in examples]
         item = self.nodes.item
-        states = read_states(self.aligner, prompts, self.nodes, "prompts read", self.devices)
+        states = self.aligner.read(prompts, self.nodes, "prompts read", self.devices)
         states = states.to(item.device)
         head.calibrate(states)
         if isinstance(head, FreeHead) and self.shared.head_init == "matched":

@@ -16,9 +16,9 @@ from glta.data.interactions import Interactions
 from glta.evaluation.ranking import dot_products, rank_all
 from glta.methods.base import Scorer
 from glta.methods.glta.artefacts import AlignedUsers
-from glta.methods.glta.head_rows import TextRows, fit_rows
 from glta.methods.glta.settings import Mode
 from glta.methods.shared.about import read_about, write_about
+from glta.methods.shared.head_rows import TextRows, fit_rows
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 
 # number of users whose lists are made together

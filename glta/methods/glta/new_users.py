@@ -12,10 +12,10 @@ from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
 from glta.features.text.extractive import Terms, extract
-from glta.methods.glta.prompts import Prompt
 from glta.methods.glta.settings import AlignUsersSettings
 from glta.methods.glta.user_prompts import UserPrompts
 from glta.nn.language.frozen import Language
+from glta.nn.language.node_prompts import Prompt
 from glta.storage.arrays import joined, part_of, sparse_arrays, sparse_from
 
 

@@ -19,7 +19,6 @@ from glta.methods.glta.artefacts import About, AlignedItems, AlignedUsers
 from glta.methods.glta.item_alignment import ItemAlignment
 from glta.methods.glta.model import GLTA
 from glta.methods.glta.new_users import NewUsers
-from glta.methods.glta.nodes import GraphNodes, load_nodes
 from glta.methods.glta.settings import (
     AlignItemsSettings,
     AlignSettings,
@@ -28,6 +27,7 @@ from glta.methods.glta.settings import (
 )
 from glta.methods.glta.user_alignment import UserAlignment, add_user_projector
 from glta.methods.glta.user_prompts import UserPrompts
+from glta.methods.shared.graph_nodes import GraphNodes, load_nodes
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.settings import LanguageSettings

@@ -16,15 +16,14 @@ import torch.nn.functional as F
 
 from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
-from glta.methods.glta.aligner import Aligner, projector
+from glta.methods.glta.aligner import Aligner
 from glta.methods.glta.alignment import Alignment
 from glta.methods.glta.heads import FreeHead, Space, matched
-from glta.methods.glta.nodes import GraphNodes, Nodes
-from glta.methods.glta.prompts import Prompt
-from glta.methods.glta.reading import read_states
 from glta.methods.glta.settings import AlignUsersSettings
 from glta.methods.glta.user_prompts import SERVING, UserPrompts
+from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.methods.shared.text_space import text_vectors
+from glta.nn.language.node_prompts import Prompt, token_projector
 from glta.training.seeds import Stream, epoch_rng
 
 # tried for the text part of a matched start; the unit is the spread of the graph part
@@ -80,7 +79,7 @@ def training_examples(
 def add_user_projector(aligner: Aligner, nodes: Nodes, seed: int) -> None:
     """Give the aligner an untrained user projector, from the seed alone. nodes: of training."""
     generator = torch.Generator().manual_seed(seed)
-    project = projector(nodes.user, aligner.language, generator)
+    project = token_projector(nodes.user, aligner.language, generator)
     aligner.user_projector = project.to(aligner.language.device)
 
 
@@ -153,7 +152,7 @@ class UserAlignment(Alignment[UserExample]):
         rng = epoch_rng(self.seed, SERVING, Stream.START_PROMPTS)
         examples = training_examples(self.prompts, self.prepared, targets, rng)
         prompts = [e.prompt for e in examples]
-        states = read_states(self.aligner, prompts, nodes.training, "prompts read", self.devices)
+        states = self.aligner.read(prompts, nodes.training, "prompts read", self.devices)
         states = states.to(nodes.serving.item.device)
         shown = np.array([e.user for e in examples]).repeat(states.shape[1])
         graph = self.prepared.graph if targets == "held_out" else self.prepared.train
@@ -192,7 +191,7 @@ class UserAlignment(Alignment[UserExample]):
     def read_users(self) -> torch.Tensor:
         """Read the serving prompts of all users: (U, K, H)."""
         nodes = self.nodes.serving
-        return read_states(self.aligner, self.serving_prompts, nodes, "users read", self.devices)
+        return self.aligner.read(self.serving_prompts, nodes, "users read", self.devices)
 
     def users_at(self, best_epoch: int) -> torch.Tensor:
         """Return the states of all users (U, K, H) at the best epoch.

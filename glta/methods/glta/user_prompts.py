@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from glta.data.interactions import Interactions
-from glta.methods.glta.prompts import Prompt, Templates
+from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignUsersSettings
 from glta.nn.language.frozen import Language
+from glta.nn.language.node_prompts import Prompt
 from glta.training.seeds import Stream, epoch_rng
 
 # a number of an epoch that training never reaches: it seeds the context items of serving prompts,

@@ -15,13 +15,13 @@ from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
 from glta.methods.glta.aligner import Aligner, new_aligner
 from glta.methods.glta.item_alignment import ItemAlignment
-from glta.methods.glta.nodes import GraphNodes, load_nodes
-from glta.methods.glta.prompts import Prompt
 from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
 from glta.methods.glta.user_alignment import UserAlignment, add_user_projector
 from glta.methods.glta.user_prompts import UserPrompts
+from glta.methods.shared.graph_nodes import GraphNodes, load_nodes
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import Language, load_language
+from glta.nn.language.node_prompts import Prompt
 from glta.nn.language.settings import LanguageSettings
 from glta.testing.blocks import block_embeddings, block_states
 

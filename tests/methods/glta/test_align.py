@@ -13,17 +13,18 @@ from glta.data.interactions import Interactions
 from glta.evaluation.validation import validation_ndcg
 from glta.features.settings import ProfileSettings
 from glta.methods.glta import steps
-from glta.methods.glta.aligner import new_aligner, projector
-from glta.methods.glta.alignment import Alignment, add_gradient
+from glta.methods.glta.aligner import new_aligner
+from glta.methods.glta.alignment import Alignment
 from glta.methods.glta.item_alignment import reorder_prompts
-from glta.methods.glta.nodes import Nodes
-from glta.methods.glta.prompts import ITEM, READ_OUT, USER, Templates
-from glta.methods.glta.reading import read_states
+from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignSettings
 from glta.methods.glta.user_alignment import IGNORE, training_examples
+from glta.methods.shared.graph_nodes import Nodes
+from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, token_projector
 from glta.nn.language.settings import LanguageSettings
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
 from glta.training.checkpoint import Checkpoint
+from glta.training.gradients import add_gradient
 from glta.training.seeds import epoch_rng
 from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, copies, moved
 
@@ -483,7 +484,7 @@ def test_states_do_not_depend_on_the_batch(small, kind):
             lambda _, args, given, to=sizes: to.append(given["inputs_embeds"].shape[:2]),
             with_kwargs=True,
         ):
-            together = read_states(aligner, serving, run.nodes.serving, "users read")
+            together = aligner.read(serving, run.nodes.serving, "users read")
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
         assert sum(prompts for prompts, _ in sizes) == NUM_USERS
         assert least <= max(prompts for prompts, _ in sizes) <= most
@@ -512,7 +513,7 @@ def test_projected_nodes_start_among_the_words(small):
     nodes = run.nodes.training.item
     words = run.language.model.get_input_embeddings().weight.detach()
     with torch.no_grad():
-        tokens = projector(nodes, run.language, torch.Generator().manual_seed(0))(nodes)
+        tokens = token_projector(nodes, run.language, torch.Generator().manual_seed(0))(nodes)
     torch.testing.assert_close(tokens.mean(0), words.mean(0), atol=1e-4, rtol=1e-4)
     spread = (tokens - tokens.mean(0)).norm(dim=1).mean() / words.std(0).norm()
     assert 0.5 < spread < 2

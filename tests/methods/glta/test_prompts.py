@@ -3,19 +3,17 @@
 import numpy as np
 import pytest
 
-from glta.methods.glta.prompts import (
-    CHOOSE,
+from glta.methods.glta.prompts import CHOOSE, REORDER, Templates
+from glta.nn.language.frozen import load_language
+from glta.nn.language.node_prompts import (
     ITEM,
     READ_OUT,
-    REORDER,
     USER,
     WORD,
-    Templates,
     equal_length_batches,
     packed,
     unpacked,
 )
-from glta.nn.language.frozen import load_language
 from glta.nn.language.settings import LanguageSettings
 from tests.tiny import LONGEST, WORDS
 
