@@ -25,6 +25,7 @@ class Stream(IntEnum):
     START_PROMPTS = 4  # prompts from which the initial weights are solved
     ADAPTERS = 5  # initial weights of LoRA
     ADAPTER_DROPOUT = 6
+    NEIGHBOURS = 7
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = Stream.SAMPLING) -> np.random.Generator:

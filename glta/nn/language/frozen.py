@@ -46,8 +46,8 @@ class Language:
     name: of the model, for lineage. sha256: of all files that decide its numbers. model: maps
     inputs_embeds (B, T, E) to hidden states (B, T, H). precision: of the forward pass. digests: of
     each of the files, by its path. pooling: how the states of tokens become the state of a text.
-    lora: whether the model has adapters. batch_tokens: most tokens of a forward pass without
-    gradients.
+    lora: whether the model has adapters. whole: whether its own weights are trained. batch_tokens:
+    most tokens of a forward pass without gradients.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Language:
     digests: dict[str, str] = field(default_factory=dict)
     pooling: Pooling = "mean"
     lora: bool = False
+    whole: bool = False
     batch_tokens: int = 8192
 
     @cached_property
@@ -195,6 +196,12 @@ class Language:
             self.model = get_peft_model(self.model, config).eval()  # peft leaves dropout on
         self.lora = True
 
+    def train_whole(self) -> None:
+        """Let all weights be trained that hidden states depend on. The dropout stays off."""
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name.partition(".")[0] != "pooler")
+        self.whole = True
+
     @contextmanager
     def dropout(self) -> Iterator[None]:
         """Switch LoRA's dropout on within a `with` block. The dropout of the model stays off."""
@@ -211,6 +218,12 @@ class Language:
         """Return the trainable adapter weights by name, {} without LoRA."""
         return {n: p for n, p in self.model.named_parameters() if self.lora and "lora_" in n}
 
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """Return the weights that are trained by name: adapters, all weights, or none."""
+        if self.whole:
+            return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        return self.adapters()
+
     def encode(
         self,
         texts: Sequence[str],
@@ -221,8 +234,8 @@ class Language:
 
         A text without any token, special ones included, has zeros.
         batch_tokens: most tokens of a forward pass; None: the model's.
-        cache: folder for results, by all that decides them; None: do not use a cache. A model with
-            adapters uses none, as their weights change.
+        cache: folder for results, by all that decides them; None: do not use a cache. A model that
+            is trained uses none.
         Raises ValueError when the tokenizer knows almost no word of the texts, or when a state is
         not finite.
         """
@@ -230,7 +243,7 @@ class Language:
 
         batch_tokens = batch_tokens or self.batch_tokens
         path = None
-        if cache and not self.lora:
+        if cache and not (self.lora or self.whole):
             path = cache / f"{self._key(texts, batch_tokens)}.safetensors"
         if path and (found := load_checked(path)):
             return found[0]["states"].numpy()
