@@ -37,17 +37,17 @@ class GALRecSettings(StepBudget):
         description="true: scores begin as those of the external vectors, and the language model "
         "adds to them; false: the language model's state alone represents a user, as published",
     )
-    first_neighbours: Annotated[int, Choices(4, 8, 16)] = Field(
-        8, ge=0, le=256, description="direct neighbours in a prompt, drawn anew for each example"
+    first_neighbours: Annotated[int, Choices(3, 6, 12)] = Field(
+        6, ge=0, le=256, description="direct neighbours in a prompt, drawn anew for each example"
     )
-    second_neighbours: Annotated[int, Choices(4, 8, 16)] = Field(
-        8, ge=0, le=256, description="neighbours over a shared node in a prompt, drawn likewise"
+    second_neighbours: Annotated[int, Choices(3, 6, 12)] = Field(
+        6, ge=0, le=256, description="neighbours over a shared node in a prompt, drawn likewise"
     )
     shuffled: bool = Field(
         False, description="true: the ablation in which a node is shown another node's neighbours"
     )
     item_words: int = Field(
-        8, ge=0, le=512, description="tokens of an item's own text in its prompts; 0: none"
+        6, ge=0, le=512, description="tokens of an item's own text in its prompts; 0: none"
     )
     reading: Literal["views", "means"] = Field(
         "views",
@@ -90,14 +90,14 @@ class GALRecSettings(StepBudget):
     lora_dropout: Annotated[float, When("train", ("lora",))] = Field(
         0.05, ge=0, lt=1, description="LoRA dropout"
     )
-    learning_rate: Annotated[float, Search(5e-5, 5e-3, log=True)] = Field(
-        5e-4, gt=0, le=1, description="AdamW, of language model, tokens and projections"
+    learning_rate: Annotated[float, Search(2e-5, 2e-3, log=True)] = Field(
+        2e-4, gt=0, le=1, description="AdamW, of language model, tokens and projections"
     )
-    head_learning_rate: Annotated[float, Search(5e-5, 5e-3, log=True)] = Field(
-        5e-4, gt=0, le=1, description="AdamW, of the maps to the scores"
+    head_learning_rate: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(
+        1e-4, gt=0, le=1, description="AdamW, of the maps to the scores"
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
-    batch_size: Positive = Field(64, description="examples a step; each has up to six prompts")
+    batch_size: Positive = Field(32, description="examples a step; each has up to six prompts")
     micro_batch: int = Field(
         0,
         ge=0,

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from glta.methods.gal_rec.spec import GALRecSettings
-from glta.methods.gal_rec.view_prompts import NUM_TASKS
+from glta.methods.gal_rec.view_prompts import VIEWS, Side, View
 from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.frozen import Language
 from glta.nn.language.node_prompts import (
@@ -38,7 +38,8 @@ class ViewNetwork(nn.Module):
     """Read prompts about nodes, and score items.
 
     A state s is read at a prompt's read-out. Its representation is C s' / |C s'|, where s' is s
-    with mean 0 and spread 1 in each dimension, fixed by `calibrate`.
+    with mean 0 and spread 1 in each dimension among the states of its view, fixed by `calibrate`.
+    Otherwise what all prompts of a view share would be most of their similarity.
 
     A user's vector is e + A s' + B e, with the external vector e; without `direct` it is A s'. An
     item's vector is w f + D f, with its external vector f and one weight w for each part. Scores
@@ -68,7 +69,7 @@ class ViewNetwork(nn.Module):
         self.user_project = token_projector(nodes.user, language, generator)
         self.item_project = token_projector(nodes.item, language, generator)
         table = language.model.get_input_embeddings().weight.detach().float().cpu()
-        spread = table.std(0) * torch.randn(NUM_TASKS, language.token_width, generator=generator)
+        spread = table.std(0) * torch.randn(len(VIEWS), language.token_width, generator=generator)
         self.task = nn.Parameter(table.mean(0) + spread)
         compare = torch.randn(settings.contrast_width, state, generator=generator) * state**-0.5
         self.compare = nn.Parameter(compare)
@@ -76,8 +77,8 @@ class ViewNetwork(nn.Module):
         self.user_map = nn.Parameter(torch.zeros(width, width))
         self.item_map = nn.Parameter(torch.zeros(width, width))
         self.bias = nn.Parameter(torch.zeros(len(nodes.item)))
-        self.register_buffer("centre", torch.zeros(state))
-        self.register_buffer("scale", torch.ones(state))
+        self.register_buffer("centre", torch.zeros(len(VIEWS), state))
+        self.register_buffer("scale", torch.ones(len(VIEWS), state))
         self.register_buffer("part_F", torch.ones(width))
         # the list hides the model from nn.Module, which would count its weights as the network's
         self._language = [language]
@@ -123,22 +124,27 @@ class ViewNetwork(nn.Module):
         return read_all(self.language, prompts, self.tokens(nodes), note, devices)[:, 0]
 
     @torch.no_grad()
-    def calibrate(self, states_BH: torch.Tensor) -> None:
-        """Fix the mean and the spread of states."""
-        self.centre.copy_(states_BH.mean(0))
-        self.scale.copy_(states_BH.std(0).clamp_min(1e-6))
+    def calibrate(self, states_BH: torch.Tensor, view: View) -> None:
+        """Fix the mean and the spread of the states of a view."""
+        place = VIEWS.index(view)
+        self.centre[place] = states_BH.mean(0)
+        self.scale[place] = states_BH.std(0).clamp_min(1e-6)
 
-    def standard(self, states_BH: torch.Tensor) -> torch.Tensor:
-        """Standardise states."""
-        return (states_BH - self.centre) / self.scale
+    def standard(self, states_BH: torch.Tensor, view: View) -> torch.Tensor:
+        """Standardise the states of a view."""
+        place = VIEWS.index(view)
+        return (states_BH - self.centre[place]) / self.scale[place]
 
-    def representations(self, states_BH: torch.Tensor) -> torch.Tensor:
-        """Map states to what the contrastive losses compare: (B, C), rows of length 1."""
-        return F.normalize(self.standard(states_BH) @ self.compare.T, dim=1)
+    def representations(self, states_BH: torch.Tensor, view: View) -> torch.Tensor:
+        """Map the states of a view to what is compared: (B, C), rows of length 1."""
+        return F.normalize(self.standard(states_BH, view) @ self.compare.T, dim=1)
 
     def users(self, states_BH: torch.Tensor, vectors_BF: torch.Tensor) -> torch.Tensor:
-        """Compute users' vectors for scores: (B, F). vectors_BF: their external vectors."""
-        read = self.standard(states_BH) @ self.state_map.T
+        """Compute users' vectors for scores: (B, F).
+
+        states_BH: of their two-hop prompts. vectors_BF: their external vectors.
+        """
+        read = self.standard(states_BH, (Side.USERS, 2)) @ self.state_map.T
         return vectors_BF + vectors_BF @ self.user_map.T + read if self.direct else read
 
     def items(self, nodes: Nodes) -> torch.Tensor:

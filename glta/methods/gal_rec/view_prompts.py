@@ -32,13 +32,16 @@ KINDS = {Side.USERS: (USER, ITEM), Side.ITEMS: (ITEM, USER)}
 """The kind of token of a node, and that of its direct neighbours."""
 
 WORDS = {
-    Side.USERS: ("user:", "items of this user:", "users with the same items:"),
-    Side.ITEMS: ("item:", "users with this item:", "items of the same users:"),
+    Side.USERS: ("user", "items:", "similar users:"),
+    Side.ITEMS: ("item", "users:", "similar items:"),
 }
 """What stands before a node, its direct neighbours, and its neighbours over a shared node."""
 
-NUM_TASKS = len(Side) * len(HOPS)
-"""The number of trained task tokens: one for each side and hop."""
+View = tuple[Side, int]
+"""A side and a hop."""
+
+VIEWS: tuple[View, ...] = tuple((side, hop) for side in Side for hop in HOPS)
+"""All views. Each has a trained task token."""
 
 
 class ViewTemplates:
@@ -49,8 +52,7 @@ class ViewTemplates:
     The task token and the read-out come last, so that a causal model has read all else. The two-hop
     prompt of a user, where brackets are tokens that are no words:
 
-        user: [user] items of this user: [item] ... users with the same items: [user] ... [task]
-        [read-out]
+        user [user] items: [item] ... similar users: [user] ... [task] [read-out]
     """
 
     def __init__(self, language: Language, texts: Sequence[str], item_words: int):
@@ -76,7 +78,7 @@ class ViewTemplates:
             body += [*label[1], *nodes(other, near.first)]
         if hop >= 2 and len(near.second):
             body += [*label[2], *nodes(own, near.second)]
-        task = [(TASK, side * len(HOPS) + hop)]
+        task = [(TASK, VIEWS.index((side, hop)))]
         positions = [*self._prefix, *body, *task, *self._read, *self._suffix]
         if len(positions) > self._max_tokens:
             raise ValueError(

@@ -25,7 +25,7 @@ from glta.methods.gal_rec.neighbours import Neighbours, NeighbourSampler
 from glta.methods.gal_rec.score_start import part_weights, solved_map
 from glta.methods.gal_rec.spec import GALRecSettings
 from glta.methods.gal_rec.view_network import ViewNetwork
-from glta.methods.gal_rec.view_prompts import HOPS, Side, ViewTemplates
+from glta.methods.gal_rec.view_prompts import VIEWS, Side, View, ViewTemplates
 from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.nn.language.node_prompts import Prompt
 from glta.progress import track
@@ -39,9 +39,6 @@ START = 2**31 - 2
 START_EXAMPLES = 1024
 # the share of the steps in which the learning rates rise
 WARM_UP = 0.05
-
-View = tuple[Side, int]
-"""A side and a hop."""
 
 PAIRS: tuple[tuple[View, View], ...] = (
     ((Side.USERS, 2), (Side.USERS, 0)),
@@ -307,7 +304,8 @@ class ViewTraining(Task):
         if not compared:
             return found
         seen = {
-            view: self.network.representations(states[view]) for view in anchors | (live & keys)
+            view: self.network.representations(states[view], view)
+            for view in anchors | (live & keys)
         }
         if self.settings.reading == "means":
             terms = self._means(examples, seen, nodes)
@@ -395,7 +393,7 @@ class ViewTraining(Task):
         prompts = [self.templates.prompt(other, 0, node, nothing) for node in alone]
         states = self.network.states(prompts, nodes)
         return weighted_means(
-            self.network.representations(states)[torch.from_numpy(place).to(device)],
+            self.network.representations(states, (other, 0))[torch.from_numpy(place).to(device)],
             torch.from_numpy(owner).to(device),
             torch.from_numpy(product**-0.5).float().to(device),
             len(groups),
@@ -426,7 +424,7 @@ class ViewTraining(Task):
         """Compute representations by the averaged weights, without gradients."""
         with self._key_weights():
             states = self._states(examples, views, self.network.nodes(nodes))
-            return {view: self.network.representations(s) for view, s in states.items()}
+            return {view: self.network.representations(s, view) for view, s in states.items()}
 
     def prompt(self, example: ViewExample, view: View) -> Prompt:
         """Build the prompt of one view of an example."""
@@ -496,15 +494,18 @@ class ViewTraining(Task):
         network = self.network
         examples = self.examples.at(START, min(START_EXAMPLES, self.examples.users.size))
         nodes = network.nodes(self.nodes.training)
-        views = [(side, hop) for side in Side for hop in HOPS]
-        prompts = [self.prompt(example, view) for view in views for example in examples]
+        prompts = [self.prompt(example, view) for view in VIEWS for example in examples]
         states = network.read(prompts, nodes, "prompts read", self.devices)
-        network.calibrate(states.to(network.centre.device))
+        by_view = dict(
+            zip(VIEWS, states.to(network.centre.device).split(len(examples)), strict=True)
+        )
+        for view, of_view in by_view.items():
+            network.calibrate(of_view, view)
         users = self._ids(examples, Side.USERS)
         vectors = nodes.user[users].detach()
-        at_two = states[views.index((Side.USERS, 2)) * len(examples) :][: len(examples)]
         if not self.settings.direct:
-            standard = network.standard(at_two.to(network.centre.device))
+            two_hop = (Side.USERS, 2)
+            standard = network.standard(by_view[two_hop], two_hop)
             network.state_map.data.copy_(solved_map(standard, vectors))
             vectors = standard @ network.state_map.detach().T
         if self.settings.external != "none":
