@@ -21,7 +21,12 @@ SKILLS = SKILL | {"glta-tied-head": SKILL["glta"]}
 HEADING = ">Inside the methods</h3>"
 
 
-def exhibit_of(share: float, *, label: str = "between <hops>", used: int = 7) -> Exhibit:
+TEXT = "A value of 1 & more is good."
+
+
+def exhibit_of(
+    share: float, *, label: str = "between <hops>", used: int = 7, text: str = TEXT
+) -> Exhibit:
     drawing = Drawing(40, 20, "Tree of codes", "Two levels")
     drawing.text(1, 9, "level & code")
     tables = (
@@ -36,7 +41,7 @@ def exhibit_of(share: float, *, label: str = "between <hops>", used: int = 7) ->
     picture = ExhibitPicture(title="Codes", caption="Each line & level.", svg=drawing.svg())
     return Exhibit(
         title="What the <model> learned",
-        text="A value of 1 & more is good.",
+        text=text,
         tables=tables,
         pictures=(picture,),
     )
@@ -117,8 +122,13 @@ def test_numbers_are_means_over_seeds_with_their_spread(page):
     # of 7 and 10: 3 / sqrt(2)
     assert "<td>8.500<small>± 2.121</small></td>" in shown
     assert "<td>–</td>" in shown  # noqa: RUF001
-    assert "Text and pictures: seed 0." in shown
+    assert ">Pictures: seed 0.<" in shown
     assert shown.count("<svg") == 2  # the mark of the method, and one picture
+
+
+def test_a_text_that_seeds_do_not_share_is_that_of_the_first(page):
+    shown = section(page({("ease", 0): exhibit_of(1), ("ease", 3): exhibit_of(1, text="Other")}))
+    assert ">Text and pictures: seed 0.<" in shown and "Other" not in shown
 
 
 def test_tables_of_another_form_are_those_of_the_first_seed(page):

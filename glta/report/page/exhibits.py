@@ -46,10 +46,22 @@ def _shown(exhibits: dict[int, Exhibit]) -> dict[str, Any]:
     return {
         "title": first.title,
         "text": first.text,
-        "seed": seed if len(exhibits) > 1 else None,
+        "seed": seed,
+        "of_first": _of_first(list(exhibits.values())),
         "tables": [_table(table, exhibits) for table in first.tables],
         "pictures": first.pictures,
     }
+
+
+def _of_first(exhibits: Sequence[Exhibit]) -> str:
+    """Name what is shown of the first of several seeds alone; "" when that is nothing."""
+    if len(exhibits) == 1:
+        return ""
+    parts = {
+        "text": len({exhibit.text for exhibit in exhibits}) > 1,
+        "pictures": bool(exhibits[0].pictures),
+    }
+    return " and ".join(name for name, shown in parts.items() if shown).capitalize()
 
 
 def _table(table: ExhibitTable, exhibits: dict[int, Exhibit]) -> dict[str, Any]:
