@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 
 from benchmarks.timing import Row
+from glta.pictures.svg import Drawing
 from glta.report.draw.axes import Axes
-from glta.report.draw.svg import Drawing
 
 BEGIN, END = "<!-- table: written by python -m benchmarks -->", "<!-- end of table -->"
 

@@ -221,11 +221,14 @@ def fitted(row: Row, data: Prepared) -> Recommender:
         if "profile" in unit.reads:
             write_texts(data, cell.step("profile"))
         if row.data not in ID_LISTS:
-            return run_unit(unit, cell, params.section, prepared=known)
+            model = run_unit(unit, cell, params.section, prepared=known)
         # patience belongs to methods that choose their number of epochs on validation
-        if "patience" in unit.method.settings.model_fields:
-            return run_twice(unit, cell, params.section, prepared=known)[1]
-        return run_unit(unit, cell, params.section, prepared=known.for_refit())
+        elif "patience" in unit.method.settings.model_fields:
+            model = run_twice(unit, cell, params.section, prepared=known)[1]
+        else:
+            model = run_unit(unit, cell, params.section, prepared=known.for_refit())
+    assert isinstance(model, Recommender)
+    return model
 
 
 def write_texts(data: Prepared, folder: Path) -> None:
@@ -255,7 +258,7 @@ def measured(model: Recommender, data: Prepared, metrics: Iterable[str]) -> dict
         # as in a split by time: the validation item is known at test time
         model = model.with_histories(data.seen_sequences)
     lists, _ = model.recommend(users, max(cutoffs), data.seen)
-    found = {}
+    found: dict[str, float] = {}
     for k in cutoffs:
         hit = hits(lists[:, :k], users, relevant=data.test)
         values = accuracy(hit, data.test.user_degree[users], k=k)

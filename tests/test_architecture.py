@@ -11,10 +11,10 @@ from pipeline.engine.imports import BY_SPEC, imports
 
 # bottom to top, as in docs/architecture.md; a room's modules may import each other
 ROOMS = """
-glta.config glta.nearest glta.progress glta.storage | glta.io |
+glta.config glta.nearest glta.pictures glta.progress glta.storage | glta.io |
 glta.datasets.settings glta.data.settings | glta.data | glta.datasets | glta.training |
 glta.nn | glta.features | glta.evaluation |
-glta.methods.spec glta.methods.base | glta.methods.shared | glta.methods.* |
+glta.methods.spec glta.methods.base glta.methods.exhibit | glta.methods.shared | glta.methods.* |
 glta.methods.registry | glta.methods.chain | glta.params |
 glta.tuning glta.serving glta.report glta.testing | pipeline.project |
 pipeline.stages.script | pipeline.engine | pipeline.tracking | pipeline.lineage |

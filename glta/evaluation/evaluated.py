@@ -21,7 +21,7 @@ class Evaluated:
 
     metrics: values by name. users: as `glta.evaluation.measure.Measurement.users`.
     summary: what else the report shows: dataset, seed, method, source, counts, model, history,
-    groups, popularity.
+    exhibit, groups, popularity.
     """
 
     metrics: dict[str, float]

@@ -26,6 +26,7 @@ def protocol_text(counts: Mapping[str, Any]) -> str:
     """Name the protocol of a split and its leak, in a sentence for each.
 
     counts: the content of counts.json (`glta.data.statistics`). What it does not have is not said.
+    That every user has a part is not said either.
     """
     split = counts.get("split")
     found = counts.get("protocol") or {}
@@ -44,7 +45,7 @@ def protocol_text(counts: Mapping[str, Any]) -> str:
         also = "" if tested is None else f", and {tested:,} of them have test items"
         sentences.append(f"{_users(cold)} no training item{also}")
     sentences += [
-        f"{_users(found[name])} {what}" for name, what in WITHOUT.items() if name in found
+        f"{_users(found[name])} {what}" for name, what in WITHOUT.items() if found.get(name)
     ]
     return "".join(f"{sentence}. " for sentence in sentences).rstrip()
 

@@ -18,6 +18,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     from glta.evaluation.evaluated import Evaluated
     from glta.evaluation.lists import Lists
     from glta.evaluation.measure import measure_lists
+    from glta.methods.exhibit import Exhibit
     from glta.storage.files import read_json, whole_folder
 
     def optional(path: Path):
@@ -31,6 +32,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     )
     model = cell.model(method)
     history = optional(model / "history.json")
+    exhibit = Exhibit.load(model)
     summary = {
         "dataset": dataset,
         "seed": seed,
@@ -39,6 +41,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         "counts": optional(cell.prepare / "counts.json"),
         "model": optional(model / "model.json"),
         "history": {"training": history} if isinstance(history, list) else history or {},
+        "exhibit": exhibit.as_json() if exhibit else None,
         "groups": result.groups,
         "popularity": result.popularity,
     }

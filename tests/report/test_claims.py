@@ -267,6 +267,7 @@ def test_the_protocol_and_its_leak_are_named(world, a):
     assert "1 user has no validation item" in text and "1,700 users have no test item" in text
     assert "history" not in text and "no training item" not in text
     by_time = {"train_later_than_test": 0.0, "users_without_history": 12}
+    by_time |= {"users_without_valid": 0, "users_without_test": 0}
     text = protocol_text({"split": "global_time", "protocol": by_time})
     assert "No training pair is later than a test pair of another user." in text
     assert text.endswith("12 users have no training item.")

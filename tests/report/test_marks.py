@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from glta.pictures.svg import PALETTE, figure_style, mark_outline
 from glta.report.draw.marks import colour_class, mark_shapes
-from glta.report.draw.svg import PALETTE, figure_style, mark_outline
 from glta.report.known import order
 
 SIGHTS = {

@@ -13,9 +13,8 @@ from glta.data.histories import fold_in, mean_of_items
 from glta.data.interactions import Interactions
 from glta.methods.alpharec.spec import AlphaRecSettings
 from glta.methods.base import Job
-from glta.methods.shared.mapped_text import MappedText, weights_of
+from glta.methods.shared.mapped_text import MappedText, TrainMap
 from glta.methods.shared.text_space import text_states, unit_rows
-from glta.methods.shared.trained import TrainRanker
 
 if TYPE_CHECKING:
     from glta.nn.text.text_rankers import AlphaRanker
@@ -82,7 +81,7 @@ class AlphaRec(MappedText):
         )
 
 
-class TrainAlphaRec(TrainRanker):
+class TrainAlphaRec(TrainMap):
     """Train AlphaRec (Sheng et al., ICLR 2025, arXiv 2407.05441; LehengTHU/AlphaRec).
 
     x_i is the text state of an item, and x_u the mean of those of a user's training items. Layer 0
@@ -106,16 +105,8 @@ class TrainAlphaRec(TrainRanker):
         )
         return AlphaRanker(encoder, settings, train, settings.negatives)
 
-    def run(self, job: Job) -> AlphaRec:
-        model, trained = self.fitted(job)
-        weights = weights_of(model)
-        _, states = text_states(job)
-        return AlphaRec.of(
-            weights,
-            states,
-            job.prepared.train,
-            job.own(AlphaRecSettings).num_layers,
-            count=sum(array.size for array in weights.values()),
-            best_epoch=trained.best_epoch,
-            history=trained.history,
-        )
+    def recommender(
+        self, job: Job, weights: dict[str, np.ndarray], states_IW: np.ndarray, **trained: Any
+    ) -> AlphaRec:
+        num_layers = job.own(AlphaRecSettings).num_layers
+        return AlphaRec.of(weights, states_IW, job.prepared.train, num_layers, **trained)

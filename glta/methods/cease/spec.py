@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from glta.config import Cost, Search, Section
+from glta.methods.shared.settings import Recency, UserPower
 from glta.methods.spec import MethodSpec, StepSpec
 
 
@@ -17,20 +18,8 @@ class CEASESettings(Section):
     text_weight: Annotated[float, Search(0.1, 1e3, log=True)] = Field(
         50.0, ge=0, description="weight of the text rows; a user has 1"
     )
-    user_power: Annotated[float, Search(0.0, 1.0)] = Field(
-        0.4,
-        ge=0,
-        le=1,
-        description="a user with n items has the weight n^-user_power, so that long histories do "
-        "not dominate; 0: all users alike",
-    )
-    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="a score weighs each item of the user by recency^age, with age 0 for the "
-        "newest; 1: all alike; less needs times",
-    )
+    user_power: Annotated[UserPower, Search(0.0, 1.0)] = Field(0.4, ge=0, le=1)
+    recency: Recency = 1.0
     max_gb: Annotated[float, Cost()] = Field(
         8.0,
         gt=0,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from glta.config import Cost, Search, Section
+from glta.methods.shared.settings import Recency
 from glta.methods.spec import MethodSpec, StepSpec
 
 
@@ -14,13 +15,7 @@ class EASESettings(Section):
     l2: Annotated[float, Search(1.0, 1e4, log=True)] = Field(
         100.0, gt=0, description="L2 penalty: added to the diagonal of the item-item counts"
     )
-    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="a score weighs each item of the user by recency^age, with age 0 for the "
-        "newest; 1: all alike; less needs times",
-    )
+    recency: Recency = 1.0
     neighbours: int | None = Field(
         None,
         ge=1,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from glta.config import Search, Section
+from glta.methods.shared.settings import Recency, UserPower
 from glta.methods.spec import MethodSpec, StepSpec
 
 
@@ -20,20 +21,8 @@ class ItemKNNSettings(Section):
         description="added to the denominator of the cosine; it lowers similarities that rest on "
         "few users",
     )
-    user_power: Annotated[float, Search(0.0, 2.0)] = Field(
-        0.0,
-        ge=0,
-        le=4,
-        description="a user with n items has the weight n^-user_power, so that long histories do "
-        "not dominate; 0: users count alike",
-    )
-    recency: Annotated[float, Search(0.5, 1.0, ordered=True)] = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="a score weighs each item of the user by recency^age, with age 0 for the "
-        "newest; 1: all alike; less needs times",
-    )
+    user_power: Annotated[UserPower, Search(0.0, 2.0)] = Field(0.0, ge=0, le=4)
+    recency: Recency = 1.0
 
 
 SPEC = MethodSpec(

@@ -1,19 +1,19 @@
-"""The recommender of methods that train a map of text states."""
+"""The training step and the recommender of methods that train a map of text states."""
 
 # U users, I items, D width of the vectors, W language width
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from glta.methods.base import Job
 from glta.methods.shared.dot_product import PlacedUsers
-from glta.methods.shared.trained import TrainedEmbeddings
+from glta.methods.shared.text_space import text_states
+from glta.methods.shared.trained import TrainedEmbeddings, TrainRanker
 from glta.storage.arrays import joined, part_of
-
-if TYPE_CHECKING:
-    from glta.nn.graph.ranker import NodeRanker
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,31 @@ class MappedText(TrainedEmbeddings, PlacedUsers):
         return own | {"weights": part_of(arrays, "map")}
 
 
-def weights_of(model: NodeRanker) -> dict[str, np.ndarray]:
-    """Return the weights of the map that a model has trained, by name."""
-    from glta.nn.text.text_rankers import TextEncoder
+class TrainMap(TrainRanker):
+    """Train a map of text states with early stopping on validation NDCG@20."""
 
-    assert isinstance(model.encoder, TextEncoder)
-    return model.encoder.map.arrays()
+    @abstractmethod
+    def recommender(
+        self, job: Job, weights: dict[str, np.ndarray], states_IW: np.ndarray, **trained: Any
+    ) -> MappedText:
+        """Place users and items by the trained map.
+
+        weights: of the map, by name. states_IW: text states of the items. trained: count,
+        best_epoch and history of the training.
+        """
+
+    def run(self, job: Job) -> MappedText:
+        from glta.nn.text.text_rankers import TextEncoder
+
+        model, trained = self.fitted(job)
+        assert isinstance(model.encoder, TextEncoder)
+        weights = model.encoder.map.arrays()
+        _, states_IW = text_states(job)
+        return self.recommender(
+            job,
+            weights,
+            states_IW,
+            count=sum(array.size for array in weights.values()),
+            best_epoch=trained.best_epoch,
+            history=trained.history,
+        )

@@ -9,6 +9,25 @@ from pydantic import Field
 from glta.config import Choices, Search, Section, When
 from glta.nn.graph.settings import ContrastSettings, GraphTraining, Keep, Temperature
 
+Recency = Annotated[
+    float,
+    Search(0.5, 1.0, ordered=True),
+    Field(
+        gt=0,
+        le=1,
+        description="a score weighs each item of the user by recency^age, with age 0 for the "
+        "newest; 1: all alike; less needs times",
+    ),
+]
+
+UserPower = Annotated[
+    float,
+    Field(
+        description="a user with n items has the weight n^-user_power, so that long histories do "
+        "not dominate; 0: users count alike",
+    ),
+]
+
 
 class HypergraphSettings(ContrastSettings, GraphTraining):
     """Train an encoder with hyperedges (HCCF and HCCF+)."""

@@ -12,9 +12,8 @@ from scipy.sparse import csr_array
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.methods.base import Job
-from glta.methods.shared.mapped_text import MappedText, weights_of
+from glta.methods.shared.mapped_text import MappedText, TrainMap
 from glta.methods.shared.text_space import lengths, mean_state, text_states, unit_rows, users_among
-from glta.methods.shared.trained import TrainRanker
 from glta.methods.text_map.spec import TextMapSettings
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class TextMap(MappedText):
         )
 
 
-class TrainTextMap(TrainRanker):
+class TrainTextMap(TrainMap):
     """Train the map by leave-one-out: an item of a user is predicted from the user's other items.
 
     z_i = f(x_i - mean x), where x_i is the text state of an item and f the map. The vector of user
@@ -83,15 +82,7 @@ class TrainTextMap(TrainRanker):
         encoder = MappedItems(train, centred, settings, seed=job.seed, device=device)
         return LeaveOneOutRanker(encoder, settings, train)
 
-    def run(self, job: Job) -> TextMap:
-        model, trained = self.fitted(job)
-        weights = weights_of(model)
-        _, states = text_states(job)
-        return TextMap.of(
-            weights,
-            states,
-            job.prepared.train,
-            count=sum(array.size for array in weights.values()),
-            best_epoch=trained.best_epoch,
-            history=trained.history,
-        )
+    def recommender(
+        self, job: Job, weights: dict[str, np.ndarray], states_IW: np.ndarray, **trained: Any
+    ) -> TextMap:
+        return TextMap.of(weights, states_IW, job.prepared.train, **trained)

@@ -27,10 +27,24 @@ def node_states(train: Interactions, item_IW: np.ndarray) -> np.ndarray:
 
 
 class TextEncoder(Encoder):
-    """Make the vectors of nodes from text states, by one map."""
+    """Make the vectors of nodes from text states, by one map.
 
-    map: StateMap
-    states: torch.Tensor
+    states: what is mapped, (rows, W).
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        states: np.ndarray,
+        params: TextTraining,
+        *,
+        seed: int,
+        device: str = "cpu",
+    ):
+        super().__init__()
+        self.num_users = num_users
+        self.map = StateMap.sized(params, states.shape[1], seed).to(device)
+        self.states = torch.from_numpy(states).to(device)
 
 
 class PropagatedText(TextEncoder):
@@ -49,12 +63,10 @@ class PropagatedText(TextEncoder):
         seed: int,
         device: str = "cpu",
     ):
-        super().__init__()
-        self.num_users = train.num_users
+        states = node_states(train, item_IW)
+        super().__init__(train.num_users, states, params, seed=seed, device=device)
         self.num_layers = num_layers
-        self.map = StateMap.sized(params, item_IW.shape[1], seed).to(device)
         self.adjacency = normalized_adjacency(train, device)
-        self.states = torch.from_numpy(node_states(train, item_IW)).to(device)
 
     def forward(self, generator: torch.Generator | None = None) -> Encoded:
         """Encode. Nothing is random."""
@@ -79,11 +91,8 @@ class MappedItems(TextEncoder):
         seed: int,
         device: str = "cpu",
     ):
-        super().__init__()
-        self.num_users = train.num_users
+        super().__init__(train.num_users, item_IW, params, seed=seed, device=device)
         self.train_pairs = train
-        self.map = StateMap.sized(params, item_IW.shape[1], seed).to(device)
-        self.states = torch.from_numpy(item_IW).to(device)
 
     def items(self) -> torch.Tensor:
         """Map the items: (I, D), of any length."""

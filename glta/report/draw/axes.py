@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from glta.report.draw.svg import Drawing
+from glta.pictures.svg import Drawing
 
 
 class Axes:

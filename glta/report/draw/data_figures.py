@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from glta.pictures.svg import Drawing
 from glta.report.analysis import Analysis
 from glta.report.draw.score_figures import WIDTH
-from glta.report.draw.svg import Drawing
 
 PARTS = (
     ("train", "training: graph", "m2"),

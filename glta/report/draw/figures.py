@@ -5,6 +5,7 @@ Each figure can be read at the width of a phone. All figures of a dataset share 
 
 from __future__ import annotations
 
+from glta.pictures.svg import Drawing
 from glta.report.analysis import Analysis
 from glta.report.draw.data_figures import degrees_figure, parts_figure, ratings_figure
 from glta.report.draw.group_figures import groups_figure, popularity_figure
@@ -13,7 +14,6 @@ from glta.report.draw.score_figures import (
     differences_figure,
     scores_figure,
 )
-from glta.report.draw.svg import Drawing
 from glta.report.draw.training_curves import training_curves
 
 

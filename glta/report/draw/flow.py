@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from glta.report.draw.svg import Drawing, box_height
+from glta.pictures.svg import Drawing, box_height
 
 CHANNEL = 16
 """Width between two columns, where arrows bend."""

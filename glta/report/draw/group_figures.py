@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from glta.pictures.svg import Drawing
 from glta.report.analysis import Analysis
 from glta.report.draw.axes import Axes
 from glta.report.draw.marks import colour_class, mark_number
 from glta.report.draw.score_figures import WIDTH
-from glta.report.draw.svg import Drawing
 from glta.report.known import title
 from glta.report.wording import group_title, metric_title
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from glta.pictures.svg import PALETTE, Drawing
 from glta.report.analysis import Analysis
-from glta.report.draw.svg import PALETTE, Drawing
 from glta.report.known import order, title
 
 

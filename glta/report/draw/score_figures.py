@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from glta.pictures.svg import Drawing
 from glta.report.analysis import Analysis, shares_of_best
 from glta.report.draw.axes import Axes
 from glta.report.draw.marks import colour_class, mark_number
-from glta.report.draw.svg import Drawing
 from glta.report.known import title
 from glta.report.wording import NOT_TESTED, metric_title, shortened, signed
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from glta.pictures.svg import Drawing
 from glta.report.analysis import Analysis
 from glta.report.draw.axes import Axes
 from glta.report.draw.marks import colour_class, mark_number
 from glta.report.draw.score_figures import WIDTH
-from glta.report.draw.svg import Drawing
 from glta.report.known import title
 
 PANEL = 126

@@ -12,13 +12,13 @@ import jinja2
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.params.inputs import shown
 from glta.params.model import Params
+from glta.pictures.svg import figure_style
 from glta.report.analysis import Analysis
 from glta.report.cells import Cells, metrics_on_test
 from glta.report.draw.figures import figures
 from glta.report.draw.lineage_picture import lineage_view
 from glta.report.draw.marks import mark_number, mark_shapes
 from glta.report.draw.score_figures import overview_figure
-from glta.report.draw.svg import figure_style
 from glta.report.environments import environment_rows
 from glta.report.page.card import card
 from glta.report.page.view import costs_view, dataset_view

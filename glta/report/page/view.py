@@ -6,11 +6,12 @@ from typing import Any
 
 from glta.evaluation.metrics import ACCURACY, BEYOND_ACCURACY
 from glta.evaluation.significance import Comparison
+from glta.pictures.svg import Drawing
 from glta.report.analysis import Analysis, Tested
 from glta.report.draw.marks import key, mark_number
-from glta.report.draw.svg import Drawing
 from glta.report.known import base_of, change_text, title
 from glta.report.page.card import card, card_view
+from glta.report.page.exhibits import exhibits_view
 from glta.report.paper_tables import parameter_text
 from glta.report.protocol_words import protocol_text
 from glta.report.verdict import verdict
@@ -68,6 +69,7 @@ def dataset_view(a: Analysis, drawn: dict[str, Drawing]) -> dict[str, Any]:
         "figures": {name: drawing.svg() for name, drawing in drawn.items()},
         "curves": [drawing.svg() for name, drawing in drawn.items() if name.startswith("curve-")],
         "no_curves": _methods_without_history(a),
+        "exhibits": exhibits_view(a),
         "models": [_method(a, m) | {"parameters": parameter_text(a, m)} for m in a.methods],
         "card": described,
     }

@@ -1,4 +1,4 @@
-"""Draw shapes as SVG, with only what the report needs.
+"""Draw shapes as SVG, with only what the figures of the report and of methods need.
 
 Text stays text. Colours follow the reader's light or dark mode. Equal calls give equal bytes.
 """
