@@ -83,7 +83,7 @@ def external_nodes(
     nodes = load_nodes(embeddings, prepared, held_out=True)
     message = NodeEmbeddings.load(embeddings).messages(train)
     # of the order of the text part, whose rows have length 1
-    unit = float(nodes.serving.item.norm(dim=1).mean().clamp_min(1e-12))
+    unit = float(nodes.training.item.norm(dim=1).mean().clamp_min(1e-12))
     parts = ExternalParts(message / unit, text_part(states_IW, train))
     if external == "graph":
         parts = ExternalParts(parts.message, parts.text[:, :0])

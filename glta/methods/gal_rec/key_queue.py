@@ -24,11 +24,13 @@ class KeyQueue:
     def push(self, keys_BC: torch.Tensor, ids_B: torch.Tensor) -> None:
         """Add keys in their order. They replace the oldest ones."""
         length = len(self.ids)
+        if not length:
+            return
         keys_BC, ids_B = keys_BC.detach()[-length:], ids_B[-length:]
-        at = (self.place + torch.arange(len(ids_B), device=self.ids.device)) % max(length, 1)
+        at = (self.place + torch.arange(len(ids_B), device=self.ids.device)) % length
         self.keys[at] = keys_BC.to(self.keys)
         self.ids[at] = ids_B.to(self.ids)
-        self.place = (self.place + len(ids_B)) % max(length, 1)
+        self.place = (self.place + len(ids_B)) % length
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return all that a checkpoint needs."""

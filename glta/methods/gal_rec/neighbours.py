@@ -86,7 +86,7 @@ class NeighbourSampler:
             first = rng.permutation(direct)[: self.first]
             second = reached[place][(reached[place] >= 0)]
             if histories is None:
-                second = second[second != node]
+                second = second[(second != node) & (second != own[place])]
             _, at = np.unique(second, return_index=True)
             found.append(Neighbours(first, second[np.sort(at)][: self.second]))
         return found
