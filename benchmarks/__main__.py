@@ -30,6 +30,7 @@ NAMES = (
     "ranking",
     "metrics",
     "alignment",
+    "graph_aware",
     "startup",
     "cost",
     "device",
