@@ -18,9 +18,10 @@ from benchmarks.timing import Row, in_turns
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.methods.gal_rec.spec import GALRecSettings
+from glta.methods.gal_rec.view_examples import Examples, ViewExample
 from glta.methods.gal_rec.view_network import new_network
 from glta.methods.gal_rec.view_prompts import View, ViewTemplates
-from glta.methods.gal_rec.view_training import Examples, ViewExample, ViewTraining
+from glta.methods.gal_rec.view_training import ViewTraining
 from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.nn.language.frozen import load_language
 from glta.nn.language.settings import LanguageSettings

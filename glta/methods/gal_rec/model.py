@@ -23,9 +23,10 @@ from glta.methods.gal_rec.external_vectors import ExternalParts, external_nodes
 from glta.methods.gal_rec.hop_exhibit import hop_exhibit
 from glta.methods.gal_rec.neighbours import NeighbourSampler
 from glta.methods.gal_rec.spec import GALRecSettings
+from glta.methods.gal_rec.view_examples import Examples
 from glta.methods.gal_rec.view_network import ViewNetwork, new_network
 from glta.methods.gal_rec.view_prompts import Side, ViewTemplates
-from glta.methods.gal_rec.view_training import Examples, ViewTraining
+from glta.methods.gal_rec.view_training import ViewTraining
 from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.methods.shared.head_rows import TextRows, fit_rows
