@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Self
 
 import polars as pl
 
-from glta.evaluation.top_k_store import TopKStore
+from glta.evaluation.top_k_store import FILE, TopKStore
 from glta.nearest import hint
 from glta.serving.by_items import can_fold_in, recommend_by_items
 from glta.serving.served_model import ServedModel
@@ -87,9 +87,12 @@ class Answers:
 def open_store(served: ServedModel) -> TopKStore:
     """Open the store of a model, and check that it is of this model and its catalogue.
 
-    Raises as `TopKStore.open` does.
+    It is the one that `glta cache` has written, or else one that a step of the method has written
+    into the folder of the model. Raises as `TopKStore.open` does.
     """
     folder = served.cell.store(served.method)
+    if not folder.exists() and (served.folder / FILE).exists():
+        folder = served.folder
     items = pl.read_parquet(served.cell.prepare / "items.parquet", columns=["item_id"])
     item_ids = items["item_id"].to_list()
     return TopKStore.open(folder, model=served.folder, item_ids=item_ids)

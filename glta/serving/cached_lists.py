@@ -22,11 +22,10 @@ def cache(method: str, dataset: str, k: int, seed: int = 0) -> TopKStore:
     """
     served = ServedModel.of(method, dataset, seed)
     histories = served.histories_at_test(load_params().for_dataset(dataset).recommend)
-    folder = served.cell.store(method)
-    write_store(
+    return write_store(
         served.with_histories(histories),
         served.prepared,
-        folder,
+        served.cell.store(method),
         k,
         model=served.folder,
         method=method,
@@ -35,7 +34,6 @@ def cache(method: str, dataset: str, k: int, seed: int = 0) -> TopKStore:
         fitted=served.fitted,
         histories=histories,
     )
-    return TopKStore.open(folder)
 
 
 def refresh_cache(method: str, dataset: str, file: Path, seed: int = 0) -> Refreshed:

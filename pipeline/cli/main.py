@@ -290,7 +290,9 @@ def cache(
         ),
     ] = None,
     seed: Seed = 0,
-    k: Annotated[int, typer.Option("-k", min=1, help="length of the lists")] = 100,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="length of the lists; 100 without it")
+    ] = None,
 ) -> None:
     """Write the best items of every user into a store for fast look-ups.
 
@@ -301,9 +303,13 @@ def cache(
 
     in_order(method, dataset)
     if new_interactions is None:
-        made = cached_lists.cache(method, dataset, k, seed)
+        made = cached_lists.cache(method, dataset, k or 100, seed)
         typer.echo(f"{made.path}: {len(made.users)} users, {made.about.k} items each")
         return
+    if k is not None:
+        raise ValueError(
+            f"-k {k}: new interactions do not change the length of lists; leave it out"
+        )
     done = cached_lists.refresh_cache(method, dataset, new_interactions, seed)
     typer.echo(f"new lists by {done.way}: {done.known} known users, {done.new} new users")
 

@@ -274,6 +274,9 @@ def test_new_interactions_come_into_the_store(shop, tmp_path):
     assert ids(longer) == ids(novice)
     assert longer[0]["way"] == "live"
     assert before[0] not in ids(recommend("ease", "blocks", user="u5", k=9))
+    arguments = ["cache", "ease", "blocks", "-k", "3", "--new-interactions", str(file)]
+    said = CliRunner().invoke(app, arguments).exception
+    assert str(said) == "-k 3: a refresh does not change the length of lists; leave it out"
 
 
 def test_times_order_new_interactions(tmp_path):

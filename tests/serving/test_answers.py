@@ -1,6 +1,6 @@
 """Which way a running program answers: the store, the model, or what is popular."""
 
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -110,6 +110,16 @@ def test_a_store_that_does_not_fit_is_refused_or_left_alone(world, ease, capsys)
         Answers.open("ease", "blocks")
     assert usable_store(served) is None
     assert "was made from another model" in capsys.readouterr().err
-    Path(served.cell.store("ease") / "lists.safetensors").unlink()
+    shutil.rmtree(served.cell.store("ease"))
     assert usable_store(served) is None
     assert capsys.readouterr().err == ""
+
+
+def test_a_step_may_write_the_store_into_the_folder_of_the_model(world, ease):
+    place = answers(world, "ease", ease).store.path
+    served = ServedModel.of("ease", "blocks", 0)
+    place.rename(served.folder / place.name)
+    place.parent.rmdir()
+    assert Answers.open("ease", "blocks").recommend("u3", k=2).way == "store"
+    ease.save(served.folder)
+    assert usable_store(served)

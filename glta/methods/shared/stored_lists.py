@@ -35,7 +35,7 @@ def write_store(
     fitted: Pairs = "train",
     histories: Pairs = "train",
 ) -> TopKStore:
-    """Compute the best k items of every user, write them into a folder, and return the store.
+    """Compute the best k items of every user, write them into a folder, and open the store.
 
     Training and validation items are masked. Users without a history get the most popular items.
     Equal arguments give equal bytes.
@@ -65,7 +65,7 @@ def write_store(
     users = Ids.of([user_ids[user] for user in order])
     items = items[order].astype(np.int32)
     scores = scores[order].astype(np.float32)
-    store = TopKStore(
+    TopKStore(
         about,
         users,
         catalogue,
@@ -76,9 +76,8 @@ def write_store(
         added_user=np.empty(0, np.int32),
         added_item=np.empty(0, np.int32),
         checks=row_checks(users, items, scores),
-    )
-    store.save(folder)
-    return store
+    ).save(folder)
+    return TopKStore.open(folder)
 
 
 def pairs_of(prepared: Prepared, name: Pairs) -> Interactions:
