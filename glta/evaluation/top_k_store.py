@@ -213,10 +213,8 @@ class TopKStore:
         row = self.users.find(user)
         if row is None:
             return None
-        if (
-            row_check(self.users.encoded(row), self.items[row], self.scores[row])
-            != self.checks[row]
-        ):
+        found = row_check(self.users.encoded(row), self.items[row], self.scores[row])
+        if found != self.checks[row]:
             self.refuse(f"is damaged in the row of user {user}")
         items = self.items[row, :k].tolist()
         size = items.index(NO_ITEM) if items and items[-1] == NO_ITEM else len(items)
