@@ -38,7 +38,8 @@ def made_up(num_users: int, k: int, num_items: int = ITEMS) -> TopKStore:
     scores = -np.sort(-rng.random((num_users, k), np.float32), axis=1)
     nothing = np.empty(0, np.int32)
     about = {"method": "none", "dataset": "none", "seed": 0, "k": k}
-    about |= {"fitted": "train", "histories": "train", "model": "", "catalogue": "", "data": ""}
+    about |= {"fitted": "train", "histories": "train", "masked": "seen"}
+    about |= dict.fromkeys(("model", "catalogue", "data"), "")
     return TopKStore(
         StoreAbout.model_validate(about),
         users,

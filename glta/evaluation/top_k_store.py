@@ -28,8 +28,8 @@ SCHEMA = 1
 NO_ITEM = -1
 """Fills a row when fewer than K items are left to recommend."""
 
-Pairs = Literal["train", "seen"]
-"""Training pairs, or training and validation pairs together."""
+Pairs = Literal["train", "seen", "all"]
+"""Training pairs; training and validation pairs together; these and the test pairs."""
 
 
 class StoreAbout(Section):
@@ -37,7 +37,7 @@ class StoreAbout(Section):
 
     k: length of the lists.
     fitted: the pairs that the model was fitted on. Popularity is counted in them.
-    histories: the pairs that users were scored by.
+    histories: the pairs that users were scored by. masked: the pairs that are not shown.
     model: digest of the files of the model. catalogue: of the item ids in their order. data: of the
         user ids and of the masked pairs.
     refreshes: how many rows each refresh made anew: "known" users, "new" users, and by which "way".
@@ -49,6 +49,7 @@ class StoreAbout(Section):
     k: int
     fitted: Pairs
     histories: Pairs
+    masked: Pairs
     model: str
     catalogue: str
     data: str

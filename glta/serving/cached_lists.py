@@ -15,13 +15,20 @@ from glta.serving.refresh import Refreshed, refresh
 from glta.serving.served_model import ServedModel
 
 
-def cache(method: str, dataset: str, k: int, seed: int = 0) -> TopKStore:
-    """Write the best k items of every user, with the histories of test time.
+def cache(
+    method: str, dataset: str, k: int, seed: int = 0, *, with_test: bool = False
+) -> TopKStore:
+    """Write the best k items of every user.
 
+    with_test: false: the lists are those of test time. true: they are those of
+    `glta.serving.recommend.recommend`. Test items are not shown, and a method that reads items in
+    order scores by them, too.
     Raises ValueError for an unknown name, FileNotFoundError when the stages have not run.
     """
     served = ServedModel.of(method, dataset, seed)
     histories = served.histories_at_test(load_params().for_dataset(dataset).recommend)
+    if with_test:
+        histories = "all" if "sequences" in served.capabilities else served.fitted
     return write_store(
         served.with_histories(histories),
         served.prepared,
@@ -33,6 +40,7 @@ def cache(method: str, dataset: str, k: int, seed: int = 0) -> TopKStore:
         seed=seed,
         fitted=served.fitted,
         histories=histories,
+        masked="all" if with_test else "seen",
     )
 
 

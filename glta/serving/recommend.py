@@ -130,7 +130,7 @@ def _from_store(store: TopKStore, served: ServedModel, user: str, k: int) -> Sto
     """Return the list of a user in the store, without the test items; None where it has none.
 
     It has none for a user without a row, and of more items than a row has. For a method that reads
-    items in order, it has none for a user with test items, as they are newer than those in it.
+    items in order, it has none for a user with items that the store does not score by.
     """
     row = store.lookup(user)
     number = served.prepared.users["user_id"].index_of(user)
@@ -138,10 +138,12 @@ def _from_store(store: TopKStore, served: ServedModel, user: str, k: int) -> Sto
         return None
     has: set[str] = set()
     if number is not None:
-        tested = served.prepared.test.items_of(number)
-        has = set(store.catalogue.named(tested.tolist()))
-    if has and "sequences" in served.capabilities:
-        return None
+        if store.about.masked != "all":
+            tested = served.prepared.test.items_of(number)
+            has = set(store.catalogue.named(tested.tolist()))
+        is_fitted = pairs_of(served.prepared, served.fitted).user_degree[number] > 0
+        if "sequences" in served.capabilities and (has or not is_fitted):
+            return None
     left = [pair for pair in zip(*row, strict=True) if pair[0] not in has][:k]
     is_whole = len(row.items) < store.about.k
     if len(left) < k and not is_whole:

@@ -14,7 +14,7 @@ from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.top_k_store import NO_ITEM, Ids, TopKStore, row_checks
 from glta.methods.base import Recommender
-from glta.methods.shared.stored_lists import digest_of_data, pairs_of
+from glta.methods.shared.stored_lists import digest_of_data, histories_of, pairs_of
 from glta.methods.shared.without_history import recommend_to_all
 from glta.serving.by_items import can_fold_in, interactions_of, recommend_by_items
 
@@ -57,8 +57,8 @@ def refresh(
     model, another catalogue or other data.
     """
     store = TopKStore.open(folder, model=model, item_ids=prepared.items["item_id"].to_list())
-    if store.about.data != digest_of_data(prepared):
-        store.refuse("was made for other users, or for other training and validation pairs")
+    if store.about.data != digest_of_data(prepared, store.about.masked):
+        store.refuse("was made for other users, or for other interactions of them")
     users = _touched(store, prepared, interactions)
     way = FOLD_IN if can_fold_in(capabilities) else KEPT
     if not users:
@@ -84,7 +84,7 @@ class _User(NamedTuple):
     """Hold a user with interactions to add.
 
     row: in the store, number: in the data; None for a user who is not there.
-    base: items that the store's lists depend on, oldest first. seen: training and validation items.
+    base: items that the store's lists depend on, oldest first. known: those that it masks.
     earlier: items of earlier refreshes. new: those of this one; both oldest first.
     """
 
@@ -92,7 +92,7 @@ class _User(NamedTuple):
     row: int | None
     number: int | None
     base: list[int]
-    seen: list[int]
+    known: list[int]
     earlier: list[int]
     new: list[int]
 
@@ -102,7 +102,7 @@ class _User(NamedTuple):
 
     @property
     def masked(self) -> set[int]:
-        return {*self.seen, *self.earlier, *self.new}
+        return {*self.known, *self.earlier, *self.new}
 
 
 def _touched(store: TopKStore, prepared: Prepared, interactions: pl.DataFrame) -> list[_User]:
@@ -117,26 +117,24 @@ def _touched(store: TopKStore, prepared: Prepared, interactions: pl.DataFrame) -
             )
         given.setdefault(user, []).append(place[item])
     numbers = dict(prepared.users.select("user_id", "user").iter_rows())
-    histories = None
-    if prepared.parts:
-        by_name = {"train": "sequences", "seen": "seen_sequences"}
-        histories = getattr(prepared, by_name[store.about.histories])
+    about = store.about
+    masked = pairs_of(prepared, about.masked)
+    pairs = pairs_of(prepared, about.histories)
+    histories = histories_of(prepared, about.histories) if prepared.parts else None
     users = []
     for user in sorted(given):
         number = numbers.get(user)
         base: list[int] = []
-        seen: list[int] = []
+        known: list[int] = []
         if number is not None:
-            seen = prepared.seen.items_of(number).tolist()
-            pairs = pairs_of(prepared, store.about.histories)
-            base = (
-                histories.of_user(number).item if histories else pairs.items_of(number)
-            ).tolist()
+            own = histories.of_user(number).item if histories else pairs.items_of(number)
+            base = own.tolist()
+            known = masked.items_of(number).tolist()
         earlier = store.added(user)
-        known = {*seen, *earlier}
-        new = [item for item in dict.fromkeys(given[user]) if item not in known]
+        has = {*known, *earlier}
+        new = [item for item in dict.fromkeys(given[user]) if item not in has]
         if new:
-            users.append(_User(user, store.users.find(user), number, base, seen, earlier, new))
+            users.append(_User(user, store.users.find(user), number, base, known, earlier, new))
     return users
 
 

@@ -12,6 +12,7 @@ from glta.evaluation.top_k_store import Pairs
 from glta.methods.base import Recommender
 from glta.methods.chain import refit_of
 from glta.methods.registry import models, recommender_class, units
+from glta.methods.shared.stored_lists import histories_of
 from glta.nearest import hint
 from glta.storage.cell import Cell
 from glta.storage.files import read_json
@@ -74,7 +75,7 @@ class ServedModel:
         """Return the recommender that scores by these pairs."""
         if histories == self.fitted:
             return self.model
-        return self.model.with_histories(self.prepared.seen_sequences)
+        return self.model.with_histories(histories_of(self.prepared, histories))
 
 
 def refuse_unknown(method: str) -> None:

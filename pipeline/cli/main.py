@@ -289,6 +289,12 @@ def cache(
             parser=from_project,
         ),
     ] = None,
+    with_test: Annotated[
+        bool,
+        typer.Option(
+            "--with-test", help="test items count as the user's, too: for use, not for measurement"
+        ),
+    ] = False,
     seed: Seed = 0,
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="length of the lists; 100 without it")
@@ -296,20 +302,19 @@ def cache(
 ) -> None:
     """Write the best items of every user into a store for fast look-ups.
 
-    Items of training and validation are left out. `glta recommend` uses the store while it fits
-    the model. With --new-interactions, the store is kept, and brought up to date.
+    The lists are those that are tested: without items of training and validation. `glta recommend`
+    uses the store while it fits the model. With --new-interactions, the store is kept, and brought
+    up to date.
     """
     from glta.serving import cached_lists
 
     in_order(method, dataset)
     if new_interactions is None:
-        made = cached_lists.cache(method, dataset, k or 100, seed)
+        made = cached_lists.cache(method, dataset, k or 100, seed, with_test=with_test)
         typer.echo(f"{made.path}: {len(made.users)} users, {made.about.k} items each")
         return
-    if k is not None:
-        raise ValueError(
-            f"-k {k}: new interactions do not change the length of lists; leave it out"
-        )
+    if k is not None or with_test:
+        raise ValueError("-k, --with-test: a refresh does not change them; leave them out")
     done = cached_lists.refresh_cache(method, dataset, new_interactions, seed)
     typer.echo(f"new lists by {done.way}: {done.known} known users, {done.new} new users")
 

@@ -16,7 +16,7 @@ from glta.params.file import render_params
 from glta.params.model import Params
 from glta.serving.cached_lists import cache, read_new_interactions, refresh_cache
 from glta.serving.recommend import recommend
-from glta.testing.blocks import NUM_ITEMS, block_profiles
+from glta.testing.blocks import NUM_ITEMS, NUM_USERS, block_profiles
 from pipeline.cli.main import app
 from pipeline.stages import train
 from tests.tiny import mark_project, write_encoder
@@ -203,9 +203,10 @@ def test_a_user_is_looked_up_in_the_store(shop, method):
     (said,), _ = command("cache", method, "blocks", "-k", "8")
     assert said == f"{shop.cell.store(method)}/lists.safetensors: 24 users, 8 items each"
     found = recommend(method, "blocks", user="u5", k=6)
-    if method == "cease":  # the store has no test items, and this method reads the newest first
-        assert found == live
-        return
+    if method == "cease":
+        assert found == live, "the store does not score by test items, and this method does"
+        command("cache", method, "blocks", "-k", "8", "--with-test")
+        found = recommend(method, "blocks", user="u5", k=6)
     assert {row["way"] for row in found} == {"store"}
     assert ids(found) == ids(live)
     # batches of other sizes differ in the last bits
@@ -215,15 +216,26 @@ def test_a_user_is_looked_up_in_the_store(shop, method):
         ids(live),
         "looked up in the store\n",
     )
-    # the row begins with the test item, so it has 7 others
-    for k, way in ((7, "store"), (8, "live")):
+    # if the test item is in the row, it is the first of it, and there are 7 others
+    longest = 8 if method == "cease" else 7
+    for k, way in ((longest, "store"), (longest + 1, "live")):
         assert {row["way"] for row in recommend(method, "blocks", user="u5", k=k)} == {way}
     # the catalogue has 10 other items for the user, and then the row is whole
-    command("cache", method, "blocks", "-k", "12")
+    command("cache", method, "blocks", "-k", "12", "--with-test")
     found = recommend(method, "blocks", user="u5", k=12)
     assert [row["way"] for row in found] == ["store"] * 10
     more = recommend(method, "blocks", ["i0"], user="u5", k=6)
     assert {row["way"] for row in more} == {"live"}
+
+
+def test_with_test_items_the_store_has_what_is_computed_live(shop):
+    train.main(load_params().for_dataset("blocks"), "blocks", 0, "transitions")
+    users = [f"u{user}" for user in range(0, NUM_USERS, 3)]
+    live = [recommend("transitions", "blocks", user=user, k=5) for user in users]
+    command("cache", "transitions", "blocks", "-k", "5", "--with-test")
+    found = [recommend("transitions", "blocks", user=user, k=5) for user in users]
+    assert [ids(rows) for rows in found] == [ids(rows) for rows in live]
+    assert {row["way"] for rows in found for row in rows} == {"store"}
 
 
 def test_the_store_has_the_lists_of_the_stage_recommend(shop):
@@ -276,7 +288,7 @@ def test_new_interactions_come_into_the_store(shop, tmp_path):
     assert before[0] not in ids(recommend("ease", "blocks", user="u5", k=9))
     arguments = ["cache", "ease", "blocks", "-k", "3", "--new-interactions", str(file)]
     said = CliRunner().invoke(app, arguments).exception
-    assert str(said) == "-k 3: a refresh does not change the length of lists; leave it out"
+    assert str(said) == "-k, --with-test: a refresh does not change them; leave them out"
 
 
 def test_times_order_new_interactions(tmp_path):

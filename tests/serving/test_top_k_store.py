@@ -178,7 +178,7 @@ def test_other_data_are_not_refreshed(shelf):
     prepared = shelf.world.prepared
     valid = Interactions.of([0], [1], NUM_USERS, NUM_ITEMS)
     other = replace(shelf, world=replace(shelf.world, prepared=replace(prepared, valid=valid)))
-    with pytest.raises(ValueError, match="was made for other users, or for other training and"):
+    with pytest.raises(ValueError, match="was made for other users, or for other interactions"):
         other.refresh(("u0", "i3"))
 
 
