@@ -10,7 +10,6 @@ import numpy as np
 from glta.data.histories import recent_matrix
 from glta.data.interactions import Interactions
 from glta.data.sequences import Sequences
-from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
 
 
@@ -34,6 +33,9 @@ def recommend_by_items(
     masked: the items of each user that are not shown. capabilities: of the method.
     Raises ValueError for a method that cannot score a list of items.
     """
+    # it imports torch, which answers from the store do without
+    from glta.evaluation.ranking import rank_all
+
     sequences = Sequences.of_lists(histories, num_items)
     exclude = interactions_of(masked, num_items)
     users = np.arange(len(histories))

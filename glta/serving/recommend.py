@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.data.sequences import Sequences
 from glta.datasets.settings import TableSettings
-from glta.evaluation.ranking import rank_all
 from glta.evaluation.top_k_store import StoredList, TopKStore
 from glta.methods.base import Recommender
 from glta.methods.registry import units
@@ -30,6 +28,7 @@ from glta.nearest import hint
 from glta.params.check import load_params
 from glta.params.model import Params
 from glta.serving.answers import Way, usable_store
+from glta.serving.by_items import recommend_by_items
 from glta.serving.served_model import ServedModel, refuse_unknown
 
 
@@ -105,7 +104,15 @@ def recommend(
         found, scores = _of_user(model, number, has, k, fitted)
     else:
         history = np.union1d(own, given)
-        found, scores = _of_items(model, history, has, k, catalogue.height)
+        lists, scores_of = recommend_by_items(
+            model,
+            [history.tolist()],
+            k,
+            masked=[has.tolist()],
+            num_items=catalogue.height,
+            capabilities=served.capabilities,
+        )
+        found, scores = lists[0], scores_of[0]
     shown = found >= 0
     way: Way = "live" if history.size else "popularity"
     return _rows(catalogue, found[shown].tolist(), scores[shown].tolist(), prepared, way)
@@ -161,22 +168,6 @@ def _of_user(
     users = np.array([user])
     exclude = Interactions.of(np.full_like(has, user), has, user + 1, fitted.num_items)
     items, scores = recommend_to_all(model, users, k, fitted=fitted, exclude=exclude)
-    return items[0], scores[0]
-
-
-def _of_items(
-    model: Recommender, history: np.ndarray, has: np.ndarray, k: int, num_items: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Recommend k items by the items of a user. Returns items and scores, each (k,).
-
-    history: the items that scores depend on. has: items to leave out.
-    """
-    ones = np.ones(history.size, np.float32)
-    rows = csr_array((ones, history, [0, history.size]), shape=(1, num_items))
-    exclude = Interactions.of(np.zeros_like(has), has, 1, num_items)
-    items, scores = rank_all(
-        lambda _: model.score_histories(rows), np.array([0]), k=k, exclude=exclude
-    )
     return items[0], scores[0]
 
 
