@@ -1,6 +1,8 @@
 """Which way a running program answers: the store, the model, or what is popular."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,6 +87,12 @@ def test_all_others_get_what_is_popular_in_training(world, ease, method, items):
     assert found.way == "popularity"
     assert found.items == [f"i{item}" for item in expected]
     assert found.scores == [degree[item] for item in expected]
+
+
+def test_a_look_up_imports_no_torch():
+    """Its import takes longer than all else that `glta recommend` does for a user with a row."""
+    code = "import sys, glta.serving.answers, glta.serving.recommend; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_mistakes_are_one_line(world, ease):
