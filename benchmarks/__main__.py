@@ -31,6 +31,7 @@ NAMES = (
     "store",
     "metrics",
     "alignment",
+    "graph_aware",
     "startup",
     "cost",
     "device",

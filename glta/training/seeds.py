@@ -26,6 +26,7 @@ class Stream(IntEnum):
     ADAPTERS = 5  # initial weights of LoRA
     ADAPTER_DROPOUT = 6
     NEIGHBOURS = 7
+    EXHIBIT = 8  # what the report shows of a method
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = Stream.SAMPLING) -> np.random.Generator:

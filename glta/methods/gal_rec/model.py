@@ -18,12 +18,15 @@ from glta.data.histories import checked, known_users
 from glta.data.interactions import Interactions
 from glta.features.profiles import Profiles
 from glta.methods.base import Job, Scorer, Step
+from glta.methods.exhibit import Exhibit
 from glta.methods.gal_rec.external_vectors import ExternalParts, external_nodes
+from glta.methods.gal_rec.hop_exhibit import hop_exhibit
 from glta.methods.gal_rec.neighbours import NeighbourSampler
 from glta.methods.gal_rec.spec import GALRecSettings
+from glta.methods.gal_rec.view_examples import Examples
 from glta.methods.gal_rec.view_network import ViewNetwork, new_network
 from glta.methods.gal_rec.view_prompts import Side, ViewTemplates
-from glta.methods.gal_rec.view_training import Examples, ViewTraining
+from glta.methods.gal_rec.view_training import ViewTraining
 from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.methods.shared.head_rows import TextRows, fit_rows
@@ -153,7 +156,7 @@ class GALRec(Scorer):
     """Score by the dot product of a user's and an item's vector, plus the item's bias.
 
     user: (U, F), item: (I, F), bias: (I,): float32. text: makes rows for new items. reader: reads
-    new users. history: one record an epoch.
+    new users. history: one record an epoch. exhibit: what the report shows.
     """
 
     user: np.ndarray
@@ -164,6 +167,7 @@ class GALRec(Scorer):
     trainable_parameters: int
     best_epoch: int
     history: list[dict[str, Any]]
+    exhibit: Exhibit | None = None
 
     def score(self, users: np.ndarray) -> np.ndarray:
         from glta.evaluation.ranking import dot_products
@@ -200,6 +204,8 @@ class GALRec(Scorer):
             **self.reader.about.model_dump(),
         )
         write_json(folder / "history.json", self.history)
+        if self.exhibit is not None:
+            self.exhibit.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -215,6 +221,7 @@ class GALRec(Scorer):
             about["trainable_parameters"],
             about["best_epoch"],
             read_json(folder / "history.json"),
+            Exhibit.load(folder),
         )
 
 
@@ -260,7 +267,17 @@ class TrainGALRec(Step):
         rows = fit_rows(states[known], item[known], bias[known], user[:: -(-len(user) // 1000)])
         item[~known], bias[~known] = rows.rows(states[~known])
         count = sum(parameter.numel() for parameter in network.trained().values())
-        return GALRec(user, item, bias, rows, reader, count, trained.best_epoch, trained.history)
+        return GALRec(
+            user,
+            item,
+            bias,
+            rows,
+            reader,
+            count,
+            trained.best_epoch,
+            trained.history,
+            hop_exhibit(task),
+        )
 
 
 def vectors(task: ViewTraining, nodes: GraphNodes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
