@@ -91,7 +91,8 @@ def test_all_others_get_what_is_popular_in_training(world, ease, method, items):
 
 def test_a_look_up_imports_no_torch():
     """Its import takes longer than all else that `glta recommend` does for a user with a row."""
-    code = "import sys, glta.serving.answers, glta.serving.recommend; assert 'torch' not in sys.modules"
+    modules = "glta.serving.answers, glta.serving.recommend"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
