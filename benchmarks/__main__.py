@@ -28,6 +28,7 @@ NAMES = (
     "sequence",
     "splitting",
     "ranking",
+    "store",
     "metrics",
     "alignment",
     "graph_aware",
