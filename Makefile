@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: checkout run table ablations cold-start goodbooks tune published test test-slow test-engines bench docs ui lint lock pull push clean
+.PHONY: checkout run table ablations cold-start goodbooks leave-last-out gal-rec-ablations tune published test test-slow test-engines bench docs ui lint lock pull push clean
 
 # before the installation, which takes minutes: without these, nothing can run
 .DEFAULT_GOAL := run
@@ -21,7 +21,7 @@ run: checkout $(READY)
 	@test -n "$$VIRTUAL_ENV" || echo "source .venv/bin/activate puts glta, snakemake and dvc on the path"
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
-table ablations cold-start goodbooks: checkout $(READY)
+table ablations cold-start goodbooks leave-last-out gal-rec-ablations: checkout $(READY)
 	@$(BIN)/glta params use experiments/$@.yaml
 	@$(BIN)/snakemake $(LIMITS)
 
@@ -32,7 +32,7 @@ MINUTES ?= 15
 TRIAL_MINUTES ?= $(MINUTES)
 TUNED_ON ?= ml-latest-small movietweetings amazon-beauty goodbooks-10k-v1
 TUNED := transitions transitions-text text-knn text-map item-knn ease slim ials gf-cf cease \
-  lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen alpharec sasrec glta
+  lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen alpharec sasrec glta gal-rec
 tune: export PATH := $(CURDIR)/$(BIN):$(PATH)
 tune: export GLTA_PLAIN = 1
 tune: export OMP_NUM_THREADS = 1

@@ -152,7 +152,7 @@ def test_an_experiment_is_valid_and_leaves_the_form_of_the_file(path, tmp_path):
     assert params.tables.keys() >= experiment.get("tables", {}).keys()
 
 
-@pytest.mark.parametrize("name", ["ablations", "cold-start", "goodbooks"])
+@pytest.mark.parametrize("name", ["ablations", "cold-start", "gal-rec-ablations", "goodbooks"])
 def test_tuned_values_are_those_of_the_table(name):
     table, found = (
         read_mapping(QUICKSTART.with_stem(each), "")["overrides"] for each in ("table", name)
