@@ -26,6 +26,8 @@ class Stream(IntEnum):
     ADAPTERS = 5  # initial weights of LoRA
     ADAPTER_DROPOUT = 6
     NEIGHBOURS = 7
+    CODES = 8  # starts of codebooks, and controls
+    DEAD_CODES = 9
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = Stream.SAMPLING) -> np.random.Generator:
