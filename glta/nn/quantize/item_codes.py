@@ -17,7 +17,7 @@ import numpy as np
 from glta.nn.quantize.codebooks import Codebooks, residual_k_means
 from glta.nn.quantize.collisions import FreeCodes, places_in_groups, resolved
 from glta.nn.quantize.settings import CodeSettings
-from glta.nn.quantize.spaces import EncodedSpace, JoinedSpace, Space
+from glta.nn.quantize.spaces import CodeSpace, EncodedSpace, JoinedSpace
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 from glta.storage.files import write_json
 from glta.storage.schema import check_schema
@@ -52,7 +52,7 @@ class ItemCodes:
     codes: np.ndarray
     nearest: np.ndarray
     codes_per_level: tuple[int, ...]
-    space: Space
+    space: CodeSpace
     books: Codebooks
     about: dict[str, Any]
     history: list[dict] = field(default_factory=list)
@@ -183,7 +183,7 @@ def make_codes(
         )
     vectors = np.ascontiguousarray(vectors_ID, np.float32)
     text = np.ascontiguousarray(text_IW, np.float32)
-    space: Space
+    space: CodeSpace
     if settings.kind == "rq-vae":
         # imported here, so that codes of k-means do without torch
         from glta.nn.quantize.rq_training import trained_rq_vae

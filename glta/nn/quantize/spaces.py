@@ -71,15 +71,15 @@ class Centring:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return mean, scale and directions, to be saved."""
         kept = {} if self.directions is None else {"directions": self.directions}
-        return {"mean": self.mean, "scale": np.array(self.scale), **kept}
+        return {"mean": self.mean, "scale": np.array([self.scale]), **kept}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Read what `arrays` returned."""
-        return cls(arrays["mean"], float(arrays["scale"]), arrays.get("directions"))
+        return cls(arrays["mean"], arrays["scale"].item(), arrays.get("directions"))
 
 
-class Space(ABC):
+class CodeSpace(ABC):
     """Turn vectors and text states of items into the rows that codebooks quantise, and back.
 
     vector: brings the vectors to one scale.
@@ -106,7 +106,7 @@ class Space(ABC):
 
 
 @dataclass(frozen=True)
-class JoinedSpace(Space):
+class JoinedSpace(CodeSpace):
     """Join vector and text state: squared distances are those of both parts, added up.
 
     text: brings the text states to one scale. text_weight: of the text part's squared distances.
@@ -148,17 +148,17 @@ class JoinedSpace(Space):
 
     def arrays(self) -> dict[str, np.ndarray]:
         parts = {"vector": self.vector.arrays(), "text": self.text.arrays()}
-        return joined(parts) | {"text_weight": np.array(self.text_weight)}
+        return joined(parts) | {"text_weight": np.array([self.text_weight])}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Read what `arrays` returned."""
         vector, text = (Centring.from_arrays(part_of(dict(arrays), p)) for p in ("vector", "text"))
-        return cls(vector, text, float(arrays["text_weight"]))
+        return cls(vector, text, arrays["text_weight"].item())
 
 
 @dataclass(frozen=True)
-class EncodedSpace(Space):
+class EncodedSpace(CodeSpace):
     """Encode vectors with the network of an RQ-VAE.
 
     encoder, decoder: weights by name, see `StateMap.arrays`.
