@@ -85,7 +85,9 @@ def _levels_table(codes: ItemCodes, shares: Sequence[float]) -> ExhibitTable:
     for level, share in enumerate(shares):
         rows.append((str(level + 1), *_usage_row(codes, level, codes.nearest), share))
     if codes.codes.shape[1] > len(shares):
-        rows.append(("further token", *_usage_row(codes, len(shares), codes.codes), None))
+        size, used, _, *spread = _usage_row(codes, len(shares), codes.codes)
+        # most items need none of its codes but the first, so that unused ones are no fault
+        rows.append(("further token", size, used, None, *spread, None))
     return ExhibitTable(
         title="Codes by level",
         columns=("level", "codes", "used", "dead", "entropy in bits", "perplexity", "error"),

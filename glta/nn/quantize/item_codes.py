@@ -204,7 +204,10 @@ def make_codes(
         books = residual_k_means(rows, settings, seed)
         history = []
     nearest = books.nearest(rows)
-    codes = resolved(nearest, rows, books, settings.collisions)
+    try:
+        codes = resolved(nearest, rows, books, settings.collisions)
+    except ValueError as error:
+        raise ValueError(f"{section}: {error}") from None
     per_level = [settings.codes] * settings.levels
     if settings.collisions == "token":
         # new items too find a place after those of equal codes
@@ -216,7 +219,7 @@ def make_codes(
     about = {
         "settings": settings.inputs(),
         "seed": seed,
-        "vectors": hashlib.sha256(vectors).hexdigest(),
-        "texts": hashlib.sha256(text).hexdigest(),
+        "vectors": hashlib.sha256(vectors.tobytes()).hexdigest(),
+        "texts": hashlib.sha256(text.tobytes()).hexdigest(),
     }
     return ItemCodes(codes, nearest, tuple(per_level), space, books, about, history)

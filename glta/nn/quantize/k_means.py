@@ -15,10 +15,10 @@ from scipy.sparse import csr_array
 BLOCK = 4096
 """Rows whose distances to all centres are in memory at once."""
 
-SEEDING_ROWS = 32
+SEEDING_ROWS = 128
 """The start looks at no more rows per cluster than these, drawn at random."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Iterations end when one lowers the error by a smaller share."""
 
 
@@ -119,7 +119,7 @@ def _start(rows_NF: np.ndarray, num_clusters: int, rng: np.random.Generator) -> 
     square_N = _squares(rows_NF)
     tries = 2 + int(np.log(num_clusters))
     chosen = [int(rng.integers(len(rows_NF)))]
-    distance_N = _distances(rows_NF, square_N, chosen)[0]
+    distance_N = _distances(rows_NF, square_N, np.array(chosen))[0]
     for _ in range(num_clusters - 1):
         upto = np.cumsum(distance_N, dtype=np.float64)
         place = np.searchsorted(upto, rng.random(tries) * upto[-1], side="right")
@@ -131,7 +131,7 @@ def _start(rows_NF: np.ndarray, num_clusters: int, rng: np.random.Generator) -> 
     return rows_NF[chosen]
 
 
-def _distances(rows_NF: np.ndarray, square_N: np.ndarray, chosen: object) -> np.ndarray:
+def _distances(rows_NF: np.ndarray, square_N: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Return the squared distances of all rows to some of them: (T, N)."""
     some = rows_NF[chosen]
     return (square_N - 2 * (some @ rows_NF.T) + square_N[chosen][:, None]).clip(0)

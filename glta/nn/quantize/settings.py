@@ -77,8 +77,8 @@ class CodeSettings(StepBudget):
     learning_rate: Annotated[float, RQVAE, Search(1e-4, 1e-2, log=True)] = Field(
         1e-3, gt=0, le=1, description="learning rate of Adam"
     )
-    batch_size: Annotated[Positive, RQVAE, Choices(256, 1024, 4096)] = Field(
-        1024, description="items in a training step"
+    batch_size: Annotated[Positive, RQVAE, Choices(128, 256, 512, 1024)] = Field(
+        256, description="items in a training step; their texts are each other's negatives"
     )
     steps: Annotated[Positive, RQVAE] = Field(4000, description="most steps of a training")
     evaluate_every: Annotated[Positive, RQVAE] = Field(

@@ -61,7 +61,7 @@ class Centring:
                 f"vectors of shape {vectors_ID.shape}, but the codes were made from vectors of "
                 f"width {len(self.mean)}; use those of the same encoder, or make the codes again"
             )
-        moved = (vectors_ID - self.mean) * vectors_ID.any(1)[:, None]
+        moved = (vectors_ID - self.mean) * vectors_ID.any(1, keepdims=True)
         if self.directions is not None:
             moved = moved @ self.directions
         length = np.linalg.norm(moved, axis=1, keepdims=True)

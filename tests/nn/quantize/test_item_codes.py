@@ -121,8 +121,8 @@ def test_no_free_code_is_an_error():
     codes = make_codes(vectors, text, small(levels=1, codes=8, collisions="token"), 0)
     with pytest.raises(ValueError, match="more than 8 items have equal codes"):
         codes.encode(np.repeat(vectors[:1], 8, axis=0), np.repeat(text[:1], 8, axis=0))
-    with pytest.raises(ValueError, match=r"8 items have all 8\^1 code sequences"):
-        make_codes(vectors, text, small(levels=1, codes=8), 0)
+    with pytest.raises(ValueError, match=r"^settings\.mine: 8 items have all 8\^1 code seq"):
+        make_codes(vectors, text, small(levels=1, codes=8), 0, section="settings.mine")
 
 
 def test_a_new_item_is_placed_by_what_is_known_of_it(made):

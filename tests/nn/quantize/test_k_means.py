@@ -93,14 +93,14 @@ def test_equal_seeds_give_equal_bits():
 def test_each_level_clusters_what_is_left_over():
     """Rows are sums of a coarse and a fine vector; two levels find both."""
     coarse = 10 * rng(8).normal(size=(4, 6))
-    fine = rng(9).normal(size=(3, 6))
+    fine = rng(9).normal(size=(4, 6))
     fine -= fine.mean(0)
-    which = np.tile(np.stack(np.meshgrid(range(4), range(3)), -1).reshape(-1, 2), (20, 1))
+    which = np.tile(np.stack(np.meshgrid(range(4), range(4)), -1).reshape(-1, 2), (20, 1))
     rows = (coarse[which[:, 0]] + fine[which[:, 1]]).astype(np.float32)
     books = residual_k_means(rows, CodeSettings(levels=2, codes=4), 0)
     codes = books.nearest(rows)
     assert len({*zip(which[:, 0].tolist(), codes[:, 0].tolist(), strict=True)}) == 4
-    assert len({*zip(which[:, 1].tolist(), codes[:, 1].tolist(), strict=True)}) == 3
+    assert len({*zip(which[:, 1].tolist(), codes[:, 1].tolist(), strict=True)}) == 4
     *_, total = books.sums(codes)
     np.testing.assert_allclose(total, rows, atol=1e-4)
 
