@@ -26,6 +26,13 @@ class RecommendSettings(Section):
     )
 
 
+def uses_seen_items(settings: RecommendSettings, split: str) -> bool:
+    """Return whether the histories of test lists have the validation items. split: of the data."""
+    if settings.test_history == "by_split":
+        return split in ("leave_last_out", "global_time")
+    return settings.test_history == "seen"
+
+
 class EvaluateSettings(Section):
     """Measure the lists."""
 

@@ -14,21 +14,22 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.data.sequences import Sequences
 from glta.datasets.settings import TableSettings
-from glta.evaluation.ranking import rank_all
+from glta.evaluation.top_k_store import StoredList, TopKStore
 from glta.methods.base import Recommender
-from glta.methods.chain import refit_of
-from glta.methods.registry import models, recommender_class, units
+from glta.methods.registry import units
+from glta.methods.shared.stored_lists import pairs_of
+from glta.methods.shared.without_history import recommend_to_all
 from glta.nearest import hint
 from glta.params.check import load_params
 from glta.params.model import Params
-from glta.serving.without_history import recommend_to_all
-from glta.storage.cell import Cell
+from glta.serving.answers import Way, usable_store
+from glta.serving.by_items import recommend_by_items
+from glta.serving.served_model import ServedModel, refuse_unknown
 
 
 def recommend(
@@ -41,20 +42,20 @@ def recommend(
     seed: int = 0,
     k: int = 10,
 ) -> list[dict[str, Any]]:
-    """Recommend k items to one user, best first: {"item_id", "title", "score", "new"} for each.
+    """Recommend k items to one user, best first.
 
+    Returns {"item_id", "title", "score", "new", "way"} for each. way: see `glta.serving.answers`.
     Items that the user has are left out.
     items: ids of items that the user has. A method that reads items in order takes the last one
         for the newest.
     user: id of a user of the dataset, whose own items count in addition to `items`. None: a user
-        who is not in the dataset, and has `items` only.
+        who is not in the dataset, and has `items` only. The list of a user without `items` is
+        looked up in the store that `glta cache` has made, where it has what is asked for.
     new_items: a file of items that were not in training.
     Raises ValueError for unknown names and ids, and for a method that cannot do what is asked.
     Raises FileNotFoundError when the stages have not run.
     """
-    if method not in models():
-        others = hint(method, models(), listed_by="glta methods")
-        raise ValueError(f"{method}: unknown method{others}")
+    refuse_unknown(method)
     if not items and user is None:
         raise ValueError(
             "neither items nor a user: name items with --items ID,ID,... or a user with --user ID"
@@ -64,21 +65,21 @@ def recommend(
     if new_items is not None and not new_items.is_file():
         raise FileNotFoundError(f"{new_items}: no such file")
     params = load_params().for_dataset(dataset)
-    cell = Cell(dataset, seed)
-    for needed in (cell.prepare, cell.model(method)):
-        if not needed.exists():
-            raise FileNotFoundError(
-                f"{needed}: no such folder; `snakemake --cores all` makes it, if params.yaml names "
-                "the dataset, the seed and the method"
-            )
-    prepared = Prepared.load(cell.prepare)
-    place = refit_of(cell.model(method))
-    model: Recommender = recommender_class(method).load(place)
-    fitted = prepared.train if place == cell.model(method) else prepared.seen
+    served = ServedModel.of(method, dataset, seed)
+    prepared = served.prepared
     catalogue = prepared.items.select("item_id", "title")
+    if user is not None and (store := usable_store(served)):
+        if not items and new_items is None and (row := _from_store(store, served, user, k)):
+            places = [_place(catalogue["item_id"], item, "item") for item in row.items]
+            return _rows(catalogue, places, row.scores, prepared, "store")
+        # what the store got with refreshes belongs to the user
+        items = [*store.catalogue.named(store.added(user)), *items]
+        user = None if store.lookup(user) and user not in prepared.users["user_id"] else user
+    model = served.model
+    fitted = pairs_of(prepared, served.fitted)
     if new_items is not None:
         added = read_new_items(new_items, dataset, params, prepared)
-        states = text_states(added, params, cell.step("profile"))
+        states = text_states(added, params, served.cell.step("profile"))
         model = model.extended(states)
         catalogue = pl.concat([catalogue, added.select("item_id", "title")])
     places = [_place(catalogue["item_id"], item, "item") for item in items]
@@ -90,7 +91,7 @@ def recommend(
         own = fitted.items_of(number)
         has = prepared.seen.union(prepared.test).items_of(number)
     has = np.union1d(has, given)
-    if "sequences" in units()[method].method.capabilities:
+    if "sequences" in served.capabilities:
         if number is not None:
             own = prepared.ordered("train", "valid", "test").of_user(number).item
         history = np.append(own[~np.isin(own, given)], given)
@@ -99,14 +100,62 @@ def recommend(
         found, scores = _of_user(newcomer, 0, has, k, fitted)
     elif number is not None and not given.size:
         fitted = replace(fitted, num_items=catalogue.height)
+        history = own
         found, scores = _of_user(model, number, has, k, fitted)
     else:
-        found, scores = _of_items(model, np.union1d(own, given), has, k, catalogue.height)
+        history = np.union1d(own, given)
+        lists, scores_of = recommend_by_items(
+            model,
+            [history.tolist()],
+            k,
+            masked=[has.tolist()],
+            num_items=catalogue.height,
+            capabilities=served.capabilities,
+        )
+        found, scores = lists[0], scores_of[0]
+    shown = found >= 0
+    way: Way = "live" if history.size else "popularity"
+    return _rows(catalogue, found[shown].tolist(), scores[shown].tolist(), prepared, way)
+
+
+def _rows(
+    catalogue: pl.DataFrame,
+    places: Sequence[int],
+    scores: Sequence[float],
+    prepared: Prepared,
+    way: Way,
+) -> list[dict[str, Any]]:
+    """Return the rows of `recommend` for items of the catalogue."""
     return [
-        catalogue.row(item, named=True) | {"score": score, "new": item >= prepared.items.height}
-        for item, score in zip(found.tolist(), scores.tolist(), strict=True)
-        if item >= 0
+        catalogue.row(place, named=True)
+        | {"score": score, "new": place >= prepared.items.height, "way": way}
+        for place, score in zip(places, scores, strict=True)
     ]
+
+
+def _from_store(store: TopKStore, served: ServedModel, user: str, k: int) -> StoredList | None:
+    """Return the list of a user in the store, without the test items; None where it has none.
+
+    It has none for a user without a row, and of more items than a row has. For a method that reads
+    items in order, it has none for a user with items that the store does not score by.
+    """
+    row = store.lookup(user)
+    number = served.prepared.users["user_id"].index_of(user)
+    if row is None:
+        return None
+    has: set[str] = set()
+    if number is not None:
+        if store.about.masked != "all":
+            tested = served.prepared.test.items_of(number)
+            has = set(store.catalogue.named(tested.tolist()))
+        is_fitted = pairs_of(served.prepared, served.fitted).user_degree[number] > 0
+        if "sequences" in served.capabilities and (has or not is_fitted):
+            return None
+    left = [pair for pair in zip(*row, strict=True) if pair[0] not in has][:k]
+    is_whole = len(row.items) < store.about.k
+    if len(left) < k and not is_whole:
+        return None
+    return StoredList([item for item, _ in left], [score for _, score in left])
 
 
 def _of_user(
@@ -119,22 +168,6 @@ def _of_user(
     users = np.array([user])
     exclude = Interactions.of(np.full_like(has, user), has, user + 1, fitted.num_items)
     items, scores = recommend_to_all(model, users, k, fitted=fitted, exclude=exclude)
-    return items[0], scores[0]
-
-
-def _of_items(
-    model: Recommender, history: np.ndarray, has: np.ndarray, k: int, num_items: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Recommend k items by the items of a user. Returns items and scores, each (k,).
-
-    history: the items that scores depend on. has: items to leave out.
-    """
-    ones = np.ones(history.size, np.float32)
-    rows = csr_array((ones, history, [0, history.size]), shape=(1, num_items))
-    exclude = Interactions.of(np.zeros_like(has), has, 1, num_items)
-    items, scores = rank_all(
-        lambda _: model.score_histories(rows), np.array([0]), k=k, exclude=exclude
-    )
     return items[0], scores[0]
 
 

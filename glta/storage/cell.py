@@ -40,6 +40,10 @@ class Cell:
         """Return the folder of a method's top-K lists."""
         return self._folder("recommend", method)
 
+    def store(self, method: str) -> Path:
+        """Return the folder of a method's store of all users' lists (`glta cache`)."""
+        return self._folder("cache", method)
+
     def evaluated(self, method: str) -> Path:
         """Return the folder of a method's metrics. It lies outside, so that one folder has all."""
         return (self.data or DATA).joinpath("evaluate", self.dataset, str(self.seed), method)

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from glta.storage.files import sha256_of
 
@@ -58,6 +59,20 @@ def digest_of_parts(parts: Mapping[str, str]) -> str:
     """Return the digest of a folder by those of its files. parts: digests by relative path."""
     lines = sorted(f"{name} {digest}\n" for name, digest in parts.items())
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def digest_of_arrays(
+    arrays: Iterable[tuple[str, Any, tuple[int, ...], memoryview]], meta: Mapping | None
+) -> str:
+    """Return the digest of arrays and of further values, which are JSON.
+
+    arrays: name, type, shape and content of each, in the order of the names.
+    """
+    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, dtype, shape, content in arrays:
+        found.update(f"{name} {dtype} {shape}".encode())
+        found.update(content)
+    return found.hexdigest()
 
 
 def visible_files(folder: Path) -> list[Path]:

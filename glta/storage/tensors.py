@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from glta.storage.digests import digest_of_arrays
 from glta.storage.files import write_whole
 
 
@@ -73,9 +73,9 @@ def load_checked(path: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
 
 def _digest(tensors: Mapping[str, torch.Tensor], meta: Mapping | None) -> str:
     """Return the SHA-256 digest of meta and of each tensor's name, type, shape and bytes."""
-    found = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    parts = []
     for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().cpu().contiguous()
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        content = tensor.flatten().view(torch.uint8).numpy().data
+        parts.append((name, tensor.dtype, tuple(tensor.shape), content))
+    return digest_of_arrays(parts, meta)

@@ -26,8 +26,9 @@ class Stream(IntEnum):
     ADAPTERS = 5  # initial weights of LoRA
     ADAPTER_DROPOUT = 6
     NEIGHBOURS = 7
-    CODES = 8  # starts of codebooks, and controls
-    DEAD_CODES = 9
+    EXHIBIT = 8  # what the report shows of a method
+    CODES = 9  # starts of codebooks, and controls
+    DEAD_CODES = 10
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = Stream.SAMPLING) -> np.random.Generator:

@@ -255,7 +255,8 @@ def recommend(
     """Recommend items with a trained model.
 
     The list is for a user of the dataset, or for a new user who is described by a list of items.
-    New items, which were not in training, can be recommended too.
+    New items, which were not in training, can be recommended too. The list of a user is looked up
+    in the store that `glta cache` has made, if it fits.
     """
     from glta.serving.recommend import recommend as make
 
@@ -271,6 +272,51 @@ def recommend(
             f"{rank:3}  {row['item_id']:{width}}  {row['score']:8.3f}  "
             f"{row['title']}{'  (new)' if row['new'] else ''}"
         )
+    words = {"store": "looked up in the store", "popularity": "the most popular items"}
+    for way in {row["way"] for row in found} & words.keys():
+        typer.echo(words[way], err=True)
+
+
+@app.command(cls=InProject)
+def cache(
+    method: Method,
+    dataset: Dataset,
+    new_interactions: Annotated[
+        Path | None,
+        typer.Option(
+            help="file of interactions, CSV, JSON lines or Parquet: user_id, item_id, and perhaps "
+            "timestamp; only the lists of their users are made again",
+            parser=from_project,
+        ),
+    ] = None,
+    with_test: Annotated[
+        bool,
+        typer.Option(
+            "--with-test", help="test items count as the user's, too: for use, not for measurement"
+        ),
+    ] = False,
+    seed: Seed = 0,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="length of the lists; 100 without it")
+    ] = None,
+) -> None:
+    """Write the best items of every user into a store for fast look-ups.
+
+    The lists are those that are tested: without items of training and validation. `glta recommend`
+    uses the store while it fits the model. With --new-interactions, the store is kept, and brought
+    up to date.
+    """
+    from glta.serving import cached_lists
+
+    in_order(method, dataset)
+    if new_interactions is None:
+        made = cached_lists.cache(method, dataset, k or 100, seed, with_test=with_test)
+        typer.echo(f"{made.path}: {len(made.users)} users, {made.about.k} items each")
+        return
+    if k is not None or with_test:
+        raise ValueError("-k, --with-test: a refresh does not change them; leave them out")
+    done = cached_lists.refresh_cache(method, dataset, new_interactions, seed)
+    typer.echo(f"new lists by {done.way}: {done.known} known users, {done.new} new users")
 
 
 @app.command(cls=InProject)

@@ -15,13 +15,13 @@ from glta.data.prepared import Prepared
 from glta.evaluation.groups import restrict
 from glta.evaluation.lists import Lists, list_table
 from glta.evaluation.ranking import rank_among
-from glta.evaluation.settings import RecommendSettings
+from glta.evaluation.settings import uses_seen_items
 from glta.methods.base import Recommender, Scorer
 from glta.methods.chain import refit_of
 from glta.methods.registry import models, recommender_class
+from glta.methods.shared.without_history import recommend_to_all
 from glta.params.model import Params
 from glta.progress import record
-from glta.serving.without_history import recommend_to_all
 from glta.storage.cell import Cell
 from glta.storage.files import read_json, whole_folder
 from pipeline.stages.script import run
@@ -46,13 +46,6 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     record(0, seconds_per_1000_lists=1000 * seconds / max(count, 1))
     with whole_folder(cell.lists(method)) as out:
         lists.save(out)
-
-
-def uses_seen_items(settings: RecommendSettings, split: str) -> bool:
-    """Return whether the histories of test lists have the validation items. split: of the data."""
-    if settings.test_history == "by_split":
-        return split in ("leave_last_out", "global_time")
-    return settings.test_history == "seen"
 
 
 def make_lists(

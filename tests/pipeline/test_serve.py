@@ -14,8 +14,9 @@ from glta.nn.language.frozen import load_language
 from glta.params.check import load_params, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
+from glta.serving.cached_lists import cache, read_new_interactions, refresh_cache
 from glta.serving.recommend import recommend
-from glta.testing.blocks import NUM_ITEMS, block_profiles
+from glta.testing.blocks import NUM_ITEMS, NUM_USERS, block_profiles
 from pipeline.cli.main import app
 from pipeline.stages import train
 from tests.tiny import mark_project, write_encoder
@@ -181,5 +182,133 @@ def test_the_command_prints_a_table_or_json(shop):
     )
     found = json.loads(run.stdout)
     assert [row["item_id"] for row in found] == [line.split()[1] for line in lines]
-    assert set(found[0]) == {"item_id", "title", "score", "new"}
+    assert set(found[0]) == {"item_id", "title", "score", "new", "way"}
     assert pl.DataFrame(found).height == 3
+
+
+def command(*arguments: str) -> tuple[list[str], str]:
+    """Run `glta`. Returns the item ids that it prints, or its only line, and what is on stderr."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.exception
+    lines = done.stdout.splitlines()
+    if arguments[0] == "recommend":
+        lines = [line.split()[1] for line in lines]
+    return lines, done.stderr
+
+
+@pytest.mark.parametrize("method", ["cease", "blend", "lightgcn"])
+def test_a_user_is_looked_up_in_the_store(shop, method):
+    live = recommend(method, "blocks", user="u5", k=6)
+    assert {row["way"] for row in live} == {"live"}
+    (said,), _ = command("cache", method, "blocks", "-k", "8")
+    assert said == f"{shop.cell.store(method)}/lists.safetensors: 24 users, 8 items each"
+    found = recommend(method, "blocks", user="u5", k=6)
+    if method == "cease":
+        assert found == live, "the store does not score by test items, and this method does"
+        command("cache", method, "blocks", "-k", "8", "--with-test")
+        found = recommend(method, "blocks", user="u5", k=6)
+    assert {row["way"] for row in found} == {"store"}
+    assert ids(found) == ids(live)
+    # batches of other sizes differ in the last bits
+    scores = [row["score"] for row in found]
+    np.testing.assert_allclose(scores, [row["score"] for row in live], rtol=1e-5)
+    assert command("recommend", method, "blocks", "--user", "u5", "-k", "6") == (
+        ids(live),
+        "looked up in the store\n",
+    )
+    # if the test item is in the row, it is the first of it, and there are 7 others
+    longest = 8 if method == "cease" else 7
+    for k, way in ((longest, "store"), (longest + 1, "live")):
+        assert {row["way"] for row in recommend(method, "blocks", user="u5", k=k)} == {way}
+    # the catalogue has 10 other items for the user, and then the row is whole
+    command("cache", method, "blocks", "-k", "12", "--with-test")
+    found = recommend(method, "blocks", user="u5", k=12)
+    assert [row["way"] for row in found] == ["store"] * 10
+    more = recommend(method, "blocks", ["i0"], user="u5", k=6)
+    assert {row["way"] for row in more} == {"live"}
+
+
+def test_with_test_items_the_store_has_what_is_computed_live(shop):
+    train.main(load_params().for_dataset("blocks"), "blocks", 0, "transitions")
+    users = [f"u{user}" for user in range(0, NUM_USERS, 3)]
+    live = [recommend("transitions", "blocks", user=user, k=5) for user in users]
+    command("cache", "transitions", "blocks", "-k", "5", "--with-test")
+    found = [recommend("transitions", "blocks", user=user, k=5) for user in users]
+    assert [ids(rows) for rows in found] == [ids(rows) for rows in live]
+    assert {row["way"] for rows in found for row in rows} == {"store"}
+
+
+def test_the_store_has_the_lists_of_the_stage_recommend(shop):
+    from glta.storage.files import read_json, write_json
+    from pipeline.stages import recommend as stage
+
+    counts = shop.cell.prepare / "counts.json"
+    params = load_params().for_dataset("blocks")
+    for split in ("random", "leave_last_out"):
+        write_json(counts, read_json(counts) | {"split": split})
+        for refit in (False, True):
+            params = params.with_values({"recommend.refit": refit})
+            train.main(params, "blocks", 0, "cease")
+            stage.main(params, "blocks", 0, "cease")
+            table = pl.read_parquet(shop.cell.lists("cease") / "test.parquet")
+            store = cache("cease", "blocks", 7)
+            for (user,), rows in table.group_by("user"):
+                shown = rows.sort("rank").head(7)
+                found = store.lookup(f"u{user}")
+                assert [f"i{item}" for item in shown["item"]][: len(found.items)] == found.items
+                np.testing.assert_allclose(shown["score"], found.scores, rtol=1e-5)
+            assert store.about.histories == (
+                "seen" if refit or split == "leave_last_out" else "train"
+            )
+            assert store.about.fitted == ("seen" if refit else "train")
+
+
+def test_new_interactions_come_into_the_store(shop, tmp_path):
+    file = tmp_path / "later.csv"
+    with pytest.raises(FileNotFoundError, match="glta cache METHOD DATASET"):
+        refresh_cache("ease", "blocks", file)
+    command("cache", "ease", "blocks")
+    with pytest.raises(FileNotFoundError, match=r"later\.csv: no such file"):
+        refresh_cache("ease", "blocks", file)
+    before = ids(recommend("ease", "blocks", user="u5", k=4))
+    file.write_text(f"item_id,user_id\n{before[0]},u5\ni0,novice\ni2,novice\n")
+    said, _ = command("cache", "ease", "blocks", "--new-interactions", str(file))
+    assert said == ["new lists by fold-in: 1 known users, 1 new users"]
+    after = recommend("ease", "blocks", user="u5", k=4)
+    assert before[0] not in ids(after)
+    novice = recommend("ease", "blocks", user="novice", k=4)
+    assert ids(novice) == ids(recommend("ease", "blocks", ["i0", "i2"], k=4))
+    # more than the store has: the model answers by the items that the store knows
+    command("cache", "ease", "blocks", "-k", "3")
+    command("cache", "ease", "blocks", "--new-interactions", str(file))
+    assert recommend("ease", "blocks", user="novice", k=3)[0]["way"] == "store"
+    longer = recommend("ease", "blocks", user="novice", k=4)
+    assert ids(longer) == ids(novice)
+    assert longer[0]["way"] == "live"
+    assert before[0] not in ids(recommend("ease", "blocks", user="u5", k=9))
+    arguments = ["cache", "ease", "blocks", "-k", "3", "--new-interactions", str(file)]
+    said = CliRunner().invoke(app, arguments).exception
+    assert str(said) == "-k, --with-test: a refresh does not change them; leave them out"
+
+
+def test_times_order_new_interactions(tmp_path):
+    file = tmp_path / "later.jsonl"
+    rows = [("b", "x", 30), ("a", "y", 10), ("b", "z", 20)]
+    lines = [json.dumps({"user_id": u, "item_id": i, "timestamp": t}) for u, i, t in rows]
+    file.write_text("\n".join(lines))
+    found = read_new_interactions(file, "blocks", Params())
+    assert found.rows() == [("a", "y"), ("b", "z"), ("b", "x")]
+    file.write_text('{"user_id": "a"}')
+    with pytest.raises(ValueError, match="item_id"):
+        read_new_interactions(file, "blocks", Params())
+
+
+def test_a_store_of_another_model_is_not_used(shop):
+    command("cache", "ease", "blocks")
+    params = load_params().for_dataset("blocks").with_values({"settings.ease.l2": 3.0})
+    train.main(params, "blocks", 0, "ease")
+    found, said = command("recommend", "ease", "blocks", "--user", "u5", "-k", "6")
+    assert "was made from another model" in said
+    assert "make it again: `glta cache ease blocks`; computed without it" in said
+    assert len(found) == 6
+    assert {row["way"] for row in recommend("ease", "blocks", user="u5", k=6)} == {"live"}

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from glta.storage.arrays import (
     joined,
     load_arrays,
+    map_arrays,
     part_of,
     save_arrays,
     sparse_arrays,
@@ -25,6 +26,31 @@ def test_arrays_and_meta_come_back(tmp_path):
     for name, array in arrays.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_mapped_arrays_are_those_that_are_read(tmp_path):
+    path = tmp_path / "x.safetensors"
+    arrays = {
+        "a": np.arange(6, dtype=np.int32).reshape(2, 3).T,
+        "b": np.array([0.1, np.nan]),
+        "c": np.arange(3, dtype=np.uint8),
+        "d": np.float32([[1.5]]),
+        "e": np.empty((0, 4), np.uint32),
+    }
+    save_arrays(path, arrays, {"names": ["ü"]})
+    found, meta = map_arrays(path)
+    assert meta == {"names": ["ü"]}
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    with pytest.raises(ValueError, match="read-only"):
+        found["a"][0] = 1
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        map_arrays(path)
+    with pytest.raises(FileNotFoundError):
+        map_arrays(tmp_path / "absent.safetensors")
 
 
 def test_arrays_and_tensors_have_one_format(tmp_path):

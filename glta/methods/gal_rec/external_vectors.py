@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.sparse import csr_array
 
 from glta.data.histories import fold_in, history_matrix, mean_of_items
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.methods.gal_rec.spec import External
-from glta.methods.shared.graph_nodes import GraphNodes, Nodes, load_nodes
 from glta.methods.shared.text_space import mean_state, unit_rows
-from glta.nn.graph.node_embeddings import NodeEmbeddings
+
+if TYPE_CHECKING:
+    from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 
 TEXT_WIDTH = 64
 """Directions of text that are kept."""
@@ -79,6 +80,11 @@ def external_nodes(
     Those of serving come from all training edges. embeddings: folder of the step pretrain-graph.
     states_IW: text states of the items.
     """
+    import torch
+
+    from glta.methods.shared.graph_nodes import GraphNodes, Nodes, load_nodes
+    from glta.nn.graph.node_embeddings import NodeEmbeddings
+
     train = prepared.train
     nodes = load_nodes(embeddings, prepared, held_out=True)
     message = NodeEmbeddings.load(embeddings).messages(train)

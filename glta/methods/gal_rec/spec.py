@@ -90,11 +90,11 @@ class GALRecSettings(StepBudget):
     lora_dropout: Annotated[float, When("train", ("lora",))] = Field(
         0.05, ge=0, lt=1, description="LoRA dropout"
     )
-    learning_rate: Annotated[float, Search(2e-5, 2e-3, log=True)] = Field(
-        2e-4, gt=0, le=1, description="AdamW, of language model, tokens and projections"
+    learning_rate: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(
+        5e-5, gt=0, le=1, description="AdamW, of language model, tokens and projections"
     )
-    head_learning_rate: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(
-        1e-4, gt=0, le=1, description="AdamW, of the maps to the scores"
+    head_learning_rate: Annotated[float, Search(5e-6, 5e-4, log=True)] = Field(
+        2e-5, gt=0, le=1, description="AdamW, of the maps to the scores"
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="examples a step; each has up to six prompts")

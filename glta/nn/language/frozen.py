@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -193,7 +194,10 @@ class Language:
         )
         with torch.random.fork_rng():
             torch.manual_seed(int(epoch_rng(seed, 0, Stream.ADAPTERS).integers(2**62)))
-            self.model = get_peft_model(self.model, config).eval()  # peft leaves dropout on
+            # peft asks transformers for a name of its earlier versions
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+                self.model = get_peft_model(self.model, config).eval()  # peft leaves dropout on
         self.lora = True
 
     def train_whole(self) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from glta.data.prepared import Prepared
 from glta.methods.gal_rec.external_vectors import external_nodes
 from glta.methods.gal_rec.spec import GALRecSettings
+from glta.methods.gal_rec.view_examples import Examples
 from glta.methods.gal_rec.view_network import new_network
 from glta.methods.gal_rec.view_prompts import ViewTemplates
-from glta.methods.gal_rec.view_training import Examples, ViewTraining
+from glta.methods.gal_rec.view_training import ViewTraining
 from glta.nn.graph.node_embeddings import NodeEmbeddings
 from glta.nn.language.frozen import load_language
 from glta.nn.language.model_files import ModelFiles

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from glta.data.interactions import Interactions
 from glta.methods.gal_rec.neighbours import NeighbourSampler
 from glta.methods.gal_rec.spec import GALRecSettings
-from glta.methods.gal_rec.view_training import Examples
+from glta.methods.gal_rec.view_examples import Examples
 from glta.testing.blocks import block_prepared
 
 # users 0 and 1 share item 0, users 1 and 2 share item 1; user 3 is alone with item 2; user 4 has

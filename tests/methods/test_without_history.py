@@ -6,7 +6,7 @@ import pytest
 from glta.data.interactions import Interactions
 from glta.evaluation.ranking import rank_all
 from glta.methods.base import Scorer
-from glta.serving.without_history import recommend_to_all
+from glta.methods.shared.without_history import recommend_to_all
 
 FITTED = Interactions.of([0, 0, 0, 2, 2, 4], [1, 2, 3, 2, 3, 3], 5, 6)
 BY_POPULARITY = [3, 2, 1, 0, 4, 5]

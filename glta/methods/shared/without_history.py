@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 
 from glta.data.interactions import Interactions
-from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
 
 
@@ -29,6 +28,9 @@ def recommend_to_all(
     if with_history.any():
         found = model.recommend(users[with_history], k, exclude)
         items[with_history], scores[with_history] = found
+    # it imports torch, which answers from a store do without
+    from glta.evaluation.ranking import rank_all
+
     popular = fitted.item_degree.astype(np.float32)
     found = rank_all(
         lambda block: np.tile(popular, (block.size, 1)), users[~with_history], k=k, exclude=exclude

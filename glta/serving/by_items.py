@@ -1,0 +1,52 @@
+"""Lists for users who are known by their items alone (fold-in). Nothing is trained."""
+
+# B users, K list length
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from glta.data.histories import recent_matrix
+from glta.data.interactions import Interactions
+from glta.data.sequences import Sequences
+from glta.methods.base import Recommender
+
+
+def can_fold_in(capabilities: Collection[str]) -> bool:
+    """Return whether a method can score a user by a list of items. See `Capability`."""
+    return not {"histories", "sequences"}.isdisjoint(capabilities)
+
+
+def recommend_by_items(
+    model: Recommender,
+    histories: Sequence[Sequence[int]],
+    k: int,
+    *,
+    masked: Sequence[Collection[int]],
+    num_items: int,
+    capabilities: Collection[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Recommend k items to each of B users. Returns items and scores, each (B, k).
+
+    histories: the items that the scores of a user depend on, oldest first, at least one.
+    masked: the items of each user that are not shown. capabilities: of the method.
+    Raises ValueError for a method that cannot score a list of items.
+    """
+    # it imports torch, which answers from the store do without
+    from glta.evaluation.ranking import rank_all
+
+    sequences = Sequences.of_lists(histories, num_items)
+    exclude = interactions_of(masked, num_items)
+    users = np.arange(len(histories))
+    if "sequences" in capabilities:
+        return model.with_histories(sequences).recommend(users, k, exclude)
+    rows = recent_matrix(sequences, decay=1)
+    return rank_all(lambda block: model.score_histories(rows[block]), users, k=k, exclude=exclude)
+
+
+def interactions_of(items: Sequence[Collection[int]], num_items: int) -> Interactions:
+    """Return the pairs of user n with items[n]."""
+    user = np.repeat(np.arange(len(items)), [len(one) for one in items])
+    item = np.fromiter((item for one in items for item in one), np.int64, user.size)
+    return Interactions.of(user, item, len(items), num_items)

@@ -1,0 +1,99 @@
+"""Make and refresh the store of a trained model, for `glta cache`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from glta.datasets.settings import TableSettings
+from glta.evaluation.top_k_store import TopKStore
+from glta.methods.shared.stored_lists import write_store
+from glta.params.check import load_params
+from glta.params.model import Params
+from glta.serving.refresh import Refreshed, refresh
+from glta.serving.served_model import ServedModel
+
+
+def cache(
+    method: str, dataset: str, k: int, seed: int = 0, *, with_test: bool = False
+) -> TopKStore:
+    """Write the best k items of every user.
+
+    with_test: false: the lists are those of test time. true: they are those of
+    `glta.serving.recommend.recommend`. Test items are not shown, and a method that reads items in
+    order scores by them, too.
+    Raises ValueError for an unknown name, FileNotFoundError when the stages have not run.
+    """
+    served = ServedModel.of(method, dataset, seed)
+    histories = served.histories_at_test(load_params().for_dataset(dataset).recommend)
+    if with_test:
+        histories = "all" if "sequences" in served.capabilities else served.fitted
+    return write_store(
+        served.with_histories(histories),
+        served.prepared,
+        served.cell.store(method),
+        k,
+        model=served.folder,
+        method=method,
+        dataset=dataset,
+        seed=seed,
+        fitted=served.fitted,
+        histories=histories,
+        masked="all" if with_test else "seen",
+    )
+
+
+def refresh_cache(method: str, dataset: str, file: Path, seed: int = 0) -> Refreshed:
+    """Add new interactions from a file to the store: see `glta.serving.refresh.refresh`.
+
+    file: in one of the forms of a dataset's file of interactions. Rows are put in order by their
+    times, where the file has times, and else stay in the order of the file.
+    """
+    served = ServedModel.of(method, dataset, seed)
+    params = load_params().for_dataset(dataset)
+    folder = served.cell.store(method)
+    about = TopKStore.open(folder).about
+    return refresh(
+        folder,
+        served.with_histories(about.histories),
+        served.prepared,
+        read_new_interactions(file, dataset, params),
+        model=served.folder,
+        capabilities=served.capabilities,
+    )
+
+
+def read_new_interactions(file: Path, dataset: str, params: Params) -> pl.DataFrame:
+    """Read interactions: columns user_id and item_id (text), oldest first.
+
+    The file has the form of the interactions' file of a dataset in `tables`. Its columns have the
+    names of the dataset's entry there, or the default names. Only those of users and items must be
+    there. Raises FileNotFoundError, and ValueError for rows that cannot be read.
+    """
+    from glta.datasets.readers.own_tables import TableFile
+    from glta.io.raw import Columns, check_interactions
+
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file")
+    table = params.tables.get(dataset) or TableSettings(interactions="none")
+    parameter = f"tables.{dataset}"
+    # the separator and the header are those of the dataset's own file, and may differ here
+    plain = table.model_copy(update={"separator": None, "header": None})
+    source = TableFile(file, str(file), parameter, plain)
+    names = {"user": table.user, "item": table.item, "rating": None}
+    columns: Columns = names | {"timestamp": table.timestamp}
+    sheets = list(source.sheets(columns, needed=("user", "item")))
+    if table.timestamp not in sheets[0].columns:
+        columns = names | {"timestamp": None}
+    found = check_interactions(
+        sheets,
+        str(file),
+        max_bad_share=params.prepare.max_bad_share,
+        columns=columns,
+        parameter=parameter,
+        null_words=table.null_words,
+        place=source.place,
+    ).rows
+    ordered = found.sort("timestamp", maintain_order=True, nulls_last=False)
+    return ordered.select("user_id", "item_id")

@@ -1,0 +1,85 @@
+"""Load a trained recommender from where the stages wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from glta.data.prepared import Prepared
+from glta.evaluation.settings import RecommendSettings, uses_seen_items
+from glta.evaluation.top_k_store import Pairs
+from glta.methods.base import Recommender
+from glta.methods.chain import refit_of
+from glta.methods.registry import models, recommender_class, units
+from glta.methods.shared.stored_lists import histories_of
+from glta.nearest import hint
+from glta.storage.cell import Cell
+from glta.storage.files import read_json
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """Name the model of a method for a dataset and a seed. It is loaded at its first use.
+
+    Make one with `ServedModel.of`, which checks that the model is there.
+    """
+
+    method: str
+    cell: Cell
+
+    @classmethod
+    def of(cls, method: str, dataset: str, seed: int) -> ServedModel:
+        """Raises ValueError for an unknown method, FileNotFoundError before the stages have run."""
+        refuse_unknown(method)
+        cell = Cell(dataset, seed)
+        for needed in (cell.prepare, cell.model(method)):
+            if not needed.exists():
+                raise FileNotFoundError(
+                    f"{needed}: no such folder; `snakemake --cores all` makes it, if params.yaml "
+                    "names the dataset, the seed and the method"
+                )
+        return cls(method, cell)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the model that serves: of the refit if there is one."""
+        return refit_of(self.cell.model(self.method))
+
+    @property
+    def fitted(self) -> Pairs:
+        """The pairs that the model was fitted on."""
+        return "train" if self.folder == self.cell.model(self.method) else "seen"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """See `glta.methods.spec.Capability`."""
+        return units()[self.method].method.capabilities
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The prepared data."""
+        return Prepared.load(self.cell.prepare)
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The recommender as it was saved."""
+        return recommender_class(self.method).load(self.folder)
+
+    def histories_at_test(self, settings: RecommendSettings) -> Pairs:
+        """Return the pairs that users are scored by at test time."""
+        split = read_json(self.cell.prepare / "counts.json")["split"]
+        return "seen" if uses_seen_items(settings, split) else self.fitted
+
+    def with_histories(self, histories: Pairs) -> Recommender:
+        """Return the recommender that scores by these pairs."""
+        if histories == self.fitted:
+            return self.model
+        return self.model.with_histories(histories_of(self.prepared, histories))
+
+
+def refuse_unknown(method: str) -> None:
+    """Raise ValueError unless a method or an ablation has this name."""
+    if method not in models():
+        others = hint(method, models(), listed_by="glta methods")
+        raise ValueError(f"{method}: unknown method{others}")
