@@ -150,12 +150,13 @@ def test_texts_pull_codes_towards_them():
     group = np.arange(120) % 6
 
     def purity(weight: float) -> float:
-        settings = small(text_weight=weight, codes=6, levels=3)
+        settings = small(text_weight=weight, text_dim=5, codes=6)
         code = make_codes(vectors, text, settings, 0).nearest[:, 0]
         return sum(np.bincount(group[code == c]).max() for c in np.unique(code)) / 120
 
-    assert 0.17 < purity(0.0) < 0.35
-    assert 0.85 < purity(10.0) <= 1
+    # the least possible is a sixth
+    assert 0.2 < purity(0.0) < 0.35
+    assert 0.95 < purity(10.0) <= 1
 
 
 def test_without_text_weight_texts_change_no_code():

@@ -90,12 +90,13 @@ def test_training_beats_its_start_and_uses_the_text():
     task = task_of(small(steps=300, patience=100))
     found = train(task, epochs=30, patience=100)
     start, best = found.history[0]["valid"], found.history[found.best_epoch + 1]["valid"]
-    # minus the loss; before any training the vectors' whole variance of 1 is left over
-    assert -3.8 < start < -3 and -0.8 < best < -0.45
+    # over five seeds: -3.9 to -3.3 and -0.67 to -0.60
+    assert -4.3 < start < -3 and -0.8 < best < -0.5
     errors = [record["error"] for record in found.history[1:]]
-    assert 0.05 < errors[-1] < 0.2 < 0.9 < errors[0] < 1.3
+    # at first the vectors' whole variance of 1 is left over
+    assert 0.06 < errors[-1] < 0.2 < 0.9 < errors[0] < 1.3
     texts = [record["text"] for record in found.history[1:]]
-    assert 1.2 < texts[-1] < 2.2 < 5 < texts[0]
+    assert 1.5 < texts[-1] < 2 < 5 < texts[0] < 9
     assert task.validate(0) == pytest.approx(best)
 
 
@@ -121,7 +122,8 @@ def test_dead_codes_are_restarted():
     kept = (book == before[0]).all(1)
     assert kept.sum() == 1
     # the moved ones lie where items are, so that these items have them
-    assert (torch.cdist(book[~kept], rows).min(1).values < 1e-5).all()
+    distance = (book[~kept][:, None] - rows).square().sum(2)
+    assert (distance.min(1).values < 1e-10).all()
     assert len(nearest_codes(rows, book).unique()) >= 7
 
 
