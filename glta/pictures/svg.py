@@ -120,12 +120,21 @@ class Drawing:
         self.parts.append(f'<polyline class="{kind}" points="{where}" {look}/>')
 
     def bar(
-        self, x: float, y: float, width: float, height: float, *, kind: str, tip: str = ""
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        *,
+        kind: str,
+        tip: str = "",
+        opacity: float = 1,
     ) -> None:
-        """Fill a rectangle. x, y: its upper left corner."""
+        """Fill a rectangle. x, y: its upper left corner. opacity: in [0, 1]."""
         where = attributes(x=x, y=y, width=width, height=height)
+        tint = "" if opacity == 1 else f' fill-opacity="{opacity:g}"'
         self.parts.append(
-            f'<rect class="{kind}" {where} rx="2" fill="currentColor">{_tip(tip)}</rect>'
+            f'<rect class="{kind}" {where} rx="2" fill="currentColor"{tint}>{_tip(tip)}</rect>'
         )
 
     def mark(

@@ -27,6 +27,8 @@ class Stream(IntEnum):
     ADAPTER_DROPOUT = 6
     NEIGHBOURS = 7
     EXHIBIT = 8  # what the report shows of a method
+    CODES = 9  # starts of codebooks, and controls
+    DEAD_CODES = 10
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = Stream.SAMPLING) -> np.random.Generator:
