@@ -33,7 +33,7 @@ from glta.training.gradients import add_gradient
 from glta.training.seeds import Stream, seed_torch
 from glta.training.trainer import Task
 
-START_EXAMPLES = 1024
+START_EXAMPLES = 256
 # the share of the steps in which the learning rates rise
 WARM_UP = 0.05
 
