@@ -29,6 +29,7 @@ LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#\s]+)(?=[)#])")
 ROOMS = {
     "glta.config": "What all settings are built from.",
     "glta.storage": "Whole files, arrays, and the folder of one dataset and seed.",
+    "glta.pictures": "Drawings in SVG, and the check of those that a page shows.",
     "glta.progress": "Progress lines, and the records of a training.",
     "glta.io": "From bytes to two plain tables; every bad row is known by its line.",
     "glta.datasets": "The datasets that have a name: addresses, checksums, readers, presets.",
@@ -37,7 +38,8 @@ ROOMS = {
     "glta.nn.graph": "Graph encoders, losses and their training.",
     "glta.nn.text": "Maps of text states, and their training.",
     "glta.nn.sequence": "Self-attention over items in order, and its training.",
-    "glta.nn.language": "Language models and their text states.",
+    "glta.nn.quantize": "Codes of items: residual k-means, RQ-VAE, collisions.",
+    "glta.nn.language": "Language models, prompts with node tokens, and text states.",
     "glta.features": "Item features and user features, such as texts.",
     "glta.evaluation": "Full ranking, metrics, groups of users and items, significance.",
     "glta.methods": "What a method is, the registry, and every method.",
