@@ -45,6 +45,20 @@ def load_tensors(
         ) from error
 
 
+@torch.no_grad()
+def copy_weights(mine: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> None:
+    """Copy saved tensors into those of a model, in place.
+
+    Raises ValueError when one of the model's is missing or has another shape.
+    """
+    for name, tensor in mine.items():
+        found = saved.get(name)
+        if found is None or found.shape != tensor.shape:
+            shape = None if found is None else tuple(found.shape)
+            raise ValueError(f"saved weights do not fit: {name} is {shape}")
+        tensor.copy_(found)
+
+
 def save_checked(path: Path, tensors: Mapping[str, torch.Tensor], meta: Mapping) -> None:
     """Write tensors as `save_tensors` does, with a digest of the content.
 

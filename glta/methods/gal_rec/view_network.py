@@ -27,6 +27,7 @@ from glta.nn.language.node_prompts import (
     read_outs,
     token_projector,
 )
+from glta.storage.tensors import copy_weights
 from glta.training.devices import Devices
 
 # width and spread of vectors that are trained in place of external ones
@@ -166,15 +167,7 @@ class ViewNetwork(nn.Module):
         """Load weights that `tensors` returned. Raises ValueError if a name or a shape differs."""
         mine = self.state_dict(keep_vars=True)
         mine |= {f"language.{n}": p for n, p in self.language.trained().items()}
-        with torch.no_grad():
-            for name, parameter in mine.items():
-                found = tensors.get(name)
-                if found is None or found.shape != parameter.shape:
-                    raise ValueError(
-                        f"saved weights do not fit: {name} is "
-                        f"{None if found is None else tuple(found.shape)}"
-                    )
-                parameter.copy_(found)
+        copy_weights(mine, tensors)
 
 
 def _projected(project: nn.Linear, table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

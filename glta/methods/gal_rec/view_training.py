@@ -249,7 +249,7 @@ class ViewTraining(Task):
         for place in sorted(self._compared()):
             side, hop, loss = MEANS[place]
             with self._key_weights():
-                mean = self._mean_of(examples, side, hop, nodes)
+                mean = self._mean_of(examples, side, hop, self.network.nodes(nodes))
             ids = self._ids(examples, side)
             losses = nce(
                 seen[side, 0],
@@ -360,7 +360,7 @@ class ViewTraining(Task):
     def _move_average(self) -> None:
         """Move the averaged weights towards the present ones, as MoCo does before each step."""
         share = self.settings.average
-        if not share:
+        if not share or not self._compared():
             return
         for name, parameter in self.trained().items():
             if name in self._average:

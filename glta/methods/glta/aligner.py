@@ -27,6 +27,7 @@ from glta.nn.language.node_prompts import (
     read_outs,
     token_projector,
 )
+from glta.storage.tensors import copy_weights
 from glta.training.devices import Devices
 
 
@@ -111,15 +112,7 @@ class Aligner(nn.Module):
             | dict(self.named_buffers())
             | {f"language.{n}": p for n, p in self.language.adapters().items()}
         )
-        with torch.no_grad():
-            for name, parameter in mine.items():
-                found = tensors.get(name)
-                if found is None or found.shape != parameter.shape:
-                    raise ValueError(
-                        f"saved weights do not fit: {name} is "
-                        f"{None if found is None else tuple(found.shape)}"
-                    )
-                parameter.copy_(found)
+        copy_weights(mine, tensors)
 
 
 def new_aligner(
