@@ -94,7 +94,7 @@ class PrefixTree:
             levels.append(
                 TreeLevel(
                     prefix=put(ordered[start, :used]),
-                    child=put(np.searchsorted(below, leaf)),
+                    child=put(np.asarray(np.searchsorted(below, leaf))),
                     leaf=put(leaf),
                     size=put(np.diff(leaf)),
                     lowest=put(np.minimum.reduceat(item, start).astype(np.int64)),
