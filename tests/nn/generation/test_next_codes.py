@@ -6,7 +6,7 @@ import torch
 
 from glta.data.sequences import Sequences
 from glta.nn.generation.encoder_decoder import CodeTransformer
-from glta.nn.generation.next_codes import CodeGenerator, NextCodesTask
+from glta.nn.generation.next_codes import CodeGenerator, NextCodesTask, by_length
 from glta.nn.generation.settings import NextCodesSettings
 from glta.training.devices import Devices
 from glta.training.trainer import train
@@ -137,6 +137,18 @@ def test_a_pass_has_every_item_but_the_first_of_each_user_once():
     np.testing.assert_array_equal(np.sort(one), expected)
     np.testing.assert_array_equal(np.sort(two), expected)
     assert (one != two).any()
+
+
+def test_histories_of_like_lengths_are_read_together_with_the_same_loss():
+    length = np.array([9, 1, 4, 2, 0, 3, 6, 5, 30])
+    parts = [part.tolist() for part in by_length(length)]
+    assert parts == [[1, 3, 4], [2, 5], [6, 7], [0], [8]]
+    task = task_of(dropout=0.0)
+    step, chosen = next(iter(task.batches(0)))
+    found = task.histories
+    window = found.window(found.user[chosen], found.position[chosen], 6)
+    whole = task.network.loss(torch.from_numpy(window.item), torch.from_numpy(found.item[chosen]))
+    torch.testing.assert_close(task.backward((step, chosen))["loss"], whole / len(chosen))
 
 
 def test_a_resumed_training_is_equal_to_the_last_bit(tmp_path):
