@@ -291,4 +291,4 @@ def digest_of_model(folder: Path) -> str:
 
 def _refuse(path: Path, why: str, names: str = "METHOD DATASET", seed: int = 0) -> NoReturn:
     option = f" --seed {seed}" if seed else ""
-    raise ValueError(f"{path}: {why}; make it again: `glta cache {names}{option}`")
+    raise ValueError(f"{path}: {why}; make it again: glta cache {names}{option}")

@@ -34,11 +34,19 @@ TUNABLE = [method for method in specs() if space(method)]
 L2 = "settings.ease.l2"
 KNN = ("settings.item-knn.neighbours", "settings.item-knn.shrinkage")
 PRESENT = dict(zip(KNN, (100, 10.0), strict=True))
-QUICK = {"embedding_dim": 8, "steps": 6, "evaluate_every": 3, "batch_size": 64}
+QUICK = {"steps": 6, "evaluate_every": 3, "batch_size": 64, "embedding_dim": 8}
+
+
+def quick(method: str) -> dict[str, int]:
+    """Return the values of `QUICK` that a method has."""
+    known = type(Params().section(f"settings.{method}")).model_fields
+    return {key: value for key, value in QUICK.items() if key in known}
+
+
 TRAINED = [m for m in TUNABLE if isinstance(Params().section(f"settings.{m}"), StepBudget)]
 SMALL = Params.model_validate(
     {
-        "settings": dict.fromkeys(TRAINED, QUICK)
+        "settings": {method: quick(method) for method in TRAINED}
         | {
             "glta": {
                 "align_items": {"epochs": 1, "items_per_prompt": 4},

@@ -69,12 +69,12 @@ class GALRecSettings(StepBudget):
         ge=0,
         description="earlier representations that serve as negatives; 0: the rest of the batch",
     )
-    average: float = Field(
-        0.0,
+    average: Annotated[float, Choices(0.9, 0.99, 0.999)] = Field(
+        0.99,
         ge=0,
         lt=1,
         description="share of the old weights in each step of the averaged encoder that computes "
-        "the keys, such as 0.999; 0: keys from the encoder itself",
+        "the keys; 0: keys from the encoder itself",
     )
     contrast_width: Positive = Field(128, description="width of the compared representations")
     train: Trained = Field(
@@ -146,7 +146,7 @@ SPEC = MethodSpec(
         "without-external": Ablation({"external": "none"}),
         "shuffled-neighbours": Ablation({"shuffled": True}),
         "means": Ablation({"reading": "means"}),
-        "averaged": Ablation({"average": 0.999}),
+        "without-average": Ablation({"average": 0.0}),
         "state-alone": Ablation({"direct": False}),
     },
     capabilities=frozenset({"histories", "new_items"}),
