@@ -76,10 +76,13 @@ def _best(
     owner_E: torch.Tensor, score_E: torch.Tensor, item_E: torch.Tensor, width: int
 ) -> torch.Tensor:
     """Return the places of the best candidates of each owner, by owner, best first."""
-    # stable sorts, the least significant key first
-    order = item_E.argsort(stable=True)
-    order = order[score_E[order].argsort(descending=True, stable=True)]
-    order = order[owner_E[order].argsort(stable=True)]
+    # one sort by owner and score: the bits of floats are in the order of their magnitudes
+    bits = score_E.view(torch.int32).long()
+    key = owner_E * 2**32 + torch.where(bits < 0, bits + 2**31, -bits)
+    order = key.argsort()
+    if (key[order[1:]] == key[order[:-1]]).any():
+        order = item_E.argsort()
+        order = order[key[order].argsort(stable=True)]
     return order[_places(owner_E[order]) < width]
 
 

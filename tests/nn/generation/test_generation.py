@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from glta.nn.generation.beam_search import NO_CODES, beam_search
+from glta.nn.generation.beam_search import NO_CODES, _best, beam_search
 from glta.nn.generation.catalogue_scores import catalogue_scores
 from glta.nn.generation.prefix_tree import PrefixTree
 from glta.training.stopping import Diverged
@@ -152,6 +152,14 @@ def test_of_equal_scores_the_lower_item_is_first():
     tree = PrefixTree.of(every[mixed])
     for width in (4, 75):
         assert beam_search(tree, even, 1, k=1, width=width)[0].item() == 0
+
+
+def test_the_best_are_sorted_as_numbers():
+    owner = torch.tensor([1, 0, 1, 0, 0, 1, 1, 0])
+    score = torch.tensor([-3.0, -0.0, -3.0, 0.0, 1e-7, -1e-30, -torch.inf, -2.5])
+    item = torch.tensor([5, 4, 3, 2, 7, 1, 6, 0])
+    assert _best(owner, score, item, 3).tolist() == [4, 3, 1, 5, 2, 0]
+    assert _best(owner, score, item, 9).tolist() == [4, 3, 1, 7, 5, 2, 0, 6]
 
 
 def test_a_catalogue_of_one_item():
