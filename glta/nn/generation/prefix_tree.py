@@ -129,9 +129,10 @@ class PrefixTree:
         node = (first - begin)[row] + torch.arange(len(row), device=row.device)
         code = self.levels[level + 1].prefix[node, level]
         logit = logits_NK[row, code].float()
-        valid = torch.full(logits_NK.shape, -torch.inf, device=logit.device)
-        valid[row, code] = logit
-        score = (score_N - valid.logsumexp(1))[row] + logit
+        # log-sum-exp over the children alone, which are far fewer than the codes of a level
+        highest = torch.segment_reduce(logit, "max", lengths=count)
+        total = torch.segment_reduce((logit - highest[row]).exp(), "sum", lengths=count)
+        score = (score_N - highest - total.log())[row] + logit
         if score.isnan().any():
             raise Diverged("scores contain NaN: the model has diverged, lower its learning rate")
         return Children(row, node, score)
