@@ -26,6 +26,7 @@ NAMES = (
     "graph",
     "least_squares",
     "sequence",
+    "generation",
     "splitting",
     "ranking",
     "store",

@@ -1,0 +1,188 @@
+"""TIGER: an encoder-decoder generates the codes of the next item."""
+
+# U users, I items, M codes of an item, N items of a window, B users of a block
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from glta.data.histories import known_users
+from glta.data.interactions import Interactions
+from glta.data.sequences import Sequences
+from glta.methods.base import Job, Scorer, Step
+from glta.methods.exhibit import Exhibit
+from glta.methods.shared.about import read_about, write_about
+from glta.methods.shared.code_step import CodedItems, MakeItemCodes
+from glta.nn.generation.settings import NextCodesSettings
+from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
+from glta.storage.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from glta.data.prepared import Prepared
+    from glta.nn.generation.next_codes import CodeGenerator
+
+
+@dataclass(frozen=True, eq=False)
+class TIGER(Scorer):
+    """Score by the log-probability of an item's codes after a user's history.
+
+    codes: (I, M) int32. codes_per_level: how many codes each level has.
+    window: (U, N) int32, the newest items of each user, the newest last, -1 for no item.
+    weights: of the network, by their names in `CodeTransformer`.
+    settings: with which it was trained. best_epoch: with the best validation NDCG@20, whose weights
+    these are. history: one record an epoch. exhibit: how good the codes are.
+    """
+
+    name = "tiger"
+    codes: np.ndarray
+    codes_per_level: tuple[int, ...]
+    window: np.ndarray
+    weights: dict[str, np.ndarray]
+    settings: NextCodesSettings
+    best_epoch: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+    exhibit: Exhibit | None = None
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        """Score all items exactly, also of a catalogue that `recommend` searches by beams."""
+        return self.generator.scores(self.window[known_users(users, len(self.window))])
+
+    def recommend(
+        self, users: np.ndarray, k: int, exclude: Interactions
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.generator.exact:
+            return super().recommend(users, k, exclude)
+        users = known_users(users, len(self.window))
+        return self.generator.lists(self.window[users], k, *exclude.rows(users))
+
+    def with_histories(self, histories: Sequences) -> Self:
+        if histories.num_items != len(self.codes):
+            raise ValueError(
+                f"histories over {histories.num_items} items: this model has {len(self.codes)} "
+                "items; give histories over the items of the dataset that it was trained on"
+            )
+        return replace(self, window=newest(histories, self.settings))
+
+    @cached_property
+    def generator(self) -> CodeGenerator:
+        """The network with these weights, and the tree of the codes."""
+        import torch
+
+        from glta.nn.generation.encoder_decoder import CodeTransformer
+        from glta.nn.generation.next_codes import CodeGenerator
+
+        network = CodeTransformer(self.codes, self.codes_per_level, self.settings, seed=0)
+        network.load_state_dict({name: torch.from_numpy(x) for name, x in self.weights.items()})
+        return CodeGenerator(network, self.settings)
+
+    @property
+    def trainable_parameters(self) -> int:
+        return sum(array.size for array in self.weights.values())
+
+    def save(self, folder: Path) -> None:
+        arrays = {"codes": self.codes, "window": self.window} | joined({"network": self.weights})
+        meta = {
+            "settings": self.settings.model_dump(),
+            "codes_per_level": list(self.codes_per_level),
+        }
+        save_arrays(folder / "model.safetensors", arrays, meta)
+        count = self.trainable_parameters
+        write_about(folder, self.name, trainable_parameters=count, best_epoch=self.best_epoch)
+        write_json(folder / "history.json", self.history)
+        if self.exhibit is not None:
+            self.exhibit.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        about = read_about(folder, cls.name)
+        arrays, meta = load_arrays(folder / "model.safetensors")
+        return cls(
+            arrays["codes"],
+            tuple(meta["codes_per_level"]),
+            arrays["window"],
+            part_of(arrays, "network"),
+            NextCodesSettings(**meta["settings"]),
+            about["best_epoch"],
+            read_json(folder / "history.json"),
+            Exhibit.load(folder),
+        )
+
+
+class MakeTIGERCodes(MakeItemCodes):
+    """Make the codes that TIGER generates."""
+
+
+class TrainTIGER(Step):
+    """Train the encoder-decoder, with early stopping on validation NDCG@20.
+
+    `run` raises ValueError for data without times, and when no user has two training items.
+    """
+
+    def run(self, job: Job) -> TIGER:
+        # imported here, so that loading does without torch
+        from glta.nn.generation.encoder_decoder import CodeTransformer
+        from glta.nn.generation.next_codes import CodeGenerator, NextCodesTask
+        from glta.training.devices import find_devices
+        from glta.training.trainer import train
+
+        settings = job.own(NextCodesSettings, "train")
+        histories = job.prepared.timed("tiger")
+        coded = CodedItems.load(job.source("tiger-codes"), histories.num_items)
+        codes, sizes = coded.codes.codes, coded.codes.codes_per_level
+        network = CodeTransformer(codes, sizes, settings, job.seed)
+        network.to(find_devices().device)
+        window = newest(histories, settings)
+        generator = CodeGenerator(network, settings)
+        task = NextCodesTask(
+            network,
+            histories,
+            settings,
+            job.seed,
+            section="settings.tiger.train",
+            evaluate=lambda: generated_ndcg(job.prepared, generator, window),
+        )
+        trained = train(
+            task,
+            epochs=settings.epochs,
+            patience=settings.patience,
+            checkpoint=job.checkpoint,
+            on_epoch=job.on_epoch,
+        )
+        weights = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
+        return TIGER(
+            codes,
+            sizes,
+            window,
+            weights,
+            settings,
+            trained.best_epoch,
+            trained.history,
+            coded.exhibit,
+        )
+
+
+def newest(histories: Sequences, settings: NextCodesSettings) -> np.ndarray:
+    """Return the items of each user that are read, (U, N) int32."""
+    return histories.last(settings.max_items).item.astype(np.int32)
+
+
+def generated_ndcg(prepared: Prepared, generator: CodeGenerator, window_UN: np.ndarray) -> float:
+    """Measure validation NDCG@20 of the lists as they are served: scored exactly or by beams."""
+    from glta.evaluation.validation import validation_ndcg
+
+    if generator.exact:
+        return validation_ndcg(prepared, lambda users: generator.scores(window_UN[users]))
+
+    def found_by_beams(users: np.ndarray) -> np.ndarray:
+        rows = prepared.train.rows(users)
+        items, found = generator.lists(window_UN[users], 20, *rows)
+        scores = np.full((len(users), prepared.train.num_items), -np.inf, np.float32)
+        place = np.nonzero(items >= 0)
+        scores[place[0], items[place]] = found[place]
+        return scores
+
+    return validation_ndcg(prepared, found_by_beams)

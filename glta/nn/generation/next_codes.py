@@ -1,0 +1,205 @@
+"""Train an encoder-decoder on histories, and generate items with it."""
+
+# U users, I items, N items of a window, B users of a block, K list length, R rows
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from glta.data.sequences import Sequences
+from glta.nn.generation.beam_search import beam_search
+from glta.nn.generation.catalogue_scores import catalogue_scores
+from glta.nn.generation.encoder_decoder import CodeTransformer, Memory
+from glta.nn.generation.prefix_tree import NextLogits, PrefixTree
+from glta.nn.generation.settings import NextCodesSettings
+from glta.training.seeds import Stream, epoch_rng, seed_torch
+from glta.training.trainer import Task
+
+
+def logits_after(network: CodeTransformer, memory: Memory) -> NextLogits:
+    """Return what computes logits for prefixes of the histories in a memory."""
+
+    def compute(
+        prefix_RL: torch.Tensor, owner_R: torch.Tensor, state: Any, parent_R: torch.Tensor | None
+    ) -> tuple[torch.Tensor, Any]:
+        # codes are few, so that whole prefixes are read again instead of keeping a state
+        group, count = torch.unique_consecutive(owner_R, return_counts=True)
+        which = torch.repeat_interleave(count)
+        slot = torch.arange(len(which), device=which.device) - (count.cumsum(0) - count)[which]
+        shape = (len(group), int(count.max()), prefix_RL.shape[1])
+        padded = prefix_RL.new_zeros(shape)
+        padded[which, slot] = prefix_RL
+        found = network.decode(Memory(memory.state[group], memory.mask[group]), padded)
+        return network.logits(found[which, slot, -1], prefix_RL.shape[1]), None
+
+    return compute
+
+
+def by_length(length_B: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the places of at most 2, 4, 8, ... items: most histories are short.
+
+    Read together, all would be padded to the longest.
+    """
+    shortest, limit = -1, 2
+    while (length_B > shortest).any():
+        chosen = np.flatnonzero((length_B > shortest) & (length_B <= limit))
+        if chosen.size:
+            yield chosen
+        shortest, limit = limit, 2 * limit
+
+
+class CodeGenerator:
+    """Generate items from windows of histories.
+
+    A window is (N,) item ids, the newest last, -1 for no item. The network may be in training.
+    """
+
+    def __init__(self, network: CodeTransformer, params: NextCodesSettings):
+        self.network = network
+        self.params = params
+        self.tree = PrefixTree.of(network.codes.cpu().numpy(), network.codes.device)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the catalogue is small enough to be scored item by item."""
+        return self.tree.num_items <= self.params.exact_items
+
+    def scores(self, window_BN: np.ndarray) -> np.ndarray:
+        """Return the log-probability of every item, (B, I) float32."""
+        found = np.empty((len(window_BN), self.tree.num_items), np.float32)
+        for block, memory in self._blocks(window_BN):
+            next_logits = logits_after(self.network, memory)
+            scores = catalogue_scores(self.tree, next_logits, len(memory.state))
+            found[block] = scores.cpu().numpy()
+        return found
+
+    def lists(
+        self, window_BN: np.ndarray, k: int, row_E: np.ndarray, item_E: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Search the best items by beams: items and log-probabilities, each (B, K).
+
+        row_E: windows, ascending, and item_E: items that are never in their lists.
+        """
+        items = np.empty((len(window_BN), k), np.int64)
+        scores = np.empty((len(window_BN), k), np.float32)
+        device = self.network.codes.device
+        for block, memory in self._blocks(window_BN):
+            part = slice(*np.searchsorted(row_E, [block.start, block.stop]))
+            masked = (
+                torch.from_numpy(row_E[part] - block.start).to(device),
+                torch.from_numpy(item_E[part]).to(device, torch.long),
+            )
+            found = beam_search(
+                self.tree,
+                logits_after(self.network, memory),
+                len(memory.state),
+                k=k,
+                width=self.params.beams,
+                masked=masked,
+            )
+            items[block], scores[block] = (x.cpu().numpy() for x in found)
+        return items, scores
+
+    def _blocks(self, window_BN: np.ndarray) -> Iterator[tuple[slice, Memory]]:
+        """Encode the windows block by block."""
+        was = self.network.training
+        self.network.eval()
+        size = self.params.block_users
+        for start in range(0, len(window_BN), size):
+            block = slice(start, start + size)
+            window = torch.from_numpy(window_BN[block].astype(np.int64))
+            with torch.no_grad():
+                memory = self.network.encode(window.to(self.network.codes.device))
+            yield block, memory
+        self.network.train(was)
+
+
+class NextCodesTask(Task):
+    """Train on every item of the training histories but the first of each, by those before it.
+
+    A pass goes over all of them once, in a new order. An epoch of the trainer is `evaluate_every`
+    steps. evaluate: returns the validation metric; None trains without validation.
+    """
+
+    def __init__(
+        self,
+        network: CodeTransformer,
+        histories: Sequences,
+        params: NextCodesSettings,
+        seed: int,
+        *,
+        section: str,
+        evaluate: Callable[[], float] | None = None,
+    ):
+        self.network = network
+        self.histories = histories
+        self.params = params
+        self.seed = seed
+        self.section = section
+        self.evaluate = evaluate
+        self.learning_rate = params.learning_rate
+        first = histories.indptr[histories.user]
+        self.target = np.flatnonzero(np.arange(len(histories)) > first)
+        if not self.target.size:
+            raise ValueError(
+                f"{section}: no user has two training items, so there is no next item to learn; "
+                "raise prepare.user_core"
+            )
+        self._drawn = (-1, self.target)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        return dict(self.network.named_parameters())
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        self.network.train()
+        return torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.learning_rate,
+            weight_decay=self.params.weight_decay,
+            fused=True,
+        )
+
+    def batches(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the number of each step, and the places of its targets in the histories."""
+        size = self.params.batch_size
+        in_a_pass = -(-len(self.target) // size)
+        for step in self.params.steps_of(epoch):
+            number, place = divmod(step, in_a_pass)
+            yield step, self._pass(number)[place * size : (place + 1) * size]
+
+    def _pass(self, number: int) -> np.ndarray:
+        """Return the targets of a pass in its order. That of the last pass is kept."""
+        if number != self._drawn[0]:
+            self._drawn = (number, epoch_rng(self.seed, number).permutation(self.target))
+        return self._drawn[1]
+
+    def backward(self, batch: tuple[int, np.ndarray]) -> dict[str, torch.Tensor]:
+        step, chosen = batch
+        # by the step, so that the same is dropped whatever the length of an epoch
+        seed_torch(self.seed, step, Stream.DROPOUT, self.devices.rank)
+        mine = chosen[self.devices.share(len(chosen))]
+        device = self.network.codes.device
+        if not len(mine):
+            return {"loss": torch.zeros((), device=device)}
+        found = self.histories
+        before = found.window(found.user[mine], found.position[mine], self.params.max_items)
+        window = torch.from_numpy(before.item).to(device)
+        target = torch.from_numpy(found.item[mine]).to(device)
+        parts = [torch.from_numpy(part).to(device) for part in by_length(before.mask.sum(1))]
+        losses = [self.network.loss(window[part], target[part]) for part in parts]
+        loss = torch.stack(losses).sum() / len(chosen)
+        loss.backward()
+        return {"loss": loss}
+
+    def validate(self, epoch: int) -> float | None:
+        return None if self.evaluate is None or epoch < 0 else self.evaluate()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return self.network.state_dict()
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.network.load_state_dict(tensors)
