@@ -1,6 +1,6 @@
 """Lists for users who are known by their items alone (fold-in). Nothing is trained."""
 
-# B users, K list length
+# B users, I items, K list length
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from glta.data.histories import recent_matrix
 from glta.data.interactions import Interactions
 from glta.data.sequences import Sequences
-from glta.methods.base import Recommender
+from glta.methods.base import Recommender, Scorer
 
 
 def can_fold_in(capabilities: Collection[str]) -> bool:
@@ -43,6 +43,27 @@ def recommend_by_items(
         return model.with_histories(sequences).recommend(users, k, exclude)
     rows = recent_matrix(sequences, decay=1)
     return rank_all(lambda block: model.score_histories(rows[block]), users, k=k, exclude=exclude)
+
+
+def score_by_items(
+    model: Recommender,
+    histories: Sequence[Sequence[int]],
+    *,
+    num_items: int,
+    capabilities: Collection[str],
+) -> np.ndarray | None:
+    """Score all items for B users by their items alone: (B, I) float32.
+
+    The arguments are those of `recommend_by_items`. Returns None for a method that ranks items in
+    order without a score for each of them.
+    """
+    sequences = Sequences.of_lists(histories, num_items)
+    if "sequences" not in capabilities:
+        return np.asarray(model.score_histories(recent_matrix(sequences, decay=1)))
+    newcomers = model.with_histories(sequences)
+    if not isinstance(newcomers, Scorer):
+        return None
+    return np.asarray(newcomers.score(np.arange(len(histories))))
 
 
 def interactions_of(items: Sequence[Collection[int]], num_items: int) -> Interactions:

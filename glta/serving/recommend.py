@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import polars as pl
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.data.sequences import Sequences
-from glta.datasets.settings import TableSettings
 from glta.evaluation.top_k_store import StoredList, TopKStore
 from glta.methods.base import Recommender
 from glta.methods.registry import units
@@ -29,6 +27,7 @@ from glta.params.check import load_params
 from glta.params.model import Params
 from glta.serving.answers import Way, usable_store
 from glta.serving.by_items import recommend_by_items
+from glta.serving.new_items import encode_texts, read_new_items
 from glta.serving.served_model import ServedModel, refuse_unknown
 
 
@@ -78,8 +77,15 @@ def recommend(
     model = served.model
     fitted = pairs_of(prepared, served.fitted)
     if new_items is not None:
-        added = read_new_items(new_items, dataset, params, prepared)
-        states = text_states(added, params, served.cell.step("profile"))
+        added = read_new_items(
+            new_items,
+            prepared.items["item_id"],
+            table=params.tables.get(dataset),
+            parameter=f"tables.{dataset}",
+            max_bad_share=params.prepare.max_bad_share,
+            dataset=dataset,
+        )
+        states = _text_states(added, params, served.cell.step("profile"))
         model = model.extended(states)
         catalogue = pl.concat([catalogue, added.select("item_id", "title")])
     places = [_place(catalogue["item_id"], item, "item") for item in items]
@@ -171,64 +177,18 @@ def _of_user(
     return items[0], scores[0]
 
 
-def read_new_items(file: Path, dataset: str, params: Params, prepared: Prepared) -> pl.DataFrame:
-    """Read new items from a file of the same form as the items' file of a dataset in `tables`.
-
-    The columns have the names of the dataset's entry in `tables`, or the default names. Only the
-    column of ids must be there.
-    Returns columns item, item_id, title, description, categories. Raises ValueError for an id that
-    the dataset already has.
-    """
-    from glta.datasets.readers.own_tables import TableFile, item_columns
-    from glta.io.raw import check_items
-
-    table = params.tables.get(dataset) or TableSettings(interactions="none")
-    parameter = f"tables.{dataset}"
-    columns = item_columns(table)
-    # the separator and the header are those of the dataset's own files, and may differ here
-    plain = table.model_copy(
-        update={"separator": None, "items_separator": None, "items_header": None}
-    )
-    source = TableFile(file, str(file), parameter, plain, key="items_")
-    sheets = source.sheets(columns, needed=("item",))
-    first = next(sheets)
-    columns = {
-        role: column if column in first.columns or role == "item" else None
-        for role, column in columns.items()
-    }
-    sheets = chain([first], sheets)
-    found = check_items(
-        sheets,
-        file.name,
-        max_bad_share=params.prepare.max_bad_share,
-        columns=columns,
-        parameter=parameter,
-        separator=table.category_separator,
-        null_words=table.null_words,
-        place=source.place,
-    ).rows
-    if (twice := found.filter(pl.col("item_id").is_in(prepared.items["item_id"].implode()))).height:
-        raise ValueError(
-            f"{file}: item {twice['item_id'][0]} is not new, {dataset} has it already; take it out "
-            "of the file"
-        )
-    return found.with_row_index("item")
-
-
-def text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarray:
-    """Encode the texts of items as the stage `profile` does: (J, W) float32.
+def _text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarray:
+    """Encode the texts of items: (J, W) float32.
 
     profile: folder of that stage. Raises ValueError when the stage used another language
     model than params.yaml names.
     """
     from glta.features.profiles import Profiles
-    from glta.features.text.item_texts import item_texts
-    from glta.nn.language.frozen import load_language
+    from glta.nn.language.frozen import CACHE, load_language
 
     language = load_language(params.language)
     Profiles.load(profile).refuse_other(language.name, language.sha256)
-    texts = item_texts(items, params.profile)["text"].to_list()
-    return language.encode(texts, params.language.batch_tokens)
+    return encode_texts(items, params.profile, language, CACHE)
 
 
 def _place(ids: pl.Series, wanted: str, what: str) -> int:

@@ -1,11 +1,18 @@
 """Load a trained recommender from where the stages wrote it."""
 
+# I items, J new items, W width of text states
+
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
+import numpy as np
+import polars as pl
+
+from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.settings import RecommendSettings, uses_seen_items
 from glta.evaluation.top_k_store import Pairs
@@ -76,6 +83,49 @@ class ServedModel:
         if histories == self.fitted:
             return self.model
         return self.model.with_histories(histories_of(self.prepared, histories))
+
+
+@dataclass(frozen=True, eq=False)
+class WithNewItems(ServedModel):
+    """Name a model whose catalogue has J new items at the end. Nothing is trained.
+
+    base: the model without them. items: columns of the catalogue that are known of them, item_id
+    at least. states_JW: their text states.
+    """
+
+    base: ServedModel
+    items: pl.DataFrame
+    states_JW: np.ndarray
+
+    @classmethod
+    def to(cls, base: ServedModel, items: pl.DataFrame, states_JW: np.ndarray) -> Self:
+        """Add new items to a model."""
+        return cls(base.method, base.cell, base, items, states_JW)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The prepared data over all items. No user has a new one."""
+        base = self.base.prepared
+        added = self.items.select(pl.col("^(item_id|title|description|categories)$"))
+        items = pl.concat([base.items.drop("item"), added], how="diagonal").with_row_index("item")
+
+        def wider(pairs: Interactions) -> Interactions:
+            return replace(pairs, num_items=items.height)
+
+        return replace(
+            base,
+            train=wider(base.train),
+            valid=wider(base.valid),
+            test=wider(base.test),
+            graph=wider(base.graph),
+            target=wider(base.target),
+            items=items,
+        )
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The recommender of all items. Raises ValueError for a method that takes no new ones."""
+        return self.base.model.extended(self.states_JW)
 
 
 def refuse_unknown(method: str) -> None:

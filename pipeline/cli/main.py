@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from pipeline.cli.bundle_commands import bundle_app
 from pipeline.cli.common import (
     PARAMS,
     AnyDataset,
@@ -31,6 +32,7 @@ from pipeline.project import enter_project, from_project, project_root
 app = group("Graph-language token alignment for recommendation.")
 app.add_typer(params_app, name="params")
 app.add_typer(lineage_app, name="lineage")
+app.add_typer(bundle_app, name="bundle")
 
 
 def _show_version(wanted: bool) -> None:
@@ -317,6 +319,39 @@ def cache(
         raise ValueError("-k, --with-test: a refresh does not change them; leave them out")
     done = cached_lists.refresh_cache(method, dataset, new_interactions, seed)
     typer.echo(f"new lists by {done.way}: {done.known} known users, {done.new} new users")
+
+
+@app.command(cls=InProject)
+def export(
+    method: Method,
+    dataset: Dataset,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder to write; data/DATASET/SEED/bundles/METHOD without it", parser=from_project
+        ),
+    ] = None,
+    with_test: Annotated[
+        bool,
+        typer.Option(
+            "--with-test", help="test items count as the user's, too: for use, not for measurement"
+        ),
+    ] = False,
+) -> None:
+    """Write a bundle: one folder with all that serves a trained model, for any machine.
+
+    `glta bundle` and `glta serve` answer from it. The store that `glta cache` has made with the
+    same --with-test is a part of it.
+    """
+    from glta.serving.export import export as write
+    from pipeline.tracking.commit import current_commit
+
+    in_order(method, dataset)
+    code = current_commit()
+    commit = f"{code.id}, changed since" if code.id and code.dirty else code.id
+    folder = write(method, dataset, seed, out=out, with_test=with_test, commit=commit)
+    typer.echo(str(folder))
 
 
 @app.command(cls=InProject)

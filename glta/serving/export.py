@@ -1,0 +1,158 @@
+"""Write a bundle: one folder with all that serves a trained model, for `glta export`."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+
+from glta import __version__
+from glta.evaluation.top_k_store import FILE, Pairs
+from glta.features.profiles import Profiles
+from glta.methods.chain import REFIT
+from glta.methods.registry import needed, title
+from glta.params.check import load_params
+from glta.params.model import Params
+from glta.serving.answers import usable_store
+from glta.serving.bundle import ABOUT, BundleAbout, TextEncoder
+from glta.serving.model_card import model_card, notices
+from glta.serving.served_model import ServedModel
+from glta.storage.cell import Cell, folder
+from glta.storage.digests import visible_files
+from glta.storage.files import read_json, sha256_of, whole_folder, write_whole
+
+KINDS = (".safetensors", ".json", ".parquet")
+"""Files of a model that a bundle may have. None of them can run a program when it is read."""
+
+LIBRARIES = ("numpy", "polars", "safetensors", "scipy", "torch")
+
+
+def export(
+    method: str,
+    dataset: str,
+    seed: int = 0,
+    *,
+    out: Path | None = None,
+    with_test: bool = False,
+    commit: str = "",
+) -> Path:
+    """Write the bundle of a trained model. Returns its folder.
+
+    The folder is written beside its place and renamed when it is complete. Equal models and data
+    give equal bytes. A top-K store that fits is a part of it.
+    out: the folder; None: data/DATASET/SEED/bundles/METHOD. A bundle that is there is replaced.
+    with_test: test items count as the user's, too; see `glta.serving.cached_lists.cache`.
+    commit: of the code, for the record.
+    Raises ValueError for unknown names, for a folder with other content, and for a model with files
+    that are no safetensors, JSON or Parquet; FileNotFoundError when the stages have not run.
+    """
+    served = ServedModel.of(method, dataset, seed)
+    params = load_params().for_dataset(dataset)
+    place = out or served.cell.step("bundles") / method
+    _refuse_content(place)
+    histories: Pairs = served.histories_at_test(params.recommend)
+    if with_test:
+        histories = "all" if "sequences" in served.capabilities else served.fitted
+    masked: Pairs = "all" if with_test else "seen"
+    with whole_folder(place) as made:
+        inside = Cell(dataset, seed, made)
+        _copy_model(served, inside)
+        _copy_data(served, inside, with_test)
+        _copy_store(served, inside, histories, masked)
+        source = _source(dataset)
+        metrics = served.cell.evaluated(method) / "metrics.json"
+        about = BundleAbout(
+            method=method,
+            title=title(method),
+            dataset=dataset,
+            seed=seed,
+            fitted=served.fitted,
+            histories=histories,
+            masked=masked,
+            encoder=_encoder(served, params),
+            measured=read_json(metrics) if metrics.exists() else {},
+            source=source,
+            versions=_versions(),
+            commit=commit,
+            files={},
+        )
+        counts = read_json(inside.prepare / "counts.json")
+        write_whole(made / "README.md", model_card(about, counts))
+        write_whole(made / "NOTICES.md", notices(about))
+        digests = {p.relative_to(made).as_posix(): sha256_of(p) for p in visible_files(made)}
+        about.model_copy(update={"files": digests}).save(made)
+    return place
+
+
+def _refuse_content(place: Path) -> None:
+    """Raise ValueError for a place that holds anything but a bundle."""
+    is_free = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    if not is_free and not (place / ABOUT).is_file():
+        raise ValueError(
+            f"--out {place}: is there already, and is no bundle; name a folder that does not exist"
+        )
+
+
+def _files(model: Path) -> Iterator[Path]:
+    """Yield the files of a model, without those of its refit and without a store."""
+    for path in visible_files(model):
+        inner = path.relative_to(model)
+        if inner.parts[0] != REFIT and inner.as_posix() != FILE:
+            if path.suffix not in KINDS:
+                raise ValueError(f"{path}: a bundle may have {', '.join(KINDS)} files alone")
+            yield path
+
+
+def _copy_model(served: ServedModel, inside: Cell) -> None:
+    """Copy the files of the model that serves. A refit stays one: see `ServedModel.fitted`."""
+    is_refit = served.fitted == "seen"
+    target = inside.model(served.method) / (REFIT if is_refit else "")
+    for path in _files(served.folder):
+        copy = target / path.relative_to(served.folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
+def _copy_data(served: ServedModel, inside: Cell, with_test: bool) -> None:
+    """Copy ids, titles and pairs. The test pairs are left out, unless they count as the user's."""
+    inside.prepare.mkdir(parents=True)
+    for name in ("users.parquet", "items.parquet", "train.parquet", "valid.parquet", "counts.json"):
+        shutil.copyfile(served.cell.prepare / name, inside.prepare / name)
+    test = pl.read_parquet(served.cell.prepare / "test.parquet")
+    (test if with_test else test.clear()).write_parquet(inside.prepare / "test.parquet")
+
+
+def _copy_store(served: ServedModel, inside: Cell, histories: Pairs, masked: Pairs) -> None:
+    """Copy the top-K store, if there is one of the same pairs."""
+    store = usable_store(served)
+    if store and (store.about.histories, store.about.masked) == (histories, masked):
+        copy = inside.store(served.method) / FILE
+        copy.parent.mkdir(parents=True)
+        shutil.copyfile(store.path, copy)
+
+
+def _encoder(served: ServedModel, params: Params) -> TextEncoder | None:
+    """Name what encodes texts; None for a method that reads none."""
+    if "profile" not in needed([served.method]):
+        return None
+    language = Profiles.load(served.cell.step("profile")).about["language"]
+    return TextEncoder(
+        language=params.language,
+        sha256=language["sha256"],
+        text=[*params.profile.text],
+        max_words=params.profile.max_words,
+    )
+
+
+def _source(dataset: str) -> dict:
+    path = folder(dataset, "download", "source.json")
+    return read_json(path) if path.exists() else {}
+
+
+def _versions() -> dict[str, str]:
+    found = {"glta": __version__, "python": platform.python_version()}
+    return found | {name: version(name) for name in LIBRARIES}
