@@ -29,6 +29,10 @@ ALONE = {  # a library, and the only places that may import it
     "torch_geometric": ("glta.nn.graph",),
     "dvc": ("pipeline.engine", "pipeline.lineage"),
     "mlflow": ("pipeline.tracking",),
+    "fastapi": ("glta.serving.rest",),
+    "starlette": ("glta.serving.rest",),
+    "uvicorn": ("glta.serving.rest",),
+    "prometheus_client": ("glta.serving.rest",),
 }
 FORKS = "pipeline/engine/warm.py"  # runs the module that it is asked for
 SHARED = ("__init__.py", "spec.py", "model.py", "settings.py")  # each in its own folder

@@ -263,10 +263,17 @@ class Answers:
 
     def warm(self) -> Self:
         """Load all that answers need, so that no later request waits for it."""
-        self._rank([], 1, self._masked)
-        self.titles(self.ids([0]) if self.num_items else [])
-        self._user_place, self._popularity  # noqa: B018
+        first = self.ids(range(min(1, self.num_items)))
+        self.titles(first)
+        if users := [*self._user_place][:1]:
+            self.compute(users[0], k=1)
+        if can_fold_in(self.served.capabilities):
+            self.compute(None, first, 1)
         return self
+
+    def unknown_item(self, items: Iterable[str]) -> str | None:
+        """Return the first id that is none of an item; None without one."""
+        return next((item for item in items if item not in self._item_place), None)
 
     def knows(self, user: str) -> bool:
         """Tell whether a user is one of the data, or has a row in the store."""

@@ -77,7 +77,7 @@ def recommend_to_file(
 def _read(users: Path) -> pl.DataFrame:
     """Read the users. Raises ValueError for a file of another form."""
     if not users.is_file():
-        raise FileNotFoundError(2, "no such file", str(users))
+        raise FileNotFoundError(f"{users}: no such file")
     try:
         table = pl.read_parquet(users)
     except pl.exceptions.PolarsError as error:

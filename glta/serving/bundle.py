@@ -32,7 +32,7 @@ SCHEMA = 1
 """Version of the format. A bundle of another version is refused."""
 
 
-class TextEncoder(Section):
+class EncoderAbout(Section):
     """Name what encodes texts. A bundle does not have the language model itself.
 
     language: how it is loaded; `model` is the packaged one, a hub id, or a folder of the machine
@@ -64,7 +64,7 @@ class BundleAbout(Section):
     fitted: Pairs
     histories: Pairs
     masked: Pairs
-    encoder: TextEncoder | None
+    encoder: EncoderAbout | None
     measured: dict[str, float]
     source: dict[str, Any]
     versions: dict[str, str]
@@ -94,7 +94,7 @@ class BundleAbout(Section):
         """Read bundle.json. Raises as `glta.serving.bundle.load` does."""
         path = folder / ABOUT
         if not folder.is_dir():
-            raise FileNotFoundError(2, "no such folder; `glta export` writes a bundle", str(folder))
+            raise FileNotFoundError(f"{folder}: no such folder; `glta export` writes a bundle")
         if not path.is_file():
             _refuse(path, "no such file: the folder is no bundle, or is not copied whole")
         try:
@@ -169,7 +169,11 @@ class Bundle(Answers):
     @staticmethod
     def _empty_columns(items: pl.DataFrame) -> pl.DataFrame:
         """Add the columns that new items lack."""
-        kinds = {"title": pl.String, "description": pl.String, "categories": pl.List(pl.String)}
+        kinds: dict[str, Any] = {
+            "title": pl.String,
+            "description": pl.String,
+            "categories": pl.List(pl.String),
+        }
         missing = [pl.lit(None, k).alias(name) for name, k in kinds.items() if name not in items]
         whole = items.with_columns(missing)
         return whole if "item" in whole.columns else whole.with_row_index("item")

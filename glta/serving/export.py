@@ -18,7 +18,7 @@ from glta.methods.registry import needed, title
 from glta.params.check import load_params
 from glta.params.model import Params
 from glta.serving.answers import usable_store
-from glta.serving.bundle import ABOUT, BundleAbout, TextEncoder
+from glta.serving.bundle import ABOUT, BundleAbout, EncoderAbout
 from glta.serving.model_card import model_card, notices
 from glta.serving.served_model import ServedModel
 from glta.storage.cell import Cell, folder
@@ -135,12 +135,12 @@ def _copy_store(served: ServedModel, inside: Cell, histories: Pairs, masked: Pai
         shutil.copyfile(store.path, copy)
 
 
-def _encoder(served: ServedModel, params: Params) -> TextEncoder | None:
+def _encoder(served: ServedModel, params: Params) -> EncoderAbout | None:
     """Name what encodes texts; None for a method that reads none."""
     if "profile" not in needed([served.method]):
         return None
     language = Profiles.load(served.cell.step("profile")).about["language"]
-    return TextEncoder(
+    return EncoderAbout(
         language=params.language,
         sha256=language["sha256"],
         text=[*params.profile.text],

@@ -354,6 +354,31 @@ def export(
     typer.echo(str(folder))
 
 
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="folder of the bundle", metavar="BUNDLE")],
+    host: Annotated[str, typer.Option(help="address; 0.0.0.0 lets other machines in")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+    threads: Annotated[
+        int, typer.Option(min=1, help="threads that compute lists at the same time")
+    ] = 2,
+    queue: Annotated[
+        int, typer.Option(min=1, help="requests that may wait or be computed; more get 503")
+    ] = 64,
+    timeout: Annotated[float, typer.Option(min=0.01, help="seconds for one request")] = 10.0,
+) -> None:
+    """Answer from a bundle at an address: a page at /, and REST, which /docs describes.
+
+    SIGHUP loads the bundle in the folder again, without dropping a request.
+    """
+    from glta.serving.rest.server import serve as run
+    from glta.serving.rest.service import Limits
+
+    run(bundle, host, port, Limits(threads=threads, queue=queue, seconds=timeout))
+
+
 @app.command(cls=InProject)
 def push() -> None:
     """Send all results, their records and the answers of paid language models to DVC's remote."""
