@@ -61,6 +61,8 @@ def test_it_reloads_under_load_and_ends_gracefully(place, box):
         assert address.startswith("http://127.0.0.1:")
         first = client.get("/health").json()
         assert (first["method"], first["store"]) == ("ease", True)
+        times = [client.get("/health").elapsed.total_seconds() for _ in range(20)]
+        assert min(times) < 0.03, "every answer waits for a receipt (TCP_NODELAY)"
         ways: list[str] = []
         end = threading.Event()
 
