@@ -30,6 +30,7 @@ NAMES = (
     "splitting",
     "ranking",
     "store",
+    "serving",
     "metrics",
     "alignment",
     "graph_aware",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import os
 import signal
@@ -44,6 +45,9 @@ def serve(
             )
         shown = f"http://{place}:{listening.getsockname()[1]}"
         print(f"{service.bundle.about.title} on {shown}; Ctrl-C stops it", flush=True)
+        # what was loaded stays, so the search for garbage need not look at it again and again
+        gc.collect()
+        gc.freeze()
         asyncio.run(_run(service, listening))
 
 
