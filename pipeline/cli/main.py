@@ -338,6 +338,16 @@ def export(
             "--with-test", help="test items count as the user's, too: for use, not for measurement"
         ),
     ] = False,
+    register: Annotated[
+        bool, typer.Option("--register", help="register the bundle in MLflow, too")
+    ] = False,
+    alias: Annotated[
+        str,
+        typer.Option(
+            help="with --register: alias of the version; without it `best`, if the method is best "
+            "on validation"
+        ),
+    ] = "",
 ) -> None:
     """Write a bundle: one folder with all that serves a trained model, for any machine.
 
@@ -348,10 +358,17 @@ def export(
     from pipeline.tracking.commit import current_commit
 
     in_order(method, dataset)
+    if alias and not register:
+        raise ValueError("--alias: is that of a registered version; add --register")
     code = current_commit()
     commit = f"{code.id}, changed since" if code.id and code.dirty else code.id
     folder = write(method, dataset, seed, out=out, with_test=with_test, commit=commit)
     typer.echo(str(folder))
+    if register:
+        from pipeline.tracking.registered_bundles import register_bundle
+
+        name, version = register_bundle(folder, alias)
+        typer.echo(f"models:/{name}/{version}")
 
 
 @app.command()
