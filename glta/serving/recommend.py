@@ -3,30 +3,22 @@
 Ids and titles are those of the user's files.
 """
 
-# I items, J new items, W language width
+# J new items, W language width
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from glta.data.interactions import Interactions
-from glta.data.prepared import Prepared
-from glta.data.sequences import Sequences
-from glta.evaluation.top_k_store import StoredList, TopKStore
-from glta.methods.base import Recommender
+from glta.evaluation.top_k_store import Pairs, StoredList, TopKStore
 from glta.methods.registry import units
 from glta.methods.shared.stored_lists import pairs_of
-from glta.methods.shared.without_history import recommend_to_all
-from glta.nearest import hint
 from glta.params.check import load_params
 from glta.params.model import Params
-from glta.serving.answers import Way, usable_store
-from glta.serving.by_items import recommend_by_items
+from glta.serving.answers import Answer, Answers, usable_store
 from glta.serving.new_items import encode_texts, read_new_items
 from glta.serving.served_model import ServedModel, refuse_unknown
 
@@ -66,16 +58,15 @@ def recommend(
     params = load_params().for_dataset(dataset)
     served = ServedModel.of(method, dataset, seed)
     prepared = served.prepared
-    catalogue = prepared.items.select("item_id", "title")
+    given = [*items]
     if user is not None and (store := usable_store(served)):
-        if not items and new_items is None and (row := _from_store(store, served, user, k)):
-            places = [_place(catalogue["item_id"], item, "item") for item in row.items]
-            return _rows(catalogue, places, row.scores, prepared, "store")
+        if not given and new_items is None and (row := _from_store(store, served, user, k)):
+            return _rows(served, Answer("store", *row))
         # what the store got with refreshes belongs to the user
-        items = [*store.catalogue.named(store.added(user)), *items]
+        given = [*store.catalogue.named(store.added(user)), *given]
         user = None if store.lookup(user) and user not in prepared.users["user_id"] else user
-    model = served.model
-    fitted = pairs_of(prepared, served.fitted)
+    histories: Pairs = "all" if "sequences" in served.capabilities else served.fitted
+    answers = Answers(served, histories=histories, masked="all")
     if new_items is not None:
         added = read_new_items(
             new_items,
@@ -86,56 +77,25 @@ def recommend(
             dataset=dataset,
         )
         states = _text_states(added, params, served.cell.step("profile"))
-        model = model.extended(states)
-        catalogue = pl.concat([catalogue, added.select("item_id", "title")])
-    places = [_place(catalogue["item_id"], item, "item") for item in items]
-    given = np.array([*dict.fromkeys(places)], np.int64)  # in their order
-    number = None if user is None else _place(prepared.users["user_id"], user, "user")
-    if number is None:
-        own = has = given[:0]
-    else:
-        own = fitted.items_of(number)
-        has = prepared.seen.union(prepared.test).items_of(number)
-    has = np.union1d(has, given)
-    if "sequences" in served.capabilities:
-        if number is not None:
-            own = prepared.ordered("train", "valid", "test").of_user(number).item
-        history = np.append(own[~np.isin(own, given)], given)
-        newcomer = model.with_histories(Sequences.of_lists([history.tolist()], catalogue.height))
-        fitted = Interactions.of(np.zeros_like(history), history, 1, catalogue.height)
-        found, scores = _of_user(newcomer, 0, has, k, fitted)
-    elif number is not None and not given.size:
-        fitted = replace(fitted, num_items=catalogue.height)
-        history = own
-        found, scores = _of_user(model, number, has, k, fitted)
-    else:
-        history = np.union1d(own, given)
-        lists, scores_of = recommend_by_items(
-            model,
-            [history.tolist()],
-            k,
-            masked=[has.tolist()],
-            num_items=catalogue.height,
-            capabilities=served.capabilities,
-        )
-        found, scores = lists[0], scores_of[0]
-    shown = found >= 0
-    way: Way = "live" if history.size else "popularity"
-    return _rows(catalogue, found[shown].tolist(), scores[shown].tolist(), prepared, way)
+        answers = answers.with_new_items(added, states)
+    if user is not None:
+        answers.refuse_unknown_user(user)
+    return _rows(answers.served, answers.compute(user, given, k), prepared.items.height)
 
 
-def _rows(
-    catalogue: pl.DataFrame,
-    places: Sequence[int],
-    scores: Sequence[float],
-    prepared: Prepared,
-    way: Way,
-) -> list[dict[str, Any]]:
-    """Return the rows of `recommend` for items of the catalogue."""
+def _rows(served: ServedModel, found: Answer, num_known: int | None = None) -> list[dict[str, Any]]:
+    """Return the rows of `recommend`. num_known: items that are not new; None: all."""
+    items = served.prepared.items
+    place = {item: number for number, item in enumerate(items["item_id"])}
     return [
-        catalogue.row(place, named=True)
-        | {"score": score, "new": place >= prepared.items.height, "way": way}
-        for place, score in zip(places, scores, strict=True)
+        {
+            "item_id": item,
+            "title": items["title"][place[item]],
+            "score": score,
+            "new": num_known is not None and place[item] >= num_known,
+            "way": found.way,
+        }
+        for item, score in zip(found.items, found.scores, strict=True)
     ]
 
 
@@ -164,19 +124,6 @@ def _from_store(store: TopKStore, served: ServedModel, user: str, k: int) -> Sto
     return StoredList([item for item, _ in left], [score for _, score in left])
 
 
-def _of_user(
-    model: Recommender, user: int, has: np.ndarray, k: int, fitted: Interactions
-) -> tuple[np.ndarray, np.ndarray]:
-    """Recommend k items to a user of the dataset. Returns items and scores, each (k,).
-
-    has: items to leave out. fitted: see `recommend_to_all`; its items are the whole catalogue.
-    """
-    users = np.array([user])
-    exclude = Interactions.of(np.full_like(has, user), has, user + 1, fitted.num_items)
-    items, scores = recommend_to_all(model, users, k, fitted=fitted, exclude=exclude)
-    return items[0], scores[0]
-
-
 def _text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarray:
     """Encode the texts of items: (J, W) float32.
 
@@ -189,11 +136,3 @@ def _text_states(items: pl.DataFrame, params: Params, profile: Path) -> np.ndarr
     language = load_language(params.language)
     Profiles.load(profile).refuse_other(language.name, language.sha256)
     return encode_texts(items, params.profile, language, CACHE)
-
-
-def _place(ids: pl.Series, wanted: str, what: str) -> int:
-    """Return the row of an id. what: "item" or "user", for the message."""
-    place = ids.index_of(wanted)
-    if place is None:
-        raise ValueError(f"{what} {wanted}: unknown id{hint(wanted, ids, 3)}")
-    return place

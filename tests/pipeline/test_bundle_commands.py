@@ -65,7 +65,7 @@ def test_the_commands_answer_as_the_bundle_does(folder, tmp_path):
     ("command", "message"),
     [
         (["recommend"], "neither items nor a user"),
-        (["recommend", "--user", "u333"], "user u333: unknown id; nearest is u3"),
+        (["recommend", "--user", "u333"], "user u333: unknown id"),
         (["recommend", "--items", "i99"], "item i99: unknown id"),
         (["recommend", "--user", "u3", "--new-items", "none.csv"], "none.csv: no such file"),
         (["similar", "i99"], "item i99: unknown id"),
