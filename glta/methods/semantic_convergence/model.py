@@ -24,7 +24,7 @@ from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 from glta.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from glta.methods.semantic_convergence.prompts import TaskPrompts
+    from glta.methods.semantic_convergence.task_prompts import TaskPrompts
     from glta.nn.generation.item_generator import ItemGenerator
     from glta.nn.generation.prefix_tree import NextLogits
     from glta.nn.language.code_language import CodeLanguage
@@ -219,7 +219,7 @@ def new_prompts(
     network: CodeLanguage, codes_IM: np.ndarray, texts: Sequence[str], settings: TaskSettings
 ) -> TaskPrompts:
     """Return what writes prompts. texts: of the items; none are needed to generate."""
-    from glta.methods.semantic_convergence.prompts import TaskPrompts
+    from glta.methods.semantic_convergence.task_prompts import TaskPrompts
 
     return TaskPrompts(network, codes_IM, texts, settings)
 

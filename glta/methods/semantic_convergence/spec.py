@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from glta.config import Choices, Positive, Search, Section, When
-from glta.methods.shared.code_settings import VectorCodes
+from glta.methods.shared.settings import VectorCodes
 from glta.methods.spec import Ablation, MethodSpec, StepSpec
 from glta.nn.generation.settings import GenerationSettings
 from glta.training.settings import StepBudget

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from glta.data.sequences import Sequences
-from glta.methods.semantic_convergence.prompts import TaskPrompts, Tokens
 from glta.methods.semantic_convergence.spec import TaskSettings
+from glta.methods.semantic_convergence.task_prompts import TaskPrompts, Tokens
 from glta.nn.language.code_language import Answered
 from glta.training.seeds import Stream, epoch_rng
 

@@ -83,7 +83,7 @@ class CodeLanguage(nn.Module):
         self.code = nn.Parameter(rows.to(language.device))
         self.code_head = self.code
         if not causal.tied:
-            head = causal.head.weight.detach().float().cpu()  # type: ignore[union-attr,operator]
+            head = causal.head.weight.detach().float().cpu()  # type: ignore[operator]
             rows = head.mean(0) + head.std(0) * torch.randn(shape, generator=generator)
             self.code_head = nn.Parameter(rows.to(language.device))
 

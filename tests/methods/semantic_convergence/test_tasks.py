@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from glta.data.sequences import Sequences
-from glta.methods.semantic_convergence.prompts import TaskPrompts
 from glta.methods.semantic_convergence.spec import TaskSettings, TemplateSettings
+from glta.methods.semantic_convergence.task_prompts import TaskPrompts
 from glta.methods.semantic_convergence.tasks import AlignmentTasks, counts
 from glta.nn.language.causal_language import load_causal
 from glta.nn.language.code_language import Answered, CodeLanguage
