@@ -22,15 +22,22 @@ Scores = np.ndarray | torch.Tensor
 
 
 def validation_ndcg(
-    prepared: Prepared, score: Callable[[np.ndarray], Scores], *, k: int = 20
+    prepared: Prepared,
+    score: Callable[[np.ndarray], Scores],
+    *,
+    k: int = 20,
+    most_users: int = 0,
 ) -> float:
     """Average NDCG@k over the users who have validation items.
 
     score: maps user ids (B,) to scores (B, I). It must return a fresh array or tensor, because the
     scores of training items are overwritten. A tensor may be on any device. Returns a value in
     [0, 1]. Raises ValueError without validation pairs.
+    most_users: for scores that cost much: so many of these users are measured, spread evenly over
+        their ids; 0: all.
     """
-    return float(validation_ndcgs(prepared, lambda users: [score(users)], k=k)[0])
+    found = validation_ndcgs(prepared, lambda users: [score(users)], k=k, most_users=most_users)
+    return float(found[0])
 
 
 def embeddings_ndcg(prepared: Prepared) -> Callable[[np.ndarray, np.ndarray], float]:
@@ -51,16 +58,18 @@ def validation_ndcgs(
     *,
     k: int = 20,
     block_bytes: int = 32 * 2**20,
+    most_users: int = 0,
 ) -> np.ndarray:
     """Average NDCG@k over the users who have validation items, for several candidates at once.
 
     scores: maps user ids (B,) to S arrays or tensors (B, I), one for each candidate, with the same
     S for every block of users. What the candidates share is thereby computed once per block.
-    block_bytes: size of the scores of one candidate for one block. Returns (S,) float64 in [0, 1].
+    block_bytes: size of the scores of one candidate for one block. most_users: see
+    `validation_ndcg`. Returns (S,) float64 in [0, 1].
     Raises ValueError without validation pairs.
     """
     made = current_choices()
-    values = made.value(lambda: _measure(prepared, scores, k, block_bytes).tolist())
+    values = made.value(lambda: _measure(prepared, scores, k, block_bytes, most_users).tolist())
     return np.array(values, np.float64)
 
 
@@ -74,6 +83,7 @@ def _measure(
     scores: Callable[[np.ndarray], Iterable[Scores]],
     k: int,
     block_bytes: int,
+    most_users: int,
 ) -> np.ndarray:
     """Compute `validation_ndcgs`."""
     valid = prepared.valid
@@ -83,6 +93,8 @@ def _measure(
             "there are no validation pairs to select by: raise prepare.valid_share or lower "
             "prepare.user_core"
         )
+    if 0 < most_users < users.size:
+        users = users[np.linspace(0, users.size - 1, most_users).astype(np.int64)]
     block_size = max(1, block_bytes // (4 * valid.num_items))
     totals = []
     for start in range(0, users.size, block_size):

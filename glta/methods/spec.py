@@ -40,7 +40,7 @@ class StepSpec:
     run: str
     reads: tuple[str, ...] = ("prepare",)
     settings: tuple[str, ...] = ()
-    shared: tuple[Literal["language", "profile"], ...] = ()
+    shared: tuple[Literal["language", "causal", "profile"], ...] = ()
     threads: int = 1
     memory_mb: int = 4000
 

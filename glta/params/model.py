@@ -12,9 +12,9 @@ from glta.datasets.settings import TableSettings
 from glta.evaluation.settings import EvaluateSettings, RecommendSettings
 from glta.features.settings import ProfileSettings
 from glta.methods.registry import specs
-from glta.nn.language.settings import LanguageSettings
+from glta.nn.language.settings import CausalSettings, LanguageSettings
 
-SECTIONS = ("prepare", "profile", "language", "settings", "recommend", "evaluate")
+SECTIONS = ("prepare", "profile", "language", "causal", "settings", "recommend", "evaluate")
 """The sections whose values `overrides` may replace for a dataset."""
 
 
@@ -113,6 +113,7 @@ class Params(Section):
     prepare: PrepareSettings = PrepareSettings()
     profile: ProfileSettings = ProfileSettings()
     language: LanguageSettings = LanguageSettings()
+    causal: CausalSettings = CausalSettings()
     settings: MethodSettings = MethodSettings()  # type: ignore[valid-type]  # made from the specs
     recommend: RecommendSettings = RecommendSettings()
     evaluate: EvaluateSettings = EvaluateSettings()

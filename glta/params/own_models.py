@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from glta.methods.registry import needed
 from glta.nn.language.model_files import PACKAGED, ModelFiles, own_folder
+from glta.nn.language.settings import SMALL
 from glta.params.model import Params
 
 
@@ -21,6 +22,7 @@ class ModelKey(NamedTuple):
 
 MODEL_KEYS = (
     ModelKey("language", "model", "sha256"),
+    ModelKey("causal", "model", "sha256"),
     ModelKey("profile", "generator", "generator_sha256"),
 )
 
@@ -94,4 +96,4 @@ def _checksum(section: Any, key: ModelKey) -> str | None:
     model = getattr(section, key.model)
     if folder := own_folder(model):
         return ModelFiles.of(folder).sha256
-    return None if model in ("", PACKAGED) else getattr(section, key.sha256)
+    return None if model in ("", PACKAGED, SMALL) else getattr(section, key.sha256)

@@ -29,6 +29,8 @@ class Stream(IntEnum):
     EXHIBIT = 8  # what the report shows of a method
     CODES = 9  # starts of codebooks, and controls
     DEAD_CODES = 10
+    SMALL_MODEL = 11  # initial weights of a small language model, and of code tokens
+    ALIGNMENT = 12  # prompts of alignment tasks
 
 
 def epoch_rng(seed: int, epoch: int, stream: int = Stream.SAMPLING) -> np.random.Generator:

@@ -31,6 +31,7 @@ TABLE = {
     "profile.max_new_tokens": "",
     "language.*": "profile align report",
     "language.batch_tokens": "",
+    "causal.*": "align report",
     "recommend.*": "recommend report",
     "recommend.refit": "steps recommend report",
     "evaluate.*": "evaluate report",
@@ -51,8 +52,8 @@ TABLE = {
 }
 """The stages that depend on a parameter directly, by kind. Stages that read their results follow.
 
-align: those of GLTA that read prompts. steps: all steps of all methods and ablations. METHOD: all
-steps of the method and its ablations. A name after - is left out.
+align: those that read the section of the parameter. steps: all steps of all methods and ablations.
+METHOD: all steps of the method and its ablations. A name after - is left out.
 """
 
 METHODS = [name for name, unit in units().items() if unit.model]
@@ -99,6 +100,9 @@ OTHERS = {
     "prepare.split": "given",
     "prepare.published": "report",
     "language.precision": "float32",
+    "causal.precision": "float32",
+    "causal.width": 64,
+    "causal.heads": 8,
     "report.metric": "recall@20",
     "report.not_tuned": {"popularity": "no search"},
     "evaluate.cutoffs": [5, 20],

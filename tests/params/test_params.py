@@ -272,7 +272,7 @@ def test_missing_override_entry_names_the_command_that_adds_it():
     ):
         check_params(whole)
     with pytest.raises(
-        ParamsError, match=r"overrides\.ml-1m: has no prepare, profile, language and 3 more; "
+        ParamsError, match=r"overrides\.ml-1m: has no prepare, profile, language and 4 more; "
     ):
         check_params(defaults() | {"datasets": ["ml-1m"]})
 

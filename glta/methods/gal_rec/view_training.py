@@ -3,7 +3,6 @@
 # B examples, U users, I items, H language width, C width of compared representations
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,12 +29,11 @@ from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.nn.language.node_prompts import Prompt
 from glta.progress import track
 from glta.training.gradients import add_gradient
+from glta.training.rates import rate_factor
 from glta.training.seeds import Stream, seed_torch
 from glta.training.trainer import Task
 
 START_EXAMPLES = 256
-# the share of the steps in which the learning rates rise
-WARM_UP = 0.05
 
 PAIRS: tuple[tuple[View, View], ...] = (
     ((Side.USERS, 2), (Side.USERS, 0)),
@@ -440,11 +438,3 @@ class ViewTraining(Task):
         near = self.served[side]
         prompts = [self.templates.prompt(side, hop, node, near[node]) for node in ids]
         return self.network.read(prompts, nodes, note, self.devices)
-
-
-def rate_factor(step: int, steps: int) -> float:
-    """Return the share of the learning rates at a step: a rise, then half a cosine to 0."""
-    warm_up = max(1, round(WARM_UP * steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))

@@ -10,7 +10,7 @@ from glta.features.profiles import Profiles
 from glta.methods.base import Job, Step
 from glta.methods.exhibit import Exhibit
 from glta.methods.shared.code_health import code_exhibit
-from glta.methods.shared.code_settings import VectorCodes
+from glta.methods.shared.settings import VectorCodes
 from glta.nn.quantize.item_codes import ItemCodes, make_codes
 
 

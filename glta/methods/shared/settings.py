@@ -8,6 +8,7 @@ from pydantic import Field
 
 from glta.config import Choices, Search, Section, When
 from glta.nn.graph.settings import ContrastSettings, GraphTraining, Keep, Temperature
+from glta.nn.quantize.settings import CodeSettings
 
 Recency = Annotated[
     float,
@@ -84,4 +85,14 @@ class TransitionSettings(Section):
     )
     popularity: Annotated[float, Search(0.0, 0.5)] = Field(
         0.0, ge=0, description="weight of log(1 + training users) of an item; 0: none"
+    )
+
+
+class VectorCodes(CodeSettings):
+    """Make item codes from vectors of a behavioural model, or from texts."""
+
+    vectors: Annotated[Literal["graph", "text"], Choices("graph", "text")] = Field(
+        "graph",
+        description="what is quantised; graph: LightGCN's propagated item embeddings; text: the "
+        "items' text states",
     )

@@ -1,83 +1,54 @@
 """TIGER: an encoder-decoder generates the codes of the next item."""
 
-# U users, I items, M codes of an item, N items of a window, B users of a block
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from glta.data.histories import known_users
-from glta.data.interactions import Interactions
-from glta.data.sequences import Sequences
-from glta.methods.base import Job, Scorer, Step
+from glta.methods.base import Job, Step
 from glta.methods.exhibit import Exhibit
 from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.code_step import CodedItems, MakeItemCodes
+from glta.methods.shared.generated_lists import GeneratedScorer, newest
 from glta.nn.generation.settings import NextCodesSettings
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 from glta.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from glta.data.prepared import Prepared
-    from glta.nn.generation.next_codes import CodeGenerator
+    from glta.nn.generation.item_generator import ItemGenerator
 
 
 @dataclass(frozen=True, eq=False)
-class TIGER(Scorer):
+class TIGER(GeneratedScorer):
     """Score by the log-probability of an item's codes after a user's history.
 
-    codes: (I, M) int32. codes_per_level: how many codes each level has.
-    window: (U, N) int32, the newest items of each user, the newest last, -1 for no item.
     weights: of the network, by their names in `CodeTransformer`.
     settings: with which it was trained. best_epoch: with the best validation NDCG@20, whose weights
     these are. history: one record an epoch. exhibit: how good the codes are.
     """
 
     name = "tiger"
-    codes: np.ndarray
-    codes_per_level: tuple[int, ...]
-    window: np.ndarray
     weights: dict[str, np.ndarray]
     settings: NextCodesSettings
     best_epoch: int
     history: list[dict[str, Any]] = field(default_factory=list)
     exhibit: Exhibit | None = None
 
-    def score(self, users: np.ndarray) -> np.ndarray:
-        """Score all items exactly, also of a catalogue that `recommend` searches by beams."""
-        return self.generator.scores(self.window[known_users(users, len(self.window))])
-
-    def recommend(
-        self, users: np.ndarray, k: int, exclude: Interactions
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if self.generator.exact:
-            return super().recommend(users, k, exclude)
-        users = known_users(users, len(self.window))
-        return self.generator.lists(self.window[users], k, *exclude.rows(users))
-
-    def with_histories(self, histories: Sequences) -> Self:
-        if histories.num_items != len(self.codes):
-            raise ValueError(
-                f"histories over {histories.num_items} items: this model has {len(self.codes)} "
-                "items; give histories over the items of the dataset that it was trained on"
-            )
-        return replace(self, window=newest(histories, self.settings))
-
     @cached_property
-    def generator(self) -> CodeGenerator:
+    def generator(self) -> ItemGenerator:
         """The network with these weights, and the tree of the codes."""
         import torch
 
         from glta.nn.generation.encoder_decoder import CodeTransformer
-        from glta.nn.generation.next_codes import CodeGenerator
+        from glta.nn.generation.next_codes import generator_of
 
         network = CodeTransformer(self.codes, self.codes_per_level, self.settings, seed=0)
         network.load_state_dict({name: torch.from_numpy(x) for name, x in self.weights.items()})
-        return CodeGenerator(network, self.settings)
+        return generator_of(network, self.settings)
 
     @property
     def trainable_parameters(self) -> int:
@@ -124,8 +95,9 @@ class TrainTIGER(Step):
 
     def run(self, job: Job) -> TIGER:
         # imported here, so that loading does without torch
+        from glta.methods.shared.generated_lists import generated_ndcg
         from glta.nn.generation.encoder_decoder import CodeTransformer
-        from glta.nn.generation.next_codes import CodeGenerator, NextCodesTask
+        from glta.nn.generation.next_codes import NextCodesTask, generator_of
         from glta.training.devices import find_devices
         from glta.training.trainer import train
 
@@ -135,8 +107,8 @@ class TrainTIGER(Step):
         codes, sizes = coded.codes.codes, coded.codes.codes_per_level
         network = CodeTransformer(codes, sizes, settings, job.seed)
         network.to(find_devices().device)
-        window = newest(histories, settings)
-        generator = CodeGenerator(network, settings)
+        window = newest(histories, settings.max_items)
+        generator = generator_of(network, settings)
         task = NextCodesTask(
             network,
             histories,
@@ -163,26 +135,3 @@ class TrainTIGER(Step):
             trained.history,
             coded.exhibit,
         )
-
-
-def newest(histories: Sequences, settings: NextCodesSettings) -> np.ndarray:
-    """Return the items of each user that are read, (U, N) int32."""
-    return histories.last(settings.max_items).item.astype(np.int32)
-
-
-def generated_ndcg(prepared: Prepared, generator: CodeGenerator, window_UN: np.ndarray) -> float:
-    """Measure validation NDCG@20 of the lists as they are served: scored exactly or by beams."""
-    from glta.evaluation.validation import validation_ndcg
-
-    if generator.exact:
-        return validation_ndcg(prepared, lambda users: generator.scores(window_UN[users]))
-
-    def found_by_beams(users: np.ndarray) -> np.ndarray:
-        rows = prepared.train.rows(users)
-        items, found = generator.lists(window_UN[users], 20, *rows)
-        scores = np.full((len(users), prepared.train.num_items), -np.inf, np.float32)
-        place = np.nonzero(items >= 0)
-        scores[place[0], items[place]] = found[place]
-        return scores
-
-    return validation_ndcg(prepared, found_by_beams)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glta.config import Section
-from glta.methods.shared.code_settings import VectorCodes
+from glta.methods.shared.settings import VectorCodes
 from glta.methods.spec import Ablation, MethodSpec, StepSpec
 from glta.nn.generation.settings import NextCodesSettings
 
@@ -40,11 +40,11 @@ SPEC = MethodSpec(
         # as published: text vectors, and a further code for items with equal ones
         "text-codes": Ablation(
             {
-                "codes.vectors": "text",
                 "codes.kind": "rq-vae",
                 "codes.levels": 3,
                 "codes.collisions": "token",
                 "codes.text_weight": 0.0,
+                "codes.vectors": "text",
             }
         ),
         "shuffled-codes": Ablation({"codes.shuffled": True}),

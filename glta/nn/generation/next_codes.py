@@ -1,9 +1,10 @@
 """Train an encoder-decoder on histories, and generate items with it."""
 
-# U users, I items, N items of a window, B users of a block, K list length, R rows
+# U users, I items, N items of a window, B users of a block, R rows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ import torch
 from torch import nn
 
 from glta.data.sequences import Sequences
-from glta.nn.generation.beam_search import beam_search
-from glta.nn.generation.catalogue_scores import catalogue_scores
 from glta.nn.generation.encoder_decoder import CodeTransformer, Memory
-from glta.nn.generation.prefix_tree import NextLogits, PrefixTree
+from glta.nn.generation.item_generator import ItemGenerator
+from glta.nn.generation.prefix_tree import NextLogits
 from glta.nn.generation.settings import NextCodesSettings
 from glta.training.seeds import Stream, epoch_rng, seed_torch
 from glta.training.trainer import Task
@@ -33,7 +33,8 @@ def logits_after(network: CodeTransformer, memory: Memory) -> NextLogits:
         shape = (len(group), int(count.max()), prefix_RL.shape[1])
         padded = prefix_RL.new_zeros(shape)
         padded[which, slot] = prefix_RL
-        found = network.decode(Memory(memory.state[group], memory.mask[group]), padded)
+        with _evaluating(network):
+            found = network.decode(Memory(memory.state[group], memory.mask[group]), padded)
         return network.logits(found[which, slot, -1], prefix_RL.shape[1]), None
 
     return compute
@@ -52,70 +53,27 @@ def by_length(length_B: np.ndarray) -> Iterator[np.ndarray]:
         shortest, limit = limit, 2 * limit
 
 
-class CodeGenerator:
-    """Generate items from windows of histories.
+def generator_of(network: CodeTransformer, params: NextCodesSettings) -> ItemGenerator:
+    """Return what generates items with a network, which may be in training."""
+    device = network.codes.device
 
-    A window is (N,) item ids, the newest last, -1 for no item. The network may be in training.
-    """
+    def read(window_BN: np.ndarray) -> NextLogits:
+        window = torch.from_numpy(window_BN.astype(np.int64)).to(device)
+        with _evaluating(network):
+            memory = network.encode(window)
+        return logits_after(network, memory)
 
-    def __init__(self, network: CodeTransformer, params: NextCodesSettings):
-        self.network = network
-        self.params = params
-        self.tree = PrefixTree.of(network.codes.cpu().numpy(), network.codes.device)
+    return ItemGenerator(network.codes.cpu().numpy(), read, params, device)
 
-    @property
-    def exact(self) -> bool:
-        """Whether the catalogue is small enough to be scored item by item."""
-        return self.tree.num_items <= self.params.exact_items
 
-    def scores(self, window_BN: np.ndarray) -> np.ndarray:
-        """Return the log-probability of every item, (B, I) float32."""
-        found = np.empty((len(window_BN), self.tree.num_items), np.float32)
-        for block, memory in self._blocks(window_BN):
-            next_logits = logits_after(self.network, memory)
-            scores = catalogue_scores(self.tree, next_logits, len(memory.state))
-            found[block] = scores.cpu().numpy()
-        return found
-
-    def lists(
-        self, window_BN: np.ndarray, k: int, row_E: np.ndarray, item_E: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Search the best items by beams: items and log-probabilities, each (B, K).
-
-        row_E: windows, ascending, and item_E: items that are never in their lists.
-        """
-        items = np.empty((len(window_BN), k), np.int64)
-        scores = np.empty((len(window_BN), k), np.float32)
-        device = self.network.codes.device
-        for block, memory in self._blocks(window_BN):
-            part = slice(*np.searchsorted(row_E, [block.start, block.stop]))
-            masked = (
-                torch.from_numpy(row_E[part] - block.start).to(device),
-                torch.from_numpy(item_E[part]).to(device, torch.long),
-            )
-            found = beam_search(
-                self.tree,
-                logits_after(self.network, memory),
-                len(memory.state),
-                k=k,
-                width=self.params.beams,
-                masked=masked,
-            )
-            items[block], scores[block] = (x.cpu().numpy() for x in found)
-        return items, scores
-
-    def _blocks(self, window_BN: np.ndarray) -> Iterator[tuple[slice, Memory]]:
-        """Encode the windows block by block."""
-        was = self.network.training
-        self.network.eval()
-        size = self.params.block_users
-        for start in range(0, len(window_BN), size):
-            block = slice(start, start + size)
-            window = torch.from_numpy(window_BN[block].astype(np.int64))
-            with torch.no_grad():
-                memory = self.network.encode(window.to(self.network.codes.device))
-            yield block, memory
-        self.network.train(was)
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Switch dropout and gradients off within a `with` block."""
+    was = network.training
+    network.eval()
+    with torch.no_grad():
+        yield
+    network.train(was)
 
 
 class NextCodesTask(Task):

@@ -6,11 +6,32 @@ from typing import Annotated
 
 from pydantic import Field
 
-from glta.config import Choices, Positive, Search
+from glta.config import Choices, Positive, Search, Section
 from glta.training.settings import StepBudget
 
 
-class NextCodesSettings(StepBudget):
+class GenerationSettings(Section):
+    """Generate lists of items by their codes."""
+
+    exact_items: int = Field(
+        2000,
+        ge=0,
+        description="catalogues of at most so many items are scored item by item, larger ones are "
+        "searched by beams",
+    )
+    beams: Annotated[int, Choices(20, 50, 100)] = Field(
+        50, ge=1, le=100_000, description="prefixes that a beam search keeps, at least the list's K"
+    )
+    block_users: Positive = Field(128, description="users whose items are generated at once")
+    validation_users: int = Field(
+        2000,
+        ge=0,
+        description="most users by whose lists a training is validated, because each list is a "
+        "generation; 0: all",
+    )
+
+
+class NextCodesSettings(StepBudget, GenerationSettings):
     """Train an encoder-decoder from scratch to generate the next item's codes."""
 
     width: Annotated[int, Choices(64, 128, 256)] = Field(
@@ -47,13 +68,3 @@ class NextCodesSettings(StepBudget):
     evaluate_every: Positive = Field(
         500, description="steps between validations; an epoch of the records has so many"
     )
-    exact_items: int = Field(
-        2000,
-        ge=0,
-        description="catalogues of at most so many items are scored item by item, larger ones are "
-        "searched by beams",
-    )
-    beams: Annotated[int, Choices(20, 50, 100)] = Field(
-        50, ge=1, le=100_000, description="prefixes that a beam search keeps, at least the list's K"
-    )
-    block_users: Positive = Field(128, description="users whose items are generated at once")

@@ -174,6 +174,24 @@ class Language:
         for layer in layers:
             layer.training = True
 
+    @contextmanager
+    def keeping_keys(self) -> Iterator[None]:
+        """Let layers keep keys and values within a `with` block, which checkpointed ones drop."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        layers = [
+            module
+            for module in self.model.modules()
+            if isinstance(module, GradientCheckpointingLayer) and module.training
+        ]
+        for layer in layers:
+            layer.training = False
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = True
+
     def add_lora(self, rank: int, *, alpha: float, dropout: float, seed: int) -> None:
         """Add trainable low-rank adapters to every linear map; the weights themselves stay frozen.
 

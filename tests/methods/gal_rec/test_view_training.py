@@ -8,9 +8,10 @@ import torch
 
 from glta.methods.gal_rec.neighbours import Neighbours
 from glta.methods.gal_rec.view_prompts import VIEWS, Side
-from glta.methods.gal_rec.view_training import ViewTraining, rate_factor
+from glta.methods.gal_rec.view_training import ViewTraining
 from glta.nn.language.node_prompts import read_outs
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
+from glta.training.rates import rate_factor
 from glta.training.trainer import train
 from tests.methods.gal_rec.made import make_task
 

@@ -6,7 +6,7 @@ import torch
 
 from glta.data.sequences import Sequences
 from glta.nn.generation.encoder_decoder import CodeTransformer
-from glta.nn.generation.next_codes import CodeGenerator, NextCodesTask, by_length
+from glta.nn.generation.next_codes import NextCodesTask, by_length, generator_of
 from glta.nn.generation.settings import NextCodesSettings
 from glta.training.devices import Devices
 from glta.training.trainer import train
@@ -45,7 +45,7 @@ def test_probabilities_are_those_of_the_training_loss():
     params = params_of(dropout=0.0, block_users=2)
     network = CodeTransformer(codes, (2, 3), params, seed=2)
     window = np.array([[-1, -1, 3, 1], [0, 5, 2, 2], [-1, -1, -1, -1]])
-    found = CodeGenerator(network, params).scores(window)
+    found = generator_of(network, params).scores(window)
     np.testing.assert_allclose(np.exp(found).sum(1), 1, atol=1e-5)
     for row, item in [(0, 0), (1, 4), (2, 5)]:
         with torch.no_grad():
@@ -54,8 +54,8 @@ def test_probabilities_are_those_of_the_training_loss():
 
 
 def test_a_history_is_read_alike_beside_longer_ones_and_in_its_order():
-    params = params_of()
-    generator = CodeGenerator(network_of(), params)
+    network = network_of()
+    generator = generator_of(network, params_of())
     lists = [[3, 1], [2, 5, 4, 7, 8, 1], [], [1, 3]]
     together = generator.scores(windows(lists))
     for own, expected in zip(lists, together, strict=True):
@@ -63,7 +63,7 @@ def test_a_history_is_read_alike_beside_longer_ones_and_in_its_order():
     assert np.abs(together[0] - together[3]).max() > 1e-3
     older = generator.scores(windows([[9, 2, 5, 4, 7, 8, 1]]))
     np.testing.assert_allclose(older[0], together[1], atol=1e-5)
-    assert generator.network.training
+    assert network.training
 
 
 def test_a_code_sees_no_later_code():
@@ -79,7 +79,7 @@ def test_a_code_sees_no_later_code():
 @pytest.mark.parametrize("block_users", [1, 3, 100])
 def test_beams_over_the_catalogue_are_the_exact_lists(block_users):
     params = params_of(beams=NUM_ITEMS, block_users=block_users)
-    generator = CodeGenerator(network_of(), params)
+    generator = generator_of(network_of(), params)
     window = windows([[3, 1], [2, 5, 4, 7], [], [1, 3], [10]])
     row, item = np.array([0, 0, 2, 4]), np.array([3, 1, 0, 10])
     exact = generator.scores(window)
@@ -109,7 +109,7 @@ def trained(task: NextCodesTask, epochs: int, folder=None) -> list[dict]:
 def test_it_learns_an_order():
     """Each item has one successor: chance is one of 11, and the loss can fall to nearly 0."""
     task = task_of(steps=120, dropout=0.0)
-    generator = CodeGenerator(task.network, task.params)
+    generator = generator_of(task.network, task.params)
     window = windows([[(i - 1) % NUM_ITEMS, i] for i in range(NUM_ITEMS)])
 
     def right() -> float:
