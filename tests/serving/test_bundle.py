@@ -95,7 +95,7 @@ def test_a_refit_and_histories_of_test_time_are_those_of_the_stage(world, tmp_pa
     lists = make_lists(first, world.prepared, k=K, seen_at_test=True, refitted=second)
     expected = listed(lists.test)
     bundle = load(shop.export("transitions"))
-    assert bundle.about.fitted == "seen"
+    assert bundle.about.fitted == bundle.served.fitted == "seen"
     assert [(one.items, one.scores) for one in bundle.lists([*expected], K)] == [*expected.values()]
     assert [(one.items, one.scores) for one in bundle.lists([*expected], K)] != [
         *listed(lists.valid).values()
@@ -314,15 +314,17 @@ def test_new_items_are_recommended_by_their_texts(shop, tmp_path):
     shop = Shop.open(shop.world, tmp_path, {"language": settings.model_dump()})
     shop.train("text-knn")
     bundle = load(shop.export("text-knn"))
-    new = pl.DataFrame(
-        {"item_id": ["fresh", "other"], "title": ["garden roses soil number4", None]}
-    )
+    # one item has the words of item 6, and the other one has none
+    titles = ["garden roses soil number6", None]
+    kinds = [["Outdoors"], None]
+    new = pl.DataFrame({"item_id": ["fresh", "other"], "title": titles, "categories": kinds})
     answers = bundle.accept(new)
     found = answers.recommend(None, ["i0", "i2"], k=NUM_ITEMS + 2)
     assert {"fresh", "other"} <= {*found.items}
-    # "fresh" has the words of the even items, "other" has none
-    assert found.items.index("fresh") < found.items.index("i1") and "fresh" in found.items[:10]
-    assert answers.titles(["fresh"]) == ["garden roses soil number4"]
+    score = dict(zip(found.items, found.scores, strict=True))
+    assert score["fresh"] == pytest.approx(score["i6"], abs=1e-5)
+    assert score["other"] != pytest.approx(score["i6"], abs=1e-3)
+    assert answers.titles(["fresh"]) == titles[:1]
     assert "fresh" in answers.recommend("u4", k=NUM_ITEMS).items
     before = bundle.recommend(None, ["i0", "i2"], k=NUM_ITEMS)
     assert [item for item in found.items if item not in ("fresh", "other")] == before.items

@@ -155,9 +155,7 @@ def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 
 def _problem(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    # a text from the request may have half a character, which is no UTF-8
-    plain = text.encode("utf-8", "backslashreplace").decode()
-    return _json({"error": plain[:1000]}, status, headers)
+    return _json({"error": text[:1000]}, status, headers)
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -59,7 +59,7 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with asyncio.timeout(self.service.limits.seconds):
-            body = await self._body(scope, receive)
+            body = await self._body(receive)
             parts = iter([{"type": "http.request", "body": body, "more_body": False}])
 
             async def again() -> Message:
@@ -67,17 +67,13 @@ class Guard:
 
             await self.app(scope, again, send)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """Read the whole body. Raises TooLarge as soon as it is known to be too large."""
-        limit = self.service.limits.body_bytes
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > limit:
-            raise TooLarge
+    async def _body(self, receive: Receive) -> bytes:
+        """Read the whole body. Raises TooLarge as soon as more than the limit has come."""
         body = b""
         while True:
             message = await receive()
             body += message.get("body", b"")
-            if len(body) > limit:
+            if len(body) > self.service.limits.body_bytes:
                 raise TooLarge
             if not message.get("more_body"):
                 return body
