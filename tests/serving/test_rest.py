@@ -366,6 +366,11 @@ def test_another_bundle_takes_over_without_dropping_a_request(box, tmp_path, cap
         assert service.bundle is now
         assert client.get("/health").json()["status"] == "ok"
         assert value(client, 'glta_reloads_total{result="failed"}') == 1
+        # nor is one that fails in a way that nobody has thought of
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("glta.serving.rest.service.load", lambda _: {}["nothing"])
+            assert not service.reload()
+        assert service.bundle is now
     assert "README.md: no such file: the bundle is not copied whole" in capsys.readouterr().err
 
 

@@ -112,7 +112,8 @@ class Service:
         with self._loading:
             try:
                 self.bundle = load(self.folder).warm()
-            except (ValueError, OSError) as error:
+            # whatever is wrong with the new bundle, the old one goes on
+            except Exception as error:
                 self.meters.reloads.labels("failed").inc()
                 print(f"error: {error}; the old bundle is still served", file=sys.stderr)
                 return False
