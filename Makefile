@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: checkout run table ablations cold-start goodbooks leave-last-out gal-rec-ablations tune published test test-slow test-engines bench docs ui lint lock pull push clean
+.PHONY: checkout run table ablations cold-start goodbooks leave-last-out gal-rec-ablations semantic-ablations tune published test test-slow test-engines bench docs ui lint lock pull push clean
 
 # before the installation, which takes minutes: without these, nothing can run
 .DEFAULT_GOAL := run
@@ -21,7 +21,7 @@ run: checkout $(READY)
 	@test -n "$$VIRTUAL_ENV" || echo "source .venv/bin/activate puts glta, snakemake and dvc on the path"
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
-table ablations cold-start goodbooks leave-last-out gal-rec-ablations: checkout $(READY)
+table ablations cold-start goodbooks leave-last-out gal-rec-ablations semantic-ablations: checkout $(READY)
 	@$(BIN)/glta params use experiments/$@.yaml
 	@$(BIN)/snakemake $(LIMITS)
 

@@ -1,7 +1,10 @@
 """Generate items by their codes: beam search in the tree against that of transformers.
 
-Both ask the same encoder-decoder with random weights, and must give the same lists.
-transformers asks a function of Python for the codes that continue each prefix.
+Both ask the same network with random weights, and must give the same lists. transformers asks a
+function of Python for the codes that continue each prefix. One network is T5, with a vocabulary of
+codes alone. The other is the small causal model of Semantic Convergence, whose vocabulary of words
+has grown by the codes: transformers computes the logits of all words for every beam, ours only
+those of the codes of a level, and reads all beams of a user as one row.
 """
 
 # U users, I items, M codes of an item, K codes of a level, N prefixes
@@ -30,8 +33,69 @@ def uneven_codes(num_items: int) -> np.ndarray:
     return rng.permutation(drawn)[:num_items]
 
 
+def next_tokens(token_IM: np.ndarray) -> dict[tuple[int, ...], list[int]]:
+    """Return the tokens that continue each prefix to an item."""
+    found: dict[tuple[int, ...], set[int]] = {}
+    for row in token_IM.tolist():
+        for length, token in enumerate(row):
+            found.setdefault(tuple(row[:length]), set()).add(token)
+    return {prefix: sorted(tokens) for prefix, tokens in found.items()}
+
+
+class LanguageRivals:
+    """Hold the small causal model with code tokens, and the same as one model of transformers."""
+
+    def __init__(self, codes_IM: np.ndarray, num_users: int):
+        from transformers import LlamaForCausalLM
+
+        from glta.nn.language.causal_language import load_causal
+        from glta.nn.language.code_language import CodeLanguage
+        from glta.nn.language.settings import CausalSettings
+
+        self.network = CodeLanguage(load_causal(CausalSettings(), 0), [CODES] * LEVELS, 0)
+        own = self.network.language.model
+        table = torch.cat([own.get_input_embeddings().weight, self.network.code.detach()])
+        config = own.config.__class__.from_dict(own.config.to_dict() | {"vocab_size": len(table)})
+        self.model = LlamaForCausalLM(config).eval()
+        self.model.model.load_state_dict(own.state_dict() | {"embed_tokens.weight": table})
+        self.tree = PrefixTree.of(codes_IM)
+        self.codes = self.network.code_tokens(codes_IM)
+        self.next_tokens = next_tokens(self.codes)
+        items = np.random.default_rng(0).integers(len(codes_IM), size=(num_users, 10))
+        words = np.tile(np.arange(2000, 2005), (num_users, 1))
+        self.prompt = np.concatenate([words, self.codes[items].reshape(num_users, -1)], 1)
+
+    def ours(self) -> np.ndarray:
+        """Return the tokens of the best items, (U * BEAMS, M)."""
+        read = self.network.read(list(self.prompt))
+        items, _ = beam_search(self.tree, read, len(self.prompt), k=BEAMS, width=BEAMS)
+        return self.codes[items.flatten()]
+
+    @torch.no_grad()
+    def theirs(self) -> np.ndarray:
+        """Return the same from transformers."""
+        begin = self.prompt.shape[1]
+        found = self.model.generate(
+            input_ids=torch.from_numpy(self.prompt),
+            attention_mask=torch.ones(self.prompt.shape, dtype=torch.long),
+            pad_token_id=0,
+            num_beams=BEAMS,
+            num_return_sequences=BEAMS,
+            max_new_tokens=LEVELS,
+            min_new_tokens=LEVELS,
+            do_sample=False,
+            use_cache=True,
+            length_penalty=0.0,
+            renormalize_logits=True,
+            prefix_allowed_tokens_fn=lambda _, ids: self.next_tokens.get(
+                tuple(ids.tolist()[begin:])
+            ),
+        )
+        return found[:, begin:].numpy()
+
+
 class Rivals:
-    """Hold the network, the users' histories, and both searches.
+    """Hold T5, the users' histories, and both searches.
 
     network: seconds that the network has taken.
     """
@@ -58,17 +122,9 @@ class Rivals:
         self.history = torch.randint(FIRST, size, (num_users, 40))
         self.tree = PrefixTree.of(codes_IM)
         self.offset = FIRST + CODES * torch.arange(LEVELS)
-        self.next_tokens = self._next_tokens(codes_IM + self.offset.numpy())
+        self.next_tokens = next_tokens(codes_IM + self.offset.numpy())
         self.network = 0.0
         self.model.forward = self._timed(self.model.forward)
-
-    @staticmethod
-    def _next_tokens(token_IM: np.ndarray) -> dict[tuple[int, ...], list[int]]:
-        found: dict[tuple[int, ...], set[int]] = {}
-        for row in token_IM.tolist():
-            for length, token in enumerate(row):
-                found.setdefault(tuple(row[:length]), set()).add(token)
-        return {prefix: sorted(tokens) for prefix, tokens in found.items()}
 
     def _timed(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -134,10 +190,26 @@ def run(quick: bool) -> list[Row]:
         alone = {name: without_network(rivals, search) for name, search in contestants.items()}
         against = "transformers, prefix_allowed_tokens_fn"
         rows.append(Row(case, whole["ours"], against, whole["theirs"], note="with the network"))
-        target = None if quick else 10
         note = "without the network's time"
-        rows.append(Row(case, alone["ours"], against, alone["theirs"], target=target, note=note))
-    return rows
+        rows.append(Row(case, alone["ours"], against, alone["theirs"], note=note))
+    return [*rows, of_language(num_items, quick)]
+
+
+def of_language(num_items: int, quick: bool) -> Row:
+    """Compare with the small causal model, whose words take part in the softmax of transformers."""
+    num_users = 2 if quick else 16
+    rivals = LanguageRivals(uneven_codes(num_items), num_users)
+    apart = (rivals.ours() != rivals.theirs()).any(1).mean()
+    assert apart <= 0.01, f"{apart:.1%} of the places in the lists have other items"
+    whole = in_turns({"ours": rivals.ours, "theirs": rivals.theirs}, 1 if quick else 5)
+    return Row(
+        f"causal model with words and codes, {num_users} users, {num_items:,} items, {BEAMS} beams",
+        whole["ours"],
+        "transformers, prefix_allowed_tokens_fn",
+        whole["theirs"],
+        target=None if quick else 10,
+        note="with the network",
+    )
 
 
 def without_network(rivals: Rivals, search: Callable[[], object], rounds: int = 3) -> float:

@@ -35,10 +35,11 @@ def sha256(name: str) -> str:
     return ModelFiles.of(Path(name)).sha256
 
 
-def test_checksums_of_both_models_are_added():
+def test_checksums_of_all_models_are_added():
     found = with_model_checksums(
-        params(language={"model": "one"}, profile={"generator": "./two"}),
+        params(language={"model": "one"}, profile={"generator": "./two"}, causal={"model": "two"}),
     )
+    assert found.causal.sha256 == sha256("two")
     assert found.language.sha256 == sha256("one") != sha256("two")
     assert found.profile.generator_sha256 == sha256("two")
     assert with_model_checksums(found) == found
@@ -97,6 +98,15 @@ def test_a_model_of_one_dataset_has_its_own_checksum(model, expected):
     found = with_model_checksums(given).for_dataset("sample")
     assert found.language.sha256 == (expected and sha256(expected))
     refuse_other_models(found)
+
+
+def test_a_causal_model_that_changed_is_refused():
+    stated = with_model_checksums(params(causal={"model": "one"}))
+    refuse_other_models(stated)
+    Path("one", "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"causal\.model = one: .*`glta params sync`"):
+        refuse_other_models(stated)
+    assert with_model_checksums(params(causal={"sha256": "a" * 64})).causal.sha256 is None
 
 
 def test_a_pinned_hub_model_of_one_dataset_stays():

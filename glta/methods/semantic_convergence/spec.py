@@ -78,8 +78,8 @@ class TaskSettings(Section):
 
     next_item: float = Field(1.0, gt=0, description="weight of: history to next item")
     describe: Weight = Field(0.1, ge=0, description="weight of: item to its text")
-    name: Weight = Field(0.3, ge=0, description="weight of: text to item")
-    search: Weight = Field(0.3, ge=0, description="weight of: some words of a text to the item")
+    name: Weight = Field(0.1, ge=0, description="weight of: text to item")
+    search: Weight = Field(0.1, ge=0, description="weight of: some words of a text to the item")
     negatives: Annotated[float, Choices(0.0, 0.1, 0.3)] = Field(
         0.1,
         ge=0,

@@ -1,0 +1,43 @@
+"""Validation on some of the users."""
+
+import numpy as np
+import pytest
+
+from glta.evaluation.validation import validation_ndcg
+from glta.testing.blocks import NUM_ITEMS, block_prepared
+
+
+def test_most_users_are_spread_over_all_and_none_is_asked_twice():
+    prepared = block_prepared()
+    everyone = np.flatnonzero(prepared.valid.user_degree)
+    asked: list[int] = []
+
+    def score(users: np.ndarray) -> np.ndarray:
+        asked.extend(users.tolist())
+        return np.random.default_rng(users).random((len(users), NUM_ITEMS), np.float32)
+
+    for most, expected in ((0, everyone.size), (5, 5), (everyone.size + 9, everyone.size)):
+        asked.clear()
+        value = validation_ndcg(prepared, score, most_users=most)
+        assert len(asked) == len(set(asked)) == expected
+        assert 0 < value < 1
+    asked.clear()
+    validation_ndcg(prepared, score, most_users=5)
+    assert asked[0] == everyone[0] and asked[-1] == everyone[-1]
+
+
+def test_the_value_is_the_mean_over_those_who_are_asked():
+    prepared = block_prepared()
+    valid = prepared.valid
+    everyone = np.flatnonzero(valid.user_degree)
+    right = everyone[[0, -1]]
+
+    def score(users: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(users), NUM_ITEMS), np.float32)
+        for row, user in enumerate(users):
+            if user in right:
+                found[row, valid.items_of(user)] = 1
+        return found - np.arange(NUM_ITEMS) * 1e-6
+
+    assert validation_ndcg(prepared, score, most_users=2) == pytest.approx(1.0)
+    assert validation_ndcg(prepared, score) < 0.9
