@@ -286,7 +286,7 @@ def test_a_wrong_command_line_ends_in_one_line_and_status_2(glta, command, said)
 
 
 def test_exchanged_names_are_told_the_order(glta, file):
-    for command in ("tune", "recommend", "cache"):
+    for command in ("tune", "recommend", "cache", "export"):
         status, _, errors = glta(command, "sample", "ease")
         assert status == 1
         said = "sample: unknown method; the order is METHOD DATASET: ease sample"
@@ -347,6 +347,7 @@ def test_every_command_finds_the_project_from_a_folder_below(glta, file, tmp_pat
         ["table"],
         ["recommend", "ease", "sample", "--items", "1"],
         ["cache", "ease", "sample"],
+        ["export", "ease", "sample"],
         ["lineage", "trace", str(tmp_path / "data/x.json")],
         # as documents name it: from the project's folder
         ["lineage", "trace", "params.yaml"],
