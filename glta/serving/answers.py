@@ -19,7 +19,6 @@ from glta.methods.shared.without_history import recommend_to_all
 from glta.nearest import hint
 from glta.serving.by_items import (
     can_fold_in,
-    interactions_of,
     recommend_by_items,
     score_by_items,
 )
@@ -102,14 +101,14 @@ class Answers:
     ) -> Answer | None:
         """Answer as `recommend` does, from the store alone; None where the row has no answer.
 
-        It has none where the user has no row, and where less than k items of the row are left,
+        It has none where the user has no row, and where fewer than k items of the row are left,
         while others were not among the best K.
         """
-        given = self._numbers([*items, *without, *(only or ())])
         _refuse_short(k)
+        named = self._numbers([*items, *without, *(only or ())])
         if self.store is None or user is None:
             return None
-        plain = not given and only is None
+        plain = not named and only is None
         row = self.store.lookup(user, k if plain and k <= self.store.about.k else None)
         if row is None:
             return None
@@ -242,10 +241,10 @@ class Answers:
         numbers = [self._user_place[user] for user in users]
         exclude = self._masked
         if hidden := self._hidden(only, without):
-            masked = [{*exclude.items_of(number).tolist(), *hidden} for number in set(numbers)]
-            rows = interactions_of(masked, self.num_items)
-            user_of = np.array([*set(numbers)], np.int64)[rows.user]
-            exclude = Interactions.of(user_of, rows.item, exclude.num_users, self.num_items)
+            everyone = np.unique(numbers)
+            row = np.repeat(everyone, len(hidden))
+            item = np.tile(np.array(sorted(hidden)), everyone.size)
+            exclude = exclude.union(Interactions(row, item, exclude.num_users, self.num_items))
         items, scores = self._rank(numbers, k, exclude)
         ways: list[Way] = ["live" if self._fitted.user_degree[n] else "popularity" for n in numbers]
         return [self._answer(*one) for one in zip(ways, items, scores, strict=True)]

@@ -56,12 +56,13 @@ def recommend(
     from glta.serving.bundle import load
     from glta.serving.new_items import read_new_items
 
-    answers: Answers = load(bundle)
-    given = ids_of(items)
+    loaded = load(bundle)
+    answers: Answers = loaded
     if new_items is not None:
-        known = answers.served.prepared.items["item_id"]
+        known = loaded.served.prepared.items["item_id"]
         added = read_new_items(new_items, known, dataset=str(bundle))
-        answers = load(bundle).accept(added, language=language)
+        answers = loaded.accept(added, language=language)
+    given = ids_of(items)
     if user is None and not given:
         raise ValueError(
             "neither items nor a user: name items with --items ID,ID,... or a user with --user ID"
