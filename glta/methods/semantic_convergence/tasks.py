@@ -81,10 +81,11 @@ class AlignmentTasks:
 
     def _users(self, step: int, count: int) -> list[int]:
         """Return the users of a step: all of them once, in random order, then again."""
-        places = np.arange(step * count, (step + 1) * count)
-        return [
-            int(self._pass(place // self.users.size)[place % self.users.size]) for place in places
-        ]
+        found = []
+        for place in range(step * count, (step + 1) * count):
+            number, own = divmod(place, len(self.users))
+            found.append(int(self._pass(number)[own]))
+        return found
 
     def _pass(self, number: int) -> np.ndarray:
         """Return the users of a pass in their order. That of the last pass is kept."""
