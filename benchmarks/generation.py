@@ -2,9 +2,9 @@
 
 Both ask the same network with random weights, and must give the same lists. transformers asks a
 function of Python for the codes that continue each prefix. One network is T5, with a vocabulary of
-codes alone. The other is the small causal model of Semantic Convergence, whose vocabulary of words
-has grown by the codes: transformers computes the logits of all words for every beam, ours only
-those of the codes of a level, and reads all beams of a user as one row.
+codes alone. The other is the small causal model of Semantic Convergence, once with its words and
+once with codes alone. With words, transformers computes the logits of all of them for every beam;
+ours are those of the codes of a level. Ours reads all beams of a user as one row.
 """
 
 # U users, I items, M codes of an item, K codes of a level, N prefixes
@@ -43,9 +43,12 @@ def next_tokens(token_IM: np.ndarray) -> dict[tuple[int, ...], list[int]]:
 
 
 class LanguageRivals:
-    """Hold the small causal model with code tokens, and the same as one model of transformers."""
+    """Hold the small causal model with code tokens, and the same as one model of transformers.
 
-    def __init__(self, codes_IM: np.ndarray, num_users: int):
+    words: whether that of transformers has the words too, and prompts begin with some.
+    """
+
+    def __init__(self, codes_IM: np.ndarray, num_users: int, *, words: bool):
         from transformers import LlamaForCausalLM
 
         from glta.nn.language.causal_language import load_causal
@@ -54,16 +57,19 @@ class LanguageRivals:
 
         self.network = CodeLanguage(load_causal(CausalSettings(), 0), [CODES] * LEVELS, 0)
         own = self.network.language.model
-        table = torch.cat([own.get_input_embeddings().weight, self.network.code.detach()])
+        table = self.network.code.detach()
+        if words:
+            table = torch.cat([own.get_input_embeddings().weight, table])
+        self.first = 0 if words else self.network.num_words
         config = own.config.__class__.from_dict(own.config.to_dict() | {"vocab_size": len(table)})
         self.model = LlamaForCausalLM(config).eval()
         self.model.model.load_state_dict(own.state_dict() | {"embed_tokens.weight": table})
         self.tree = PrefixTree.of(codes_IM)
         self.codes = self.network.code_tokens(codes_IM)
-        self.next_tokens = next_tokens(self.codes)
+        self.next_tokens = next_tokens(self.codes - self.first)
         items = np.random.default_rng(0).integers(len(codes_IM), size=(num_users, 10))
-        words = np.tile(np.arange(2000, 2005), (num_users, 1))
-        self.prompt = np.concatenate([words, self.codes[items].reshape(num_users, -1)], 1)
+        before = np.tile(np.arange(2000, 2005 if words else 2000), (num_users, 1))
+        self.prompt = np.concatenate([before, self.codes[items].reshape(num_users, -1)], 1)
 
     def ours(self) -> np.ndarray:
         """Return the tokens of the best items, (U * BEAMS, M)."""
@@ -76,7 +82,7 @@ class LanguageRivals:
         """Return the same from transformers."""
         begin = self.prompt.shape[1]
         found = self.model.generate(
-            input_ids=torch.from_numpy(self.prompt),
+            input_ids=torch.from_numpy(self.prompt - self.first),
             attention_mask=torch.ones(self.prompt.shape, dtype=torch.long),
             pad_token_id=0,
             num_beams=BEAMS,
@@ -91,7 +97,7 @@ class LanguageRivals:
                 tuple(ids.tolist()[begin:])
             ),
         )
-        return found[:, begin:].numpy()
+        return found[:, begin:].numpy() + self.first
 
 
 class Rivals:
@@ -192,18 +198,19 @@ def run(quick: bool) -> list[Row]:
         rows.append(Row(case, whole["ours"], against, whole["theirs"], note="with the network"))
         note = "without the network's time"
         rows.append(Row(case, alone["ours"], against, alone["theirs"], note=note))
-    return [*rows, of_language(num_items, quick)]
+    return [*rows, *(of_language(num_items, quick, words=words) for words in (True, False))]
 
 
-def of_language(num_items: int, quick: bool) -> Row:
-    """Compare with the small causal model, whose words take part in the softmax of transformers."""
+def of_language(num_items: int, quick: bool, *, words: bool) -> Row:
+    """Compare with the small causal model. words: see `LanguageRivals`."""
     num_users = 2 if quick else 16
-    rivals = LanguageRivals(uneven_codes(num_items), num_users)
+    rivals = LanguageRivals(uneven_codes(num_items), num_users, words=words)
     apart = (rivals.ours() != rivals.theirs()).any(1).mean()
     assert apart <= 0.01, f"{apart:.1%} of the places in the lists have other items"
     whole = in_turns({"ours": rivals.ours, "theirs": rivals.theirs}, 1 if quick else 5)
+    tokens = "words and codes" if words else "codes alone"
     return Row(
-        f"causal model with words and codes, {num_users} users, {num_items:,} items, {BEAMS} beams",
+        f"causal model with {tokens}, {num_users} users, {num_items:,} items, {BEAMS} beams",
         whole["ours"],
         "transformers, prefix_allowed_tokens_fn",
         whole["theirs"],

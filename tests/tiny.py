@@ -123,6 +123,31 @@ def write_causal(folder: Path) -> Path:
     return folder
 
 
+def write_byte_level(folder: Path) -> Path:
+    """Write a causal model whose tokenizer is of bytes, and keeps spaces, as that of GPT-2."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    every = [*PROMPT_WORDS.split(), *TOPICS, "red robot laser", "items in order: a a a"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(every, trainer)
+    torch.manual_seed(0)
+    sizes = {**SIZES, "vocab_size": tokenizer.get_vocab_size()}
+    LlamaForCausalLM(LlamaConfig(**sizes, bos_token_id=None, eos_token_id=0)).save_pretrained(
+        folder
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+    fast.save_pretrained(folder)
+    return folder
+
+
 WRITERS = {"encoder": write_encoder, "causal": write_causal}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glta.methods.registry import needed
+from glta.methods.registry import needed, units
 from glta.nn.language.model_files import PACKAGED, ModelFiles, own_folder
 from glta.nn.language.settings import SMALL
 from glta.params.model import Params
@@ -87,8 +87,16 @@ def _used(params: Params) -> Iterator[tuple[str, Path, str | None]]:
         section = getattr(params, key.section)
         if key.section == "profile" and section.provider != "language_model":
             continue
+        if key.section == "causal" and not _reads_causal(params):
+            continue
         if folder := own_folder(getattr(section, key.model)):
             yield f"{key.section}.{key.model}", folder, getattr(section, key.sha256)
+
+
+def _reads_causal(params: Params) -> bool:
+    """Tell whether a step of the chosen methods reads the section causal."""
+    known = units()
+    return any("causal" in known[name].sections for name in needed(params.methods) if name in known)
 
 
 def _checksum(section: Any, key: ModelKey) -> str | None:

@@ -101,9 +101,12 @@ def test_a_model_of_one_dataset_has_its_own_checksum(model, expected):
 
 
 def test_a_causal_model_that_changed_is_refused():
-    stated = with_model_checksums(params(causal={"model": "one"}))
+    methods = ["popularity", "semantic-convergence"]
+    stated = with_model_checksums(params(causal={"model": "one"}, methods=methods))
     refuse_other_models(stated)
     Path("one", "config.json").write_text("{}")
+    # no other method reads it
+    refuse_other_models(stated.model_copy(update={"methods": ["popularity", "glta"]}))
     with pytest.raises(ValueError, match=r"causal\.model = one: .*`glta params sync`"):
         refuse_other_models(stated)
     assert with_model_checksums(params(causal={"sha256": "a" * 64})).causal.sha256 is None

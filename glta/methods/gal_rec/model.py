@@ -146,7 +146,8 @@ class TrainGALRec(Step):
             language=language_settings, language_sha256=language.sha256, settings=settings
         )
         weights = {
-            name: tensor.detach().cpu().numpy() for name, tensor in network.tensors().items()
+            name: tensor.detach().float().cpu().numpy()
+            for name, tensor in network.tensors().items()
         }
         reader = NewUserReader(
             weights,

@@ -140,7 +140,7 @@ class AlignLanguage(Step):
         network = new_network(about, sizes, job.seed)
         about = about.model_copy(update={"sha256": network.language.sha256})
         prompts = new_prompts(network, codes, profiles.items["text"].to_list(), tasks)
-        refuse_long_prompts(network, prompts, settings, codes.shape[1])
+        check_length(network, prompts, about)
         histories = prepared.sequences
         window = newest(histories, settings.max_items)
         generator = generator_of(network, prompts, codes, settings)
@@ -166,7 +166,7 @@ class AlignLanguage(Step):
             checkpoint=job.checkpoint,
             on_epoch=job.on_epoch,
         )
-        weights = {name: tensor.cpu().numpy() for name, tensor in network.tensors().items()}
+        weights = {name: tensor.float().cpu().numpy() for name, tensor in network.tensors().items()}
         return SemanticConvergence(
             codes,
             sizes,
@@ -199,8 +199,6 @@ def new_network(about: LanguageAbout, codes_per_level: Sequence[int], seed: int)
     loaded = load_causal(causal, seed)
     network = CodeLanguage(loaded, codes_per_level, seed)
     language = network.language
-    if not small:
-        network.check_generation()
     if settings.train == "lora":
         language.add_lora(
             settings.lora_rank,
@@ -236,18 +234,13 @@ def generator_of(
     return ItemGenerator(codes_IM, read, settings, network.language.device)
 
 
-def refuse_long_prompts(
-    network: CodeLanguage, prompts: TaskPrompts, settings: AlignmentSettings, num_codes: int
-) -> None:
-    """Raise ValueError when a prompt may be longer than what the language model reads.
-
-    num_codes: of an item.
-    """
-    text = max((len(row) for row in prompts.texts), default=0)
-    most = (settings.max_items + 3) * num_codes + 3 * (text + 1) + prompts.longest_frame
+def check_length(network: CodeLanguage, prompts: TaskPrompts, about: LanguageAbout) -> None:
+    """Raise ValueError when the language model cannot read, or generate after, a longest prompt."""
+    most = prompts.longest(about.align.max_items, about.tasks.query_words)
     if most > network.max_tokens:
         raise ValueError(
             f"causal.model = {network.language.name}: reads {network.max_tokens} tokens, but a "
-            f"prompt may have {most}; lower settings.semantic-convergence.align.max_items or "
-            "tasks.text_tokens"
+            f"prompt may have {most}; lower settings.semantic-convergence.align.max_items, "
+            "tasks.text_tokens or tasks.query_words"
         )
+    network.check_generation(most)

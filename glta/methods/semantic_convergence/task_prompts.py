@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
+import polars as pl
 
+from glta.data.words import with_breaks
 from glta.methods.semantic_convergence.spec import SLOTS, TaskSettings
 from glta.nn.language.code_language import Answered, CodeLanguage
+from glta.nn.language.frozen import Language
 
 Tokens = list[int]
 
@@ -32,19 +35,27 @@ class TaskPrompts:
         self.begin = language.frame[0]
         self.end = [network.causal.end]
         self.code = network.code_tokens(codes_IM).tolist()
-        self.texts = language.tokens(texts, settings.text_tokens)
-        self.words = [word_tokens(language.tokens(_words(text))) for text in texts]
+        self.space = before_words(language)
+        self.texts = [row[: settings.text_tokens] for row in self._tokens(language, texts)]
+        own = words_of(texts)
+        every = [word for words in own for word in words]
+        tokens = iter(self._tokens(language, every))
+        self.words = [[row for _ in words if (row := next(tokens))] for words in own]
         self.templates = {
             task: [self._parts(language, text) for text in getattr(settings.templates, task)]
             for task in SLOTS
         }
-        self.comma = language.tokens([","])[0]
+        self.comma = self._tokens(language, [","])[0]
 
-    @staticmethod
-    def _parts(language, template: str) -> list[Tokens | str]:
+    def _tokens(self, language: Language, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenize texts as they stand after other words; an empty one has no token."""
+        stripped = [text.strip() for text in texts]
+        return language.tokens([self.space + text if text else "" for text in stripped])
+
+    def _parts(self, language: Language, template: str) -> list[Tokens | str]:
         """Split a template into tokens of words and names of slots."""
         pieces = re.split(r"\{(\w+)\}", template)
-        words = iter(language.tokens([piece.strip() or " " for piece in pieces[::2]]))
+        words = iter(self._tokens(language, pieces[::2]))
         parts: list[Tokens | str] = [next(words)]
         for slot in pieces[1::2]:
             parts += [slot, next(words)]
@@ -79,13 +90,20 @@ class TaskPrompts:
         """Return a prompt with its answer at the end."""
         return answered([*self.filled(task, which, slots), *answer], len(answer))
 
-    @property
-    def longest_frame(self) -> int:
-        """Tokens of the longest template without its slots, and of the begin."""
+    def longest(self, max_items: int, query_words: int) -> int:
+        """Return a bound of the tokens of a prompt with its answer."""
         parts = chain.from_iterable(self.templates.values())
-        return len(self.begin) + max(
+        frame = len(self.begin) + max(
             sum(len(part) for part in template if not isinstance(part, str)) for template in parts
         )
+        codes = len(self.code[0])
+        text = max((len(row) for row in self.texts), default=0)
+        word = max((len(row) for words in self.words for row in words), default=0)
+        pair = len(self.comma) + 2 * codes
+        history = max_items * codes + pair
+        texts = 3 * (text + 1) + len(self.comma) + codes
+        search = query_words * word + pair
+        return frame + codes + max(history, texts, search)
 
 
 def answered(token: Tokens, num_answer: int) -> Answered:
@@ -95,11 +113,24 @@ def answered(token: Tokens, num_answer: int) -> Answered:
     return Answered(np.array(token, np.int64), answer)
 
 
-def word_tokens(tokens: Sequence[Tokens]) -> list[Tokens]:
-    """Drop words without a token."""
-    return [row for row in tokens if row]
+def before_words(language: Language) -> str:
+    """Return what a tokenizer needs before a word within a text: a space, or nothing.
+
+    Byte-level tokenizers have other tokens for words after a space; others add it themselves.
+    """
+    within = language.tokens(["a a"])[0][-1:]
+    return "" if within == language.tokens(["a"])[0] else " "
 
 
-def _words(text: str) -> list[str]:
-    """Return the words of a text that a person may search for: those of four letters and more."""
-    return list(dict.fromkeys(re.findall(r"\w{4,}", text.lower())))
+def words_of(texts: Sequence[str]) -> list[list[str]]:
+    """Return the words of texts that a person may search for.
+
+    These are words of four letters and more, or all words of a text without such a one. Texts of
+    scripts without spaces are cut between words.
+    """
+    broken = with_breaks(pl.Series(texts, dtype=pl.String)).to_list()
+    found = []
+    for text in broken:
+        every = list(dict.fromkeys(re.findall(r"\w+", text.lower())))
+        found.append([word for word in every if len(word) > 3] or every)
+    return found

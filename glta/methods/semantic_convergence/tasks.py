@@ -25,6 +25,9 @@ class Drawn(NamedTuple):
 class AlignmentTasks:
     """Draw prompts by seed and step alone, so that a run can resume.
 
+    Where nothing is found that does not belong, such as for a user with all items, a twin is the
+    plain prompt.
+
     histories: of training. shuffled: whether histories have no order, so that each is put into a
     random one whenever it is drawn.
     """
@@ -78,10 +81,11 @@ class AlignmentTasks:
 
     def _users(self, step: int, count: int) -> list[int]:
         """Return the users of a step: all of them once, in random order, then again."""
-        places = np.arange(step * count, (step + 1) * count)
-        return [
-            int(self._pass(place // self.users.size)[place % self.users.size]) for place in places
-        ]
+        found = []
+        for place in range(step * count, (step + 1) * count):
+            number, own = divmod(place, len(self.users))
+            found.append(int(self._pass(number)[own]))
+        return found
 
     def _pass(self, number: int) -> np.ndarray:
         """Return the users of a pass in their order. That of the last pass is kept."""
@@ -98,9 +102,9 @@ class AlignmentTasks:
         end = int(rng.integers(min(most, items.size), items.size + 1))
         shown = items[max(0, end - most) : end].tolist()
         which = int(rng.integers(2**31))
-        if not turned:
+        other = self._other(rng, lambda item: item in own) if turned else None
+        if other is None:
             return self.prompts.all_of(shown, which)
-        other = self._other(rng, own)
         slots = {
             "history": self.prompts.items(shown[:-1]),
             "candidates": self._candidates(rng, shown[-1], other),
@@ -108,27 +112,34 @@ class AlignmentTasks:
         return self.prompts.asked("next_item_not", which, slots, self.prompts.code[other])
 
     def _describe(self, rng: np.random.Generator, turned: bool) -> Answered:
-        item, other = self._two(rng)
-        which = int(rng.integers(2**31))
+        item = self._item(rng)
         texts = self.prompts.texts
+        other = self._other(rng, lambda one: texts[one] == texts[item]) if turned else None
+        which = int(rng.integers(2**31))
         slots = {"item": self.prompts.code[item]}
-        if not turned:
+        if other is None:
             return self.prompts.asked("describe", which, slots, texts[item] + self.prompts.end)
         pair = (texts[item], texts[other])
         slots["texts"] = self.prompts.either(*(pair if rng.random() < 0.5 else pair[::-1]))
         return self.prompts.asked("describe_not", which, slots, texts[other] + self.prompts.end)
 
     def _name(self, rng: np.random.Generator, turned: bool) -> Answered:
-        item, other = self._two(rng)
-        slots = {"text": self.prompts.texts[item]}
-        return self._item_or_not(rng, "name", slots, item, other, turned)
+        item = self._item(rng)
+        texts = self.prompts.texts
+        other = self._other(rng, lambda one: texts[one] == texts[item]) if turned else None
+        return self._item_or_not(rng, "name", {"text": texts[item]}, item, other)
 
     def _search(self, rng: np.random.Generator, turned: bool) -> Answered:
-        item, other = self._two(rng)
+        item = self._item(rng)
         words = self.prompts.words[item]
-        chosen = rng.permutation(len(words))[: self.settings.query_words]
-        slots = {"words": [token for word in chosen for token in words[word]]}
-        return self._item_or_not(rng, "search", slots, item, other, turned)
+        chosen = [words[i] for i in rng.permutation(len(words))[: self.settings.query_words]]
+
+        def has_all(one: int) -> bool:
+            return all(word in self.prompts.words[one] for word in chosen)
+
+        other = self._other(rng, has_all) if turned else None
+        slots = {"words": [token for word in chosen for token in word]}
+        return self._item_or_not(rng, "search", slots, item, other)
 
     def _item_or_not(
         self,
@@ -136,28 +147,25 @@ class AlignmentTasks:
         task: str,
         slots: dict[str, Tokens],
         item: int,
-        other: int,
-        turned: bool,
+        other: int | None,
     ) -> Answered:
         """Return a prompt whose answer is the item, or of two candidates the other one."""
         which = int(rng.integers(2**31))
-        if not turned:
+        if other is None:
             return self.prompts.asked(task, which, slots, self.prompts.code[item])
         slots = slots | {"candidates": self._candidates(rng, item, other)}
         return self.prompts.asked(f"{task}_not", which, slots, self.prompts.code[other])
 
-    def _two(self, rng: np.random.Generator) -> tuple[int, int]:
-        """Draw two different items."""
-        item = int(rng.integers(self.histories.num_items))
-        return item, self._other(rng, np.array([item]))
+    def _item(self, rng: np.random.Generator) -> int:
+        return int(rng.integers(self.histories.num_items))
 
-    def _other(self, rng: np.random.Generator, without: np.ndarray) -> int:
-        """Draw an item that is none of these. A user who has all items gets any of them."""
+    def _other(self, rng: np.random.Generator, belongs: Callable[[int], bool]) -> int | None:
+        """Draw an item that does not belong to what is shown; None where none is found."""
         for _ in range(100):
-            drawn = int(rng.integers(self.histories.num_items))
-            if drawn not in without:
-                break
-        return drawn
+            drawn = self._item(rng)
+            if not belongs(drawn):
+                return drawn
+        return None
 
     def _candidates(self, rng: np.random.Generator, first: int, second: int) -> Tokens:
         """Return two items in random order."""
@@ -176,6 +184,6 @@ def counts(weights: dict[str, float], batch_size: int) -> dict[str, int]:
             f"{len(weights)}, and each needs a prompt in a step; raise it"
         )
     found = {task: max(1, int(weight * batch_size)) for task, weight in weights.items()}
-    first = next(iter(found))
-    found[first] += batch_size - sum(found.values())
+    largest = max(found, key=lambda task: found[task])
+    found[largest] += batch_size - sum(found.values())
     return found

@@ -54,7 +54,10 @@ class GeneratedScorer(Scorer):
                 f"histories over {histories.num_items} items: this model has {len(self.codes)} "
                 "items; give histories over the items of the dataset that it was trained on"
             )
-        return replace(self, window=newest(histories, self.window.shape[1]))
+        other = replace(self, window=newest(histories, self.window.shape[1]))
+        # the network does not depend on histories, and takes time to load
+        other.__dict__["generator"] = self.generator
+        return other
 
 
 def newest(histories: Sequences, max_items: int) -> np.ndarray:

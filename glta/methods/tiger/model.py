@@ -45,9 +45,11 @@ class TIGER(GeneratedScorer):
 
         from glta.nn.generation.encoder_decoder import CodeTransformer
         from glta.nn.generation.next_codes import generator_of
+        from glta.training.devices import find_devices
 
         network = CodeTransformer(self.codes, self.codes_per_level, self.settings, seed=0)
         network.load_state_dict({name: torch.from_numpy(x) for name, x in self.weights.items()})
+        network.to(find_devices().device)
         return generator_of(network, self.settings)
 
     @property

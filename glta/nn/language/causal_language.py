@@ -79,6 +79,7 @@ def load_causal(params: CausalSettings, seed: int) -> CausalLanguage:
         tokenizer=tokenizer,
         device=where,
         precision=precision,
+        key="causal.model",
     )
     language.model.config.use_cache = False  # a cache is asked for where it is needed
     language.check_reading()

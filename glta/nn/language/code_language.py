@@ -119,6 +119,11 @@ class CodeLanguage(nn.Module):
         begin = sum(self.sizes[:level])
         return hidden @ self.code_head[begin : begin + self.sizes[level]].T
 
+    def _words(self, state: torch.Tensor) -> torch.Tensor:
+        """Return the logits of words."""
+        weight = next(self.causal.head.parameters())
+        return self.causal.head(state.to(weight.dtype)).float()
+
     def losses(self, prompts: Sequence[Answered]) -> AnswerLoss:
         """Compute the cross-entropy of each answer token, after all tokens before it."""
         token, _ = padded([p.token for p in prompts], self.language.device)
@@ -131,7 +136,7 @@ class CodeLanguage(nn.Module):
         loss = torch.zeros(len(row), device=state.device)
         is_word = target < self.num_words
         if is_word.any():
-            logits = self.causal.head(state[is_word].to(self.language.model.dtype)).float()
+            logits = self._words(state[is_word])
             found = F.cross_entropy(logits, target[is_word], reduction="none")
             loss = loss.masked_scatter(is_word, found)
         begin = self.num_words
@@ -241,13 +246,14 @@ class CodeLanguage(nn.Module):
         kept = [(layer.keys, layer.values) for layer in found.past_key_values.layers]
         return found.last_hidden_state.float(), kept
 
-    def check_generation(self) -> None:
+    def check_generation(self, length: int) -> None:
         """Check that prefixes of several prompts are read as each would be alone.
 
-        Raises ValueError for a model whose attention does not take a mask, or sees only near words.
+        length: tokens of the longest prompt. Raises ValueError for a model whose attention does not
+        take a mask, or sees only near words.
         """
         width = self.num_words
-        prompts = [np.arange(5, 9), np.array([6])]
+        prompts = [5 + np.arange(length) % 5, np.array([6])]
         prefix = torch.zeros(3, min(2, len(self.sizes) - 1), dtype=torch.long)
         if not prefix.shape[1]:
             return
@@ -274,7 +280,7 @@ class CodeLanguage(nn.Module):
     def train_whole(self) -> None:
         """Let all weights of the language model be trained, those of an own head too."""
         self.language.train_whole()
-        self.causal.head.requires_grad_(True)
+        self.causal.head.requires_grad_(True).float()
 
     @contextmanager
     def dropout(self, share: float) -> Iterator[None]:

@@ -48,7 +48,8 @@ class Language:
     inputs_embeds (B, T, E) to hidden states (B, T, H). precision: of the forward pass. digests: of
     each of the files, by its path. pooling: how the states of tokens become the state of a text.
     lora: whether the model has adapters. whole: whether its own weights are trained. batch_tokens:
-    most tokens of a forward pass without gradients.
+    most tokens of a forward pass without gradients. key: the parameter that names the model, for
+    messages.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Language:
     lora: bool = False
     whole: bool = False
     batch_tokens: int = 8192
+    key: str = "language.model"
 
     @cached_property
     def width(self) -> int:
@@ -99,7 +101,7 @@ class Language:
         at = next((i for i in starts if framed[i : i + len(word)] == word), None)
         if at is None or not word:
             raise ValueError(
-                f"language.model = {self.name}: its tokenizer writes a word otherwise between "
+                f"{self.key} = {self.name}: its tokenizer writes a word otherwise between "
                 "special tokens than alone; name another model"
             )
         return framed[:at], framed[at + len(word) :]
@@ -165,7 +167,7 @@ class Language:
         if not layers or not self.model.supports_gradient_checkpointing:
             raise ValueError(
                 f"language model {self.name}: cannot checkpoint its layers; set "
-                "settings.glta.align.checkpoint_layers = false"
+                "checkpoint_layers = false"
             )
         again = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), self._attention())}
         self.model.activation_checkpointing_enable(again)
@@ -219,7 +221,12 @@ class Language:
         self.lora = True
 
     def train_whole(self) -> None:
-        """Let all weights be trained that hidden states depend on. The dropout stays off."""
+        """Let all weights be trained that hidden states depend on. The dropout stays off.
+
+        They are held in float32, since small steps would be lost in bfloat16; a forward pass has
+        the chosen precision all the same.
+        """
+        self.model.float()
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name.partition(".")[0] != "pooler")
         self.whole = True
@@ -272,7 +279,7 @@ class Language:
         states = self._encode(texts, batch_tokens)
         if not np.isfinite(states).all():
             raise ValueError(
-                f"language.model = {self.name}: a text has a state that is NaN or infinite; set "
+                f"{self.key} = {self.name}: a text has a state that is NaN or infinite; set "
                 "language.precision = float32, or name another model"
             )
         if path:
@@ -308,11 +315,11 @@ class Language:
         room = self.max_tokens - len(prefix) - len(suffix)
         if room < 1:
             raise ValueError(
-                f"language.model = {self.name}: reads {self.max_tokens} tokens, which its special "
+                f"{self.key} = {self.name}: reads {self.max_tokens} tokens, which its special "
                 "tokens fill; correct max_position_embeddings in config.json, or name another model"
             )
         own = self.tokens(texts, room)
-        check_known(own, texts, self.tokenizer.unk_token_id, f"language.model = {self.name}")
+        check_known(own, texts, self.tokenizer.unk_token_id, f"{self.key} = {self.name}")
         ids = [prefix + row + suffix for row in own]
         lengths = np.array([len(row) for row in ids], np.int64)
         states = np.zeros((len(texts), self.width), np.float32)
@@ -343,12 +350,12 @@ class Language:
                     ours = self.hidden(self.embed(torch.tensor([row], device=self.device)))
             except Exception as error:  # every architecture has its own way to fail
                 raise ValueError(
-                    f"language.model = {self.name}: does not turn embeddings of words into hidden "
+                    f"{self.key} = {self.name}: does not turn embeddings of words into hidden "
                     f"states ({first_line(error)}); name another model"
                 ) from error
             if plain.shape != ours.shape or (plain - ours).norm() > 0.05 * plain.norm():
                 raise ValueError(
-                    f"language.model = {self.name}: gives other hidden states for embeddings than "
+                    f"{self.key} = {self.name}: gives other hidden states for embeddings than "
                     "for the tokens themselves; name another model"
                 )
 

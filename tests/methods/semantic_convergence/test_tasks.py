@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from glta.data.sequences import Sequences
 from glta.methods.semantic_convergence.spec import TaskSettings, TemplateSettings
-from glta.methods.semantic_convergence.task_prompts import TaskPrompts
+from glta.methods.semantic_convergence.task_prompts import TaskPrompts, words_of
 from glta.methods.semantic_convergence.tasks import AlignmentTasks, counts
 from glta.nn.language.causal_language import load_causal
 from glta.nn.language.code_language import Answered, CodeLanguage
 from glta.nn.language.settings import CausalSettings
+from tests.tiny import write_byte_level
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 0], [2, 1]])
 TEXTS = ["red robot laser", "green forest trail", "blue ocean wave", "old castle", "a b", "jazz"]
@@ -106,7 +107,7 @@ def test_twins_ask_for_what_does_not_belong(network):
             candidates = [w for w in words if isinstance(w, int)]
             (item,) = set(candidates) - set(answer)
             told = {w for w in words if isinstance(w, str)}
-            assert told & set(TEXTS[item].split()) or item == 4
+            assert told & set(TEXTS[item].split())
 
 
 HISTORY_SETS = [{0, 1, 2, 3}, {4, 5, 0}, {1, 2, 3, 4, 5}]
@@ -122,12 +123,12 @@ def test_items_and_texts_belong_together(network):
         words, answer = read(network, prompt)
         assert words[1:-3] == TEXTS[answer[0]].split()
     found = set()
-    for prompt in drawn(tasks, "search"):
+    for prompt in drawn(tasks, "search", 150):
         words, answer = read(network, prompt)
         shown = words[words.index("for") + 1 : -1]
         found.add((*shown, answer[0]))
-    # words of four letters and more, one at a time
-    assert {("robot", 0), ("laser", 0), ("jazz", 5), (4,)} <= found
+    # words of four letters and more, one at a time; all words of a text without such a one
+    assert {("robot", 0), ("laser", 0), ("jazz", 5), ("a", 4), ("b", 4)} <= found
     assert ("red", 0) not in found
 
 
@@ -156,6 +157,12 @@ def test_each_task_has_its_share_of_a_step(network):
     }
     with pytest.raises(ValueError, match=r"align.batch_size = 2: the tasks are 3"):
         counts({"next_item": 0.5, "describe": 0.2, "name": 0.3}, 2)
+    # the main task is never the one that gives prompts away
+    assert counts({"next_item": 0.01, "describe": 0.98, "name": 0.01}, 8) == {
+        "next_item": 1,
+        "describe": 6,
+        "name": 1,
+    }
     alone = tasks_of(network, describe=0.0, name=0.0, search=0.0)
     assert {d.task for d in alone.of_step(0)} == {"next_item"}
 
@@ -178,3 +185,51 @@ def test_templates_are_drawn(network):
     tasks = tasks_of(network, negatives=0.0, templates={"name": ["{text} is", "find {text} :"]})
     starts = {read(network, p)[0][1] for p in drawn(tasks, "name")}
     assert "find" in starts and len(starts) > 1
+
+
+def test_a_twin_has_a_true_answer(network):
+    texts = ["same words", "same words", "same words here", "other things"]
+    chosen = TaskSettings(negatives=0.999, query_words=2)
+    lists = Sequences.of_lists([[0, 1, 2, 3], [0, 3]], 4)
+    prompts = TaskPrompts(network, CODES[:4], texts, chosen)
+    tasks = AlignmentTasks(
+        lists, prompts, chosen, max_items=3, batch_size=12, shuffled=False, seed=0
+    )
+    for task in ("name", "search"):
+        for prompt in drawn(tasks, task):
+            words, answer = read(network, prompt)
+            candidates = {w for w in words if isinstance(w, int)}
+            if candidates:
+                (item,) = candidates - set(answer)
+                assert texts[item] != texts[answer[0]]
+                assert task == "name" or {item, answer[0]} != {0, 2} or item == 2
+    # a user with all items has nothing that does not belong
+    histories = [read(network, prompt) for prompt in drawn(tasks, "next_item")]
+    assert any(len(answer) == 3 for _, answer in histories)
+    assert all("of" in words for words, _ in histories if words[-1] == "take")
+
+
+def test_words_of_a_search():
+    found = words_of(["Up, up and away", "It", "Über-Mütze, 2000", "コーヒー豆を買う", ""])
+    assert found[:3] == [["away"], ["it"], ["über", "mütze", "2000"]]
+    assert "コーヒー" in found[3] and found[4] == []
+
+
+def test_a_tokenizer_that_keeps_spaces(tmp_path):
+    """Byte-level tokenizers have other tokens for a word after a space."""
+    settings = CausalSettings(model=str(write_byte_level(tmp_path)))
+    network = CodeLanguage(load_causal(settings, 0), (3, 2), 0)
+    tasks = tasks_of(network, negatives=0.3)
+    names = network.code_tokens(CODES).tolist()
+    for prompt in drawn(tasks, "next_item", 10):
+        token, answer = prompt.token.tolist(), prompt.answer
+        if (answer.sum()) > 2:
+            assert all(token[i] >= network.num_words for i in np.flatnonzero(answer))
+            assert token[-2:] in names
+    history = tasks.prompts.history([1, 2]).tolist()
+    assert history[-4:] == names[1] + names[2]
+    decode = network.language.tokenizer.decode
+    assert decode(history[:-4]) == " items in order:"
+    (text, *_) = tasks.prompts.texts
+    assert decode([*text, *tasks.prompts.comma, *text]) == " red robot laser , red robot laser"
+    assert [decode(word) for word in tasks.prompts.words[0]] == [" robot", " laser"]

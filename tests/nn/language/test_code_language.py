@@ -14,6 +14,8 @@ from glta.nn.generation.settings import GenerationSettings
 from glta.nn.language.causal_language import load_causal
 from glta.nn.language.code_language import Answered, CodeLanguage
 from glta.nn.language.settings import CausalSettings
+from tests.tiny import SIZES as SIZES_OF_TINY
+from tests.tiny import write_tokenizer
 
 SIZES = (4, 3, 2)
 CODES = np.array([[a, b, c] for a in range(4) for b in range(3) for c in range(2)])[::2]
@@ -67,7 +69,7 @@ def test_prefixes_under_a_mask_are_read_as_each_alone(kind, request, monkeypatch
         scores = catalogue_scores(tree, network.read(PROMPTS), len(PROMPTS), rows=5)
         np.testing.assert_allclose(scores.numpy(), expected, atol=2e-4)
         np.testing.assert_allclose(np.exp(scores.numpy()).sum(1), 1, atol=1e-4)
-    network.check_generation()
+    network.check_generation(100)
 
 
 def test_beams_over_the_catalogue_are_the_exact_lists(small):
@@ -165,15 +167,26 @@ def without_tokenizer(folder: Path, to: Path) -> None:
             (to / path.name).write_bytes(path.read_bytes())
 
 
-def test_a_model_that_sees_only_near_words_is_refused(llama, monkeypatch):
-    plain = llama.read
+def test_a_model_that_sees_only_near_words_is_refused(tmp_path):
+    """Prefixes would see the whole prompt, but training the near words alone."""
+    from transformers import MistralConfig, MistralForCausalLM
 
-    def near(prompts):
-        return plain([prompt[-1:] for prompt in prompts])
-
-    monkeypatch.setattr(llama, "read", near)
+    torch.manual_seed(0)
+    config = MistralConfig(**SIZES_OF_TINY, num_key_value_heads=2, sliding_window=8)
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path, framed=False)
+    network = network_of(CausalSettings(model=str(tmp_path)))
+    network.check_generation(5)
     with pytest.raises(ValueError, match="reads several prefixes of a prompt otherwise"):
-        llama.check_generation()
+        network.check_generation(20)
+
+
+def test_weights_that_are_trained_whole_are_held_in_float32(tiny):
+    network = network_of(CausalSettings(model=str(tiny["causal"])))
+    network.language.model.bfloat16()
+    network.causal.head.bfloat16()
+    network.train_whole()
+    assert {p.dtype for p in network.trained().values()} == {torch.float32}
 
 
 def test_checkpointed_layers_generate_and_learn_as_others(tiny):
