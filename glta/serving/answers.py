@@ -13,7 +13,7 @@ import polars as pl
 
 from glta.data.interactions import Interactions
 from glta.evaluation.top_k_store import FILE, Pairs, TopKStore
-from glta.methods.base import Recommender
+from glta.methods.base import Recommender, Scorer
 from glta.methods.shared.stored_lists import histories_of, pairs_of
 from glta.methods.shared.without_history import recommend_to_all
 from glta.nearest import hint
@@ -239,13 +239,13 @@ class Answers:
         if unknown := [user for user in users if user not in self._user_place]:
             raise ValueError(f"user {unknown[0]}: unknown id{self._near_user(unknown[0])}")
         numbers = [self._user_place[user] for user in users]
-        exclude = self._masked
-        if hidden := self._hidden(only, without):
-            everyone = np.unique(numbers)
-            row = np.repeat(everyone, len(hidden))
-            item = np.tile(np.array(sorted(hidden)), everyone.size)
-            exclude = exclude.union(Interactions(row, item, exclude.num_users, self.num_items))
-        items, scores = self._rank(numbers, k, exclude)
+        hidden = self._hidden(only, without)
+        if not hidden:
+            items, scores = self._rank(numbers, k, self._masked)
+        elif isinstance(self._ranker, Scorer) and len(hidden) < self.num_items:
+            items, scores = self._rank_without(self._ranker, numbers, k, hidden)
+        else:
+            return [self.compute(user, k=k, only=only, without=without) for user in users]
         ways: list[Way] = ["live" if self._fitted.user_degree[n] else "popularity" for n in numbers]
         return [self._answer(*one) for one in zip(ways, items, scores, strict=True)]
 
@@ -373,6 +373,23 @@ class Answers:
     ) -> tuple[np.ndarray, np.ndarray]:
         users = np.array(numbers, np.int64)
         return recommend_to_all(self._ranker, users, k, fitted=self._fitted, exclude=exclude)
+
+    def _rank_without(
+        self, ranker: Scorer, numbers: Sequence[int], k: int, hidden: Collection[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rank as `_rank` does, among the items that filters leave."""
+        # it imports torch, which answers from the store do without
+        from glta.evaluation.ranking import rank_among
+
+        popular = self._fitted.item_degree.astype(np.float32)
+
+        def score(block: np.ndarray) -> np.ndarray:
+            scores_BI = ranker.score(block)
+            scores_BI[self._fitted.user_degree[block] == 0] = popular
+            return scores_BI
+
+        left = np.setdiff1d(np.arange(self.num_items), [*hidden])
+        return rank_among(score, np.array(numbers, np.int64), k=k, exclude=self._masked, items=left)
 
     def _answer(self, way: Way, numbers: np.ndarray, scores: np.ndarray) -> Answer:
         shown = numbers >= 0

@@ -241,6 +241,12 @@ def test_the_store_answers_first_and_the_model_where_the_row_ends(shop, ease, mo
     chosen = bundle.recommend("u3", k=2, only=[names[8], names[5]])
     assert (chosen.way, chosen.items) == ("live", [names[5], names[8]])
     assert bundle.recommend("u3", k=2, only=[]).items == []
+    # several users at once, one of whom has no history
+    two = ["u3", f"u{LONER}"]
+    for only in ([names[8], names[5], "i0"], [names[1]], []):
+        for user, found in zip(two, bundle.lists(two, 2, only=only), strict=True):
+            expected = bundle.compute(user, k=2, only=only)
+            assert (found.way, found.items) == (expected.way, expected.items)
 
 
 def test_a_store_of_other_pairs_is_left_out(shop, ease):
