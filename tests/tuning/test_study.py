@@ -51,8 +51,11 @@ SMALL = Params.model_validate(
             "glta": {
                 "align_items": {"epochs": 1, "items_per_prompt": 4},
                 "align_users": {"epochs": 1, "read_outs": 2},
-            }
-        }
+            },
+            "tiger": {"train": {"steps": 6, "evaluate_every": 3, "batch_size": 64}},
+            "semantic-convergence": {"align": {"steps": 6, "evaluate_every": 3}},
+        },
+        "causal": {"width": 16, "layers": 1, "heads": 2, "hidden_dim": 32},
     }
 )
 CODE = ["glta/methods/ease/model.py"]
