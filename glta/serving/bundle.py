@@ -203,7 +203,5 @@ def load(folder: Path | str) -> Bundle:
     return Bundle(folder, about)
 
 
-def _refuse(
-    path: Path, why: str, fix: str = "; copy the bundle again, or export it again"
-) -> NoReturn:
+def _refuse(path: Path, why: str, fix: str = AGAIN) -> NoReturn:
     raise ValueError(f"{path}: {why}{fix}")
