@@ -26,6 +26,7 @@ from pipeline.tracking.commit import NO_COMMIT, current_commit
 from pipeline.tracking.store import check_store
 
 CONSOLE = None
+PARAMS = None
 if workflow.is_main_process:
     wanted = workflow.output_settings
     # with these options, Snakemake says all that it has to say
@@ -75,6 +76,20 @@ def force(stage) -> str:
     return "--force" if settings.forceall or named & {stage.name, *stage.outs} else ""
 
 
+def planned(stage) -> dict[str, int]:
+    """Return the resources of a stage. Each process that shares it needs what the stage names."""
+    processes = PARAMS.processes_of(stage.name) if PARAMS else 1
+    wanted = {
+        "threads": stage.meta.get("threads", 1),
+        **stage.meta.get("resources", {}),
+    }
+    return wanted | {
+        name: processes * wanted[name]
+        for name in ("threads", "mem_mb", "gpu")
+        if name in wanted
+    }
+
+
 rule all:
     input:
         [path for stage in STAGES for path in stage.outs],
@@ -95,9 +110,13 @@ for stage in STAGES:
         log:
             log_of(stage.name),
         priority: AFTER[stage.name]
-        threads: stage.meta.get("threads", 1)
+        threads: planned(stage)["threads"]
         resources:
-            **stage.meta.get("resources", {}),
+            **{
+                name: value
+                for name, value in planned(stage).items()
+                if name != "threads"
+            },
         params:
             stage=stage.name,
             force=lambda wildcards, stage=stage: force(stage),

@@ -32,6 +32,7 @@ TABLE = {
     "language.*": "profile align report",
     "language.batch_tokens": "",
     "causal.*": "align report",
+    "training.processes": "",
     "recommend.*": "recommend report",
     "recommend.refit": "steps recommend report",
     "evaluate.*": "evaluate report",
