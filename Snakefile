@@ -26,7 +26,6 @@ from pipeline.tracking.commit import NO_COMMIT, current_commit
 from pipeline.tracking.store import check_store
 
 CONSOLE = None
-PARAMS = None
 if workflow.is_main_process:
     wanted = workflow.output_settings
     # with these options, Snakemake says all that it has to say
@@ -42,12 +41,12 @@ envvars:
 
 
 try:
+    PARAMS = load_params()
     if workflow.is_main_process:
         INVOCATION.claim()
         check_store()
         if problem := current_commit().problem:
             logger.info(f"{NO_COMMIT}: {problem}")
-        PARAMS = load_params()
         refuse_changed(PARAMS, DATA)
         refuse_other_models_of_all(PARAMS)
         if PLAN.is_file() and sync_plan(PARAMS):
@@ -78,7 +77,7 @@ def force(stage) -> str:
 
 def planned(stage) -> dict[str, int]:
     """Return the resources of a stage. Each process that shares it needs what the stage names."""
-    processes = PARAMS.processes_of(stage.name) if PARAMS else 1
+    processes = PARAMS.processes_of(stage.name)
     wanted = {
         "threads": stage.meta.get("threads", 1),
         **stage.meta.get("resources", {}),

@@ -304,6 +304,7 @@ def test_values_that_change_no_result_are_few():
         "profile.max_new_tokens",
         "language.batch_tokens",
         "settings.ease.max_gb",
+        "training.processes",
         "settings.cease.max_gb",
         "settings.lightgcn.heads",
         "settings.hccf.mult",
