@@ -53,7 +53,7 @@ def restore_optimizer(
 
     tensors: may have other tensors too. The learning rate and so on are not restored.
     """
-    state: dict[int, dict[str, torch.Tensor | int]] = {}
+    state: dict[int, dict[str, torch.Tensor | float]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)

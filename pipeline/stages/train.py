@@ -37,9 +37,9 @@ def main(params: Params, dataset: str, seed: int, step: str) -> None:
             )
         end_with_launcher()
     elif (count := params.processes_of(step)) > 1:
-        options = ["--dataset", dataset, "--seed", str(seed), "--step", step]
+        arguments = ["--dataset", dataset, "--seed", str(seed), "--step", step]
         # the main process of those has noted what it has read
-        sys.exit(launch("pipeline.stages.train", options, count))
+        sys.exit(launch("pipeline.stages.train", arguments, count))
     cell = Cell(dataset, seed)
     sections = params.with_values(unit.values).section
     options: dict[str, Any] = {"checkpoint": checkpoint_folder(), "on_epoch": record_epoch}
