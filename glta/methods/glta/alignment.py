@@ -99,7 +99,7 @@ class Alignment(Task, Generic[Example]):
         seed_torch(self.seed, epoch, Stream.ADAPTER_DROPOUT, self.devices.rank)
         batches = self.drawn(epoch)
         steps = len(batches) * self.settings.epochs
-        shown = range(len(batches))
+        shown: Iterable[int] = range(len(batches))
         if self.devices.is_main:
             shown = track(shown, f"{self.section} epoch {epoch + 1}")
         return self._at_rates(batches, shown, epoch * len(batches), steps)

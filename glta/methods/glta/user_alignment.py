@@ -181,22 +181,23 @@ class UserAlignment(Alignment[UserExample]):
         rng = epoch_rng(self.seed, SERVING, Stream.START_PROMPTS)
         examples = self._examples(rng)
         rng.shuffle(examples)
-        by_match = isinstance(head, FreeHead) and self.shared.head_init == "matched"
-        if not by_match:
+        by_match = self.shared.head_init == "matched"
+        free = head if isinstance(head, FreeHead) and by_match else None
+        if free is None:
             examples = examples[:START_PROMPTS]
         prompts = [e.prompt for e in examples]
         shown = self.aligner.read(prompts, self.nodes.training, "prompts read", self.devices)
         shown = shown.to(self.nodes.serving.item.device)
         head.calibrate(shown)
-        if not by_match:
+        if free is None:
             return
         states = self.read_users()
         values = []
-        starts = [head.linear_copy(), *self._matched(head, examples, shown)]
+        starts = [free.linear_copy(), *self._matched(free, examples, shown)]
         for start in starts:
-            head.set(*start)
+            free.set(*start)
             values.append(self._ndcg(states))
-        head.set(*starts[int(np.argmax(values))])
+        free.set(*starts[int(np.argmax(values))])
         self._kept[-1] = states
 
     def _matched(

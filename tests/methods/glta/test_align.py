@@ -20,7 +20,7 @@ from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignSettings
 from glta.methods.glta.user_alignment import IGNORE, training_examples
 from glta.methods.shared.graph_nodes import Nodes
-from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, WORD, token_projector
+from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, token_projector
 from glta.nn.language.settings import LanguageSettings
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
 from glta.training.checkpoint import Checkpoint
