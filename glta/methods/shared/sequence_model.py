@@ -1,0 +1,140 @@
+"""Score by the state of a user after their newest item: what SASRec and its text form share."""
+
+# U users, I items, D embedding width, F features
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from glta.data.sequences import Sequences
+from glta.methods.base import Job
+from glta.methods.shared.about import read_about, write_about
+from glta.methods.shared.dot_product import DotProduct
+from glta.nn.sequence.settings import SequenceTraining
+from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
+from glta.storage.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from glta.nn.sequence.self_attention import SelfAttention
+
+
+@dataclass(frozen=True)
+class SequenceModel(DotProduct):
+    """Score by the state of a user after their newest item, and the items' embeddings.
+
+    user: (U, D) float32, the states. item: (I, D) float32.
+    weights: of the network, by their names in `SelfAttention`, without those of the items.
+    settings: with which it was trained. best_epoch: with the best validation NDCG@20, whose weights
+    these are. history: one record an epoch.
+    """
+
+    settings_class: ClassVar[type[SequenceTraining]]
+    weights: dict[str, np.ndarray]
+    settings: SequenceTraining
+    best_epoch: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def with_histories(self, histories: Sequences) -> Self:
+        from glta.nn.sequence.next_item import encode_users
+
+        if histories.num_items != len(self.item):
+            raise ValueError(
+                f"histories over {histories.num_items} items: this model has {len(self.item)} "
+                "items; give histories over the items of the dataset that it was trained on"
+            )
+        return replace(self, user=encode_users(self.network(), histories))
+
+    def network(self) -> SelfAttention:
+        """Build the network with these weights."""
+        import torch
+
+        from glta.nn.sequence.self_attention import SelfAttention
+
+        network = SelfAttention(len(self.item), self.settings, seed=0)
+        arrays = {**self.weights, "item": self.item}
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return network
+
+    @property
+    def trainable_parameters(self) -> int:
+        return self.item.size + sum(array.size for array in self.weights.values())
+
+    def save(self, folder: Path) -> None:
+        arrays = self.arrays | joined({"network": self.weights})
+        meta = {"settings": self.settings.model_dump()}
+        save_arrays(folder / "model.safetensors", arrays, meta)
+        count = self.trainable_parameters
+        write_about(folder, self.name, trainable_parameters=count, best_epoch=self.best_epoch)
+        write_json(folder / "history.json", self.history)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        about = read_about(folder, cls.name)
+        arrays, meta = load_arrays(folder / "model.safetensors")
+        weights = part_of(arrays, "network")
+        own = {name: array for name, array in arrays.items() if not name.startswith("network.")}
+        return cls(
+            **own,
+            weights=weights,
+            settings=cls.settings_class(**meta["settings"]),
+            best_epoch=about["best_epoch"],
+            history=read_json(folder / "history.json"),
+        )
+
+
+def train_sequence_model(
+    job: Job,
+    name: str,
+    settings: SequenceTraining,
+    *,
+    features_IF: np.ndarray | None = None,
+    ids: bool = True,
+) -> dict[str, Any]:
+    """Train the network, with early stopping on validation NDCG@20.
+
+    name: of the method. features_IF: see `SelfAttention`. ids: False keeps the items' own rows at
+    0, so that their embeddings come from the features alone. Returns the fields of `SequenceModel`
+    but `item`, which is among `weights` still. Raises ValueError for data without times, and when
+    no user has two training items.
+    """
+    # imported here, so that loading and scoring do without torch
+    import torch
+
+    from glta.evaluation.validation import embeddings_ndcg
+    from glta.nn.sequence.next_item import NextItemTask, encode_users
+    from glta.nn.sequence.self_attention import SelfAttention
+    from glta.training.devices import find_devices
+    from glta.training.trainer import train
+
+    histories = job.prepared.timed(name)
+    features = None if features_IF is None else torch.from_numpy(features_IF)
+    network = SelfAttention(histories.num_items, settings, job.seed, features)
+    if not ids:
+        torch.nn.init.zeros_(network.item).requires_grad_(False)
+    network.to(find_devices().device)
+    task = NextItemTask(
+        network,
+        histories,
+        settings,
+        job.seed,
+        section=f"settings.{name}",
+        evaluate=embeddings_ndcg(job.prepared),
+    )
+    trained = train(
+        task,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        checkpoint=job.checkpoint,
+        on_epoch=job.on_epoch,
+    )
+    weights = {key: t.detach().cpu().numpy() for key, t in network.state_dict().items()}
+    return {
+        "user": encode_users(network, histories),
+        "weights": weights,
+        "settings": settings,
+        "best_epoch": trained.best_epoch,
+        "history": trained.history,
+    }
