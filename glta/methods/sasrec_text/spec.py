@@ -26,6 +26,7 @@ SPEC = MethodSpec(
             "sasrec-text",
             "glta.methods.sasrec_text.model:TrainSASRecText",
             reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     ablations={"without-ids": Ablation({"ids": False})},
