@@ -1,10 +1,6 @@
 """SASRec + text: self-attention over items that a language model has read."""
 
-# I items, J new items, D embedding width, W language width
 from __future__ import annotations
-
-from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 
@@ -14,30 +10,10 @@ from glta.methods.shared.sequence_model import SequenceModel, train_sequence_mod
 from glta.methods.shared.text_space import mean_state, text_states
 
 
-@dataclass(frozen=True, kw_only=True)
 class SASRecText(SequenceModel):
-    """Score by the state of a user after their newest item, and the items' embeddings.
-
-    text_map: (W, D), maps text states to embeddings. text_mean: (W,), is subtracted before.
-    """
+    """Score by the state of a user after their newest item, and the items' embeddings."""
 
     name = "sasrec-text"
-    settings_class = SASRecTextSettings
-    settings: SASRecTextSettings
-    text_map: np.ndarray
-    text_mean: np.ndarray
-
-    @property
-    def trainable_parameters(self) -> int:
-        ids = self.item.size if self.settings.ids else 0
-        return ids + self.text_map.size + sum(array.size for array in self.weights.values())
-
-    def from_text(self, text_JW: np.ndarray) -> np.ndarray:
-        """Return the part of the embeddings that comes from texts, (J, D)."""
-        return (text_JW - self.text_mean) @ self.text_map
-
-    def extended(self, text_JW: np.ndarray) -> Self:
-        return replace(self, item=np.concatenate([self.item, self.from_text(text_JW)]))
 
 
 class TrainSASRecText(Step):
@@ -63,5 +39,6 @@ class TrainSASRecText(Step):
         )
         weights = found["weights"]
         text_map = weights.pop("feature_map.weight").T / length
-        item = weights.pop("item") * known[:, None] + centred @ text_map
-        return SASRecText(item=item, text_map=text_map, text_mean=mean, **found)
+        text = centred @ text_map
+        item = weights.pop("item") * known[:, None] + text
+        return SASRecText(item=item, text=text, text_map=text_map, text_mean=mean, **found)
