@@ -120,6 +120,7 @@ OTHERS = {
     "settings.ease.neighbours": 50,
     "settings.lightgcn.encoder": "sage",
     "settings.transitions-text.text": "states",
+    "settings.sasrec-text.text": "tfidf",
     "settings.sasrec.embedding_dim": 66,
     "settings.sasrec.heads": 4,
     "recommend.test_history": "train",

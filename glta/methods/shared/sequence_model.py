@@ -30,7 +30,8 @@ class SequenceModel(DotProduct):
     settings: with which it was trained. best_epoch: with the best validation NDCG@20, whose weights
     these are. history: one record an epoch.
     text: (I, D), the part of `item` that comes from texts. text_map: (W, D), maps centred text
-    states to it. text_mean: (W,), the centre. None for a network without texts.
+    vectors to it. None for a network without texts. text_mean: (W,), the centre of the language
+    model's states; None when the vectors are not of a language model.
     ids: whether items have a part of their own beside it.
     """
 
@@ -65,9 +66,9 @@ class SequenceModel(DotProduct):
         return network
 
     def from_text(self, text_JW: np.ndarray) -> np.ndarray:
-        """Return the part of the embeddings that comes from texts, (J, D).
+        """Return the part of the embeddings that comes from text states, (J, D).
 
-        Raises ValueError for a network without texts.
+        Raises ValueError for a network that was trained without them.
         """
         if self.text_map is None or self.text_mean is None:
             raise ValueError(
