@@ -154,3 +154,23 @@ def test_the_page_shows_a_list_with_reasons(place, tmp_path):
         for name in ("4", "0"):
             browser.click(f"garden roses soil number{name} \u00d7")
         browser.read("the most popular ones")
+
+
+LOADED = "performance.getEntriesByType('resource').map(one => one.name)"
+BLOCKED = """
+document.addEventListener(
+    'securitypolicyviolation', event => (window.blocked ??= []).push(event.blockedURI)
+)
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
+def test_the_documentation_is_shown_without_another_server(place, tmp_path):
+    with served(place) as (_, address), Browser(tmp_path) as browser:
+        browser.call("Page.addScriptToEvaluateOnNewDocument", source=BLOCKED)
+        browser.open(f"{address}/docs", "/recommend", "RecommendRequest")
+        loaded = browser.evaluate(LOADED + ".join(' ')").split()
+        assert f"{address}/openapi.json" in loaded
+        assert [one for one in loaded if not one.startswith((address, "data:"))] == []
+        # nor is anything tried that the policy forbids
+        assert browser.evaluate("(window.blocked ?? []).join(' ')") == ""
