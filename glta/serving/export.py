@@ -24,6 +24,7 @@ from glta.serving.served_model import ServedModel
 from glta.storage.cell import Cell, folder
 from glta.storage.digests import visible_files
 from glta.storage.files import read_json, sha256_of, whole_folder, write_whole
+from glta.storage.tables import write_table
 
 KINDS = (".safetensors", ".json", ".parquet")
 """Files of a model that a bundle may have. None of them can run a program when it is read."""
@@ -146,7 +147,7 @@ def _copy_data(served: ServedModel, inside: Cell, with_test: bool) -> None:
     for name in ("users.parquet", "items.parquet", "train.parquet", "valid.parquet", "counts.json"):
         shutil.copyfile(served.cell.prepare / name, inside.prepare / name)
     test = pl.read_parquet(served.cell.prepare / "test.parquet")
-    (test if with_test else test.clear()).write_parquet(inside.prepare / "test.parquet")
+    write_table(inside.prepare / "test.parquet", test if with_test else test.clear())
 
 
 def _copy_store(served: ServedModel, inside: Cell, histories: Pairs, masked: Pairs) -> None:
