@@ -1,11 +1,15 @@
-"""SASRec as a method: the contract, and histories at test time."""
+"""SASRec and its text form as methods: the contract, and histories at test time."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
+import pytest
 
 from glta.data.sequences import Sequences
+from glta.features.profiles import Profiles
 from glta.methods.sasrec.model import SASRec
+from glta.methods.sasrec_text.model import SASRecText
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.testing.contract import MethodContract
 
@@ -26,6 +30,35 @@ VALUES = {f"settings.sasrec.{key}": value for key, value in QUICK.items()}
 class TestSASRec(MethodContract):
     name = "sasrec"
     values = VALUES
+
+
+class TestSASRecText(MethodContract):
+    name = "sasrec-text"
+    values: ClassVar = {key.replace("sasrec", "sasrec-text"): v for key, v in VALUES.items()}
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_embeddings_are_ids_and_texts(world, ids):
+    """Texts of the two blocks give new items the lists of their block."""
+    values = {**TestSASRecText.values, "settings.sasrec-text.ids": ids}
+    model = world.train("sasrec-text", values)
+    assert isinstance(model, SASRecText)
+    texts = Profiles.load(world.cell.step("profile"), world.prepared.train).item_states
+    part = model.from_text(texts)
+    known = world.prepared.train.item_degree > 0
+    if ids:
+        assert np.abs(model.item - part)[known].max() > 0.01
+    else:
+        np.testing.assert_allclose(model.item, part, atol=1e-5)
+    np.testing.assert_allclose(model.item[~known], part[~known], atol=1e-5)
+    wider = model.extended(texts[:2])
+    np.testing.assert_array_equal(wider.item[NUM_ITEMS:], part[:2])
+    np.testing.assert_array_equal(wider.score(EVERYONE)[:, :NUM_ITEMS], model.score(EVERYONE))
+    # items 0 and 1 are of the two blocks, as users 0 and 1 are
+    scores = wider.score(np.array([0, 1]))[:, NUM_ITEMS:]
+    assert scores[0, 0] > scores[0, 1]
+    assert scores[1, 1] > scores[1, 0]
+    assert isinstance(world.train("sasrec-text-without-ids", TestSASRecText.values), SASRecText)
 
 
 def test_histories_are_read_in_order_up_to_the_newest(world):

@@ -113,6 +113,7 @@ OTHERS = {
     "settings.glta.align.head": "tied",
     "settings.glta.align.head_init": "random",
     "settings.glta.align.precision": "float32",
+    "settings.glta.align_users.items_shown": "candidates",
     "settings.glta.serve.mode": "autoregressive",
     "settings.gal-rec.external": "text",
     "settings.gal-rec.reading": "means",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
@@ -16,8 +16,12 @@ from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignU
 from glta.nn.language.node_prompts import Prompt, equal_length_batches
 from glta.progress import track
 from glta.training.gradients import add_gradient
+from glta.training.rates import rate_factor
 from glta.training.seeds import Stream, seed_torch
 from glta.training.trainer import Task, Trained, train
+
+START_PROMPTS = 512
+"""Prompts whose states give the head its centre and scale."""
 
 OnEpoch = Callable[[dict], None]
 
@@ -78,22 +82,36 @@ class Alignment(Task, Generic[Example]):
         groups = [
             {
                 "params": [parameter],
-                "lr": self.settings.head_learning_rate
+                "rate": self.settings.head_learning_rate
                 if name.startswith("head.")
                 else self.settings.learning_rate,
             }
             for name, parameter in self.trained().items()
         ]
         # fused: the head, which has most of the weights, is passed over once instead of six times
-        return torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay, fused=True)
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=0.0, weight_decay=self.settings.weight_decay, fused=True
+        )
+        return self._optimizer
 
     def batches(self, epoch: int) -> Iterable[list[Example]]:
         # LoRA's dropout takes no generator of its own
         seed_torch(self.seed, epoch, Stream.ADAPTER_DROPOUT, self.devices.rank)
         batches = self.drawn(epoch)
-        if not self.devices.is_main:
-            return batches
-        return track(batches, f"{self.section} epoch {epoch + 1}")
+        steps = len(batches) * self.settings.epochs
+        shown: Iterable[int] = range(len(batches))
+        if self.devices.is_main:
+            shown = track(shown, f"{self.section} epoch {epoch + 1}")
+        return self._at_rates(batches, shown, epoch * len(batches), steps)
+
+    def _at_rates(
+        self, batches: Sequence[list[Example]], shown: Iterable[int], first: int, steps: int
+    ) -> Iterator[list[Example]]:
+        """Give out the batches, and set the learning rates of each step; see `rate_factor`."""
+        for place in shown:
+            for group in self._optimizer.param_groups:
+                group["lr"] = group["rate"] * rate_factor(first + place, steps)
+            yield batches[place]
 
     def batched(self, examples: Sequence[Example], rng: np.random.Generator) -> list[list[Example]]:
         """Put examples into batches of prompts of equal length, in random order."""

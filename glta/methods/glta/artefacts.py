@@ -136,10 +136,11 @@ class AlignedUsers:
                 "settings.glta.align_users.user_token = false: glta then knows its training users "
                 "alone; for new users, set it to true and train again"
             )
-        prompts = self.new_users.prompts(self.aligner.language, history_BI, params)
         user = torch.from_numpy(fold_in(history_BI, self.new_users.message))
         item = self._nodes_there.item
-        return self._read(prompts, Nodes(user.to(item.device), item), "new users read")
+        nodes = Nodes(user.to(item.device), item)
+        prompts = self.new_users.prompts(self.aligner.language, history_BI, nodes, params)
+        return self._read(prompts, nodes, "new users read")
 
     def read_after(self, users: np.ndarray, chosen: np.ndarray, note: str) -> np.ndarray:
         """Read the users' prompts with chosen items added. Returns the read-out states, (B, H).

@@ -27,7 +27,8 @@ class Head(nn.Module):
 
     The states of a frozen model share a large common part; on the packaged model it is four times
     as long as the rest. A linear map on such states is badly conditioned. `calibrate` therefore
-    fixes centre and scale of the states once, before training.
+    sets centre and scale of the states before the training of each alignment, from its own prompts:
+    states of user prompts are up to two deviations away from those of item prompts.
     """
 
     centre: torch.Tensor
@@ -144,14 +145,15 @@ def matched(
     Each is first scaled to the spread of the first space's scores, times its weight.
 
     The sum is scaled to the lowest cross-entropy on the observed items (N,), where a negative
-    number means that no item was observed. The scale is chosen on the last fifth of the states.
-    These are left out of the ridge regression, which would be overconfident on the states that it
-    was fitted to. A free map that is trained from a random start over-fits before it ranks well
-    (docs/method.md).
+    number means that no item was observed. The scale is chosen on the last fifth of the states,
+    whose order should be random. These are left out of the ridge regression, which would be
+    overconfident on the states that it was fitted to. A free map that is trained from a random
+    start over-fits before it ranks well (docs/method.md).
     """
     all_NH = head.standard(states_NH)
     known = round(0.8 * len(states_NH))
-    x_NH = all_NH[:known]
+    mean_H = all_NH[:known].mean(0)
+    x_NH = all_NH[:known] - mean_H
     gram_HH = x_NH.T @ x_NH + RIDGE * torch.eye(x_NH.shape[1], device=x_NH.device)
     total_IH = torch.zeros((), device=x_NH.device)
     total_I = torch.zeros((), device=x_NH.device)
@@ -161,8 +163,8 @@ def matched(
         mean_F = target_NF.mean(0)
         map_HF = torch.linalg.solve(gram_HH, x_NH.T @ (target_NF - mean_F))
         weight_IH = space.item @ map_HF.T
-        bias_I = space.item @ mean_F
-        spread = (x_NH[:256] @ weight_IH.T + bias_I).std(1).mean().clamp_min(1e-12)
+        bias_I = space.item @ (mean_F - mean_H @ map_HF)
+        spread = (all_NH[:256] @ weight_IH.T + bias_I).std(1).mean().clamp_min(1e-12)
         first = spread if first is None else first
         total_IH = total_IH + weight_IH * share * first / spread
         total_I = total_I + bias_I * share * first / spread

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from glta.methods.glta.alignment import Alignment
+from glta.methods.glta.alignment import START_PROMPTS, Alignment
 from glta.methods.glta.heads import FreeHead, Space, matched
 from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignItemsSettings
@@ -26,7 +26,6 @@ from glta.training.seeds import Stream, epoch_rng
 # numbers of epochs that training never reaches: they seed the prompts of validation and start
 VALIDATION = 2**31 - 1
 START = 2**31 - 2
-START_PROMPTS = 512
 # a few hundred read-outs are enough to measure the loss
 VALIDATION_BATCHES = 16
 
@@ -44,23 +43,31 @@ def reorder_prompts(
     descriptions: Sequence[list[int]],
     per_prompt: int,
     rng: np.random.Generator,
+    *,
+    num_hidden: int = 0,
 ) -> list[ItemExample]:
     """Put items into groups of per_prompt and shuffle the descriptions of each group.
 
     descriptions: token ids of each item's text, (I,) lists. Some items are used twice where the
     last group would be too small.
+
+    num_hidden: item tokens of a group that are hidden. The read-out of a hidden item cannot copy
+    its token: it must find a description that fits none of the tokens shown. The descriptions of
+    hidden items stand in the order of their read-outs, between the others, so that the answer is
+    unique.
     """
     order = rng.permutation(items)
     size = min(per_prompt, order.size)
     if short := -order.size % size:
         order = np.concatenate([order, order[:short]])
-    return [
-        ItemExample(
-            templates.reorder(group, [descriptions[i] for i in group], rng.permutation(size)),
-            group,
-        )
-        for group in order.reshape(-1, size)
-    ]
+    examples = []
+    for group in order.reshape(-1, size):
+        shuffle = rng.permutation(size)
+        hidden = np.sort(rng.permutation(size)[: min(num_hidden, size - 1)])
+        shuffle[np.isin(shuffle, hidden)] = hidden
+        texts = [descriptions[i] for i in group]
+        examples.append(ItemExample(templates.reorder(group, texts, shuffle, hidden), group))
+    return examples
 
 
 @dataclass(eq=False)
@@ -101,7 +108,14 @@ class ItemAlignment(Alignment[ItemExample]):
         """Draw examples in which every known item is shown."""
         items = np.flatnonzero(self.known)
         per_prompt = self.params.items_per_prompt
-        return reorder_prompts(self.templates, items, self.descriptions, per_prompt, rng)
+        return reorder_prompts(
+            self.templates,
+            items,
+            self.descriptions,
+            per_prompt,
+            rng,
+            num_hidden=self.params.hidden_items,
+        )
 
     def drawn(self, epoch: int) -> list[list[ItemExample]]:
         rng = epoch_rng(self.seed, epoch, Stream.ITEM_PROMPTS)

@@ -13,7 +13,8 @@ from scipy.sparse import csr_array
 from glta.data.interactions import Interactions
 from glta.features.text.extractive import Terms, extract
 from glta.methods.glta.settings import AlignUsersSettings
-from glta.methods.glta.user_prompts import UserPrompts
+from glta.methods.glta.user_prompts import UserPrompts, candidates
+from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.frozen import Language
 from glta.nn.language.node_prompts import Prompt
 from glta.storage.arrays import joined, part_of, sparse_arrays, sparse_from
@@ -34,9 +35,9 @@ class NewUsers:
     num_interests: int
 
     def prompts(
-        self, language: Language, history_BI: csr_array, params: AlignUsersSettings
+        self, language: Language, history_BI: csr_array, nodes: Nodes, params: AlignUsersSettings
     ) -> list[Prompt]:
-        """Build one prompt for each user.
+        """Build one prompt for each user. nodes: their vectors, and those of the items.
 
         A history may have more items than fit. The items that are shown then depend on the history
         alone.
@@ -56,10 +57,12 @@ class NewUsers:
             )
         # users have tokens here, so the second argument, their ids, is not used
         build = UserPrompts.of(language, tags, tags, interests, params)
-        histories = [pairs.items_of(user) for user in range(pairs.num_users)]
+        shown = [pairs.items_of(user) for user in range(pairs.num_users)]
+        if build.from_candidates:
+            shown = candidates(nodes, pairs, params.context_items)
         return [
             build.one(user, np.random.default_rng(items).permutation(items))
-            for user, items in enumerate(histories)
+            for user, items in enumerate(shown)
         ]
 
     def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

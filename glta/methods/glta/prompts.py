@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from glta.nn.language.frozen import Language
-from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, Positions, Prompt, nodes, words
+from glta.nn.language.node_prompts import (
+    ITEM,
+    READ_OUT,
+    USER,
+    WORD,
+    Positions,
+    Prompt,
+    nodes,
+    words,
+)
 
 REORDER = "Put the shuffled descriptions back into the order of the items."
 CHOOSE = "Choose the items that belong to this user."
@@ -51,16 +60,26 @@ class Templates:
             )
         return Prompt.of(parts)
 
-    def reorder(self, items: Ids, descriptions: Sequence[list[int]], shuffle: Ids) -> Prompt:
+    def reorder(
+        self,
+        items: Ids,
+        descriptions: Sequence[list[int]],
+        shuffle: Ids,
+        hidden: Ids = (),
+    ) -> Prompt:
         """Build a prompt of item alignment: shuffled descriptions, then item tokens in true order.
 
         Read-out t should predict item t. descriptions: token ids of each item's text, in the order
-        of items. shuffle: a permutation of their positions.
+        of items. shuffle: a permutation of their positions. hidden: positions whose item token is
+        replaced by the placeholder of read-outs.
         """
         body = [*self._label[REORDER], *self._label["descriptions:"]]
         for position in shuffle:
             body += [*words(descriptions[position]), *self._label[";"]]
-        body += [*self._label["items:"], *nodes(ITEM, items), *self._label["order:"]]
+        shown = nodes(ITEM, items)
+        for position in hidden:
+            shown[position] = (WORD, self._placeholder)
+        body += [*self._label["items:"], *shown, *self._label["order:"]]
         return self._prompt(body, len(items))
 
     def choose(
@@ -73,8 +92,8 @@ class Templates:
     ) -> Prompt:
         """Build a prompt of user alignment: user, context items, tags and interests.
 
-        user: a node id, or the token ids of a written id. Each read-out should predict an item of
-        the user.
+        user: a node id, or the token ids of a written id. context: the items that are shown. Each
+        read-out should predict an item of the user.
         """
         who = words(user) if isinstance(user, list) else nodes(USER, [user])
         body = [*self._label[CHOOSE], *self._label["user:"], *who]

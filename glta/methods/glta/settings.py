@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from glta.config import Positive, Search, Section, When
 
@@ -75,6 +75,13 @@ class AlignItemsSettings(Section):
     items_per_prompt: int = Field(
         6, ge=2, le=64, description="items shuffled in one prompt, and read-out positions"
     )
+    hidden_items: int = Field(
+        2,
+        ge=0,
+        le=63,
+        description="item tokens of a prompt that are hidden, below items_per_prompt: their "
+        "read-outs need the descriptions; 0: as published",
+    )
     description_tokens: int = Field(10, ge=1, le=512, description="an item's text is cut here")
     learning_rate: ProjectorRate = Field(
         2e-4, gt=0, le=1, description="AdamW, of projectors and adapters"
@@ -87,6 +94,15 @@ class AlignItemsSettings(Section):
         2, description="epochs without a lower validation loss before stopping"
     )
 
+    @model_validator(mode="after")
+    def _some_are_shown(self) -> Self:
+        if self.hidden_items >= self.items_per_prompt:
+            raise ValueError(
+                f"hidden_items = {self.hidden_items}: must be below items_per_prompt = "
+                f"{self.items_per_prompt}, so that an item token is shown"
+            )
+        return self
+
 
 class AlignUsersSettings(Section):
     """Stage 3: train user projector and head to predict held-out items of each user."""
@@ -94,7 +110,17 @@ class AlignUsersSettings(Section):
     context_items: int = Field(
         12, ge=0, le=512, description="item tokens in the prompt, redrawn every epoch"
     )
-    read_outs: int = Field(
+    items_shown: Literal["history", "candidates"] = Field(
+        "history",
+        description="whose item tokens: history: the user's own items; candidates: items that the "
+        "graph ranks highest, in training with the targets among them, to choose from",
+    )
+    mask_known: bool = Field(
+        True,
+        description="true: the user's other training items are left out of the loss, as they are "
+        "left out of lists",
+    )
+    read_outs: Annotated[int, Search(1, 8)] = Field(
         4, ge=1, le=64, description="positions after the prompt that the head reads"
     )
     tag_tokens: int = Field(
@@ -107,9 +133,12 @@ class AlignUsersSettings(Section):
         True, description="false: the ablation without user alignment (the user's id as plain text)"
     )
     learning_rate: ProjectorRate = Field(
-        5e-4, gt=0, le=1, description="AdamW, of projectors and adapters"
+        2e-4,
+        gt=0,
+        le=1,
+        description="AdamW, of projectors and adapters; the highest, after a warm-up",
     )
-    head_learning_rate: HeadRate = Field(1e-5, gt=0, le=1, description="AdamW, of the head")
+    head_learning_rate: HeadRate = Field(3e-5, gt=0, le=1, description="AdamW, of the head")
     weight_decay: float = Field(0.01, ge=0, description="AdamW")
     batch_size: Positive = Field(32, description="prompts a step")
     epochs: Positive = Field(10, description="at most")

@@ -65,9 +65,13 @@ SPEC = MethodSpec(
         ),
         "one-per-position": Ablation({"serve.mode": "one_per_position"}),
         "autoregressive": Ablation({"serve.mode": "autoregressive"}),
+        # the paper's stage 3: choose among the items shown
+        "among-candidates": Ablation({"align_users.items_shown": "candidates"}),
         # of our own decisions (docs/method.md)
         "tied-head": Ablation({"align.head": "tied"} | FROM_RANDOM),
         "random-head": Ablation({"align.head_init": "random"} | FROM_RANDOM),
+        "without-mask": Ablation({"align_users.mask_known": False}),
+        "without-hidden-items": Ablation({"align_items.hidden_items": 0}),
         "leaky-targets": Ablation({"align.targets": "all"}, reads=("pretrain-all",)),
     },
     capabilities=frozenset({"histories", "new_items"}),

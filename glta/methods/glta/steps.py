@@ -116,7 +116,7 @@ def align_users(
         add_user_projector(aligner, nodes.training, seed)
     aligner.item_projector.requires_grad_(not items.enabled)
     prompts, serving = user_prompts(inputs, language, params)
-    serving_prompts = serving.serving(inputs.prepared.train, seed)
+    serving_prompts = serving.serving(inputs.prepared.train, nodes.serving, seed)
     task = UserAlignment(
         aligner,
         inputs.shared,

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
 from glta.methods.glta.aligner import Aligner
-from glta.methods.glta.alignment import Alignment
+from glta.methods.glta.alignment import START_PROMPTS, Alignment
 from glta.methods.glta.heads import FreeHead, Space, matched
 from glta.methods.glta.settings import AlignUsersSettings
-from glta.methods.glta.user_prompts import SERVING, UserPrompts
+from glta.methods.glta.user_prompts import SERVING, UserPrompts, candidates
 from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.methods.shared.text_space import text_vectors
 from glta.nn.language.node_prompts import Prompt, token_projector
@@ -30,6 +31,8 @@ from glta.training.seeds import Stream, epoch_rng
 TEXT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 # read-outs without a target: cross_entropy leaves them out
 IGNORE = -100
+# candidates of a user, from which those of a training prompt are drawn
+NUM_CANDIDATES = 100
 
 
 class UserExample(NamedTuple):
@@ -44,7 +47,11 @@ class UserExample(NamedTuple):
 
 
 def training_examples(
-    prompts: UserPrompts, prepared: Prepared, targets: str, rng: np.random.Generator
+    prompts: UserPrompts,
+    prepared: Prepared,
+    targets: str,
+    rng: np.random.Generator,
+    to_choose: Sequence[np.ndarray] | None = None,
 ) -> list[UserExample]:
     """Draw one example for each user with a target. Context and targets are disjoint.
 
@@ -52,6 +59,9 @@ def training_examples(
     edges kept out of it, so that no target leaks into a node embedding. targets "all": both come
     from all training edges; this leaky variant is kept for comparison. Raises ValueError when no
     user has a target.
+
+    to_choose: items (n,) of each user to choose from, without items of the user. The prompt then
+    shows the targets among candidates drawn from them, and no history.
     """
     read_outs = prompts.params.read_outs
     examples = []
@@ -67,6 +77,10 @@ def training_examples(
             continue
         target = np.full(read_outs, IGNORE, np.int64)
         target[: pool.size] = pool
+        if to_choose is not None:
+            room = max(prompts.params.context_items - pool.size, 0)
+            others = np.setdiff1d(to_choose[user], prepared.train.items_of(user))
+            context = rng.permutation(np.concatenate([pool, rng.permutation(others)[:room]]))
         examples.append(UserExample(user, prompts.one(user, context), target))
     if not examples:
         raise ValueError(
@@ -106,6 +120,9 @@ class UserAlignment(Alignment[UserExample]):
     def __post_init__(self) -> None:
         device = self.aligner.language.device
         self.nodes = GraphNodes(*(nodes.to(device) for nodes in self.nodes))
+        self._candidates = None
+        if self.prompts.from_candidates:
+            self._candidates = candidates(self.nodes.training, self.graph, NUM_CANDIDATES)
         # reading all users takes a third of an epoch, so the states of the best epoch are kept
         self._best = -1.0
         self._kept: dict[int, torch.Tensor] = {}
@@ -114,10 +131,21 @@ class UserAlignment(Alignment[UserExample]):
     def settings(self) -> AlignUsersSettings:
         return self.prompts.params
 
+    @property
+    def graph(self) -> Interactions:
+        """Return the pairs that training prompts may show."""
+        prepared = self.prepared
+        return prepared.graph if self.shared.targets == "held_out" else prepared.train
+
     def drawn(self, epoch: int) -> list[list[UserExample]]:
         rng = epoch_rng(self.seed, epoch, Stream.USER_PROMPTS)
-        examples = training_examples(self.prompts, self.prepared, self.shared.targets, rng)
-        return self.batched(examples, rng)
+        return self.batched(self._examples(rng), rng)
+
+    def _examples(self, rng: np.random.Generator) -> list[UserExample]:
+        """Draw one example for each user with a target."""
+        return training_examples(
+            self.prompts, self.prepared, self.shared.targets, rng, self._candidates
+        )
 
     def num_targets(self, examples: Sequence[UserExample]) -> int:
         return sum(int((e.target != IGNORE).sum()) for e in examples)
@@ -128,35 +156,60 @@ class UserAlignment(Alignment[UserExample]):
         logits = self.aligner.logits(
             self.aligner.states([e.prompt for e in examples], nodes), nodes
         )
+        if self.settings.mask_known:
+            logits = logits.masked_fill(self._other_items(examples, target), -torch.inf)
         return F.cross_entropy(
             logits.flatten(0, 1), target.flatten(), ignore_index=IGNORE, reduction="sum"
         )
 
+    def _other_items(self, examples: Sequence[UserExample], target: torch.Tensor) -> torch.Tensor:
+        """Return (B, K, I) bool: the user's training items but the read-out's own target.
+
+        Otherwise the loss would push down items that the user has, which lists leave out anyway.
+        """
+        users = np.array([e.user for e in examples])
+        row, item = (torch.from_numpy(a) for a in self.prepared.train.rows(users))
+        num_items = self.prepared.train.num_items
+        known = torch.zeros(len(users), num_items, dtype=torch.bool)
+        known[row, item] = True
+        known = known.to(target.device)[:, None].repeat(1, target.shape[1], 1)
+        return known.scatter_(2, target.clamp_min(0)[..., None], False)
+
     def start(self) -> None:
-        """Choose the start of a free head, with head_init "matched"."""
+        """Standardise the head's states anew, and with head_init "matched" choose its start."""
         head = self.aligner.head
-        if not isinstance(head, FreeHead) or self.shared.head_init != "matched":
+        rng = epoch_rng(self.seed, SERVING, Stream.START_PROMPTS)
+        examples = self._examples(rng)
+        rng.shuffle(examples)
+        by_match = self.shared.head_init == "matched"
+        free = head if isinstance(head, FreeHead) and by_match else None
+        if free is None:
+            examples = examples[:START_PROMPTS]
+        prompts = [e.prompt for e in examples]
+        shown = self.aligner.read(prompts, self.nodes.training, "prompts read", self.devices)
+        shown = shown.to(self.nodes.serving.item.device)
+        head.calibrate(shown)
+        if free is None:
             return
         states = self.read_users()
         values = []
-        starts = [head.linear_copy(), *self._matched(head)]
+        starts = [free.linear_copy(), *self._matched(free, examples, shown)]
         for start in starts:
-            head.set(*start)
+            free.set(*start)
             values.append(self._ndcg(states))
-        head.set(*starts[int(np.argmax(values))])
+        free.set(*starts[int(np.argmax(values))])
         self._kept[-1] = states
 
-    def _matched(self, head: FreeHead) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Solve for starts of the head, one for each weight of the text part."""
-        nodes, targets = self.nodes, self.shared.targets
-        rng = epoch_rng(self.seed, SERVING, Stream.START_PROMPTS)
-        examples = training_examples(self.prompts, self.prepared, targets, rng)
-        prompts = [e.prompt for e in examples]
-        states = self.aligner.read(prompts, nodes.training, "prompts read", self.devices)
-        states = states.to(nodes.serving.item.device)
+    def _matched(
+        self, head: FreeHead, examples: Sequence[UserExample], states: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Solve for starts of the head, one for each weight of the text part.
+
+        states: of the examples' prompts, (N, K, H).
+        """
+        nodes = self.nodes
         shown = np.array([e.user for e in examples]).repeat(states.shape[1])
-        graph = self.prepared.graph if targets == "held_out" else self.prepared.train
-        vectors = text_vectors(self.states_IH, graph)
+        vectors = text_vectors(self.states_IH, self.graph)
         users, items = (torch.from_numpy(v).to(states.device) for v in vectors[:2])
         spaces = [
             Space(nodes.training.user[shown], nodes.serving.item),

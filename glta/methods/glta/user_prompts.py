@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from glta.data.interactions import Interactions
+from glta.evaluation.ranking import NO_ITEM, rank_all
 from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignUsersSettings
+from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.frozen import Language
 from glta.nn.language.node_prompts import Prompt
 from glta.training.seeds import Stream, epoch_rng
@@ -58,6 +60,11 @@ class UserPrompts:
             params,
         )
 
+    @property
+    def from_candidates(self) -> bool:
+        """Whether the items shown are candidates, and not the user's history."""
+        return self.params.items_shown == "candidates"
+
     def one(self, user: int, context: np.ndarray) -> Prompt:
         """Build the prompt of one user. The first context_items items of context are shown."""
         return self.templates.choose(
@@ -68,9 +75,28 @@ class UserPrompts:
             self.params.read_outs,
         )
 
-    def serving(self, train: Interactions, seed: int) -> list[Prompt]:
-        """Build the serving prompt of every user. Its context items are drawn once from `train`."""
+    def serving(self, train: Interactions, nodes: Nodes, seed: int) -> list[Prompt]:
+        """Build the serving prompt of every user. The order of its items is drawn once.
+
+        Items are drawn from `train`, or are the best candidates. nodes: of serving.
+        """
         rng = epoch_rng(seed, SERVING, Stream.USER_PROMPTS)
-        return [
-            self.one(user, rng.permutation(train.items_of(user))) for user in range(train.num_users)
-        ]
+        shown = [train.items_of(user) for user in range(train.num_users)]
+        if self.from_candidates:
+            shown = candidates(nodes, train, self.params.context_items)
+        return [self.one(user, rng.permutation(items)) for user, items in enumerate(shown)]
+
+
+def candidates(nodes: Nodes, known: Interactions, count: int) -> list[np.ndarray]:
+    """Return the items that the graph ranks highest for each user, best first.
+
+    known: pairs of users and items that are left out. count: items of a user, fewer where not so
+    many are left.
+    """
+    if not count:
+        return [np.zeros(0, np.int64)] * known.num_users
+    users = np.arange(known.num_users)
+    item = nodes.item.cpu()
+    user = nodes.user.cpu()
+    found, _ = rank_all(lambda some: user[some] @ item.T, users, k=count, exclude=known)
+    return [items[items != NO_ITEM] for items in found]

@@ -44,6 +44,7 @@ def encode_users(network: SelfAttention, histories: Sequences, block: int = 4096
     device = network.item.device
     states = np.zeros((histories.num_users, network.item.shape[1]), np.float32)
     item = torch.from_numpy(histories.item).to(device)
+    item_ID = network.embeddings()
     length = np.minimum(histories.length, len(network.position))
     users = np.flatnonzero(length)
     users = users[np.argsort(length[users], kind="stable")]
@@ -51,7 +52,7 @@ def encode_users(network: SelfAttention, histories: Sequences, block: int = 4096
         some = users[start : start + block]
         end = torch.from_numpy(histories.indptr[some + 1]).to(device)
         size = torch.from_numpy(length[some]).to(device)
-        state, place = network(Windows(item, end - size, size))
+        state, place = network(Windows(item, end - size, size), item_ID)
         last = torch.isin(place, end - 1)
         owner = histories.user[place[last].cpu().numpy()]
         states[owner] = state[last].cpu().numpy()
@@ -86,13 +87,14 @@ def next_item_loss(
     negative_S: a negative for each place of `windows.item`. Then it is the binary cross-entropy of
         the next item and of this negative, as published.
     """
-    state_PD, place_P = network(windows)
+    item_ID = network.embeddings()
+    state_PD, place_P = network(windows, item_ID)
     target_P = windows.item[place_P + 1]
-    positive_P = (state_PD * F.embedding(target_P, network.item)).sum(1)
+    positive_P = (state_PD * F.embedding(target_P, item_ID)).sum(1)
     if negative_S is None:
         ones = state_PD.new_ones(len(state_PD))
-        return log_sum_exp(state_PD, network.item, ones) - positive_P.sum()
-    negative_P = (state_PD * F.embedding(negative_S[place_P], network.item)).sum(1)
+        return log_sum_exp(state_PD, item_ID, ones) - positive_P.sum()
+    negative_P = (state_PD * F.embedding(negative_S[place_P], item_ID)).sum(1)
     return F.softplus(-positive_P).sum() + F.softplus(negative_P).sum()
 
 
@@ -132,12 +134,12 @@ class NextItemTask(Task):
         self._drawn: tuple[int, torch.Tensor, torch.Tensor | None] = (-1, self.begin, None)
 
     def trained(self) -> dict[str, nn.Parameter]:
-        return dict(self.network.named_parameters())
+        return {n: p for n, p in self.network.named_parameters() if p.requires_grad}
 
     def optimizer(self) -> torch.optim.Optimizer:
         self.network.train()
         return torch.optim.Adam(
-            self.network.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), fused=True
+            self.trained().values(), lr=self.learning_rate, betas=(0.9, 0.98), fused=True
         )
 
     def batches(self, epoch: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
@@ -180,7 +182,8 @@ class NextItemTask(Task):
         if self.evaluate is None or epoch < 0:
             return None
         return self.evaluate(
-            encode_users(self.network, self.histories), self.network.item.detach().cpu().numpy()
+            encode_users(self.network, self.histories),
+            self.network.embeddings().detach().cpu().numpy(),
         )
 
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -77,10 +77,20 @@ class SelfAttention(nn.Module):
 
     item: (I, D). position: (max_length, D); the newest item of a window has the last row, so the
     positions are those of windows that are padded on the left.
+    features: (I, F) or None. With features, the embedding of an item is the sum of its row of
+    `item` and of a linear map of its features, as input and as output.
     The weights are drawn from a generator of their own with the seed.
     """
 
-    def __init__(self, num_items: int, params: SequenceTraining, seed: int):
+    features: torch.Tensor | None
+
+    def __init__(
+        self,
+        num_items: int,
+        params: SequenceTraining,
+        seed: int,
+        features: torch.Tensor | None = None,
+    ):
         super().__init__()
         width = params.embedding_dim
         self.dropout = params.dropout
@@ -90,6 +100,9 @@ class SelfAttention(nn.Module):
             Block(width, params.heads, params.dropout) for _ in range(params.num_blocks)
         )
         self.norm = nn.LayerNorm(width, eps=EPSILON)
+        self.register_buffer("features", features, persistent=False)
+        if features is not None:
+            self.feature_map = nn.Linear(features.shape[1], width, bias=False)
         self._draw(params.init_std, torch.Generator().manual_seed(seed))
 
     def _draw(self, std: float, generator: torch.Generator) -> None:
@@ -101,8 +114,16 @@ class SelfAttention(nn.Module):
             else:  # norms begin as identities, biases at 0
                 nn.init.constant_(parameter, float("norm" in name and name.endswith("weight")))
 
-    def forward(self, windows: Windows) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encode all windows.
+    def embeddings(self) -> torch.Tensor:
+        """Compute the embeddings of all items, (I, D)."""
+        if self.features is None:
+            return self.item
+        return self.item + self.feature_map(self.features)
+
+    def forward(
+        self, windows: Windows, item_ID: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode all windows. item_ID: what `embeddings` returned, where it is known already.
 
         Returns the states after each item (P, D), P = sum of the lengths, and the place of each of
         these items in `windows.item` (P,). The order is that of the groups, see `groups`.
@@ -117,7 +138,8 @@ class SelfAttention(nn.Module):
             places.append(begin[:, None] + step)
             positions.append(size - length[:, None] + step)
         flat = torch.cat([place.flatten() for place in places])
-        x = F.embedding(windows.item[flat], self.item) * self.item.shape[1] ** 0.5
+        item_ID = self.embeddings() if item_ID is None else item_ID
+        x = F.embedding(windows.item[flat], item_ID) * item_ID.shape[1] ** 0.5
         x = x + F.embedding(torch.cat([p.flatten() for p in positions]), self.position)
         x = F.dropout(x, self.dropout, self.training)
         states = []

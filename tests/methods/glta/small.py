@@ -112,7 +112,7 @@ class Small:
             UserPrompts.of(self.language, ids, *self.words(pairs), self.users)
             for pairs in (graph, self.prepared.train)
         )
-        return training, serving.serving(self.prepared.train, self.seed)
+        return training, serving.serving(self.prepared.train, self.nodes.serving, self.seed)
 
     def item_task(self) -> ItemAlignment:
         aligner = new_aligner(

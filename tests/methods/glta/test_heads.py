@@ -145,3 +145,13 @@ def test_a_space_that_says_nothing_does_no_harm(relation):
     torch.testing.assert_close(
         (weight, bias), matched(head, states, [space], weights=[1.0], observed_N=observed)
     )
+
+
+def test_matched_start_has_an_intercept(relation):
+    """States that are not centred, as those of other prompts, are matched as well."""
+    head, states, space, observed = relation
+    head.set(*matched(head, states, [space], weights=[1.0], observed_N=observed))
+    centred = hits(head, states, observed)
+    head.calibrate(states - 20)
+    head.set(*matched(head, states, [space], weights=[1.0], observed_N=observed))
+    assert abs(hits(head, states, observed) - centred) < 0.01

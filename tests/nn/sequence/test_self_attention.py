@@ -87,6 +87,26 @@ def test_groups_hold_every_window_once():
     assert sorted(torch.cat([begin for begin, _ in found]).tolist()) == list(range(7))
 
 
+def test_features_are_a_part_of_the_embeddings():
+    """The network with features equals one without, whose rows are the sums."""
+    params = SequenceTraining(**SMALL)
+    features = torch.from_numpy(np.random.default_rng(2).normal(size=(NUM_ITEMS, 5))).float()
+    network = SelfAttention(NUM_ITEMS, params, seed=1, features=features).eval()
+    plain = network_of()
+    assert torch.equal(network.item, plain.item)
+    with torch.no_grad():
+        plain.item += features @ network.feature_map.weight.T
+    assert "features" not in network.state_dict()
+    lists = [[3], [1, 2, 5], [*range(6)]]
+    for found, expected in zip(states_of(network, *lists), states_of(plain, *lists), strict=True):
+        torch.testing.assert_close(found, expected)
+    windows = windows_of([1, 2, 3])._replace(length=torch.tensor([2]))
+    losses = [next_item_loss(each, windows) for each in (network, plain)]
+    torch.testing.assert_close(*losses)
+    losses[0].backward()
+    assert network.feature_map.weight.grad.abs().sum() > 0
+
+
 def test_the_loss_is_plain_cross_entropy():
     network = network_of()
     items = [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [0, 1]]
