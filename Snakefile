@@ -41,12 +41,12 @@ envvars:
 
 
 try:
+    PARAMS = load_params()
     if workflow.is_main_process:
         INVOCATION.claim()
         check_store()
         if problem := current_commit().problem:
             logger.info(f"{NO_COMMIT}: {problem}")
-        PARAMS = load_params()
         refuse_changed(PARAMS, DATA)
         refuse_other_models_of_all(PARAMS)
         if PLAN.is_file() and sync_plan(PARAMS):
@@ -75,6 +75,20 @@ def force(stage) -> str:
     return "--force" if settings.forceall or named & {stage.name, *stage.outs} else ""
 
 
+def planned(stage) -> dict[str, int]:
+    """Return the resources of a stage. Each process that shares it needs what the stage names."""
+    processes = PARAMS.processes_of(stage.name)
+    wanted = {
+        "threads": stage.meta.get("threads", 1),
+        **stage.meta.get("resources", {}),
+    }
+    return wanted | {
+        name: processes * wanted[name]
+        for name in ("threads", "mem_mb", "gpu")
+        if name in wanted
+    }
+
+
 rule all:
     input:
         [path for stage in STAGES for path in stage.outs],
@@ -95,9 +109,13 @@ for stage in STAGES:
         log:
             log_of(stage.name),
         priority: AFTER[stage.name]
-        threads: stage.meta.get("threads", 1)
+        threads: planned(stage)["threads"]
         resources:
-            **stage.meta.get("resources", {}),
+            **{
+                name: value
+                for name, value in planned(stage).items()
+                if name != "threads"
+            },
         params:
             stage=stage.name,
             force=lambda wildcards, stage=stage: force(stage),

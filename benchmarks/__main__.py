@@ -24,6 +24,7 @@ from benchmarks.timing import PROCESSOR_TIME, Row, machine
 
 NAMES = (
     "graph",
+    "large_graph",
     "least_squares",
     "sequence",
     "generation",

@@ -97,6 +97,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--every", type=int, default=5, help="epochs between evaluations")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--sampled-neighbours", type=int, help="train by sampled neighbours, so many a node"
+    )
+    parser.add_argument(
+        "--snapshot-every", type=int, default=REFERENCE.snapshot_every, help="then: steps between"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/out"))
     args = parser.parse_args()
     graph, test = read_split(args.data)
@@ -119,6 +125,12 @@ def main() -> None:
             "steps": args.epochs * in_an_epoch,
             "evaluate_every": args.every * in_an_epoch,
         }
+        if args.sampled_neighbours:
+            changed |= {
+                "max_whole_edges": 1,
+                "sampled_neighbours": args.sampled_neighbours,
+                "snapshot_every": args.snapshot_every,
+            }
         settings = REFERENCE.model_copy(update=changed)
         curve(graph, test, settings, args.out, seed=args.seed, every=args.every)
 

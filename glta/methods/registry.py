@@ -165,6 +165,11 @@ class Unit:
         return list(dict.fromkeys(found))
 
     @property
+    def shares(self) -> bool:
+        """Whether several processes can share one of the steps."""
+        return any(step.shares for step in self.steps)
+
+    @property
     def folder(self) -> tuple[str, ...]:
         """Parts of the artefact's path below data/DATASET/SEED."""
         return ("models", self.name) if self.model else (self.name,)

@@ -33,7 +33,9 @@ class StepSpec:
     reads: the stages and steps whose folders the step reads.
     settings: the sections of the method's settings that the step reads; empty: all of the settings.
     shared: the sections of params.yaml outside of the method's settings that the step reads.
-    threads, memory_mb: the CPU threads and the megabytes that Snakemake reserves.
+    threads, memory_mb: the CPU threads and the megabytes that Snakemake reserves for a process.
+    shares: whether several processes can share the step: it trains by `glta.training.trainer`, and
+        each process computes its share of every batch.
     """
 
     name: str
@@ -43,6 +45,7 @@ class StepSpec:
     shared: tuple[Literal["language", "causal", "profile"], ...] = ()
     threads: int = 1
     memory_mb: int = 4000
+    shares: bool = False
 
 
 @dataclass(frozen=True)

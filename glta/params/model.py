@@ -11,8 +11,9 @@ from glta.data.settings import PrepareSettings
 from glta.datasets.settings import TableSettings
 from glta.evaluation.settings import EvaluateSettings, RecommendSettings
 from glta.features.settings import ProfileSettings
-from glta.methods.registry import specs
+from glta.methods.registry import specs, units
 from glta.nn.language.settings import CausalSettings, LanguageSettings
+from glta.training.settings import ProcessSettings
 
 SECTIONS = ("prepare", "profile", "language", "causal", "settings", "recommend", "evaluate")
 """The sections whose values `overrides` may replace for a dataset."""
@@ -119,6 +120,7 @@ class Params(Section):
     profile: ProfileSettings = ProfileSettings()
     language: LanguageSettings = LanguageSettings()
     causal: CausalSettings = CausalSettings()
+    training: ProcessSettings = ProcessSettings()
     settings: MethodSettings = MethodSettings()  # type: ignore[valid-type]  # made from the specs
     recommend: RecommendSettings = RecommendSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -160,6 +162,11 @@ class Params(Section):
             section = getattr(self, name)
             update[name] = type(section).model_validate(section.changed(inner))
         return self.model_copy(update=update)
+
+    def processes_of(self, stage: str) -> int:
+        """Return how many processes share a stage. stage: as in dvc.yaml, with or without @..."""
+        unit = units().get(stage.partition("@")[0])
+        return self.training.processes if unit and unit.shares else 1
 
     def section(self, name: str) -> Section:
         """Return a section by its dotted name in the file, such as "settings.glta.align"."""

@@ -53,9 +53,11 @@ def restore_optimizer(
 
     tensors: may have other tensors too. The learning rate and so on are not restored.
     """
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    state: dict[int, dict[str, torch.Tensor | float]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
+            # a count of steps that is an int: as a tensor, its powers would be of other precision
+            count = value.ndim == 0 and not value.is_floating_point()
+            state.setdefault(int(index), {})[name] = value.item() if count else value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

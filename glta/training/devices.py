@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import ctypes
-import os
+import logging
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from glta.training.ranks import num_processes
+
 if TYPE_CHECKING:
     import torch
+
+
+AFTER_OTHERS = 10
+"""Seconds that a process waits to be ended when it has lost another one."""
+
+
+class ProcessLost(ValueError):
+    """Another process of the run has ended."""
+
+
+@contextmanager
+def _with_others() -> Iterator[None]:
+    """Exchange something with the other processes. Raises ProcessLost when one of them has ended.
+
+    What launched them knows why, says so, and ends this process meanwhile.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        time.sleep(AFTER_OTHERS)
+        raise ProcessLost(
+            "another process of this training has ended, or cannot be reached; run again to go on "
+            "from the last checkpoint"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -85,7 +114,8 @@ class Devices:
         if self.num_processes > 1:
             import torch.distributed
 
-            torch.distributed.barrier()
+            with _with_others():
+                torch.distributed.barrier()
 
     def _together(
         self, tensors: Iterable[torch.Tensor], exchange: Callable[[torch.Tensor], Any]
@@ -105,7 +135,8 @@ class Devices:
         with torch.no_grad():
             for same in by_type.values():
                 bucket = torch.cat([tensor.detach().reshape(-1).to(self.device) for tensor in same])
-                exchange(bucket)
+                with _with_others():
+                    exchange(bucket)
                 parts = bucket.split([tensor.numel() for tensor in same])
                 for tensor, part in zip(same, parts, strict=True):
                     tensor.copy_(part.view(tensor.shape))
@@ -121,13 +152,11 @@ def find_devices() -> Devices:
     """
     import torch
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if num_processes() == 1:
         return Devices(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu)
+    state = PartialState(cpu=_on_cpu())
     return Devices(state.device, state.process_index, state.num_processes)
 
 
@@ -143,6 +172,51 @@ def keep_freed_memory() -> None:
             mallopt(option, 2**31 - 1)
 
 
-def is_main_process() -> bool:
-    """Return whether this process writes results: it is the only one, or the first of several."""
-    return os.environ.get("RANK", "0") == "0"
+def launch(module: str, arguments: Sequence[str], count: int) -> int:
+    """Run `python -m MODULE ARGUMENTS...` in `count` processes of this machine.
+
+    It is what `accelerate launch` does. When one process fails or is killed, the others are ended.
+    Returns the exit status. A process that fails says why by itself; of one that was killed, one
+    line is written here. Raises ValueError when there are GPUs, but too few.
+    """
+    import torch
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    if not _on_cpu() and (gpus := torch.cuda.device_count()) < count:
+        raise ValueError(
+            f"training.processes = {count}: this machine has {gpus} GPUs; lower it, or set "
+            "ACCELERATE_USE_CPU=true to train on CPUs"
+        )
+    # its messages are of many lines; the processes' own are not affected
+    logging.disable()
+    # `--cpu` would start one process; what `--multi_gpu` starts works on CPUs as well
+    options = ["--multi_gpu", "--num_processes", str(count), "--num_machines", "1"]
+    options += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    try:
+        launch_command(launch_command_parser().parse_args([*options, "-m", module, *arguments]))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            print(
+                f"error: process {rank + 1} of {count} was killed "
+                f"({signal.Signals(-failure.exitcode).name}), and the others were ended; run again "
+                "to go on from the last checkpoint",
+                file=sys.stderr,
+            )
+        return 1
+    return 0
+
+
+def end_with_launcher() -> None:
+    """Let this process be killed when the one that launched it has ended. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _on_cpu() -> bool:
+    """Return whether several processes train on CPUs."""
+    import torch
+    from accelerate.utils import parse_flag_from_env
+
+    return bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or not torch.cuda.is_available()

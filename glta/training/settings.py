@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from glta.config import Positive, Section
+from glta.config import Cost, Positive, Section
+
+
+class ProcessSettings(Section):
+    """Divide trainings over processes."""
+
+    processes: Annotated[int, Cost()] = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="processes of this machine that share a training, a GPU each where there are "
+        "GPUs; results differ in their last digits, and do not become stale",
+    )
 
 
 class StepBudget(Section):

@@ -244,10 +244,13 @@ def _epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
-    """Return a parameter's gradient. It is zeros if this process's share does not use it."""
+    """Return a parameter's gradient. It is zeros if this process's share does not use it.
+
+    Of a sparse one, the values are returned. All processes have them for the same rows.
+    """
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
+    return parameter.grad._values() if parameter.grad.is_sparse else parameter.grad
 
 
 def _column(values: list[torch.Tensor | float]) -> torch.Tensor:

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from importlib.util import source_from_cache
 from pathlib import Path
@@ -16,7 +17,11 @@ from glta.params.check import load_params
 from glta.progress import record_error
 from glta.storage.cell import DATA
 from glta.storage.files import full_disk
+from glta.training.ranks import is_main_process, num_processes
 from pipeline.project import enter_project
+
+AFTER_MAIN = 5
+"""Seconds that another process than the main one waits before it names its error."""
 
 
 def checkpoint_folder() -> Path | None:
@@ -61,12 +66,13 @@ class Reads:
             Path(place).write_text(json.dumps(self.files()), encoding="utf-8")
 
 
-def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
+def run(main: Callable[..., None], *, copies_files: bool = False, shared: bool = False) -> None:
     """Call main(params, ...) in the project's folder, with the command-line options that it takes.
 
     main may have the parameters dataset, seed, method, step. params: with the dataset's overrides
     merged in. copies_files: main copies the user's files; the other stages read the copies, and so
-    refuse to start when one of the files is another by now.
+    refuse to start when one of the files is another by now. shared: several processes may call
+    main together, as `accelerate launch` starts them.
 
     Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error is a
     mistake in this code, and shows its traceback.
@@ -77,6 +83,8 @@ def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
         parser.add_argument(f"--{name}", required=True, type=int if name == "seed" else str)
     given = vars(parser.parse_args())
     try:
+        if num_processes() > 1 and not shared:
+            raise ValueError("this stage runs in one process; start it without accelerate launch")
         enter_project()
         params = load_params()
         if "dataset" in given:
@@ -89,8 +97,12 @@ def run(main: Callable[..., None], *, copies_files: bool = False) -> None:
         # what was read until here decides no result
         reads = Reads()
         main(params, **given)
-        reads.write()
+        if is_main_process():
+            reads.write()
     except (ValueError, OSError) as error:
+        if not is_main_process():
+            # the main process mostly finds the same, and says so; this one is ended then
+            time.sleep(AFTER_MAIN)
         record_error(explain(error))
         sys.exit(f"error: {explain(error)}")
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,7 +12,8 @@ from glta.params.model import Params
 from glta.progress import quiet, record_epoch
 from glta.storage.cell import Cell
 from glta.storage.files import whole_folder
-from glta.training.devices import is_main_process
+from glta.training.devices import end_with_launcher, launch
+from glta.training.ranks import is_main_process, num_processes
 from pipeline.stages.script import checkpoint_folder, run
 
 
@@ -19,14 +21,25 @@ def main(params: Params, dataset: str, seed: int, step: str) -> None:
     """Write data/DATASET/SEED/STEP, or data/DATASET/SEED/models/STEP for a recommender.
 
     With recommend.refit, the result of the refit is in its subfolder `refit`.
-    step: a step of a method, or an ablation. Under `accelerate launch` every process computes its
-    share, and the main process writes.
+    step: a step of a method, or an ablation. With training.processes, the step is started again in
+    so many processes, as `accelerate launch` starts them. Every process then computes its share,
+    and the main process writes.
     """
     if step not in units():
         raise ValueError(
             f"--step {step}: no method has such a step; there are {', '.join(units())}"
         )
     unit = units()[step]
+    if num_processes() > 1:
+        if not unit.shares:
+            raise ValueError(
+                f"--step {step}: cannot be shared by processes; start it without accelerate launch"
+            )
+        end_with_launcher()
+    elif (count := params.processes_of(step)) > 1:
+        arguments = ["--dataset", dataset, "--seed", str(seed), "--step", step]
+        # the main process of those has noted what it has read
+        sys.exit(launch("pipeline.stages.train", arguments, count))
     cell = Cell(dataset, seed)
     sections = params.with_values(unit.values).section
     options: dict[str, Any] = {"checkpoint": checkpoint_folder(), "on_epoch": record_epoch}
@@ -45,4 +58,4 @@ def main(params: Params, dataset: str, seed: int, step: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, shared=True)

@@ -55,16 +55,19 @@ CHOICES = (
 )
 # not said in the one line
 LEFT_OUT = ("kernel", "requirements.lock")
-# what may differ without a doubt about numbers; threads are part of a stage's definition
-HARMLESS = (*LEFT_OUT, "threads")
+# what differs between the stages of one run; threads are part of a stage's definition, and a step
+# that does not train has one process
+HARMLESS = (*LEFT_OUT, "threads", "processes")
 
 
-def describe_environment(threads: int) -> dict[str, str]:
+def describe_environment(threads: int, processes: int = 1) -> dict[str, str]:
     """Return what this process computes with: {name: value}, all of it text.
 
-    threads: of the stage's script. What cannot be found out is left out.
+    threads: of the stage's script. processes: that share it; one is not named. What cannot be found
+    out is left out.
     """
-    return {**_machine(), "threads": str(threads)}
+    shared = {"processes": str(processes)} if processes > 1 else {}
+    return {**_machine(), "threads": str(threads), **shared}
 
 
 @cache

@@ -53,7 +53,12 @@ class Execution:
 
     @classmethod
     def begin(
-        cls, stage: str, cmd: list[str], before: Snapshot, asked: dict[str, list]
+        cls,
+        stage: str,
+        cmd: list[str],
+        before: Snapshot,
+        asked: dict[str, list],
+        processes: int = 1,
     ) -> Execution:
         """Describe an execution that begins now."""
         return cls(
@@ -65,7 +70,7 @@ class Execution:
             call=Invocation.current()._asdict(),
             experiment=os.environ.get("DVC_EXP_NAME", ""),
             code=current_commit().tags,
-            environment=describe_environment(before.meta.get("threads", 1)),
+            environment=describe_environment(before.meta.get("threads", 1), processes),
             asked=asked,
             started=int(time.time() * 1000),
         )

@@ -139,13 +139,15 @@ def main(cmd: list[str]) -> int:
         return 1
     asked = {key: list(getattr(params, key)) for key in ("datasets", "seeds", "methods")}
     with open_workspace(name) as workspace:
-        return run_stage(name, cmd, workspace, asked)
+        return run_stage(name, cmd, workspace, asked, params.processes_of(name))
 
 
-def run_stage(name: str, cmd: list[str], workspace: Workspace, asked: dict[str, list]) -> int:
+def run_stage(
+    name: str, cmd: list[str], workspace: Workspace, asked: dict[str, list], processes: int
+) -> int:
     """Run the command and record it. Returns its exit status, or 1 when an input has changed.
 
-    asked: datasets, seeds and methods of params.yaml, for the record.
+    asked: datasets, seeds and methods of params.yaml, for the record. processes: that share it.
     """
     for path in workspace.prune():
         print(
@@ -180,7 +182,7 @@ def run_stage(name: str, cmd: list[str], workspace: Workspace, asked: dict[str, 
         # importing MLflow takes a second or two, so it is done while the script works; without
         # these packages it takes half a second less
         block()
-        execution = Execution.begin(name, cmd, before, asked)
+        execution = Execution.begin(name, cmd, before, asked, processes)
         try:
             check_store()
             from pipeline.tracking.records import Recorder

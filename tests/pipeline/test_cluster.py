@@ -165,6 +165,46 @@ def test_a_job_that_outlived_its_snakemake_is_left_alone(toy):
     assert toy.executed() == ["train@popularity"]
 
 
+def sbatch(cold: Toy, stage: str) -> str:
+    """Submit one stage by the profile for Slurm. Returns the command that Slurm would get."""
+    beside = cold.folder.parent
+    programs = {
+        "sbatch": f'printf "%s " "$@" > {beside}/submitted; exit 1',
+        # asked for the account and the version
+        "sacctmgr": "echo lab",
+        "sacct": "echo lab",
+        "sinfo": "echo slurm 24.05.3",
+        "squeue": "exit 0",
+        "scontrol": "exit 0",
+        "sshare": "echo lab",
+    }
+    for name, script in programs.items():
+        path = beside / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    cold.env["PATH"] = f"{beside / 'bin'}:{cold.env['PATH']}"
+    cold("snakemake", "--profile", "profiles/slurm", stage, status=1)
+    return (beside / "submitted").read_text()
+
+
+def test_slurm_starts_a_stage_once_whatever_its_gpus(cold):
+    """Slurm would start it once for each GPU with --ntasks-per-gpu; it starts its own processes."""
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+    cold.env["PYTHONPATH"] = str(Path(plugin.__file__).parents[1])
+    cold.edit("dvc.yaml", r"resources: \{mem_mb: 100", "resources: {mem_mb: 150, gpu: 2")
+    cold.set_steps(31)
+    found = sbatch(cold, "train@popularity")
+    assert "--ntasks" not in found
+    assert "--cpus-per-task=1" in found and "--mem 150" in found and "-t 720" in found
+
+
+def test_the_profile_for_slurm_asks_for_no_tasks():
+    """The test above needs the plugin, which only a cluster's users install."""
+    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
+    assert profile["default-resources"]["tasks"] == 0
+
+
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
 def test_profiles_have_only_options_that_exist(name, monkeypatch):
     from snakemake.cli import get_argument_parser

@@ -1,4 +1,4 @@
-"""Start a script in two processes, wait for it, or kill it where it stops."""
+"""Start a script in several processes, wait for it, or kill it where it stops."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from glta.storage.tensors import load_tensors
 # `--cpu` would start one process alone; what `--multi_gpu` starts works on CPUs as well
 LAUNCH = (
     *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
-    *("--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"),
-    *("--mixed_precision", "no", "--dynamo_backend", "no", "-m"),
+    *("--num_machines", "1", "--main_process_port", "0"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no"),
 )
 
 
-def launch(module: str, folder: Path, *more: str) -> subprocess.Popen:
+def launch(module: str, folder: Path, *more: str, count: int = 2) -> subprocess.Popen:
     """Start the module with `folder` as its first argument. Its output is in `folder`."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     with (folder / "output").open("w") as output:
         return subprocess.Popen(
-            [*LAUNCH, module, str(folder), *more], env=environment, stdout=output, stderr=output
+            [*LAUNCH, "--num_processes", str(count), "-m", module, str(folder), *more],
+            env=environment,
+            stdout=output,
+            stderr=output,
         )
 
 

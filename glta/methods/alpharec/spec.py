@@ -31,7 +31,10 @@ SPEC = MethodSpec(
     recommender="glta.methods.alpharec.model:AlphaRec",
     steps=(
         StepSpec(
-            "alpharec", "glta.methods.alpharec.model:TrainAlphaRec", reads=("prepare", "profile")
+            "alpharec",
+            "glta.methods.alpharec.model:TrainAlphaRec",
+            reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     ablations={"linear": Ablation({"map": "linear"})},

@@ -134,6 +134,7 @@ SPEC = MethodSpec(
             shared=("language",),
             threads=2,
             memory_mb=4000,
+            shares=True,
         ),
     ),
     ablations={

@@ -37,6 +37,7 @@ SPEC = MethodSpec(
             shared=("language",),
             threads=2,
             memory_mb=6000,
+            shares=True,
         ),
         StepSpec(
             "align_users",
@@ -46,6 +47,7 @@ SPEC = MethodSpec(
             shared=("language", "profile"),
             threads=2,
             memory_mb=6000,
+            shares=True,
         ),
         StepSpec(
             "glta",

@@ -19,6 +19,7 @@ SPEC = MethodSpec(
             "hccf",
             "glta.methods.hccf.model:TrainHCCF",
             reads=("prepare",),
+            shares=True,
         ),
     ),
     devices=("cpu", "cuda"),

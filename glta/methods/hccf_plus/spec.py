@@ -20,6 +20,7 @@ SPEC = MethodSpec(
             "hccf-plus",
             "glta.methods.hccf_plus.model:TrainHCCFPlus",
             reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     devices=("cpu", "cuda"),

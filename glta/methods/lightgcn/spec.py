@@ -25,8 +25,8 @@ SPEC = MethodSpec(
     settings=LightGCNSettings,
     recommender="glta.methods.lightgcn.model:LightGCN",
     steps=(
-        StepSpec("pretrain-all", "glta.methods.lightgcn.model:PretrainAll"),
-        StepSpec("pretrain-graph", "glta.methods.lightgcn.model:PretrainGraph"),
+        StepSpec("pretrain-all", "glta.methods.lightgcn.model:PretrainAll", shares=True),
+        StepSpec("pretrain-graph", "glta.methods.lightgcn.model:PretrainGraph", shares=True),
         StepSpec(
             "lightgcn",
             "glta.methods.lightgcn.model:Propagate",

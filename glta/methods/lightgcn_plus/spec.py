@@ -19,6 +19,7 @@ SPEC = MethodSpec(
             "lightgcn-plus",
             "glta.methods.lightgcn_plus.model:TrainLightGCNPlus",
             reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     devices=("cpu", "cuda"),

@@ -33,6 +33,7 @@ SPEC = MethodSpec(
             "rlmrec-con",
             "glta.methods.rlmrec_con.model:TrainRLMRecCon",
             reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     devices=("cpu", "cuda"),

@@ -41,6 +41,7 @@ SPEC = MethodSpec(
             "rlmrec-gen",
             "glta.methods.rlmrec_gen.model:TrainRLMRecGen",
             reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     devices=("cpu", "cuda"),

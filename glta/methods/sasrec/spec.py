@@ -14,7 +14,7 @@ SPEC = MethodSpec(
     paper="Kang and McAuley, ICDM 2018, arXiv 1808.09781",
     settings=SASRecSettings,
     recommender="glta.methods.sasrec.model:SASRec",
-    steps=(StepSpec("sasrec", "glta.methods.sasrec.model:TrainSASRec"),),
+    steps=(StepSpec("sasrec", "glta.methods.sasrec.model:TrainSASRec", shares=True),),
     capabilities=frozenset({"sequences"}),
     devices=("cpu", "cuda"),
     place=116,

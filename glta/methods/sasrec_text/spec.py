@@ -41,6 +41,7 @@ SPEC = MethodSpec(
             "sasrec-text",
             "glta.methods.sasrec_text.model:TrainSASRecText",
             reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     ablations={

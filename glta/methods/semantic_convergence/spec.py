@@ -174,6 +174,7 @@ SPEC = MethodSpec(
             "glta.methods.semantic_convergence.model:MakeSemanticCodes",
             reads=("prepare", "profile", "pretrain-all"),
             settings=("codes",),
+            shares=True,
         ),
         StepSpec(
             "semantic-convergence",
@@ -182,6 +183,7 @@ SPEC = MethodSpec(
             settings=("tasks", "align"),
             shared=("causal",),
             threads=2,
+            shares=True,
         ),
     ),
     ablations={

@@ -32,7 +32,10 @@ SPEC = MethodSpec(
     recommender="glta.methods.text_map.model:TextMap",
     steps=(
         StepSpec(
-            "text-map", "glta.methods.text_map.model:TrainTextMap", reads=("prepare", "profile")
+            "text-map",
+            "glta.methods.text_map.model:TrainTextMap",
+            reads=("prepare", "profile"),
+            shares=True,
         ),
     ),
     ablations={"linear": Ablation({"map": "linear"})},

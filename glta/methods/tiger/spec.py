@@ -27,6 +27,7 @@ SPEC = MethodSpec(
             "glta.methods.tiger.model:MakeTIGERCodes",
             reads=("prepare", "profile", "pretrain-all"),
             settings=("codes",),
+            shares=True,
         ),
         StepSpec(
             "tiger",
@@ -34,6 +35,7 @@ SPEC = MethodSpec(
             reads=("prepare", "tiger-codes"),
             settings=("train",),
             threads=2,
+            shares=True,
         ),
     ),
     ablations={

@@ -16,9 +16,10 @@ import torch
 
 from glta.data.histories import fold_in, history_matrix
 from glta.data.interactions import Interactions
-from glta.nn.graph.encoders import make_encoder
+from glta.nn.graph.encoders import Encoder, make_encoder
 from glta.nn.graph.propagation import normalized_adjacency, propagate
-from glta.nn.graph.ranker import Evaluate, Ranker, train_ranker
+from glta.nn.graph.ranker import Evaluate, NodeRanker, Ranker, RankerTask, train_ranker
+from glta.nn.graph.sampled_propagation import SampledEncoder, SampledRanker, SampledTask
 from glta.nn.graph.settings import EncoderSettings
 from glta.storage.arrays import load_arrays, save_arrays
 from glta.storage.files import write_json
@@ -144,13 +145,22 @@ def train(
     """Train node embeddings, and return those of the best epoch on validation.
 
     Without `evaluate` they are those of the last epoch.
-    graph: the edges to propagate over and the positive pairs of the loss.
+    graph: the edges to propagate over and the positive pairs of the loss. With more than
+        params.max_whole_edges of them, steps sample neighbours (`SampledEncoder`).
     serve: the edges to propagate over in validation; None: those of graph. GLTA trains on a part of
         the training edges, and propagates over all of them in validation.
     See `train_ranker` for the other arguments.
     """
-    encoder = make_encoder(graph, params, seed, serve=serve, device=device)
-    model = Ranker(encoder, params)
+    encoder: Encoder
+    model: NodeRanker
+    if params.samples(len(graph)):
+        task: type[RankerTask] = SampledTask
+        encoder = SampledEncoder(graph, params, seed, serve=serve, device=device)
+        model = SampledRanker(encoder, params)
+    else:
+        task = RankerTask
+        encoder = make_encoder(graph, params, seed, serve=serve, device=device)
+        model = Ranker(encoder, params)
     history, best_epoch = train_ranker(
         model,
         graph,
@@ -159,6 +169,7 @@ def train(
         checkpoint=checkpoint,
         on_epoch=on_epoch,
         section="settings.lightgcn",
+        task=task,
     )
     weights = {name: tensor.cpu().numpy() for name, tensor in encoder.state_dict().items()}
     final = weights.pop("embedding")

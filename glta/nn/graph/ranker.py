@@ -153,9 +153,13 @@ class RankerTask(Task):
             number, place = divmod(step, in_a_pass)
             # by the step, so that the same is dropped whatever the length of an epoch
             self.dropout = epoch_generator(self.seed, step, Stream.DROPOUT)
+            self.before(step)
             user, positive, negative = self._pass(number)
             part = slice(place * size, (place + 1) * size)
             yield user[part], positive[part], negative[part]
+
+    def before(self, step: int) -> None:
+        """Prepare a step, which is counted from 0 over all epochs."""
 
     def _pass(self, number: int) -> Batch:
         """Return the triples of a pass through the pairs. The last one is kept."""
@@ -193,15 +197,16 @@ def train_ranker(
     section: str,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
+    task: type[RankerTask] = RankerTask,
 ) -> Trained:
     """Train a model in place. It ends with the weights of its best epoch on validation.
 
-    Without `evaluate` it ends with those of the last epoch.
+    Without `evaluate` it ends with those of the last epoch. task: how it is trained.
     graph: its pairs are the positives. section: of the parameters, for messages, such as
     "settings.lightgcn". checkpoint, on_epoch: see `glta.training.trainer.train`.
     """
     return train(
-        RankerTask(model, graph, seed, section=section, evaluate=evaluate),
+        task(model, graph, seed, section=section, evaluate=evaluate),
         epochs=model.params.epochs,
         patience=model.params.patience,
         checkpoint=checkpoint,

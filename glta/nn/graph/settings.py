@@ -52,6 +52,17 @@ class EncoderSettings(GraphTraining):
     heads: Annotated[int, When("encoder", ("gatv2",))] = Field(
         4, ge=1, le=64, description="attention heads; gatv2 only"
     )
+    max_whole_edges: Positive = Field(
+        20_000_000,
+        description="interactions up to which each step propagates over the whole graph; above, "
+        "steps of lightgcn with bpr sample neighbours",
+    )
+    sampled_neighbours: Positive = Field(
+        4, description="neighbours that such a step draws of a node, in each layer"
+    )
+    snapshot_every: Positive = Field(
+        200, description="steps after which a sampled training propagates over the whole graph"
+    )
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -61,6 +72,11 @@ class EncoderSettings(GraphTraining):
                 "choose a divisor, because each head of gatv2 makes an equal part of the embedding"
             )
         return self
+
+    def samples(self, num_edges: int) -> bool:
+        """Tell whether steps sample neighbours on a graph with this number of interactions."""
+        fits = self.encoder == "lightgcn" and self.loss == "bpr"
+        return fits and num_edges > self.max_whole_edges
 
 
 Temperature = Annotated[float, Search(0.05, 1.0, log=True)]
