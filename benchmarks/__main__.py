@@ -59,6 +59,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     clock = "use one thread and measure processor time, for a machine shared with others"
     parser.add_argument("--processor-time", action="store_true", help=clock)
+    length = "of the sustained load of `serving`"
+    parser.add_argument("--minutes", type=float, default=0.5, help=length)
     args = parser.parse_args()
     # set before torch and numpy are loaded; child processes see it too
     if args.processor_time:
@@ -67,7 +69,8 @@ def main() -> None:
         )
     console = Console()
     for name in args.only or NAMES:
-        rows = import_module(f"benchmarks.{name}").run(args.quick)
+        options = {"minutes": args.minutes} if name == "serving" else {}
+        rows = import_module(f"benchmarks.{name}").run(args.quick, **options)
         console.print(table(name, rows))
         if not args.quick:
             OUT.mkdir(parents=True, exist_ok=True)

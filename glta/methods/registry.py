@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 STAGES = ("prepare", "profile")
 """The stages before the methods. A step may read their folders."""
 
-OTHERS = ("code", "download", "models", "recommend", "evaluate", "report")
+OTHERS = (
+    "code",
+    "download",
+    "models",
+    "recommend",
+    "evaluate",
+    "bundle",
+    "bundle-with-profile",
+    "bundles",
+    "cache",
+    "report",
+)
 """Names of other stages and folders, which no step may have."""
 
 

@@ -130,7 +130,7 @@ def _cross_checks(p: Params) -> Iterator[str]:
     from glta.datasets.catalogue import REGISTRY
 
     known = _known_datasets(p)
-    for key in ("datasets", "seeds", "methods"):
+    for key in ("datasets", "seeds", "methods", "serve"):
         values = getattr(p, key)
         for value in dict.fromkeys(v for v in values if values.count(v) > 1):
             yield f"{key}: names {value} twice; name it once"
@@ -160,6 +160,11 @@ def _cross_checks(p: Params) -> Iterator[str]:
             yield f"methods: {name} is {RENAMED[name]}"
         elif name not in models():
             yield f"methods: unknown method {name}{hint(name, models(), listed_by='glta methods')}"
+    for name in p.serve:
+        if name not in models():
+            yield f"serve: unknown method {name}{hint(name, models(), listed_by='glta methods')}"
+        elif name not in p.methods:
+            yield f"serve: {name} is not trained; add it to methods, or take it out of serve"
     if p.reference not in p.methods:
         yield f"report.reference = {p.reference}: must be null or one of methods {shown(p.methods)}"
     yield from _not_tuned_checks(p)

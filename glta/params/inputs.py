@@ -43,7 +43,7 @@ def inputs(params: Params) -> dict[str, dict[str, Any]]:
     """Return the values of all stages, as nested mappings: {"DATASET/STAGE" or "report": values}.
 
     A step or an ablation is a stage, whether or not a method needs it. The seeds of a dataset share
-    their values, and so do its methods in the stages `recommend` and `evaluate`.
+    their values, and so do its methods in the stages after the training.
     """
     found: dict[str, dict[str, Any]] = {}
     for dataset in params.datasets:
@@ -68,9 +68,12 @@ def _of_dataset(params: Params, dataset: str) -> dict[str, dict[str, Any]]:
         except ValidationError:
             if name in needed(params.methods):
                 raise
+    history = {"recommend": {"test_history": params.recommend.test_history}}
     return found | {
         "recommend": _sections(params, "recommend"),
         "evaluate": _sections(params, "evaluate"),
+        "bundle": history,
+        "bundle-with-profile": _sections(params, "profile", "language") | history,
     }
 
 

@@ -103,6 +103,11 @@ class Params(Section):
         description="methods to train, evaluate and report: names of `glta methods` and `glta "
         "ablations`",
     )
+    serve: list[Name] = Field(
+        [],
+        description="methods, of those above, whose model for the first seed is exported as a "
+        "bundle that `glta serve` answers from",
+    )
     mirror: str = Field(
         "",
         description="folder or http address to download from, as <mirror>/<dataset>/<file>; or set "

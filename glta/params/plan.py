@@ -1,7 +1,8 @@
 """Write plan.yaml: the datasets for which each stage runs. It is made from params.yaml.
 
 dvc.yaml does not depend on params.yaml: it has a stage for every step of every method. It reads
-from plan.yaml for which datasets a stage runs, because the templates of DVC have no conditions.
+from plan.yaml for which datasets a stage runs, and of which methods there are bundles, because the
+templates of DVC have no conditions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ PLAN = Path("plan.yaml")
 
 HEAD = """\
 # For which datasets each stage runs: what the methods in params.yaml need, and nothing else.
+# `bundles` has the methods of `serve`: those that read no texts, and those that need the profile.
 # Made from params.yaml by `glta params sync`, and by Snakemake when it starts; do not edit.
 """
 
@@ -26,10 +28,25 @@ def plan_of(params: Params) -> dict[str, list[str]]:
     return {name: params.datasets if name in wanted else [] for name in ("profile", *units())}
 
 
+def bundles_of(params: Params) -> dict[str, list[str]]:
+    """Return the methods of each of the two stages that write bundles."""
+    with_texts = [name for name in params.serve if "profile" in needed([name])]
+    return {
+        "bundle": [name for name in params.serve if name not in with_texts],
+        "bundle-with-profile": with_texts,
+    }
+
+
+def _content(params: Params) -> dict[str, dict[str, list[str]]]:
+    return {"plan": plan_of(params), "bundles": bundles_of(params)}
+
+
 def render_plan(params: Params) -> str:
     """Return the text of plan.yaml."""
-    lines = [f"  {name}: [{', '.join(found)}]" for name, found in plan_of(params).items()]
-    return "\n".join([HEAD + "plan:", *lines]) + "\n"
+    lines = []
+    for part, lists in _content(params).items():
+        lines += [f"{part}:", *(f"  {name}: [{', '.join(v)}]" for name, v in lists.items())]
+    return "\n".join([HEAD.rstrip(), *lines]) + "\n"
 
 
 def sync_plan(params: Params, path: Path = PLAN) -> bool:
@@ -45,5 +62,9 @@ def is_enough(params: Params, path: Path = PLAN) -> bool:
     """Return whether plan.yaml has all stages that the parameters need. It may have more."""
     from ruamel.yaml import YAML
 
-    there = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["plan"]
-    return all({*wanted} <= {*there.get(name, [])} for name, wanted in plan_of(params).items())
+    there = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    return all(
+        {*wanted} <= {*there.get(part, {}).get(name, [])}
+        for part, lists in _content(params).items()
+        for name, wanted in lists.items()
+    )

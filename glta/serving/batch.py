@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Collection, Iterator
@@ -15,7 +14,8 @@ import polars as pl
 from glta.progress import bar
 from glta.serving.answers import Answer
 from glta.serving.bundle import Bundle
-from glta.storage.files import sha256_of, write_json, write_whole
+from glta.storage.files import sha256_of, write_json
+from glta.storage.tables import write_table
 
 JOB = "job.json"
 COLUMNS = {
@@ -66,10 +66,10 @@ def recommend_to_file(
             part = parts / f"{start:012}.parquet"
             if not part.exists():
                 lists = _lists(bundle, rows, k, only, without)
-                _write(part, _frame(rows["user_id"], lists))
+                write_table(part, _frame(rows["user_id"], lists))
             advance(rows.height)
     whole = [pl.read_parquet(parts / f"{start:012}.parquet") for start in starts]
-    _write(out, pl.concat([pl.DataFrame(schema=COLUMNS), *whole]))
+    write_table(out, pl.concat([pl.DataFrame(schema=COLUMNS), *whole]))
     shutil.rmtree(parts)
     return table.height
 
@@ -134,10 +134,3 @@ def _frame(users: pl.Series, lists: Iterator[Answer]) -> pl.DataFrame:
         for rank, (item, score) in enumerate(zip(found.items, found.scores, strict=True), 1)
     ]
     return pl.DataFrame(rows, schema=COLUMNS, orient="row")
-
-
-def _write(path: Path, frame: pl.DataFrame) -> None:
-    """Write a table, whole or not at all."""
-    content = io.BytesIO()
-    frame.write_parquet(content)
-    write_whole(path, content.getvalue())

@@ -24,6 +24,7 @@ from glta.serving.served_model import ServedModel
 from glta.storage.cell import Cell, folder
 from glta.storage.digests import visible_files
 from glta.storage.files import read_json, sha256_of, whole_folder, write_whole
+from glta.storage.tables import write_table
 
 KINDS = (".safetensors", ".json", ".parquet")
 """Files of a model that a bundle may have. None of them can run a program when it is read."""
@@ -37,22 +38,29 @@ def export(
     seed: int = 0,
     *,
     out: Path | None = None,
+    params: Params | None = None,
     with_test: bool = False,
+    with_store: bool = True,
     commit: str = "",
 ) -> Path:
     """Write the bundle of a trained model. Returns its folder.
 
     The folder is written beside its place and renamed when it is complete. Equal models and data
-    give equal bytes. A top-K store that fits is a part of it.
+    give equal bytes.
     out: the folder; None: data/DATASET/SEED/bundles/METHOD. A bundle that is there is replaced.
+    params: with the dataset's values; None: those of params.yaml.
     with_test: test items count as the user's, too; see `glta.serving.cached_lists.cache`.
+    with_store: whether a top-K store that fits is a part of it.
     commit: of the code, for the record.
-    Raises ValueError for unknown names, for a folder with other content, and for a model with files
-    that are no safetensors, JSON or Parquet; FileNotFoundError when the stages have not run.
+    Raises ValueError for unknown names, for a folder with other content or that a stage writes, and
+    for a model with files that are no safetensors, JSON or Parquet; FileNotFoundError when the
+    stages have not run.
     """
     served = ServedModel.of(method, dataset, seed)
-    params = load_params().for_dataset(dataset)
-    place = out or served.cell.step("bundles") / method
+    if params is None:
+        params = load_params().for_dataset(dataset)
+        _refuse_result(served, params, out)
+    place = out or served.cell.bundle(method)
     _refuse_content(place)
     histories: Pairs = served.histories_at_test(params.recommend)
     if with_test:
@@ -62,7 +70,8 @@ def export(
         inside = Cell(dataset, seed, made)
         _copy_model(served, inside)
         _copy_data(served, inside, with_test)
-        _copy_store(served, inside, histories, masked)
+        if with_store:
+            _copy_store(served, inside, histories, masked)
         source = _source(dataset)
         metrics = served.cell.evaluated(method) / "metrics.json"
         about = BundleAbout(
@@ -86,6 +95,21 @@ def export(
         digests = {p.relative_to(made).as_posix(): sha256_of(p) for p in visible_files(made)}
         about.model_copy(update={"files": digests}).save(made)
     return place
+
+
+def _refuse_result(served: ServedModel, params: Params, out: Path | None) -> None:
+    """Raise ValueError for the folder of a bundle that a stage writes, which DVC would restore."""
+    place = served.cell.bundle(served.method)
+    is_made = (
+        served.method in params.serve
+        and served.cell.dataset in params.datasets
+        and served.cell.seed == params.seeds[0]
+    )
+    if is_made and (out is None or out.resolve() == place.resolve()):
+        raise ValueError(
+            f"{place}: is written by the stages, as serve in params.yaml names {served.method}; "
+            "name another folder with --out"
+        )
 
 
 def _refuse_content(place: Path) -> None:
@@ -123,7 +147,7 @@ def _copy_data(served: ServedModel, inside: Cell, with_test: bool) -> None:
     for name in ("users.parquet", "items.parquet", "train.parquet", "valid.parquet", "counts.json"):
         shutil.copyfile(served.cell.prepare / name, inside.prepare / name)
     test = pl.read_parquet(served.cell.prepare / "test.parquet")
-    (test if with_test else test.clear()).write_parquet(inside.prepare / "test.parquet")
+    write_table(inside.prepare / "test.parquet", test if with_test else test.clear())
 
 
 def _copy_store(served: ServedModel, inside: Cell, histories: Pairs, masked: Pairs) -> None:

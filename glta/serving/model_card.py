@@ -76,7 +76,7 @@ def model_card(about: BundleAbout, counts: dict[str, Any]) -> str:
         ),
         "## Origin",
         _list(
-            f"Code: {about.commit or 'the commit is not known'}.",
+            f"Code: {about.commit or 'the commit is not recorded here'}.",
             "Versions: " + ", ".join(f"{k} {v}" for k, v in sorted(about.versions.items())) + ".",
             *(
                 f"{name}: sha256 {file['sha256']}"

@@ -44,6 +44,10 @@ class Cell:
         """Return the folder of a method's store of all users' lists (`glta cache`)."""
         return self._folder("cache", method)
 
+    def bundle(self, method: str) -> Path:
+        """Return the folder of a method's bundle (`glta export`, or `serve` of params.yaml)."""
+        return self._folder("bundles", method)
+
     def evaluated(self, method: str) -> Path:
         """Return the folder of a method's metrics. It lies outside, so that one folder has all."""
         return (self.data or DATA).joinpath("evaluate", self.dataset, str(self.seed), method)

@@ -5,6 +5,7 @@ A result is first written beside its place, and renamed when it is complete.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -52,6 +53,22 @@ def write_whole(path: Path | str, content: str | bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def full_disk(error: Exception) -> str:
+    """Say in one sentence that the disk is full, or a limit reached; "" for any other error."""
+    if not isinstance(error, OSError) or error.errno not in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+    ):
+        return ""
+    # of a copy, the second is the new file
+    where = error.filename2 or error.filename or Path.cwd()
+    return (
+        f"the disk is full, or a limit is reached ({where}); make room and run again, nothing was "
+        "lost"
+    )
 
 
 def write_json(path: Path | str, value: Any) -> None:

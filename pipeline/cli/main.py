@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from glta.storage.files import full_disk
 from pipeline.cli.bundle_commands import bundle_app
 from pipeline.cli.common import (
     PARAMS,
@@ -444,7 +445,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {full_disk(error) or error}")
     sys.exit(status)
 
 

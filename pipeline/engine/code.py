@@ -34,7 +34,7 @@ CODE = Path("data/code")
 VALUES = Path("data/params")
 # the stage that writes both folders
 STAGE = "code"
-SCRIPTS = ("download", "prepare", "profile", "evaluate", "report")
+SCRIPTS = ("download", "prepare", "profile", "evaluate", "bundle", "report")
 """The stages with one program each, the same for all methods."""
 
 

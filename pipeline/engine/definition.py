@@ -109,7 +109,9 @@ RESULTS = f"""\
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/users.parquet
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/summary.json
       - data/evaluate/${{item.dataset}}/${{item.seed}}/${{item.method}}/metrics.json
+"""
 
+REPORT = f"""\
   report:
     cmd: {RUN}report
     meta: {{threads: 1, resources: {{mem_mb: 2000}}, artifacts: true}}
@@ -135,7 +137,38 @@ RESULTS = f"""\
 def render_definition() -> str:
     """Write dvc.yaml: the stages before the methods, those of the methods, and those after them."""
     trained = [_stage(unit) for unit in units().values()]
-    return HEAD + "\n".join([STAGES, *trained, RESULTS])
+    bundles = [_bundle("bundle"), _bundle("bundle-with-profile", f"{CELL}/profile")]
+    return HEAD + "\n".join([STAGES, *trained, RESULTS, *bundles, REPORT])
+
+
+def _bundle(name: str, *reads: str) -> str:
+    """Write a stage that exports the bundles of some methods, for the first seed alone.
+
+    reads: the folders that the exports of the other methods do not need.
+    """
+    deps = [
+        "data/${item.dataset}/download",
+        f"{CELL}/prepare",
+        *reads,
+        f"{CELL}/models/${{item.method}}",
+        "data/evaluate/${item.dataset}/${item.seed}/${item.method}/metrics.json",
+        code_file("bundle"),
+        values_file(f"${{item.dataset}}/{name}"),
+    ]
+    methods = f'"${{bundles.{name}}}"'
+    return "\n".join(
+        [
+            f"  {name}:",
+            f'    matrix: {{dataset: "${{datasets}}", seed: ["${{seeds[0]}}"], method: {methods}}}',
+            f"    cmd: {RUN}bundle {DATASET} {SEED} {METHOD}",
+            "    meta: {threads: 1, resources: {mem_mb: 4000}}",
+            "    deps:",
+            *_items(deps),
+            "    outs:",
+            f"      - {CELL}/bundles/${{item.method}}: {{type: dir}}",
+            "",
+        ]
+    )
 
 
 def _stage(unit: Unit) -> str:

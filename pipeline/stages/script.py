@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import inspect
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 from glta.params.check import load_params
 from glta.progress import record_error
 from glta.storage.cell import DATA
+from glta.storage.files import full_disk
 from glta.training.ranks import is_main_process, num_processes
 from pipeline.project import enter_project
 
@@ -112,12 +112,8 @@ def run(main: Callable[..., None], *, copies_files: bool = False, shared: bool =
 
 def explain(error: Exception) -> str:
     """Write an error as one line, with the fix where it is known."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        where = error.filename or Path.cwd()
-        return (
-            f"the disk is full, or a limit is reached ({where}); make room and run again, nothing "
-            "was lost"
-        )
+    if full := full_disk(error):
+        return full
     if isinstance(error, FileNotFoundError):
         # polars names the file in its message alone
         where = error.filename or str(error).rpartition(": ")[2]

@@ -4,6 +4,7 @@ away.
 
 import itertools
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.validation import validation_ndcg
+from glta.features.profiles import Profiles
 from glta.methods.blend.model import Blend
 from glta.methods.cease.model import CEASE, weights_with_text
 from glta.methods.shared.blended import STRENGTHS, simplex
@@ -22,6 +24,7 @@ from glta.params.check import ParamsError, check_params
 from glta.params.model import Params
 from glta.testing.blocks import NUM_USERS
 from glta.testing.contract import MethodContract
+from tests.methods.test_sasrec import QUICK
 
 EVERYONE = np.arange(NUM_USERS)
 WITH_CEASE = {"settings.blend.components": ["cease", "lightgcn", "text-knn"]}
@@ -94,7 +97,9 @@ class TestBlend(MethodContract):
             assert list(model.parts) == list(pair)
             assert sum(model.mix) == pytest.approx(1)
             if pair == ("ease", "lightgcn"):
-                with pytest.raises(ValueError, match="neither cease nor text-knn is among"):
+                with pytest.raises(
+                    ValueError, match="none of its components scores items by their text"
+                ):
                     model.extended(features)
             else:
                 assert np.isfinite(model.extended(features).score(EVERYONE)[:, 20:]).all()
@@ -190,6 +195,53 @@ class TestLightGCNTextKNN(MethodContract):
         weights = np.linspace(0, 1, 5)
         assert model.mix[0] == max(weights, key=value)
         assert model.mix[1] == 1 - model.mix[0]
+
+
+class TestBlendOfSequences(MethodContract):
+    name = "blend-sequences"
+    values: ClassVar = {
+        f"settings.{name}.{key}": value
+        for name in ("sasrec", "sasrec-text")
+        for key, value in QUICK.items()
+    }
+
+    def test_score_is_the_sum_of_the_standardised_scores_of_the_methods(self, model, world):
+        names = Params().settings.blend_sequences.components
+        found = [standardized(world.train(name, self.values).score(EVERYONE)) for name in names]
+        expected = sum(weight * part for weight, part in zip(model.mix, found, strict=True))
+        assert names == ["cease", "transitions-text", "sasrec-text"]
+        np.testing.assert_allclose(model.score(EVERYONE), expected, atol=1e-5)
+
+    def test_histories_reach_every_component(self, model, world):
+        seen = world.prepared.seen_sequences
+        moved = model.with_histories(seen)
+        for name, part in model.parts.items():
+            alone = part.with_histories(seen).score(EVERYONE)
+            np.testing.assert_array_equal(moved.parts[name].score(EVERYONE), alone)
+            assert (alone != part.score(EVERYONE)).any()
+
+    def test_new_items_are_scored_by_cease_and_by_sasrec_with_text(self, model, world):
+        texts = Profiles.load(world.cell.step("profile"), world.prepared.train).item_states[:2]
+        wider = model.extended(texts)
+        found = [
+            part.extended(texts).score(EVERYONE)[:, -2:]
+            for name, part in model.parts.items()
+            if name != "transitions-text"
+        ]
+        columns = [part.score(EVERYONE)[:, -2:] for part in wider.parts.values()]
+        np.testing.assert_allclose(columns[0], found[0], atol=1e-5)
+        np.testing.assert_allclose(columns[2], found[1], atol=1e-5)
+        assert model.new_mix[1] == 0
+        as_new = model.as_new(np.array([3]))
+        text = model.parts["sasrec-text"].text
+        np.testing.assert_array_equal(as_new.parts["sasrec-text"].item[3], text[3])
+        assert (model.parts["sasrec-text"].item[3] != text[3]).any()
+
+    def test_the_ablation_has_no_texts(self, world):
+        found = world.train("blend-sequences-without-texts", self.values)
+        assert list(found.parts) == ["ease", "transitions", "sasrec"]
+        with pytest.raises(ValueError, match="none of its components scores items by their text"):
+            found.extended(np.zeros((1, 8), np.float32))
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 import pytest
 
 from glta.data.sequences import Sequences
 from glta.features.profiles import Profiles
 from glta.methods.sasrec.model import SASRec
 from glta.methods.sasrec_text.model import SASRecText
+from glta.methods.shared.text_words import tfidf, word_vectors
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.testing.contract import MethodContract
 
@@ -37,10 +39,14 @@ class TestSASRecText(MethodContract):
     values: ClassVar = {key.replace("sasrec", "sasrec-text"): v for key, v in VALUES.items()}
 
 
-@pytest.mark.parametrize("ids", [True, False])
-def test_embeddings_are_ids_and_texts(world, ids):
+@pytest.mark.parametrize(("ids", "power"), [(True, 1.0), (True, 0.5), (False, 1.0)])
+def test_embeddings_are_ids_and_texts(world, ids, power):
     """Texts of the two blocks give new items the lists of their block."""
-    values = {**TestSASRecText.values, "settings.sasrec-text.ids": ids}
+    values = {
+        **TestSASRecText.values,
+        "settings.sasrec-text.ids": ids,
+        "settings.sasrec-text.singular_power": power,
+    }
     model = world.train("sasrec-text", values)
     assert isinstance(model, SASRecText)
     texts = Profiles.load(world.cell.step("profile"), world.prepared.train).item_states
@@ -58,7 +64,29 @@ def test_embeddings_are_ids_and_texts(world, ids):
     scores = wider.score(np.array([0, 1]))[:, NUM_ITEMS:]
     assert scores[0, 0] > scores[0, 1]
     assert scores[1, 1] > scores[1, 0]
-    assert isinstance(world.train("sasrec-text-without-ids", TestSASRecText.values), SASRecText)
+
+
+def test_words_in_place_of_states(world, tmp_path):
+    model = world.train("sasrec-text-words", TestSASRecText.values)
+    states = world.train("sasrec-text", TestSASRecText.values)
+    assert np.abs(model.score(EVERYONE) - states.score(EVERYONE)).max() > 0.01
+    assert np.abs(model.item - model.text).max() > 0.01
+    with pytest.raises(ValueError, match="SASRecText needs interactions to score an item"):
+        model.extended(np.zeros((1, 8), np.float32))
+    model.save(tmp_path)
+    loaded = SASRecText.load(tmp_path)
+    np.testing.assert_array_equal(loaded.text, model.text)
+    assert loaded.text_mean is None
+
+
+def test_word_vectors_are_the_strongest_directions_of_tfidf():
+    texts = pl.Series(["red rose", "red robot", "blue robot", "blue sky", ""])
+    whole = tfidf(texts).toarray()
+    full = word_vectors(texts, 10, seed=0)
+    np.testing.assert_allclose(full @ full.T, whole @ whole.T, atol=1e-5)
+    short = word_vectors(texts, 2, seed=0)
+    assert short.shape == (5, 2)
+    np.testing.assert_allclose(np.abs(short), np.abs(full[:, :2]), atol=1e-4)
 
 
 def test_histories_are_read_in_order_up_to_the_newest(world):

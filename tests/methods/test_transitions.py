@@ -9,9 +9,9 @@ import pytest
 
 from glta.data.sequences import Sequences
 from glta.methods.shared.settings import TransitionSettings
+from glta.methods.shared.text_words import tfidf
 from glta.methods.shared.transition_counts import transition_counts
 from glta.methods.transitions.model import Transitions
-from glta.methods.transitions_text.model import tfidf
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.testing.contract import MethodContract
 

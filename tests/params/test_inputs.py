@@ -19,9 +19,10 @@ TABLE = {
     "datasets": "report",
     "seeds": "report",
     "methods": "report",
+    "serve": "",
     "mirror": "",
     "prepare.*": "prepare report",
-    "profile.*": "profile align report",
+    "profile.*": "profile align bundle-with-profile report",
     # of other providers of words than the chosen one
     "profile.items_shown": "",
     "profile.generator": "",
@@ -29,12 +30,13 @@ TABLE = {
     "profile.endpoint": "",
     "profile.endpoint_model": "",
     "profile.max_new_tokens": "",
-    "language.*": "profile align report",
+    "language.*": "profile align bundle-with-profile report",
     "language.batch_tokens": "",
     "causal.*": "align report",
     "training.processes": "",
     "recommend.*": "recommend report",
     "recommend.refit": "steps recommend report",
+    "recommend.test_history": "recommend bundle bundle-with-profile report",
     "evaluate.*": "evaluate report",
     "report.*": "report",
     "settings.METHOD.*": "METHOD report",
@@ -95,6 +97,7 @@ OTHERS = {
     "datasets": ["sample"],
     "seeds": [1],
     "methods": ["ease", "popularity"],
+    "serve": ["ease"],
     "profile.text": ["title"],
     "profile.provider": "language_model",
     "prepare.duplicates": "first",
@@ -121,6 +124,7 @@ OTHERS = {
     "settings.ease.neighbours": 50,
     "settings.lightgcn.encoder": "sage",
     "settings.transitions-text.text": "states",
+    "settings.sasrec-text.text": "tfidf",
     "settings.sasrec.embedding_dim": 66,
     "settings.sasrec.heads": 4,
     "recommend.test_history": "train",
@@ -278,7 +282,7 @@ def test_a_column_of_a_table_does_not_fetch_its_files_again(key):
 def test_another_language_model_of_one_dataset_reaches_no_other():
     found = changed(overridden(language={"model": "other"}))
     steps = {f"mine/{u.name}" for u in units().values() if "language" in u.sections}
-    assert found == {"mine/profile", "report", *steps}
+    assert found == {"mine/profile", "mine/bundle-with-profile", "report", *steps}
 
 
 def test_the_report_shows_what_is_behind_its_results():
@@ -295,7 +299,7 @@ def test_values_that_change_no_result_are_few():
     """A value that is named here by mistake would leave stale results unnoticed."""
     kept = {name for values in BEFORE.values() for name in _dotted(values)}
     left_out = {name for name in LEAVES if name.partition(".")[0] != "report"} - kept
-    assert left_out - {"datasets", "seeds", "methods"} == {
+    assert left_out - {"datasets", "seeds", "methods", "serve"} == {
         "mirror",
         "profile.items_shown",
         "profile.generator",

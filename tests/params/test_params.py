@@ -177,6 +177,17 @@ def test_unknown_section_is_told_with_the_nearest():
             "needs endpoint and endpoint_model",
         ),
         (
+            {"serve": ["eas"]},
+            "serve: unknown method eas",
+            "nearest is ease",
+        ),
+        (
+            {"serve": ["hccf"]},
+            "serve: hccf is not trained",
+            "add it to methods",
+        ),
+        ({"serve": ["ease", "ease"]}, "serve: names ease twice", "name it once"),
+        (
             {"report": {"reference": "svd"}},
             "report.reference = svd",
             "must be null or one of methods",

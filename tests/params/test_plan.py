@@ -5,7 +5,7 @@ from ruamel.yaml import YAML
 
 from glta.methods.registry import models, units
 from glta.params.model import Params
-from glta.params.plan import plan_of, render_plan, sync_plan
+from glta.params.plan import bundles_of, is_enough, plan_of, render_plan, sync_plan
 from tests.starting import starting_params
 
 
@@ -74,3 +74,14 @@ def test_a_plan_is_written_when_it_differs(tmp_path):
     other = one.model_copy(update={"datasets": ["sample", "ml-1m"]})
     assert sync_plan(other, path)
     assert YAML(typ="safe").load(path)["plan"]["ease"] == ["sample", "ml-1m"]
+
+
+def test_the_plan_tells_bundles_with_texts_from_others(tmp_path):
+    path = tmp_path / "plan.yaml"
+    params = Params(serve=["glta", "ease", "lightgcn"])
+    with_texts = {"bundle": ["ease", "lightgcn"], "bundle-with-profile": ["glta"]}
+    assert bundles_of(params) == with_texts
+    assert sync_plan(params, path)
+    assert YAML(typ="safe").load(path)["bundles"] == with_texts
+    assert is_enough(Params(serve=["ease"]), path)
+    assert not is_enough(Params(serve=["popularity"]), path)

@@ -34,7 +34,8 @@ from tests.pipeline.repository import REPOSITORY, Toy
 from tests.starting import starting_params, starting_text
 
 STAGES = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-OTHERS = ("code", "download", "prepare", "profile", "recommend", "evaluate", "report")
+BUNDLES = ("bundle", "bundle-with-profile")
+OTHERS = ("code", "download", "prepare", "profile", "recommend", "evaluate", *BUNDLES, "report")
 SECTION = re.compile(r"\bparams\.(\w+)")
 PROGRAMS = code.programs()
 VALUES = inputs(Params())
@@ -48,11 +49,16 @@ def test_there_is_a_stage_for_every_step_and_ablation():
     assert list(STAGES) == [*OTHERS[:4], *units(), *OTHERS[4:]]
 
 
+def script_of(stage: str) -> str:
+    """Return the name of the program of a stage."""
+    return "bundle" if stage in BUNDLES else stage if stage in OTHERS else "train"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_command_passes_the_whole_matrix(stage):
     keys = list(STAGES[stage].get("matrix", {}))
     arguments = "".join(f" --{key} ${{item.{key}}}" for key in keys)
-    script = stage if stage in OTHERS else "train"
+    script = script_of(stage)
     arguments += "" if stage in OTHERS else f" --step {stage}"
     ran = f"python -m pipeline.tracking.start -- python -m pipeline.stages.{script}{arguments}"
     assert STAGES[stage]["cmd"] == ran
@@ -67,7 +73,7 @@ def test_code_and_values_are_files_that_the_stage_code_writes(stage):
     if stage == "code":
         assert deps == ["glta", "pipeline", "params.yaml"]
         return
-    name = "recommend-${item.method}" if stage == "recommend" else stage
+    name = {"recommend": "recommend-${item.method}", BUNDLES[1]: "bundle"}.get(stage, stage)
     values = "report" if stage == "report" else f"${{item.dataset}}/{stage}"
     written = [f"data/code/{name}.json", f"data/params/{values}.json"]
     assert [dep for dep in deps if not code.is_data(dep)] == written
@@ -79,7 +85,7 @@ def test_every_stage_has_its_values():
 
 
 def test_every_program_belongs_to_a_stage():
-    scripts = [name for name in OTHERS if name not in ("code", "recommend")]
+    scripts = [name for name in OTHERS if name not in ("code", "recommend", BUNDLES[1])]
     assert sorted(PROGRAMS) == sorted([*scripts, *units(), *(f"recommend-{m}" for m in models())])
 
 
@@ -87,7 +93,7 @@ def test_every_program_belongs_to_a_stage():
 def test_parameters_are_the_sections_read(stage):
     """Functions that receive all parameters read only sections that the stage declares."""
     listed = {*VALUES.get("report" if stage == "report" else f"sample/{stage}", {})}
-    script = f"pipeline/stages/{stage}.py"
+    script = f"pipeline/stages/{script_of(stage)}.py"
     files = [script, *(f for f in modules_of(script) if f.endswith(".py"))]
     texts = [Path(f).read_text(encoding="utf-8") for f in files]
     whole = [text for text in texts if re.search(r"params: Params\b", text)]
@@ -95,6 +101,10 @@ def test_parameters_are_the_sections_read(stage):
     read = {name for text in whole for name in SECTION.findall(text)} & {*Params.model_fields}
     read -= {"mirror"}  # the checksum of a file is the same wherever it comes from
     read -= {"tables"} if stage in ("download", "prepare") else set()  # the sample has no entry
+    # the program asks whether `glta export` would overwrite its result, and describes the encoder
+    # of a method that reads texts, which are those of the other stage
+    read -= {"datasets", "seeds", "serve"} if stage in BUNDLES else set()
+    read -= {"profile", "language"} if stage == "bundle" else set()
     assert read <= listed, f"glta/params/inputs.py {stage}: add {sorted(read - listed)}"
 
 
@@ -139,6 +149,10 @@ def test_the_choice_of_methods_is_read_by_the_report_alone():
     for change in ({"methods": ["ease"]}, {"seeds": [0, 1]}, {"datasets": ["sample", "lastfm"]}):
         changed = inputs(Params.model_validate(change))
         assert {name for name in VALUES if VALUES[name] != changed[name]} == {"report"}, change
+
+
+def test_the_choice_of_what_is_served_is_read_by_no_stage():
+    assert inputs(Params(serve=["ease", "glta"])) == VALUES
 
 
 def test_baselines_do_not_depend_on_the_alignment():
@@ -300,6 +314,28 @@ def test_one_method_on_a_new_dataset_has_no_stage_more_than_it_needs(tmp_path, m
     stages, status = read_stages(ask=False)
     assert {stage.name for stage in stages} == expected
     assert status is None
+
+
+def test_what_is_served_adds_a_bundle_a_dataset_for_the_first_seed(tmp_path, monkeypatch):
+    from pipeline.engine.oracle import read_stages
+
+    Unrun.create(tmp_path, "ease", "text-knn", "item-knn")
+    monkeypatch.chdir(tmp_path)
+    stages, _ = read_stages(ask=False)
+    params = load_params().model_copy(update={"serve": ["text-knn", "ease"], "seeds": [3, 4]})
+    (tmp_path / "params.yaml").write_text(render_params(params))
+    (tmp_path / "plan.yaml").write_text(render_plan(params))
+    served = {stage.name: stage for stage in read_stages(ask=False)[0] if "bundle" in stage.name}
+    assert {*served} == {"bundle@mine-3-ease", "bundle-with-profile@mine-3-text-knn"}
+    assert not [stage.name for stage in stages if "bundle" in stage.name]
+    ease, texts = (served[name] for name in sorted(served, reverse=True))
+    assert ease.outs == {"data/mine/3/bundles/ease": True}
+    assert ("data/mine/3/profile" in ease.deps, "data/mine/3/profile" in texts.deps) == (
+        False,
+        True,
+    )
+    # nothing is made from them
+    assert downstream([*served.values()], {"bundle@mine-3-ease"}) == {"bundle@mine-3-ease"}
 
 
 def test_an_edit_of_one_method_reaches_its_own_stages_alone(tmp_path, monkeypatch):

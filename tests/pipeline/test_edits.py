@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 from ruamel.yaml import YAML
 
@@ -283,3 +284,21 @@ def test_the_commands_of_dvc_show_one_number_a_method(real):
     page = (real.folder / "shown/index.html").read_text()
     assert "Test metric by method" in page and "Item-kNN" in page
     assert len(real("dvc", "dag", "--collapse-foreach-matrix", "--mermaid").splitlines()) < 60
+
+
+@pytest.mark.parametrize("engine", ["snakemake", "dvc"])
+def test_naming_what_is_served_runs_the_stage_of_its_bundle_alone(real, engine):
+    real.edit("params.yaml", r"^serve: \[\]", "serve: [ease]")
+    real("glta", "params", "sync")
+    assert real.planned() == {"code", "bundle@books-0-ease"}
+    known = real.runs()
+    real.snakemake() if engine == "snakemake" else real.repro()
+    assert new_runs(real, known) == {"code", "bundle@books-0-ease"}
+    real.assert_clean()
+    prepared = real.folder / "data/books/0/prepare"
+    item = pl.read_parquet(prepared / "items.parquet")["item_id"][0]
+    said = real("glta", "bundle", "similar", "data/books/0/bundles/ease", item, "-k", "2")
+    assert len(said.splitlines()) == 2
+    real.edit("params.yaml", r"^serve: \[ease\]", "serve: []")
+    real("glta", "params", "sync")
+    assert real.planned() <= {"code"}

@@ -23,10 +23,12 @@ from glta.params.check import check_params, merged, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
 from glta.params.own_models import with_model_checksums
+from glta.serving.bundle import load
+from glta.serving.export import export
 from glta.serving.recommend import recommend as serve
 from glta.storage.arrays import load_arrays
 from glta.storage.files import sha256_of
-from pipeline.stages import download, evaluate, prepare, profile, recommend, report, train
+from pipeline.stages import bundle, download, evaluate, prepare, profile, recommend, report, train
 from tests.tiny import WRITERS
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,7 @@ ABLATED = [
     "glta-one-per-position",
 ]
 METHODS = [*Params().methods, *ABLATED]
+SERVED = ["ease", "text-knn"]
 SMALL = {
     "datasets": ["books"],
     "tables": {
@@ -99,6 +102,8 @@ def run_all(params: Params) -> None:
     for method in params.methods:
         recommend.main(cell, "books", 0, method)
         evaluate.main(cell, "books", 0, method)
+    for method in params.serve:
+        bundle.main(cell, "books", 0, method)
     report.main(params)
 
 
@@ -128,7 +133,7 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
             (folder / ".dvc").mkdir()
             (folder / "Snakefile").touch()
             patch.chdir(folder)
-            params = with_model_checksums(small_params())
+            params = with_model_checksums(small_params(serve=SERVED))
             Path("params.yaml").write_text(render_params(params), encoding="utf-8")
             run_all(params)
             written.append(contents(folder / "data"))
@@ -170,6 +175,11 @@ def expected_files() -> set[str]:
         for method in METHODS
         for name in ("metrics.json", "users.parquet", "summary.json")
     }
+    copied = [name for name in files if "/prepare/" in name and "card" not in name]
+    for method in SERVED:
+        made = [*copied, *(name for name in files if f"/models/{method}/" in name)]
+        made += ["bundle.json", "README.md", "NOTICES.md"]
+        files |= {f"books/0/bundles/{method}/{name}" for name in made}
     return files | {
         "books/download/interactions.csv",
         "books/download/items.csv",
@@ -190,6 +200,22 @@ def test_equal_inputs_give_equal_bytes(runs):
     )
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
+
+
+@pytest.mark.parametrize("method", SERVED)
+def test_a_bundle_of_the_stages_serves_the_lists_that_were_measured(runs, method):
+    served = load(Path("data/books/0/bundles", method))
+    lists = pl.read_parquet(f"data/books/0/recommend/{method}/test.parquet").sort("user", "rank")
+    users = lists["user"].unique(maintain_order=True)
+    names = pl.read_parquet("data/books/0/prepare/users.parquet")["user_id"]
+    found = served.lists(names.gather(users).to_list(), 20)
+    assert [score for one in found for score in one.scores] == lists["score"].to_list()
+    assert served.about.measured["ndcg@20"] > 0
+    assert (served.about.encoder is None) == (method == "ease")
+    # the stages would undo an export of the user's own into the same folder
+    for out in (None, Path("data/books/0/bundles", method)):
+        with pytest.raises(ValueError, match=f"{method}: is written by the stages.*--out"):
+            export(method, "books", out=out)
 
 
 def test_metrics_have_the_right_shape(runs):

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from glta.data.interactions import Interactions
 from glta.data.statistics import statistics
 from glta.params.model import Params
-from glta.params.plan import plan_of
+from glta.params.plan import bundles_of, plan_of
 from glta.storage.files import write_json
 
 DVC_YAML = Path(__file__).parents[2] / "dvc.yaml"
@@ -245,10 +245,14 @@ def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
     provenance: list[dict] = []
     lists = {name: getattr(params, name) for name in ("datasets", "seeds", "methods")}
     lists |= {f"plan.{name}": found for name, found in plan_of(params).items()}
+    lists |= {f"bundles.{name}": found for name, found in bundles_of(params).items()}
     stages = YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"]
     for verb, stage in stages.items():
-        # ${name} for a list in the parameters, ${plan.stage} for one in the plan
-        matrix = {key: lists[values[2:-1]] for key, values in stage.get("matrix", {}).items()}
+        # ${name} for a list in the parameters, ${plan.stage} for one in the plan; or a list itself
+        matrix = {
+            key: lists[values[2:-1]] if isinstance(values, str) else params.seeds[:1]
+            for key, values in stage.get("matrix", {}).items()
+        }
         for values in product(*matrix.values()):
             name = f"{verb}@{'-'.join(map(str, values))}" if values else verb
             item = dict(zip(matrix, values, strict=True))

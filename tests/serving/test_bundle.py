@@ -1,9 +1,11 @@
 """A bundle answers as the project does, from its folder alone, or says what is wrong with it."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from glta.nn.language.settings import LanguageSettings
 from glta.params.model import Params
 from glta.serving.batch import recommend_to_file
 from glta.serving.bundle import ABOUT, load
-from glta.storage.files import sha256_of, write_json
+from glta.storage.files import full_disk, sha256_of, write_json
 from glta.testing.blocks import LONER, NUM_ITEMS, block_embeddings, block_profiles
 from pipeline.stages.recommend import make_lists
 from tests.serving.bundles import Shop
@@ -220,6 +222,33 @@ def test_an_export_replaces_a_bundle_alone(shop, ease, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir() if "partial" in path.name} == set()
 
 
+@contextmanager
+def largest_file(size: int):
+    """Let no file grow beyond a size in bytes, as on a disk that gets full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_old_bundle_or_none(shop, ease, tmp_path):
+    shop.store("ease", ease)
+    whole = shop.export("ease", tmp_path / "whole")
+    sizes = {path.stat().st_size for path in whole.rglob("*") if path.is_file()}
+    assert len(sizes) > 8
+    for place in (tmp_path / "new", shop.export("ease", tmp_path / "old", with_test=True)):
+        before = load(place).about.digest if place.exists() else None
+        for size in sorted(sizes):
+            with largest_file(size - 1), pytest.raises(OSError) as error:
+                shop.export("ease", place)
+            assert full_disk(error.value).startswith("the disk is full, or a limit is reached (")
+            assert (load(place).about.digest if place.exists() else None) == before
+            assert not list(tmp_path.glob(".*"))
+        assert load(shop.export("ease", place)).about.digest == load(whole).about.digest
+
+
 def test_files_that_can_run_a_program_are_not_exported(shop, ease):
     (shop.world.cell.model("ease") / "weights.pt").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"weights\.pt: a bundle may have \.safetensors, \.json"):
@@ -397,12 +426,31 @@ def test_a_batch_has_the_lists_of_its_users_and_goes_on(shop, ease, crowd, tmp_p
     assert not list(tmp_path.glob("*.parts"))
 
 
+def test_a_full_disk_keeps_the_blocks_that_are_written(shop, ease, crowd, tmp_path):
+    bundle = load(shop.export("ease"))
+    expected, out = tmp_path / "expected.parquet", tmp_path / "lists.parquet"
+    recommend_to_file(bundle, crowd, expected, 4, block=2)
+    size = expected.stat().st_size
+    # the last size has room for every block, and none for the whole
+    for room in (0, size // 3, size - 1):
+        with largest_file(room), pytest.raises(OSError) as error:
+            recommend_to_file(bundle, crowd, out, 4, block=2)
+        assert full_disk(error.value)
+        assert not out.exists()
+        assert not list(tmp_path.rglob(".*"))
+    parts = tmp_path / "lists.parquet.parts"
+    assert len([*parts.glob("*.parquet")]) == 4
+    recommend_to_file(bundle, crowd, out, 4, block=2)
+    assert out.read_bytes() == expected.read_bytes()
+    assert not parts.exists()
+
+
 def test_blocks_of_another_job_are_not_used(shop, ease, crowd, tmp_path, monkeypatch):
     bundle = load(shop.export("ease"))
     out = tmp_path / "lists.parquet"
     with monkeypatch.context() as patch:
         patch.setattr(
-            "glta.serving.batch._write", lambda *_: (_ for _ in ()).throw(OSError("full"))
+            "glta.serving.batch.write_table", lambda *_: (_ for _ in ()).throw(OSError("full"))
         )
         with pytest.raises(OSError, match="full"):
             recommend_to_file(bundle, crowd, out, 4)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import threading
 from contextlib import contextmanager
@@ -157,6 +158,21 @@ def test_the_page_has_nothing_from_outside(client):
     assert "innerHTML" not in answer.text
 
 
+def test_the_documentation_needs_no_other_server(client):
+    page = client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "http" not in policy and "*" not in policy
+    named = re.findall(r"""(?:src|href|url)\s*[=:]\s*['"]?([^'">,\s]+)""", page.text)
+    assert len({*named}) == 4
+    for address in {*named}:
+        assert ":" not in address and not address.startswith("/")
+        assert client.get(f"/{address}").status_code == 200, address
+    assert "//" not in page.text.replace("// ", "")
+    assert client.get("/static/../app.py").status_code == 404
+    assert client.get("/static/nothing.js").json() == {"error": "Not Found"}
+
+
 def test_the_openapi_page_has_examples(client):
     found = client.get("/openapi.json").json()
     assert {*found["paths"]} == {"/recommend", "/similar", "/titles", "/health"}
@@ -257,7 +273,7 @@ BODIES = st.one_of(
 @given(path=st.sampled_from(["/recommend", "/similar"]), body=BODIES)
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_body_breaks_it(client, path, body):
-    answer = client.post(path, content=body)
+    answer = client.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (200, 400, 422), (body, answer.text)
     found = answer.json()
     assert [*found] == (["way", "items"] if answer.status_code == 200 else ["error"])

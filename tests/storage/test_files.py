@@ -4,8 +4,10 @@ import errno
 import hashlib
 import os
 
+import polars as pl
 import pytest
 
+from glta.storage.files import full_disk as told
 from glta.storage.files import (
     read_json,
     sha256_of,
@@ -14,6 +16,7 @@ from glta.storage.files import (
     write_json,
     write_whole,
 )
+from glta.storage.tables import write_table
 
 
 @pytest.fixture
@@ -72,8 +75,11 @@ def test_file_is_replaced(tmp_path):
 def test_full_disk_leaves_the_old_file(tmp_path, full_disk):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "new")
+    for write in (write_whole, lambda path, _: write_table(path, pl.DataFrame({"a": [1]}))):
+        with pytest.raises(OSError, match="No space left") as error:
+            write(path, "new")
+        assert "the disk is full, or a limit is reached" in told(error.value)
+    assert told(OSError("another")) == ""
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -132,6 +132,7 @@ def test_methods_without_ranges_have_nothing_to_tune():
         "popularity",
         "lightgcn-text-knn",
         "blend",
+        "blend-sequences",
     }
     with pytest.raises(ValueError, match=r"eese: unknown method; nearest is ease"):
         space("eese")

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from glta.config import Section
+from glta.methods.shared.settings import WeightSettings
 from glta.methods.spec import Ablation, MethodSpec, StepSpec
 
 
-class BlendSettings(Section):
+class BlendSettings(WeightSettings):
     """Blend: a weighted sum of the scores of several methods."""
 
     components: list[Literal["ease", "cease", "lightgcn", "text-knn"]] = Field(
@@ -16,19 +16,6 @@ class BlendSettings(Section):
         min_length=2,
         description="methods whose scores are added up; each has its own settings",
     )
-    weight_steps: int = Field(
-        11,
-        ge=2,
-        le=101,
-        description="number of weights tried on validation for each component, from 0 to 1",
-    )
-
-    @field_validator("components")
-    @classmethod
-    def _each_once(cls, value: list[str]) -> list[str]:
-        if twice := [name for name in value if value.count(name) > 1]:
-            raise ValueError(f"names {twice[0]} twice; name it once")
-        return value
 
 
 SPEC = MethodSpec(

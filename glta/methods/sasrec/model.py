@@ -14,7 +14,6 @@ class SASRec(SequenceModel):
     """Score by the state of a user after their newest item, and the items' embeddings."""
 
     name = "sasrec"
-    settings_class = SASRecSettings
 
 
 class TrainSASRec(Step):

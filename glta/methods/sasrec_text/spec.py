@@ -1,7 +1,10 @@
 """SASRec + text: self-attention over items that a language model has read."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
+from glta.config import Choices, Search
 from glta.methods.spec import Ablation, MethodSpec, StepSpec
 from glta.nn.sequence.settings import SequenceTraining
 
@@ -9,6 +12,18 @@ from glta.nn.sequence.settings import SequenceTraining
 class SASRecTextSettings(SequenceTraining):
     """SASRec + text: the embedding of an item has a part from its text."""
 
+    text: Annotated[Literal["states", "tfidf"], Choices("states", "tfidf")] = Field(
+        "states",
+        description="states: of the language model; tfidf: words, reduced to vectors of 384 "
+        "numbers; new items cannot be scored by these",
+    )
+    singular_power: Annotated[float, Search(0.0, 1.0)] = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="the singular values of the text vectors are raised to this power: 1 leaves "
+        "them, 0 whitens",
+    )
     ids: bool = Field(
         True, description="false: the embedding of an item is the map of its text alone"
     )
@@ -29,7 +44,11 @@ SPEC = MethodSpec(
             shares=True,
         ),
     ),
-    ablations={"without-ids": Ablation({"ids": False})},
+    ablations={
+        "without-ids": Ablation({"ids": False}),
+        # what the language model adds to the words that it has read
+        "words": Ablation({"text": "tfidf"}),
+    },
     capabilities=frozenset({"sequences", "new_items"}),
     devices=("cpu", "cuda"),
     place=117,

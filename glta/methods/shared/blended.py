@@ -24,18 +24,24 @@ from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.dot_product import DotProduct
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.item_map import ItemMap
+from glta.methods.shared.sequence_model import SequenceModel
 from glta.methods.shared.side_information import SideInformationMap, evenly, gain_of
 from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_space import TextScores
+from glta.methods.shared.transition_counts import TransitionScores
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 
-Component = DotProduct | ItemMap
+Component = DotProduct | ItemMap | TransitionScores
 
 KINDS: dict[str, type[Component]] = {
     "ease": ItemMap,
     "cease": SideInformationMap,
     "lightgcn": GraphScores,
     "text-knn": TextScores,
+    "transitions": TransitionScores,
+    "transitions-text": TransitionScores,
+    "sasrec": SequenceModel,
+    "sasrec-text": SequenceModel,
 }
 """The methods that may be components, and the classes that score what they saved."""
 
@@ -87,10 +93,10 @@ class Blended(Scorer):
 
     Each component score is standardised per user over the items with training users.
 
-    Items without training users are scored by the components that score an item by its text: CEASE
-    and text-kNN. With CEASE among the components, LightGCN is one more: the embedding of such an
-    item is the sum of the other items' embeddings with the weights of the item's column of the map,
-    times a gain (`gain_of`).
+    Items without training users are scored by the components that score an item by its text: CEASE,
+    text-kNN and SASRec + text. With CEASE among the components, LightGCN is one more: the embedding
+    of such an item is the sum of the other items' embeddings with the weights of the item's column
+    of the map, times a gain (`gain_of`).
 
     name: of the method. parts: the components by the names of their methods, in their order.
     known: (I,) bool, the items with training users. mix: the weights with the best validation
@@ -196,7 +202,8 @@ class Blended(Scorer):
     @property
     def by_text(self) -> np.ndarray:
         """(C,) bool: the components that can score an item by its text."""
-        able = {"text-knn", "cease"} | ({"lightgcn"} if "cease" in self.parts else set())
+        able = {"text-knn", "cease", "sasrec-text"}
+        able |= {"lightgcn"} if "cease" in self.parts else set()
         return np.array([name in able for name in self.parts])
 
     def as_new(self, items_N: np.ndarray) -> Self:
@@ -212,6 +219,11 @@ class Blended(Scorer):
                 item = graph.item.copy()
                 item[items_N] = np.float32(self.gain) * estimated.T @ graph.item
                 parts["lightgcn"] = replace(graph, item=item)
+        sequence = parts.get("sasrec-text")
+        if isinstance(sequence, SequenceModel) and sequence.text is not None:
+            item = sequence.item.copy()
+            item[items_N] = sequence.text[items_N]
+            parts["sasrec-text"] = replace(sequence, item=item)
         known = self.known.copy()
         known[items_N] = False
         return replace(self, parts=parts, known=known)
@@ -243,6 +255,8 @@ class Blended(Scorer):
         return mixed(self.components(users), self.item_mix)
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
+        if any(isinstance(part, SequenceModel | TransitionScores) for part in self.parts.values()):
+            return super().score_histories(history_BI)  # these need the order of the items
         found = [part.score_histories(history_BI) for part in self.parts.values()]
         return mixed([self._standardized(scores) for scores in found], self.item_mix)
 
@@ -254,13 +268,17 @@ class Blended(Scorer):
         if not self.by_text.any():
             raise ValueError(
                 f"{type(self).__name__} needs interactions to score an item: it cannot take new "
-                "items, because neither cease nor text-knn is among its components"
+                "items, because none of its components scores items by their text"
             )
         num = len(text_JW)
         parts: dict[str, Component] = {}
         for name, part in self.parts.items():
-            if isinstance(part, SideInformationMap | TextScores):
-                parts[name] = part.extended(text_JW)
+            if isinstance(part, SideInformationMap | TextScores) or name == "sasrec-text":
+                parts[name] = cast("Component", part.extended(text_JW))
+            elif isinstance(part, SequenceModel):
+                parts[name] = part.widened(np.zeros((num, part.item.shape[1]), np.float32))
+            elif isinstance(part, TransitionScores):
+                parts[name] = part.widened(num)
             elif isinstance(part, ItemMap):
                 parts[name] = part.widened(np.zeros((len(self.known), num), np.float32))
             elif isinstance(part, GraphScores):

@@ -1,11 +1,11 @@
-"""Score by the state of a user after their newest item: what SASRec and its text form share."""
+"""Score by the state of a user after their newest item: SASRec, with texts or without."""
 
-# U users, I items, D embedding width, F features
+# U users, I items, J new items, D embedding width, F features, W language width
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -29,13 +29,20 @@ class SequenceModel(DotProduct):
     weights: of the network, by their names in `SelfAttention`, without those of the items.
     settings: with which it was trained. best_epoch: with the best validation NDCG@20, whose weights
     these are. history: one record an epoch.
+    text: (I, D), the part of `item` that comes from texts. text_map: (W, D), maps centred text
+    vectors to it. None for a network without texts. text_mean: (W,), the centre of the language
+    model's states; None when the vectors are not of a language model.
+    ids: whether items have a part of their own beside it.
     """
 
-    settings_class: ClassVar[type[SequenceTraining]]
     weights: dict[str, np.ndarray]
     settings: SequenceTraining
     best_epoch: int
     history: list[dict[str, Any]] = field(default_factory=list)
+    text: np.ndarray | None = None
+    text_map: np.ndarray | None = None
+    text_mean: np.ndarray | None = None
+    ids: bool = True
 
     def with_histories(self, histories: Sequences) -> Self:
         from glta.nn.sequence.next_item import encode_users
@@ -58,31 +65,65 @@ class SequenceModel(DotProduct):
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return network
 
+    def from_text(self, text_JW: np.ndarray) -> np.ndarray:
+        """Return the part of the embeddings that comes from text states, (J, D).
+
+        Raises ValueError for a network that was trained without them.
+        """
+        if self.text_map is None or self.text_mean is None:
+            raise ValueError(
+                f"{type(self).__name__} needs interactions to score an item: it cannot take new "
+                "items"
+            )
+        return (text_JW - self.text_mean) @ self.text_map
+
+    def extended(self, text_JW: np.ndarray) -> Self:
+        return self.widened(self.from_text(text_JW))
+
+    def widened(self, item_JD: np.ndarray) -> Self:
+        """Return the model with J new items at the end, and their embeddings."""
+        text = None if self.text is None else np.concatenate([self.text, item_JD])
+        return replace(self, item=np.concatenate([self.item, item_JD]), text=text)
+
     @property
     def trainable_parameters(self) -> int:
-        return self.item.size + sum(array.size for array in self.weights.values())
+        ids = self.item.size if self.ids else 0
+        text = 0 if self.text_map is None else self.text_map.size
+        return ids + text + sum(array.size for array in self.weights.values())
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return super().arrays | joined({"network": self.weights})
+
+    @property
+    def about(self) -> dict[str, Any]:
+        shared = self.settings.model_dump(include=set(SequenceTraining.model_fields))
+        return {"settings": shared, "best_epoch": self.best_epoch, "ids": self.ids}
+
+    @classmethod
+    def rebuilt(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        own: dict[str, Any] = {
+            name: array for name, array in arrays.items() if not name.startswith("network.")
+        }
+        return cls(
+            **own,
+            weights=part_of(arrays, "network"),
+            settings=SequenceTraining(**about["settings"]),
+            best_epoch=about["best_epoch"],
+            ids=about["ids"],
+        )
 
     def save(self, folder: Path) -> None:
-        arrays = self.arrays | joined({"network": self.weights})
-        meta = {"settings": self.settings.model_dump()}
-        save_arrays(folder / "model.safetensors", arrays, meta)
+        save_arrays(folder / "model.safetensors", self.arrays)
         count = self.trainable_parameters
-        write_about(folder, self.name, trainable_parameters=count, best_epoch=self.best_epoch)
+        write_about(folder, self.name, trainable_parameters=count, **self.about)
         write_json(folder / "history.json", self.history)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         about = read_about(folder, cls.name)
-        arrays, meta = load_arrays(folder / "model.safetensors")
-        weights = part_of(arrays, "network")
-        own = {name: array for name, array in arrays.items() if not name.startswith("network.")}
-        return cls(
-            **own,
-            weights=weights,
-            settings=cls.settings_class(**meta["settings"]),
-            best_epoch=about["best_epoch"],
-            history=read_json(folder / "history.json"),
-        )
+        model = cls.rebuilt(load_arrays(folder / "model.safetensors")[0], about)
+        return replace(model, history=read_json(folder / "history.json"))
 
 
 def train_sequence_model(
@@ -137,4 +178,5 @@ def train_sequence_model(
         "settings": settings,
         "best_epoch": trained.best_epoch,
         "history": trained.history,
+        "ids": ids,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from glta.config import Choices, Search, Section, When
 from glta.nn.graph.settings import ContrastSettings, GraphTraining, Keep, Temperature
@@ -28,6 +28,24 @@ UserPower = Annotated[
         "not dominate; 0: users count alike",
     ),
 ]
+
+
+class WeightSettings(Section):
+    """Choose the weights of a sum of component scores. A subclass has the field `components`."""
+
+    weight_steps: int = Field(
+        11,
+        ge=2,
+        le=101,
+        description="number of weights tried on validation for each component, from 0 to 1",
+    )
+
+    @field_validator("components", check_fields=False)
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if twice := [name for name in value if value.count(name) > 1]:
+            raise ValueError(f"names {twice[0]} twice; name it once")
+        return value
 
 
 class HypergraphSettings(ContrastSettings, GraphTraining):

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -13,8 +14,9 @@ from scipy.sparse import csr_array
 from glta.data.histories import checked, known_users, recent_matrix
 from glta.data.sequences import Sequences
 from glta.methods.base import Scorer
+from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.settings import TransitionSettings
-from glta.storage.arrays import sparse_arrays, sparse_from
+from glta.storage.arrays import load_arrays, save_arrays, sparse_arrays, sparse_from
 
 
 def transition_counts(histories: Sequences, max_gap: int) -> csr_array:
@@ -38,50 +40,110 @@ def transition_counts(histories: Sequences, max_gap: int) -> csr_array:
 class TransitionScores(Scorer):
     """Score item j for a user by the transitions to it from the user's items.
 
-    score(j) = sum_i decay^age(i) log(1 + count(i, j)) + popularity log(1 + users(j))
+    score(j) = sum_i decay^age(i) (log(1 + count(i, j)) + weight cos(text(i), text(j)))
+        + popularity log(1 + users(j))
     The sum is over the user's items. The newest one has age 0. With decay 0 it counts alone.
 
-    recent: (U, I) decay^age of each user's items, see `recent_matrix`.
+    name: of the method. recent: (U, I) decay^age of each user's items, see `recent_matrix`.
     follows: (I, I) log(1 + count), see `transition_counts`.
-    common: (I,) float32, the second term.
+    common: (I,) float32, the last term.
+    text: (I, W) sparse or dense float32, the texts' vectors of length 1 or 0; None for no texts.
     """
 
+    name: ClassVar[str]
     recent: csr_array
     follows: csr_array
     common: np.ndarray
     decay: float
+    text: csr_array | np.ndarray | None = None
+    weight: float = 0.0
 
     @classmethod
-    def of(cls, train: Sequences, settings: TransitionSettings, **more: Any) -> Self:
-        """Count the transitions of the training items. more: further fields of a subclass."""
+    def of(cls, train: Sequences, settings: TransitionSettings, **text: Any) -> Self:
+        """Count the transitions of the training items. text: the fields text and weight."""
         users_I = np.bincount(train.item, minlength=train.num_items)
         return cls(
             recent=recent_matrix(train, settings.decay),
             follows=transition_counts(train, settings.max_gap).log1p(),
             common=(settings.popularity * np.log1p(users_I)).astype(np.float32),
             decay=settings.decay,
-            **more,
+            **text,
         )
 
     def score(self, users: np.ndarray) -> np.ndarray:
         recent_BI = self.recent[known_users(users, self.recent.shape[0])]
-        return (recent_BI @ self.follows).toarray() + self.common
+        counted_BI = (recent_BI @ self.follows).toarray() + self.common
+        if self.text is None:
+            return counted_BI
+        of_user_BW = recent_BI @ self.text
+        if isinstance(self.text, np.ndarray):
+            from glta.evaluation.ranking import dot_products
+
+            similar_BI = dot_products(of_user_BW, self.text)
+        else:
+            similar_BI = (of_user_BW @ self.text.T).toarray()
+        return counted_BI + np.float32(self.weight) * similar_BI
 
     def with_histories(self, histories: Sequences) -> Self:
         recent = checked(recent_matrix(histories, self.decay), self.common.size)
         return replace(self, recent=recent)
 
+    def widened(self, num: int) -> Self:
+        """Return the scorer with new items at the end, which score 0."""
+        users, size = self.recent.shape
+        recent, follows = self.recent.copy(), self.follows.copy()
+        recent.resize((users, size + num))
+        follows.resize((size + num, size + num))
+        text = self.text
+        if isinstance(text, np.ndarray):
+            text = np.pad(text, [(0, num), (0, 0)])
+        elif text is not None:
+            text = text.copy()
+            text.resize((size + num, text.shape[1]))
+        common = np.pad(self.common, (0, num))
+        return replace(self, recent=recent, follows=follows, common=common, text=text)
+
+    @property
+    def trainable_parameters(self) -> int:
+        return 0
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What model.json holds beside the arrays."""
+        return {"decay": self.decay, "weight": self.weight}
+
+    @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays to save."""
-        matrices = sparse_arrays("recent", self.recent) | sparse_arrays("follows", self.follows)
-        return matrices | {"common": self.common}
+        """All arrays, to be saved."""
+        arrays = sparse_arrays("recent", self.recent) | sparse_arrays("follows", self.follows)
+        arrays["common"] = self.common
+        if isinstance(self.text, np.ndarray):
+            arrays["text"] = self.text
+        elif self.text is not None:
+            arrays |= sparse_arrays("text", self.text)
+        return arrays
 
-    def meta(self) -> dict[str, Any]:
-        """Return the other values to save."""
-        return {"decay": self.decay}
+    @classmethod
+    def rebuilt(cls, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Self:
+        """Make the scorer from what `arrays` and `about` returned."""
+        text: csr_array | np.ndarray | None = arrays.get("text")
+        if text is None and any(name.startswith("text.") for name in arrays):
+            text = sparse_from("text", arrays)
+        return cls(
+            recent=sparse_from("recent", arrays),
+            follows=sparse_from("follows", arrays),
+            common=arrays["common"],
+            decay=about["decay"],
+            text=text,
+            weight=about["weight"],
+        )
 
-    @staticmethod
-    def parts(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Return the fields that `arrays` has written."""
-        matrices = {name: sparse_from(name, arrays) for name in ("recent", "follows")}
-        return matrices | {"common": arrays["common"]}
+    def save(self, folder: Path) -> None:
+        save_arrays(folder / "model.safetensors", self.arrays)
+        count = self.trainable_parameters
+        write_about(folder, self.name, trainable_parameters=count, **self.about)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        about = read_about(folder, cls.name)
+        return cls.rebuilt(load_arrays(folder / "model.safetensors")[0], about)

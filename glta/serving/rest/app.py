@@ -17,6 +17,7 @@ from glta import __version__
 from glta.serving.answers import Answer
 from glta.serving.bundle import Bundle
 from glta.serving.by_items import can_fold_in
+from glta.serving.rest.documentation import add_documentation
 from glta.serving.rest.guard import Guard
 from glta.serving.rest.messages import (
     FoundTitles,
@@ -57,8 +58,10 @@ def make_app(service: Service) -> FastAPI:
         summary="Recommendations from a bundle",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
+    add_documentation(app)
     app.add_middleware(Guard, service=service, paths=PATHS)
     _answer_errors(app)
     page = PAGE.read_bytes()
