@@ -53,6 +53,10 @@ def test_embeddings_are_ids_and_texts(world, ids, power):
     part = model.from_text(texts)
     known = world.prepared.train.item_degree > 0
     if ids:
+        own = model.item - model.text + model.text_base
+        order = np.argsort(world.prepared.train.item_degree[known], kind="stable")
+        few = np.flatnonzero(known)[order[: max(1, known.sum() // 10)]]
+        np.testing.assert_allclose(own[few].mean(0), model.text_base, atol=1e-6)
         assert np.abs(model.item - part)[known].max() > 0.01
     else:
         np.testing.assert_allclose(model.item, part, atol=1e-5)

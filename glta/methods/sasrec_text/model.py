@@ -25,7 +25,9 @@ class TrainSASRecText(Step):
     """Train SASRec with item embeddings that are the sum of a row of its own and a map of the text.
 
     e_i = v_i + M t_i, where t_i is the vector of the item's text. The same e_i is read and matched.
-    v_i and M are trained. Items without training users have no v_i.
+    v_i and M are trained. Items without training users get the mean v of those that have the fewest
+    (a tenth of the items). Without it their scores would be too high: the v_i push items down
+    that are seldom the next one.
     t_i: the centred state of the text, or its reduced TF-IDF vector. All are moved by one linear
     map (`whitening_map`), and divided by one number, so that their mean length is 1.
     Difference from Harte et al.: there the text states, reduced by PCA, are the initial values of
@@ -50,12 +52,15 @@ class TrainSASRecText(Step):
         )
         weights = found["weights"]
         text_map = weights.pop("feature_map.weight").T / np.float32(length)
+        own = weights.pop("item")
+        few = np.flatnonzero(known)[np.argsort(train.item_degree[known], kind="stable")]
+        base = own[few[: max(1, few.size // 10)]].mean(0)
         text = moved @ text_map
-        item = weights.pop("item") * known[:, None] + text
         return SASRecText(
-            item=item,
-            text=text,
+            item=np.where(known[:, None], own, base) + text,
+            text=text + base,
             text_map=text_map if whitening is None else whitening @ text_map,
+            text_base=base,
             text_mean=mean if settings.text == "states" else None,
             **found,
         )

@@ -29,10 +29,10 @@ class SequenceModel(DotProduct):
     weights: of the network, by their names in `SelfAttention`, without those of the items.
     settings: with which it was trained. best_epoch: with the best validation NDCG@20, whose weights
     these are. history: one record an epoch.
-    text: (I, D), the part of `item` that comes from texts. text_map: (W, D), maps centred text
-    vectors to it. None for a network without texts. text_mean: (W,), the centre of the language
-    model's states; None when the vectors are not of a language model.
-    ids: whether items have a part of their own beside it.
+    text: (I, D), the embeddings that the items would have without users. text_map: (W, D), maps
+    centred text vectors to embeddings. text_base: (D,), is added. None for a network without texts.
+    text_mean: (W,), the centre of the language model's states; None when the vectors are not of a
+    language model. ids: whether items have a part of their own beside that of their text.
     """
 
     weights: dict[str, np.ndarray]
@@ -41,6 +41,7 @@ class SequenceModel(DotProduct):
     history: list[dict[str, Any]] = field(default_factory=list)
     text: np.ndarray | None = None
     text_map: np.ndarray | None = None
+    text_base: np.ndarray | None = None
     text_mean: np.ndarray | None = None
     ids: bool = True
 
@@ -66,16 +67,16 @@ class SequenceModel(DotProduct):
         return network
 
     def from_text(self, text_JW: np.ndarray) -> np.ndarray:
-        """Return the part of the embeddings that comes from text states, (J, D).
+        """Return the embeddings of items without users from their text states, (J, D).
 
         Raises ValueError for a network that was trained without them.
         """
-        if self.text_map is None or self.text_mean is None:
+        if self.text_map is None or self.text_base is None or self.text_mean is None:
             raise ValueError(
                 f"{type(self).__name__} needs interactions to score an item: it cannot take new "
                 "items"
             )
-        return (text_JW - self.text_mean) @ self.text_map
+        return (text_JW - self.text_mean) @ self.text_map + self.text_base
 
     def extended(self, text_JW: np.ndarray) -> Self:
         return self.widened(self.from_text(text_JW))
