@@ -367,13 +367,23 @@ def test_new_users_go_without_words_that_a_provider_wrote(made, prepared, tmp_pa
     silent = replace(made, aligned=replace(made.aligned, new_users=kept))
     loaded = again(silent, tmp_path / "model").aligned
     language, params = made.aligned.aligner.language, made.aligned.about.align_users
-    without = loaded.new_users.prompts(language, history, params)
-    with_words = made.aligned.new_users.prompts(language, history, params)
+    without = loaded.new_users.prompts(language, history, loaded.nodes, params)
+    with_words = made.aligned.new_users.prompts(language, history, made.aligned.nodes, params)
     for short, long in zip(without, with_words, strict=True):
         assert len(short) < len(long)
         items = [prompt.value[prompt.kind == ITEM].tolist() for prompt in (short, long)]
         assert items[0] == items[1]
     assert np.isfinite(silent.score_histories(history)).all()
+    # with candidates, prompts show what the graph ranks highest, and nothing of the history
+    shown = params.model_copy(update={"items_shown": "candidates", "context_items": 4})
+    nodes = loaded.nodes
+    for user, prompt in enumerate(loaded.new_users.prompts(language, history, nodes, shown)):
+        items = prompt.value[prompt.kind == ITEM]
+        own = history[[user]].indices
+        assert items.size == 4 and not set(items) & set(own)
+        score = nodes.user[user] @ nodes.item.T
+        rest = np.setdiff1d(np.arange(NUM_ITEMS), [*own, *items])
+        assert score[items].min() >= score[rest].max()
 
 
 def test_extended_scores_new_items_by_their_text(made, prepared):
