@@ -25,9 +25,8 @@ class TrainSASRecText(Step):
     """Train SASRec with item embeddings that are the sum of a row of its own and a map of the text.
 
     e_i = v_i + M t_i, where t_i is the vector of the item's text. The same e_i is read and matched.
-    v_i and M are trained. Items without training users get the mean v of those that have the fewest
-    (a tenth of the items). Without it their scores would be too high: the v_i push items down
-    that are seldom the next one.
+    v_i and M are trained. Items without training users get the v that the text predicts, see
+    `row_from_text`. Without it their scores would be too high.
     t_i: the centred state of the text, or its reduced TF-IDF vector. All are moved by one linear
     map (`whitening_map`), and divided by one number, so that their mean length is 1.
     Difference from Harte et al.: there the text states, reduced by PCA, are the initial values of
@@ -53,14 +52,31 @@ class TrainSASRecText(Step):
         weights = found["weights"]
         text_map = weights.pop("feature_map.weight").T / np.float32(length)
         own = weights.pop("item")
-        few = np.flatnonzero(known)[np.argsort(train.item_degree[known], kind="stable")]
-        base = own[few[: max(1, few.size // 10)]].mean(0)
         text = moved @ text_map
+        by_degree = np.flatnonzero(known)[np.argsort(train.item_degree[known], kind="stable")]
+        few = by_degree[: max(1, by_degree.size // 10)]
+        share, base = row_from_text(text[few], own[few])
+        new = text * (1 + share) + base
+        scaled = text_map * (1 + share)
         return SASRecText(
-            item=np.where(known[:, None], own, base) + text,
-            text=text + base,
-            text_map=text_map if whitening is None else whitening @ text_map,
+            item=np.where(known[:, None], own + text, new),
+            text=new,
+            text_map=scaled if whitening is None else whitening @ scaled,
             text_base=base,
             text_mean=mean if settings.text == "states" else None,
             **found,
         )
+
+
+def row_from_text(text_FD: np.ndarray, own_FD: np.ndarray) -> tuple[np.float32, np.ndarray]:
+    """Predict an item's own row v from the part of its text: v = share * text + base.
+
+    Least squares over items with few training users, which are most like those without any. Their
+    rows take back a part of what their text says, as they are seldom the next item: share < 0.
+    text_FD, own_FD: of F such items. Returns share and base (D,).
+    """
+    text_mean, own_mean = text_FD.mean(0), own_FD.mean(0)
+    text = text_FD - text_mean
+    variance = float((text * text).sum())
+    share = np.float32((text * (own_FD - own_mean)).sum() / variance if variance else 0.0)
+    return share, own_mean - share * text_mean

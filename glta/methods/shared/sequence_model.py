@@ -30,7 +30,7 @@ class SequenceModel(DotProduct):
     settings: with which it was trained. best_epoch: with the best validation NDCG@20, whose weights
     these are. history: one record an epoch.
     text: (I, D), the embeddings that the items would have without users. text_map: (W, D), maps
-    centred text vectors to embeddings. text_base: (D,), is added. None for a network without texts.
+    centred text vectors to these. text_base: (D,), is added. None for a network without texts.
     text_mean: (W,), the centre of the language model's states; None when the vectors are not of a
     language model. ids: whether items have a part of their own beside that of their text.
     """
