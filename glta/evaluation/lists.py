@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -38,6 +39,20 @@ class Lists:
             valid=pl.read_parquet(folder / "valid.parquet"),
             test=pl.read_parquet(folder / "test.parquet"),
             new=pl.read_parquet(new) if new.exists() else None,
+        )
+
+    @classmethod
+    def joined(cls, shards: Sequence[Self]) -> Self:
+        """Join the lists of shards. The result has the order of lists that were made together."""
+
+        def of(tables: list[pl.DataFrame]) -> pl.DataFrame:
+            return pl.concat(tables).sort("user", "rank").rechunk()
+
+        new = [lists.new for lists in shards if lists.new is not None]
+        return cls(
+            valid=of([lists.valid for lists in shards]),
+            test=of([lists.test for lists in shards]),
+            new=of(new) if new else None,
         )
 
 

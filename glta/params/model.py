@@ -13,6 +13,7 @@ from glta.evaluation.settings import EvaluateSettings, RecommendSettings
 from glta.features.settings import ProfileSettings
 from glta.methods.registry import specs, units
 from glta.nn.language.settings import CausalSettings, LanguageSettings
+from glta.params.settings import ShardSettings
 from glta.training.settings import ProcessSettings
 
 SECTIONS = ("prepare", "profile", "language", "causal", "settings", "recommend", "evaluate")
@@ -121,6 +122,7 @@ class Params(Section):
     language: LanguageSettings = LanguageSettings()
     causal: CausalSettings = CausalSettings()
     training: ProcessSettings = ProcessSettings()
+    shards: ShardSettings = ShardSettings()
     settings: MethodSettings = MethodSettings()  # type: ignore[valid-type]  # made from the specs
     recommend: RecommendSettings = RecommendSettings()
     evaluate: EvaluateSettings = EvaluateSettings()

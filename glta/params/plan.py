@@ -1,8 +1,9 @@
 """Write plan.yaml: the datasets for which each stage runs. It is made from params.yaml.
 
 dvc.yaml does not depend on params.yaml: it has a stage for every step of every method. It reads
-from plan.yaml for which datasets a stage runs, and of which methods there are bundles, because the
-templates of DVC have no conditions.
+from plan.yaml for which datasets a stage runs, which shards it has, and of which methods there are
+bundles, because the
+templates of DVC have no conditions and cannot count.
 """
 
 from __future__ import annotations
@@ -17,18 +18,44 @@ PLAN = Path("plan.yaml")
 
 HEAD = """\
 # For which datasets each stage runs: what the methods in params.yaml need, and nothing else.
+# `lists` has the methods of the stages that make lists. `parts` numbers the shards of
+# a stage, and `of` counts them.
 # `bundles` has the methods of `serve`: those that read no texts, and those that need the profile.
 # Made from params.yaml by `glta params sync`, and by Snakemake when it starts; do not edit.
 """
 
+Names = dict[str, list[str]]
 
-def plan_of(params: Params) -> dict[str, list[str]]:
+
+def plan_of(params: Params) -> Names:
     """Return the datasets of each stage that a method may need, [] for one that is not needed."""
     wanted = needed(params.methods)
-    return {name: params.datasets if name in wanted else [] for name in ("profile", *units())}
+    profiled = params.datasets if "profile" in wanted else []
+    return {
+        **_whole_or_joined("profile", profiled, params.shards.profile),
+        **{name: params.datasets if name in wanted else [] for name in units()},
+    }
 
 
-def bundles_of(params: Params) -> dict[str, list[str]]:
+def lists_of(params: Params) -> Names:
+    """Return the methods of the stages that make lists: whole, or joined from shards."""
+    return _whole_or_joined("recommend", params.methods, params.shards.recommend)
+
+
+def _whole_or_joined(stage: str, names: list[str], shards: int) -> Names:
+    """Return what a stage runs for, and what its other form runs for, which joins shards."""
+    return {stage: names if shards == 1 else [], f"{stage}-join": [] if shards == 1 else names}
+
+
+def shards_of(params: Params) -> dict[str, dict[str, list[int]]]:
+    """Return `parts`, the numbers of the shards of each stage, and `of`, how many there are."""
+    return {
+        "parts": {stage: list(range(count)) for stage, count in params.shards},
+        "of": {stage: [count] for stage, count in params.shards},
+    }
+
+
+def bundles_of(params: Params) -> Names:
     """Return the methods of each of the two stages that write bundles."""
     with_texts = [name for name in params.serve if "profile" in needed([name])]
     return {
@@ -37,15 +64,24 @@ def bundles_of(params: Params) -> dict[str, list[str]]:
     }
 
 
-def _content(params: Params) -> dict[str, dict[str, list[str]]]:
-    return {"plan": plan_of(params), "bundles": bundles_of(params)}
+def content_of(params: Params) -> dict[str, dict[str, list]]:
+    """Return all that plan.yaml has."""
+    return {
+        "plan": plan_of(params),
+        "lists": lists_of(params),
+        **shards_of(params),
+        "bundles": bundles_of(params),
+    }
 
 
 def render_plan(params: Params) -> str:
     """Return the text of plan.yaml."""
     lines = []
-    for part, lists in _content(params).items():
-        lines += [f"{part}:", *(f"  {name}: [{', '.join(v)}]" for name, v in lists.items())]
+    for part, lists in content_of(params).items():
+        lines += [
+            f"{part}:",
+            *(f"  {name}: [{', '.join(map(str, v))}]" for name, v in lists.items()),
+        ]
     return "\n".join([HEAD.rstrip(), *lines]) + "\n"
 
 
@@ -65,6 +101,6 @@ def is_enough(params: Params, path: Path = PLAN) -> bool:
     there = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     return all(
         {*wanted} <= {*there.get(part, {}).get(name, [])}
-        for part, lists in _content(params).items()
+        for part, lists in content_of(params).items()
         for name, wanted in lists.items()
     )

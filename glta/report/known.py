@@ -17,6 +17,7 @@ __all__ = [
     "places",
     "title",
     "training_stages",
+    "whole_stage",
 ]
 
 
@@ -83,3 +84,16 @@ def places(dataset: str, seeds: Iterable[int]) -> dict[str, tuple[int | None, st
             parts = [dataset, str(seed), *([method] if method else [])]
             found |= {"-".join(order): (seed, method) for order in permutations(parts)}
     return found
+
+
+def whole_stage(stage: str) -> str:
+    """Return the stage that a shard, or the join of shards, stands for; any other stage itself.
+
+    profile-part@books-0-4-1, the second of four shards, and profile-join@books-0-4 stand for
+    profile@books-0.
+    """
+    name, at, place = stage.partition("@")
+    for ending, numbers in (("-part", 2), ("-join", 1)):
+        if name.endswith(ending) and name not in units():
+            return f"{name.removesuffix(ending)}{at}{place.rsplit('-', numbers)[0]}"
+    return stage

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from glta.evaluation.metrics import NEW_GROUPS
 from glta.evaluation.significance import Comparison
 from glta.report.across_datasets import compared_across, with_results
 from glta.report.analysis import Analysis, Tested, shares_of_best
-from glta.report.known import base_of, change_text, is_ablation, places, title, training_stages
+from glta.report.known import (
+    base_of,
+    change_text,
+    is_ablation,
+    places,
+    title,
+    training_stages,
+    whole_stage,
+)
 from glta.report.protocol_words import protocol_text
 from glta.report.wording import (
     NONE,
@@ -315,8 +324,9 @@ def cost_table(a: Analysis, costs: Costs) -> PaperTable:
     """Show what each method costs beyond the stages that all methods share.
 
     Training is the mean over seeds of the method's stages (`glta.report.known.training_stages`).
-    Lists are measured on the stage recommend.
+    Lists are measured on the stage recommend. Shards count as the stage that they stand for.
     """
+    costs = whole_costs(costs)
     headings = ["method", "training", "peak memory", "trainable parameters", "1,000 lists"]
     rows = [method_cost(a, method, costs) for method in whole_methods(a)] if costs else []
     shared = [
@@ -331,6 +341,26 @@ def cost_table(a: Analysis, costs: Costs) -> PaperTable:
         f"over the validation and test lists. {whole_cost_text(a, costs)}"
     )
     return PaperTable(caption, headings, rows)
+
+
+def whole_costs(costs: Costs) -> Costs:
+    """Add up the costs of shards: seconds are summed, the highest memory is taken.
+
+    Their seconds for 1,000 lists are averaged, as shards have almost equal numbers of users.
+    """
+    found: dict[str, list[Mapping[str, float]]] = {}
+    for stage, cost in costs.items():
+        found.setdefault(whole_stage(stage), []).append(cost)
+    combine: dict[str, Callable[[list[float]], float]]
+    combine = {"seconds": sum, "peak_memory_bytes": max, "seconds_per_1000_lists": fmean}
+    return {
+        stage: {
+            name: of(values)
+            for name, of in combine.items()
+            if (values := [cost[name] for cost in shards if name in cost])
+        }
+        for stage, shards in found.items()
+    }
 
 
 def method_cost(a: Analysis, method: str, costs: Costs) -> list[str]:

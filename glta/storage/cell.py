@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from glta.storage.shard import Shard
+
 DATA = Path("data")
 
 
@@ -39,6 +41,13 @@ class Cell:
     def lists(self, method: str) -> Path:
         """Return the folder of a method's top-K lists."""
         return self._folder("recommend", method)
+
+    def shard(self, stage: str, shard: Shard, *method: str) -> Path:
+        """Return the folder of one shard of a stage, of one method where the stage has methods.
+
+        Their number is part of the name, so that shards of different divisions are never joined.
+        """
+        return self._folder("shards", f"{stage}-of-{shard.of}", *method, str(shard.part))
 
     def store(self, method: str) -> Path:
         """Return the folder of a method's store of all users' lists (`glta cache`)."""

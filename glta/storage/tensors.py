@@ -90,6 +90,9 @@ def _digest(tensors: Mapping[str, torch.Tensor], meta: Mapping | None) -> str:
     parts = []
     for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().cpu().contiguous()
-        content = tensor.flatten().view(torch.uint8).numpy().data
+        # torch cannot view a tensor without elements as bytes
+        content = (
+            tensor.flatten().view(torch.uint8).numpy().data if tensor.numel() else memoryview(b"")
+        )
         parts.append((name, tensor.dtype, tuple(tensor.shape), content))
     return digest_of_arrays(parts, meta)

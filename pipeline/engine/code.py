@@ -34,8 +34,22 @@ CODE = Path("data/code")
 VALUES = Path("data/params")
 # the stage that writes both folders
 STAGE = "code"
-SCRIPTS = ("download", "prepare", "profile", "evaluate", "bundle", "report")
+SCRIPTS = (
+    "download",
+    "prepare",
+    "profile",
+    "profile-join",
+    "recommend-join",
+    "evaluate",
+    "bundle",
+    "report",
+)
 """The stages with one program each, the same for all methods."""
+
+
+def script_file(name: str) -> str:
+    """Return the path of the script of a program that has one for itself."""
+    return f"pipeline/stages/{name.replace('-', '_')}.py"
 
 
 def code_file(name: str) -> str:
@@ -75,7 +89,7 @@ def programs() -> dict[str, dict[str, Any]]:
     forget()
     found: dict[str, dict[str, Any]] = {}
     for name in SCRIPTS:
-        found[name] = _hashed(f"pipeline/stages/{name}.py")
+        found[name] = _hashed(script_file(name))
     for name, unit in units().items():
         found[name] = _of_unit(unit)
     for method in models():

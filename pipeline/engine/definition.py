@@ -24,7 +24,11 @@ RUN = "python -m pipeline.tracking.start -- python -m pipeline.stages."
 DATASET = "--dataset ${item.dataset}"
 SEED = "--seed ${item.seed}"
 METHOD = "--method ${item.method}"
+PART = "--part ${item.part}"
 CELL = "data/${item.dataset}/${item.seed}"
+OF = "--of ${item.of}"
+SHARDS = f"{CELL}/shards/profile-of-${{item.of}}"
+LISTS = f"{CELL}/shards/recommend-of-${{item.of}}/${{item.method}}"
 
 STAGES = f"""\
   code:
@@ -69,11 +73,39 @@ STAGES = f"""\
       - data/params/${{item.dataset}}/profile.json
     outs:
       - {CELL}/profile: {{type: dir}}
+
+  # with `shards` of params.yaml, these two run instead of the one above, and write the same
+  profile-part:
+    matrix:
+      dataset: "${{plan.profile-join}}"
+      seed: "${{seeds}}"
+      of: "${{of.profile}}"
+      part: "${{parts.profile}}"
+    cmd: {RUN}profile {DATASET} {SEED} {OF} {PART}
+    meta: {{threads: 2, resources: {{mem_mb: 4000}}}}
+    deps:
+      - {CELL}/prepare
+      - data/code/profile.json
+      - data/params/${{item.dataset}}/profile.json
+    outs:
+      - {SHARDS}/${{item.part}}: {{type: dir}}
+
+  profile-join:
+    matrix: {{dataset: "${{plan.profile-join}}", seed: "${{seeds}}", of: "${{of.profile}}"}}
+    cmd: {RUN}profile_join {DATASET} {SEED} {OF}
+    meta: {{threads: 2, resources: {{mem_mb: 4000}}}}
+    deps:
+      - {CELL}/prepare
+      - {SHARDS}
+      - data/code/profile-join.json
+      - data/params/${{item.dataset}}/profile.json
+    outs:
+      - {CELL}/profile: {{type: dir}}
 """
 
 RESULTS = f"""\
   recommend:
-    matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}", method: "${{methods}}"}}
+    matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}", method: "${{lists.recommend}}"}}
     cmd: {RUN}recommend {DATASET} {SEED} {METHOD}
     meta: {{threads: 1, resources: {{mem_mb: 4000}}}}
     deps:
@@ -81,6 +113,37 @@ RESULTS = f"""\
       - {CELL}/models/${{item.method}}
       - data/code/recommend-${{item.method}}.json
       - data/params/${{item.dataset}}/recommend.json
+    outs:
+      - {CELL}/recommend/${{item.method}}: {{type: dir}}
+
+  recommend-part:
+    matrix:
+      dataset: "${{datasets}}"
+      seed: "${{seeds}}"
+      method: "${{lists.recommend-join}}"
+      of: "${{of.recommend}}"
+      part: "${{parts.recommend}}"
+    cmd: {RUN}recommend {DATASET} {SEED} {METHOD} {OF} {PART}
+    meta: {{threads: 1, resources: {{mem_mb: 4000}}}}
+    deps:
+      - {CELL}/prepare
+      - {CELL}/models/${{item.method}}
+      - data/code/recommend-${{item.method}}.json
+      - data/params/${{item.dataset}}/recommend.json
+    outs:
+      - {LISTS}/${{item.part}}: {{type: dir}}
+
+  recommend-join:
+    matrix:
+      dataset: "${{datasets}}"
+      seed: "${{seeds}}"
+      method: "${{lists.recommend-join}}"
+      of: "${{of.recommend}}"
+    cmd: {RUN}recommend_join {DATASET} {SEED} {METHOD} {OF}
+    meta: {{threads: 1, resources: {{mem_mb: 2000}}}}
+    deps:
+      - {LISTS}
+      - data/code/recommend-join.json
     outs:
       - {CELL}/recommend/${{item.method}}: {{type: dir}}
 

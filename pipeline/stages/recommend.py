@@ -6,6 +6,7 @@ Where test pairs have new items, lists among these alone are written too.
 """
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -24,14 +25,23 @@ from glta.params.model import Params
 from glta.progress import record
 from glta.storage.cell import Cell
 from glta.storage.files import read_json, whole_folder
+from glta.storage.shard import WHOLE, Shard
 from pipeline.stages.script import run
 
+BLOCK = 2048
+"""Users that are asked for together. Blocks are the same for any number of shards, so that the
+scores are equal to the last bit: these may depend on who else is in a block."""
 
-def main(params: Params, dataset: str, seed: int, method: str) -> None:
-    """Write data/DATASET/SEED/recommend/METHOD. Raises ValueError for an unknown method."""
+
+def main(params: Params, dataset: str, seed: int, method: str, part: int = 0, of: int = 1) -> None:
+    """Write data/DATASET/SEED/recommend/METHOD, or the shard `part` of `of`, if there are several.
+
+    Raises ValueError for an unknown method.
+    """
     if method not in models():
         raise ValueError(f"--method {method}: unknown method; there are {', '.join(models())}")
     cell = Cell(dataset, seed)
+    shard = Shard(part, of)
     prepared = Prepared.load(cell.prepare)
     folder = cell.model(method)
     kind = recommender_class(method)
@@ -39,12 +49,20 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     refitted = kind.load(refit_of(folder)) if params.recommend.refit else None
     started = time.monotonic()
     seen = uses_seen_items(params.recommend, read_json(cell.prepare / "counts.json")["split"])
-    lists = make_lists(model, prepared, k=params.recommend.k, seen_at_test=seen, refitted=refitted)
+    lists = make_lists(
+        model,
+        prepared,
+        k=params.recommend.k,
+        seen_at_test=seen,
+        refitted=refitted,
+        shard=shard,
+    )
     seconds = time.monotonic() - started
     count = sum(table["user"].n_unique() for table in (lists.valid, lists.test))
     # the report shows it; the stage's own time is mostly its start
     record(0, seconds_per_1000_lists=1000 * seconds / max(count, 1))
-    with whole_folder(cell.lists(method)) as out:
+    place = cell.lists(method) if of == 1 else cell.shard("recommend", shard, method)
+    with whole_folder(place) as out:
         lists.save(out)
 
 
@@ -55,20 +73,25 @@ def make_lists(
     k: int,
     seen_at_test: bool,
     refitted: Recommender | None = None,
+    shard: Shard = WHOLE,
 ) -> Lists:
     """Make lists of k items. Known items are excluded: training, and for test validation too.
 
     Users without a training item get the most popular items.
     seen_at_test: whether the histories of test lists have the validation items.
     refitted: the model of the lists for test, fitted on training and validation pairs; None: model.
+    shard: whose users get lists.
     """
 
     def of(
         maker: Recommender, fitted: Interactions, wanted: Interactions, known: Interactions
     ) -> pl.DataFrame:
-        users = np.flatnonzero(wanted.user_degree)
-        items, scores = recommend_to_all(maker, users, k, fitted=fitted, exclude=known)
-        return list_table(users, items, scores)
+        return by_blocks(
+            wanted,
+            shard,
+            k,
+            lambda users: recommend_to_all(maker, users, k, fitted=fitted, exclude=known),
+        )
 
     valid = of(model, prepared.train, prepared.valid, prepared.train)
     tested = refitted or model
@@ -79,10 +102,37 @@ def make_lists(
     relevant = restrict(prepared.test, prepared.new_items)
     if not relevant.item.size or not isinstance(tested, Scorer):
         return Lists(valid, test)
-    users = np.flatnonzero(relevant.user_degree)
     new = np.flatnonzero(prepared.new_items)
-    items, scores = rank_among(tested.score, users, k=k, exclude=prepared.seen, items=new)
-    return Lists(valid, test, list_table(users, items, scores))
+    return Lists(
+        valid,
+        test,
+        by_blocks(
+            relevant,
+            shard,
+            k,
+            lambda users: rank_among(tested.score, users, k=k, exclude=prepared.seen, items=new),
+        ),
+    )
+
+
+def by_blocks(
+    wanted: Interactions,
+    shard: Shard,
+    k: int,
+    recommend: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> pl.DataFrame:
+    """Make the lists of the users with pairs, block by block.
+
+    recommend: maps users (B,) to items and scores, each (B, k).
+    """
+    users = np.flatnonzero(wanted.user_degree)
+    blocks = list(shard.pick(users[i : i + BLOCK] for i in range(0, users.size, BLOCK)))
+    found = [recommend(block) for block in blocks]
+    return list_table(
+        np.concatenate([np.empty(0, users.dtype), *blocks]),
+        np.concatenate([np.empty((0, k), np.int64), *(items for items, _ in found)]),
+        np.concatenate([np.empty((0, k), np.float32), *(scores for _, scores in found)]),
+    )
 
 
 if __name__ == "__main__":

@@ -69,18 +69,25 @@ class Reads:
 def run(main: Callable[..., None], *, copies_files: bool = False, shared: bool = False) -> None:
     """Call main(params, ...) in the project's folder, with the command-line options that it takes.
 
-    main may have the parameters dataset, seed, method, step. params: with the dataset's overrides
-    merged in. copies_files: main copies the user's files; the other stages read the copies, and so
-    refuse to start when one of the files is another by now. shared: several processes may call
-    main together, as `accelerate launch` starts them.
+    main may have the parameters dataset, seed, method, step, part, of; those with a default may be
+    left out. params: with the dataset's overrides merged in. copies_files: main copies the user's
+    files; the other stages read the copies, and so refuse to start when one of the files is another
+    by now. shared: several processes may call main together, as `accelerate launch` starts them.
 
     Wrong input (ValueError, OSError) ends in one line and exit status 1. Any other error is a
     mistake in this code, and shows its traceback.
     """
-    names = [name for name in inspect.signature(main).parameters if name != "params"]
     parser = argparse.ArgumentParser(description=inspect.getmodule(main).__doc__)
-    for name in names:
-        parser.add_argument(f"--{name}", required=True, type=int if name == "seed" else str)
+    for name, parameter in inspect.signature(main).parameters.items():
+        if name != "params":
+            number = name in ("seed", "part", "of")
+            optional = parameter.default is not inspect.Parameter.empty
+            parser.add_argument(
+                f"--{name}",
+                required=not optional,
+                type=int if number else str,
+                default=parameter.default if optional else None,
+            )
     given = vars(parser.parse_args())
     try:
         if num_processes() > 1 and not shared:

@@ -1,17 +1,20 @@
 """The stage `profile`, with a stand-in for the language model."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import pytest
 
+from glta.features.make_profiles import TextStates, in_order
 from glta.features.settings import ProfileSettings
 from glta.params.model import Params
 from glta.storage.arrays import load_arrays
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
-from pipeline.stages import profile
+from pipeline.stages import profile, profile_join
 
 
 class StandIn:
@@ -20,10 +23,11 @@ class StandIn:
     digests: ClassVar = {"a.safetensors": "1" * 64}
     width = 4
 
-    def encode(self, texts, batch_tokens):
-        return np.array(
-            [[len(text), text.count("o"), text.count("a"), 1] for text in texts], np.float32
-        )
+    def encode_shard(self, texts, shard):
+        rows = np.array(list(shard.pick(range(len(texts)))), np.int64)
+        own = [texts[row] for row in rows]
+        states = [[len(text), text.count("o"), text.count("a"), 1] for text in own]
+        return rows, np.array(states, np.float32).reshape(-1, 4)
 
 
 @pytest.fixture
@@ -33,8 +37,11 @@ def stage(world, monkeypatch, tmp_path):
     monkeypatch.setattr("glta.storage.cell.DATA", world.data)
     monkeypatch.chdir(tmp_path)
 
-    def run(params: Params):
-        profile.main(params, "blocks", 0)
+    def run(params: Params, shards: int = 1):
+        for part in range(shards):
+            profile.main(params, "blocks", 0, part, shards)
+        if shards > 1:
+            profile_join.main(params, "blocks", 0, shards)
         return world.data / "blocks" / "0" / "profile"
 
     return run
@@ -77,22 +84,60 @@ def test_equal_inputs_give_equal_bytes(stage):
     assert first == second
 
 
-def test_generating_provider_is_asked_once(stage, monkeypatch):
-    class Counting:
-        batch = 7
-        asked = 0
+class Counting:
+    """Answer with the number of letters, and of prompts that were asked together with a prompt."""
 
-        def __init__(self):
-            self.identity = {"provider": "counting"}
+    batch = 7
+    asked = 0
+    identity: ClassVar = {"provider": "counting"}
 
-        def write(self, prompts):
-            Counting.asked += len(prompts)
-            return [f"one, two, {len(prompt)} letters" for prompt in prompts]
+    def write(self, prompts):
+        Counting.asked += len(prompts)
+        return [f"one, two of {len(prompts)}, {len(prompt)} letters" for prompt in prompts]
 
-    monkeypatch.setattr(profile, "make_provider", lambda params: Counting())
-    params = Params(profile=ProfileSettings(num_tags=3, num_interests=3))
-    users = [(stage(params) / "users.parquet").read_bytes() for _ in range(2)]
+
+@pytest.fixture
+def generating(monkeypatch):
+    monkeypatch.setattr("glta.features.make_profiles.make_provider", lambda params: Counting())
+    monkeypatch.setattr(Counting, "asked", 0)
+    return Params(profile=ProfileSettings(num_tags=3, num_interests=3))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_generating_provider_is_asked_once(stage, generating):
+    users = [(stage(generating) / "users.parquet").read_bytes() for _ in range(2)]
     assert users[0] == users[1]
     # Of the 23 users with items, three share theirs, and so their prompts, with another. Each has
     # prompts for tags and interests, from all training items and from those of the graph alone.
     assert Counting.asked == 2 * 2 * 20
+
+
+@pytest.mark.parametrize("shards", [2, 3, 50])
+def test_shards_write_the_same_bytes(stage, shards):
+    assert contents(stage(Params(), shards)) == contents(stage(Params()))
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_shards_ask_in_the_batches_of_a_whole_run(stage, generating, tmp_path, shards):
+    """An answer may depend on what else is in its batch."""
+    whole = contents(stage(generating))
+    shutil.rmtree(tmp_path / ".cache")
+    asked = Counting.asked
+    assert contents(stage(generating, shards)) == whole
+    assert Counting.asked == 2 * asked
+
+
+def test_a_missing_shard_is_named(stage):
+    folder = stage(Params(), 3)
+    shutil.rmtree(folder.parent / "shards" / "profile-of-3" / "1")
+    with pytest.raises(FileNotFoundError, match="profile-of-3/1"):
+        profile_join.main(Params(), "blocks", 0, 3)
+
+
+def test_shards_that_miss_a_text_are_not_joined():
+    one = TextStates(np.array([0, 2]), np.ones((2, 4), np.float32))
+    with pytest.raises(ValueError, match="2 states for 3 texts; run the stage profile-part again"):
+        in_order([one], 3)

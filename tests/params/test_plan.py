@@ -61,7 +61,7 @@ def test_what_is_read_is_planned(method):
 def test_every_stage_is_named_also_those_that_do_not_run():
     """DVC reads an entry for every stage of dvc.yaml."""
     found = YAML(typ="safe").load(render_plan(Params(methods=["ease"])))["plan"]
-    assert list(found) == ["profile", *units()]
+    assert list(found) == ["profile", "profile-join", *units()]
     assert found["ease"] == ["sample"]
     assert found["glta"] == []
 
@@ -85,3 +85,23 @@ def test_the_plan_tells_bundles_with_texts_from_others(tmp_path):
     assert YAML(typ="safe").load(path)["bundles"] == with_texts
     assert is_enough(Params(serve=["ease"]), path)
     assert not is_enough(Params(serve=["popularity"]), path)
+
+
+def test_shards_take_the_place_of_a_stage(tmp_path):
+    path = tmp_path / "plan.yaml"
+    whole = Params(methods=["text-knn"])
+    divided = Params(methods=["text-knn"], shards={"profile": 3, "recommend": 2})
+    assert sync_plan(divided, path)
+    found = YAML(typ="safe").load(path)
+    assert found["plan"] | {"profile": [], "profile-join": ["sample"]} == found["plan"]
+    assert found["lists"] == {"recommend": [], "recommend-join": ["text-knn"]}
+    assert found["parts"] == {"profile": [0, 1, 2], "recommend": [0, 1]}
+    assert found["of"] == {"profile": [3], "recommend": [2]}
+    assert not is_enough(whole, path)
+    # shards of another division are never enough
+    assert not is_enough(Params(methods=["text-knn"], shards={"profile": 2, "recommend": 2}), path)
+    assert sync_plan(whole, path)
+    found = YAML(typ="safe").load(path)
+    assert found["plan"] | {"profile": ["sample"], "profile-join": []} == found["plan"]
+    assert found["lists"] == {"recommend": ["text-knn"], "recommend-join": []}
+    assert not is_enough(divided, path)

@@ -35,7 +35,12 @@ from tests.starting import starting_params, starting_text
 
 STAGES = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
 BUNDLES = ("bundle", "bundle-with-profile")
-OTHERS = ("code", "download", "prepare", "profile", "recommend", "evaluate", *BUNDLES, "report")
+PARTS = ("profile-part", "recommend-part")
+"""Shards of the stages of these names: they run the same program."""
+JOINS = ("profile-join", "recommend-join")
+BEFORE_METHODS = ("code", "download", "prepare", "profile", "profile-part", "profile-join")
+AFTER_METHODS = ("recommend", "recommend-part", "recommend-join", "evaluate", *BUNDLES, "report")
+OTHERS = (*BEFORE_METHODS, *AFTER_METHODS)
 SECTION = re.compile(r"\bparams\.(\w+)")
 PROGRAMS = code.programs()
 VALUES = inputs(Params())
@@ -46,12 +51,21 @@ def test_committed_file_is_what_the_code_generates():
 
 
 def test_there_is_a_stage_for_every_step_and_ablation():
-    assert list(STAGES) == [*OTHERS[:4], *units(), *OTHERS[4:]]
+    assert list(STAGES) == [*BEFORE_METHODS, *units(), *AFTER_METHODS]
 
 
 def script_of(stage: str) -> str:
     """Return the name of the program of a stage."""
-    return "bundle" if stage in BUNDLES else stage if stage in OTHERS else "train"
+    if stage in BUNDLES:
+        return "bundle"
+    if stage in PARTS:
+        return stage.removesuffix("-part")
+    return stage.replace("-", "_") if stage in OTHERS else "train"
+
+
+def values_of(stage: str) -> str:
+    """Return the stage that has the parameter values of a stage."""
+    return stage.partition("-")[0] if stage in (*PARTS, *JOINS) else stage
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -73,26 +87,31 @@ def test_code_and_values_are_files_that_the_stage_code_writes(stage):
     if stage == "code":
         assert deps == ["glta", "pipeline", "params.yaml"]
         return
-    name = {"recommend": "recommend-${item.method}", BUNDLES[1]: "bundle"}.get(stage, stage)
-    values = "report" if stage == "report" else f"${{item.dataset}}/{stage}"
+    whole = stage.removesuffix("-part")
+    name = {"recommend": "recommend-${item.method}", BUNDLES[1]: "bundle"}.get(whole, whole)
+    values = "report" if stage == "report" else f"${{item.dataset}}/{values_of(stage)}"
     written = [f"data/code/{name}.json", f"data/params/{values}.json"]
+    if stage == "recommend-join":
+        # it joins what is there
+        written.pop()
     assert [dep for dep in deps if not code.is_data(dep)] == written
 
 
 def test_every_stage_has_its_values():
-    stages = [stage for stage in STAGES if stage not in ("code", "report")]
+    stages = [stage for stage in STAGES if stage not in ("code", "report", *PARTS, *JOINS)]
     assert sorted(VALUES) == sorted(["report", *(f"sample/{stage}" for stage in stages)])
 
 
 def test_every_program_belongs_to_a_stage():
-    scripts = [name for name in OTHERS if name not in ("code", "recommend", BUNDLES[1])]
+    without = ("code", "recommend", *PARTS, BUNDLES[1])
+    scripts = [name for name in OTHERS if name not in without]
     assert sorted(PROGRAMS) == sorted([*scripts, *units(), *(f"recommend-{m}" for m in models())])
 
 
 @pytest.mark.parametrize("stage", [s for s in STAGES if s in OTHERS])
 def test_parameters_are_the_sections_read(stage):
     """Functions that receive all parameters read only sections that the stage declares."""
-    listed = {*VALUES.get("report" if stage == "report" else f"sample/{stage}", {})}
+    listed = {*VALUES.get("report" if stage == "report" else f"sample/{values_of(stage)}", {})}
     script = f"pipeline/stages/{script_of(stage)}.py"
     files = [script, *(f for f in modules_of(script) if f.endswith(".py"))]
     texts = [Path(f).read_text(encoding="utf-8") for f in files]
@@ -182,7 +201,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
     """Import each program in its own process: {file: the files that Python has loaded}."""
-    starts = {f"pipeline/stages/{name}.py" for name in (*code.SCRIPTS, "train", "recommend")}
+    starts = {code.script_file(name) for name in (*code.SCRIPTS, "train", "recommend")}
     for unit in units().values():
         starts |= {file_of(unit.method.recommender), *(file_of(s.run) for s in unit.steps)}
     modules = [start.removesuffix(".py").replace("/", ".") for start in sorted(starts)]
@@ -209,12 +228,12 @@ def test_the_code_of_a_program_is_all_that_it_imports(name, imported):
         starts = ["pipeline/stages/train.py", *(file_of(s.run) for s in units()[name].steps)]
         assert program["steps"] == [step.run for step in units()[name].steps]
         assert program["changes"] == units()[name].changes
-    elif name.startswith("recommend-"):
+    elif name.startswith("recommend-") and name not in code.SCRIPTS:
         recommender = units()[name.removeprefix("recommend-")].method.recommender
         starts = ["pipeline/stages/recommend.py", file_of(recommender)]
         assert program["recommender"] == recommender
     else:
-        starts = [f"pipeline/stages/{name}.py"]
+        starts = [code.script_file(name)]
     loaded = {file for start in starts for file in imported[start]}
     ignored = re.compile(f"{UNTRACKED.pattern}|{SETTINGS.pattern}", re.VERBOSE)
     tracked = {file for file in loaded if not ignored.fullmatch(file)}

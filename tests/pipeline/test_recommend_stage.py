@@ -7,9 +7,12 @@ import polars as pl
 import pytest
 
 from glta.data.sequences import Sequences
+from glta.evaluation.lists import Lists
 from glta.evaluation.settings import RecommendSettings
 from glta.methods.base import Recommender, Scorer
+from glta.storage.shard import Shard
 from glta.testing.blocks import LONER, NUM_ITEMS
+from pipeline.stages import recommend
 from pipeline.stages.recommend import make_lists, uses_seen_items
 
 
@@ -69,3 +72,49 @@ def test_validation_items_are_history_in_a_split_by_time():
     assert of("by_split") == [False, False, True, True]
     assert of("seen") == [True] * 4
     assert of("train") == [False] * 4
+
+
+@pytest.mark.parametrize("block", [2, 5, 2048])
+@pytest.mark.parametrize("shards", [2, 3])
+def test_shards_make_the_lists_of_a_whole_run(prepared, monkeypatch, tmp_path, block, shards):
+    monkeypatch.setattr(recommend, "BLOCK", block)
+    whole = make_lists(Newest(prepared.sequences), prepared, k=5, seen_at_test=True)
+    parts = []
+    for part in range(shards):
+        shard = Shard(part, shards)
+        lists = make_lists(
+            Newest(prepared.sequences), prepared, k=5, seen_at_test=True, shard=shard
+        )
+        (folder := tmp_path / str(part)).mkdir()
+        lists.save(folder)
+        parts.append(Lists.load(folder))
+    for name, lists in (("whole", whole), ("joined", Lists.joined(parts))):
+        (tmp_path / name).mkdir()
+        lists.save(tmp_path / name)
+    files = [path.name for path in (tmp_path / "whole").iterdir()]
+    assert sorted(files) == ["test.parquet", "valid.parquet"]
+    for name in files:
+        of_whole, of_joined = ((tmp_path / each / name) for each in ("whole", "joined"))
+        assert of_whole.read_bytes() == of_joined.read_bytes()
+    if block == 2:
+        assert all(part.test.height < whole.test.height for part in parts)
+
+
+def test_a_recommender_is_asked_for_the_same_blocks_by_shards(prepared, monkeypatch):
+    """Its scores may depend on who else is in a block."""
+    monkeypatch.setattr(recommend, "BLOCK", 4)
+    asked = []
+
+    class Noting(Newest):
+        def recommend(self, users, k, exclude):
+            asked.append(tuple(users))
+            return super().recommend(users, k, exclude)
+
+    def blocks(*shards: Shard) -> set[tuple[int, ...]]:
+        asked.clear()
+        for shard in shards:
+            make_lists(Noting(prepared.sequences), prepared, k=5, seen_at_test=False, shard=shard)
+        return {*asked}
+
+    assert blocks(Shard(0, 3), Shard(1, 3), Shard(2, 3)) == blocks(Shard())
+    assert len(asked) > 6

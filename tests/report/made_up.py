@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from glta.data.interactions import Interactions
 from glta.data.statistics import statistics
 from glta.params.model import Params
-from glta.params.plan import bundles_of, plan_of
+from glta.params.plan import content_of
 from glta.storage.files import write_json
 
 DVC_YAML = Path(__file__).parents[2] / "dvc.yaml"
@@ -244,8 +244,11 @@ def records(params: Params) -> tuple[dict[str, dict[str, float]], list[dict]]:
     costs: dict[str, dict[str, float]] = {}
     provenance: list[dict] = []
     lists = {name: getattr(params, name) for name in ("datasets", "seeds", "methods")}
-    lists |= {f"plan.{name}": found for name, found in plan_of(params).items()}
-    lists |= {f"bundles.{name}": found for name, found in bundles_of(params).items()}
+    lists |= {
+        f"{part}.{name}": found
+        for part, named in content_of(params).items()
+        for name, found in named.items()
+    }
     stages = YAML(typ="safe").load(DVC_YAML.read_text(encoding="utf-8"))["stages"]
     for verb, stage in stages.items():
         # ${name} for a list in the parameters, ${plan.stage} for one in the plan; or a list itself

@@ -8,7 +8,7 @@ import pytest
 from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.cells import load_cells
-from glta.report.known import title, training_stages
+from glta.report.known import title, training_stages, whole_stage
 from glta.report.paper_tables import PaperTable, cost_table, decimal, overview_tables, tables
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
@@ -147,6 +147,36 @@ def test_cost_names_what_all_stages_of_the_dataset_took(analysis):
         "All stages of the dataset, one after the other: 4 min; the largest took 1.00 GiB"
         in cost_table(analysis, costs).caption
     )
+
+
+def test_shards_cost_what_they_cost_together(analysis):
+    """Each of two machines made half of the lists, and each of three a third of the profile."""
+
+    def table(costs: dict[str, dict[str, float]]) -> PaperTable:
+        return cost_table(analysis, costs)
+
+    known = records(analysis.params)[0]
+    cell = "sample-3"
+    part = {"seconds": 20.0, "peak_memory_bytes": 2**28}
+    divided = {**known}
+    divided.pop(f"profile@{cell}")
+    divided |= {f"profile-part@{cell}-3-{i}": part for i in range(3)}
+    divided[f"profile-join@{cell}-3"] = part
+    lists = divided.pop(f"recommend@{cell}-ease")
+    for i, seconds in enumerate((0.1, 0.3)):
+        divided[f"recommend-part@{cell}-ease-2-{i}"] = part | {"seconds_per_1000_lists": seconds}
+    divided[f"recommend-join@{cell}-ease-2"] = part
+    whole = known | {f"profile@{cell}": {"seconds": 80.0, "peak_memory_bytes": 2**28}}
+    whole[f"recommend@{cell}-ease"] = lists | {
+        "seconds": 60.0,
+        "peak_memory_bytes": 2**28,
+        "seconds_per_1000_lists": 0.2,
+    }
+    assert table(divided) == table(whole)
+    assert table(whole) != table(known)
+    assert whole_stage("profile-join@a-join-0-12") == "profile@a-join-0"
+    assert whole_stage("recommend-part@a-0-text-knn-2-1") == "recommend@a-0-text-knn"
+    assert whole_stage("evaluate@a-part-0-ease") == "evaluate@a-part-0-ease"
 
 
 def test_the_stages_of_a_method_are_stages_of_dvc_yaml(analysis):

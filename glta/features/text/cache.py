@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from glta.progress import bar
+from glta.storage.shard import WHOLE, Shard
 
 CACHE = Path(".cache/profile")
 
@@ -68,32 +69,53 @@ class Cached:
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """Answer each prompt; new answers are kept after every batch. Raises as the provider."""
-        keys = [digest(prompt) for prompt in prompts]
-        answers = self.known()
-        missing = {
-            key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in answers
-        }
-        if missing:
-            answers |= self._ask(missing)
-        return [answers[key] for key in keys]
+        answers = self.answers(prompts)
+        return [answers[digest(prompt)] for prompt in prompts]
 
-    def _ask(self, missing: dict[str, str]) -> dict[str, str]:
+    def answers(self, prompts: Sequence[str], shard: Shard = WHOLE) -> dict[str, str]:
+        """Answer the prompts of one shard, as `write` does. Returns answers by `digest` of prompt.
+
+        The batches are those of all prompts, whatever the shard: the last digits of a model's
+        numbers depend on what else is in a batch, and they may decide between two words.
+        """
+        unique = {digest(prompt): prompt for prompt in prompts}
+        keys = list(unique)
+        batches = [keys[i : i + self.batch] for i in range(0, len(keys), self.batch)]
+        own = list(shard.pick(batches))
+        known = self.known()
+        left = [[key for key in batch if key not in known] for batch in own]
+        if any(left):
+            known |= self._ask([{key: unique[key] for key in batch} for batch in left if batch])
+        return {key: known[key] for batch in own for key in batch}
+
+    def _ask(self, batches: list[dict[str, str]]) -> dict[str, str]:
         """Ask the provider, append the answers to the file, and return them; all by their keys."""
         answers = {}
-        todo = list(missing.items())
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with (
             self.path.open("ab", buffering=0) as file,
-            bar(len(todo), "prompts answered") as advance,
+            bar(sum(map(len, batches)), "prompts answered") as advance,
         ):
-            for start in range(0, len(todo), self.batch):
-                part = todo[start : start + self.batch]
-                new = self.provider.write([prompt for _, prompt in part])
-                for (key, _), answer in zip(part, new, strict=True):
+            for batch in batches:
+                new = self.provider.write(list(batch.values()))
+                for key, answer in zip(batch, new, strict=True):
                     answers[key] = answer
                     # Other stages may append to the same file, so each line is one write. It begins
                     # with a line end, which closes a torn line before it.
                     line = json.dumps({"key": key, "answer": answer})
                     file.write(b"\n" + line.encode() + b"\n")
-                advance(len(part))
+                advance(len(batch))
         return answers
+
+
+class KnownAnswers:
+    """Answer prompts from answers that are there already. identity, batch: of who gave them."""
+
+    def __init__(self, provider: Provider, answers: dict[str, str]):
+        self.identity = provider.identity
+        self.batch = provider.batch
+        self._answers = answers
+
+    def write(self, prompts: Sequence[str]) -> list[str]:
+        """Return the answer to each prompt. Raises KeyError for a prompt without one."""
+        return [self._answers[digest(prompt)] for prompt in prompts]

@@ -49,11 +49,7 @@ def _asked_words(
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Ask a provider about each user; what an answer lacks comes from the extracted `words`."""
     users = [int(user) for user in np.flatnonzero(train.user_degree)]
-    prompts = []  # for each user one for tags and one for interests
-    for user in users:
-        shown = shown_texts(texts, train.items_of(user), params.items_shown)
-        prompts.append(tags_prompt(shown, params.num_tags))
-        prompts.append(interests_prompt(shown, params.num_interests))
+    prompts = user_prompts(texts, train, params)
     answers = provider.write(prompts)
     incomplete = 0
     columns = []
@@ -68,6 +64,19 @@ def _asked_words(
         columns.append(pl.Series(name, lists, dtype=pl.List(pl.String)))
     counts = {"prompts": len(prompts), "incomplete_answers": incomplete}
     return words.with_columns(columns), counts
+
+
+def user_prompts(texts: pl.Series, train: Interactions, params: ProfileSettings) -> list[str]:
+    """Write the prompts about users: for each with training items one for tags, one for interests.
+
+    texts: of all items.
+    """
+    prompts = []
+    for user in np.flatnonzero(train.user_degree):
+        shown = shown_texts(texts, train.items_of(int(user)), params.items_shown)
+        prompts.append(tags_prompt(shown, params.num_tags))
+        prompts.append(interests_prompt(shown, params.num_interests))
+    return prompts
 
 
 def shown_texts(texts: pl.Series, items: np.ndarray, limit: int) -> list[str]:

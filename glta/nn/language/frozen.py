@@ -31,6 +31,7 @@ from glta.nn.language.model_files import (
 from glta.nn.language.settings import LanguageSettings
 from glta.nn.language.unknown_words import check_known
 from glta.progress import bar
+from glta.storage.shard import WHOLE, Shard
 from glta.training.devices import find_devices
 from glta.training.seeds import Stream, epoch_rng
 
@@ -268,15 +269,29 @@ class Language:
         Raises ValueError when the tokenizer knows almost no word of the texts, or when a state is
         not finite.
         """
+        return self.encode_shard(texts, WHOLE, batch_tokens, cache)[1]
+
+    def encode_shard(
+        self,
+        texts: Sequence[str],
+        shard: Shard,
+        batch_tokens: int | None = None,
+        cache: Path | None = CACHE,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Encode the texts of one shard, in the batches in which `encode` would encode all texts.
+
+        Returns the places of these texts, (n,) int64 ascending, and their states (n, H).
+        Other arguments and errors: see `encode`.
+        """
         from glta.storage.tensors import load_checked, save_checked
 
         batch_tokens = batch_tokens or self.batch_tokens
         path = None
         if cache and not (self.lora or self.whole):
-            path = cache / f"{self._key(texts, batch_tokens)}.safetensors"
+            path = cache / f"{self._key(texts, batch_tokens, shard)}.safetensors"
         if path and (found := load_checked(path)):
-            return found[0]["states"].numpy()
-        states = self._encode(texts, batch_tokens)
+            return found[0]["rows"].numpy(), found[0]["states"].numpy()
+        rows, states = self._encode(texts, batch_tokens, shard)
         if not np.isfinite(states).all():
             raise ValueError(
                 f"{self.key} = {self.name}: a text has a state that is NaN or infinite; set "
@@ -285,11 +300,12 @@ class Language:
         if path:
             # a file for each process, because another one may be encoding the same texts
             own = path.with_suffix(f".{os.getpid()}")
-            save_checked(own, {"states": torch.from_numpy(states)}, {})
+            arrays = {"rows": torch.from_numpy(rows), "states": torch.from_numpy(states)}
+            save_checked(own, arrays, {})
             own.replace(path)
-        return states
+        return rows, states
 
-    def _key(self, texts: Sequence[str], batch_tokens: int) -> str:
+    def _key(self, texts: Sequence[str], batch_tokens: int, shard: Shard) -> str:
         """Return a digest of all that decides the states of texts.
 
         The batches and the versions of libraries decide the last digits.
@@ -306,11 +322,14 @@ class Language:
             "batch_tokens": batch_tokens,
             "versions": [m.__version__ for m in (torch, transformers, tokenizers)],
             "texts": list(texts),
+            "shard": [shard.part, shard.of],
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
-    def _encode(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
-        """Compute what `encode` returns."""
+    def _encode(
+        self, texts: Sequence[str], batch_tokens: int, shard: Shard
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Compute what `encode_shard` returns."""
         prefix, suffix = self.frame
         room = self.max_tokens - len(prefix) - len(suffix)
         if room < 1:
@@ -321,18 +340,18 @@ class Language:
         own = self.tokens(texts, room)
         check_known(own, texts, self.tokenizer.unk_token_id, f"{self.key} = {self.name}")
         ids = [prefix + row + suffix for row in own]
-        lengths = np.array([len(row) for row in ids], np.int64)
-        states = np.zeros((len(texts), self.width), np.float32)
-        with torch.inference_mode(), bar(len(texts), "texts encoded") as advance:
-            for length in np.unique(lengths[lengths > 0]):
-                same = np.flatnonzero(lengths == length)
-                num_parts = min(same.size, -(-same.size * int(length) // batch_tokens))
-                for part in np.array_split(same, num_parts):
-                    tokens = torch.tensor([ids[i] for i in part], device=self.device)
+        batches = list(shard.pick(equal_lengths([len(row) for row in ids], batch_tokens)))
+        rows = np.sort(np.concatenate([np.empty(0, np.int64), *batches]))
+        states = np.zeros((rows.size, self.width), np.float32)
+        with torch.inference_mode(), bar(rows.size, "texts encoded") as advance:
+            for batch in batches:
+                if ids[batch[0]]:
+                    tokens = torch.tensor([ids[i] for i in batch], device=self.device)
                     pooled = pool(self.hidden(self.embed(tokens)), self.pooling)
-                    states[part] = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
-                    advance(len(part))
-        return states
+                    normal = torch.nn.functional.normalize(pooled, dim=1)
+                    states[np.searchsorted(rows, batch)] = normal.cpu().numpy()
+                advance(len(batch))
+        return rows, states
 
     def check_reading(self) -> None:
         """Check that the model reads embeddings as it reads the tokens of its own tokenizer.
@@ -358,6 +377,21 @@ class Language:
                     f"{self.key} = {self.name}: gives other hidden states for embeddings than "
                     "for the tokens themselves; name another model"
                 )
+
+
+def equal_lengths(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:
+    """Divide texts into batches of equal length, (B,) int64 places of each, the shortest first.
+
+    Texts of equal length need no padding. lengths: in tokens. batch_tokens: most tokens of a batch,
+    unless a single text is longer.
+    """
+    length = np.array(lengths, np.int64)
+    for each in np.unique(length):
+        same = np.flatnonzero(length == each)
+        # texts without tokens make one batch
+        yield from np.array_split(
+            same, max(1, min(same.size, -(-same.size * each // batch_tokens)))
+        )
 
 
 def pool(hidden_BTH: torch.Tensor, pooling: Pooling) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 from glta.report.analysis import Analysis
 from glta.report.draw.flow import Box, flow_chart
-from glta.report.known import makes_model, places, title
+from glta.report.known import makes_model, places, title, whole_stage
 from glta.report.wording import metric_title, number, seconds, shortened
 
 METRICS = "metrics.json"
@@ -201,7 +201,8 @@ def count_lines(a: Analysis, stages: Sequence[str]) -> list[str]:
     # a dictionary keeps the order
     parts: dict[str, None] = {}
     for stage in stages:
-        name, _, place = stage.partition("@")
+        name, _, _ = stage.partition("@")
+        place = whole_stage(stage).partition("@")[2]
         seed, method = known.get(place, (None, place))
         seeds.add(seed)
         parts[name if verb_of(stage) != name else method or ""] = None

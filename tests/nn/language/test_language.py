@@ -14,6 +14,7 @@ import torch
 from glta.nn.language.frozen import load_language
 from glta.nn.language.model_files import PACKAGED_SHA256, ModelFiles, model_folder
 from glta.nn.language.settings import LanguageSettings
+from glta.storage.shard import Shard
 from tests.tiny import LONGEST, WIDTH, WORDS
 
 TEXTS = [
@@ -82,6 +83,18 @@ def test_packaged_states_are_those_of_transformers(packaged):
         states, plain_states(packaged, model_folder("all-MiniLM-L6-v2"), TEXTS), atol=1e-5
     )
     assert np.ptp(states @ states.T) > 0.3  # the texts are told apart
+
+
+@pytest.mark.parametrize("of", [2, 3, 40])
+def test_shards_give_the_states_of_a_whole_run_to_the_last_bit(packaged, tmp_path, of):
+    texts = [*(f"garden {'roses ' * (i % 7)}{i}" for i in range(30)), ""]
+    states = np.full((len(texts), packaged.width), np.nan, np.float32)
+    for part in range(of):
+        for _ in range(2):  # from the model, and from the cache
+            rows, found = packaged.encode_shard(texts, Shard(part, of), 64, cache=tmp_path)
+            assert found.shape == (rows.size, packaged.width)
+            states[rows] = found
+    assert states.tobytes() == packaged.encode(texts, 64, cache=None).tobytes()
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 20, 8192])

@@ -14,6 +14,7 @@ from glta.nn.language.causal import CausalModel
 from glta.nn.language.frozen import Language, load_language
 from glta.nn.language.loading import FALLBACK_TOKENS
 from glta.nn.language.settings import LanguageSettings
+from glta.storage.shard import WHOLE, Shard
 from tests.tiny import SIZES, WORDS, rewrite, without, write_encoder, write_masked, write_tokenizer
 
 TEXTS = ["garden roses", "robot", "robot laser space"]
@@ -431,17 +432,19 @@ def test_a_readme_is_no_part_of_the_model(folder):
     assert load(folder).sha256 == before
 
 
-@pytest.mark.parametrize("change", ["versions", "batch_tokens", "precision", "max_tokens"])
+@pytest.mark.parametrize("change", ["versions", "batch_tokens", "precision", "max_tokens", "shard"])
 def test_all_that_decides_the_last_digits_is_in_the_key_of_the_cache(change, folder, monkeypatch):
     language = load(folder)
-    before = language._key(TEXTS, 64)
+    before = language._key(TEXTS, 64, WHOLE)
     if change == "versions":
         monkeypatch.setattr("transformers.__version__", "0")
     elif change == "precision":
         language.precision = torch.bfloat16
     elif change == "max_tokens":
         language.max_tokens = 9
-    assert language._key(TEXTS, 65 if change == "batch_tokens" else 64) != before
+    batch_tokens = 65 if change == "batch_tokens" else 64
+    shard = Shard(0, 2) if change == "shard" else WHOLE
+    assert language._key(TEXTS, batch_tokens, shard) != before
 
 
 def test_files_that_change_while_they_are_loaded_are_refused(folder, monkeypatch):

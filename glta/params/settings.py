@@ -1,0 +1,23 @@
+"""Settings of the pipeline itself, which change no result."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from glta.config import Cost, Section
+
+
+class ShardSettings(Section):
+    """Divide stages into shards: stages of their own, which several machines can run at once."""
+
+    profile: Annotated[int, Cost()] = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="shards that generate words about users and encode texts",
+    )
+    recommend: Annotated[int, Cost()] = Field(
+        1, ge=1, le=1024, description="shards that make lists, of users in blocks of 2,048"
+    )
