@@ -26,18 +26,17 @@ MOVED = {
     "fit": "is settings.lightgcn-text-knn now",
     "recommend.mode": "is settings.glta.serve.mode now",
     "settings.ease.max_items": "is settings.ease.max_gb now: I items need 12 I^2 bytes",
-    "settings.glta-plus": "is settings.cease (l2, text_weight, user_power) and settings.blend "
-    "(weight_steps) now; the method is blend-cease",
 }
+for _name in ("l2", "text_weight", "user_power", "max_items"):
+    MOVED[f"settings.glta-plus.{_name}"] = (
+        "belongs to settings.cease now; what was glta-plus is blend-cease"
+    )
 for _name in ("lightgcn", "lightgcn-plus", "hccf", "hccf-plus", "rlmrec-con", "rlmrec-gen"):
     MOVED[f"settings.{_name}.epochs"] = (
         "is steps now, which counts training steps; evaluate_every counts steps too"
     )
     MOVED[f"settings.{_name}.contrast_batch"] = "is gone: the contrast is of the whole batch"
 """Keys of older parameter files, and where they are now. Overrides of datasets have them too."""
-
-RENAMED = {"glta-plus": "blend-cease now: a blend of cease, lightgcn and text-knn"}
-"""Methods of older parameter files, and what they are now."""
 
 RESERVED = ("code", "evaluate", "params", "report")
 """Folders beside those of the datasets, in data/."""
@@ -156,9 +155,7 @@ def _cross_checks(p: Params) -> Iterator[str]:
                 f"needs an entry, {SYNC}"
             )
     for name in p.methods:
-        if name in RENAMED:
-            yield f"methods: {name} is {RENAMED[name]}"
-        elif name not in models():
+        if name not in models():
             yield f"methods: unknown method {name}{hint(name, models(), listed_by='glta methods')}"
     for name in p.serve:
         if name not in models():

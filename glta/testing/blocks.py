@@ -190,7 +190,8 @@ class World:
         For a method, its last step runs. If a folder that this step reads is missing, all steps of
         the method run.
         name: of the method, the ablation or the step.
-        What it reads of other methods' models is trained first, with the same values and data.
+        What it reads of other methods' models is trained first, with the same values and data,
+        unless the world has the folder of such a model already.
         values: parameters by dotted keys, such as {"settings.ease.l2": 10}.
         prepared: data in place of those in `prepared`. checkpoint: folder for checkpoints.
         """
@@ -225,6 +226,9 @@ class World:
         params = Params().with_values(unit.values | dict(values or {}))
         made = {}
         for other in others:
+            if (there := place_of(self.cell, other)).exists():
+                made[other] = there
+                continue
             made[other] = scratch / other
             made[other].mkdir()
             if refit:

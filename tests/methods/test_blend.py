@@ -90,7 +90,7 @@ class TestBlend(MethodContract):
         assert model.mix in [tuple(mix) for mix in tried]
 
     def test_any_two_components_can_be_blended(self, world):
-        names = ("ease", "cease", "lightgcn", "text-knn")
+        names = ("ease", "cease", "lightgcn", "text-knn", "text-ridge")
         features = np.random.default_rng(5).normal(size=(3, 8)).astype(np.float32)
         for pair in itertools.combinations(names, 2):
             model = world.train(self.name, {"settings.blend.components": list(pair)})
@@ -103,7 +103,8 @@ class TestBlend(MethodContract):
                     model.extended(features)
             else:
                 assert np.isfinite(model.extended(features).score(EVERYONE)[:, 20:]).all()
-                able = {"cease", "text-knn"} | ({"lightgcn"} if "cease" in pair else set())
+                able = {"cease", "text-knn", "text-ridge"}
+                able |= {"lightgcn"} if "cease" in pair else set()
                 for name, weight in zip(pair, model.new_mix, strict=True):
                     assert weight == 0 or name in able
 
@@ -247,14 +248,16 @@ class TestBlendOfSequences(MethodContract):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"methods": ["ease", "glta-plus"]}, "methods: glta-plus is blend-cease now"),
-        ({"settings": {"glta-plus": {"l2": 1.0}}}, r"settings\.glta-plus: is settings\.cease"),
         (
-            {"overrides": {"sample": {"settings": {"glta-plus": {"l2": 1.0}}}}},
-            r"overrides\.sample\.settings\.glta-plus: is settings\.cease",
+            {"settings": {"glta-plus": {"l2": 1.0}}},
+            r"settings\.glta-plus\.l2: belongs to settings\.cease",
+        ),
+        (
+            {"overrides": {"sample": {"settings": {"glta-plus": {"text_weight": 1.0}}}}},
+            r"overrides\.sample\.settings\.glta-plus\.text_weight: belongs to settings\.cease",
         ),
     ],
 )
-def test_files_that_name_glta_plus_hear_what_replaces_it(data, message):
+def test_files_with_keys_of_the_former_glta_plus_hear_where_they_are(data, message):
     with pytest.raises(ParamsError, match=message):
         check_params(data)

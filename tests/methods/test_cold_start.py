@@ -155,6 +155,9 @@ def test_an_extended_model_is_one_fitted_with_items_that_nobody_has(world, name,
         wide.cell.step("profile") / "states.safetensors",
         arrays | {"item": np.concatenate([arrays["item"], more])},
     )
+    items = wide.cell.step("profile") / "items.parquet"
+    texts = pl.read_parquet(items)
+    pl.concat([texts, texts.head(3).with_columns(pl.col("item") + NUM_ITEMS)]).write_parquet(items)
     arrays, meta = load_arrays(world.cell.step("pretrain-all") / "model.safetensors")
     arrays["item"] = np.concatenate([arrays["item"], np.ones((3, 4), np.float32)])
     save_arrays(wide.cell.step("pretrain-all") / "model.safetensors", arrays, meta)

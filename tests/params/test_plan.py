@@ -23,7 +23,8 @@ def test_the_plan_has_a_line_for_every_stage_that_a_method_may_need():
     assert "ease: [sample]" in text and "hccf: []" in text
 
 
-COMPONENTS = {"ease", "profile", "cease", "text-knn", "pretrain-all", "lightgcn"}
+OF_BOTH = {"profile", "text-knn", "pretrain-all", "lightgcn"}
+COMPONENTS = OF_BOTH | {"ease", "cease", "text-ridge", "word-ridge"}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ COMPONENTS = {"ease", "profile", "cease", "text-knn", "pretrain-all", "lightgcn"
         (["popularity", "text-knn"], {"popularity", "profile", "text-knn"}),
         (["lightgcn"], {"pretrain-all", "lightgcn"}),
         (["cease"], {"profile", "cease"}),
-        (["lightgcn-text-knn"], COMPONENTS - {"ease", "cease"} | {"lightgcn-text-knn"}),
+        (["lightgcn-text-knn"], OF_BOTH | {"lightgcn-text-knn"}),
         (["blend"], COMPONENTS | {"blend"}),
         (["blend-cease"], COMPONENTS | {"blend-cease"}),
         (["glta"], {"profile", "pretrain-graph", "align_items", "align_users", "glta"}),

@@ -133,6 +133,7 @@ def test_methods_without_ranges_have_nothing_to_tune():
         "lightgcn-text-knn",
         "blend",
         "blend-sequences",
+        "glta-plus",
     }
     with pytest.raises(ValueError, match=r"eese: unknown method; nearest is ease"):
         space("eese")
@@ -385,7 +386,7 @@ def test_a_method_is_tuned_with_its_own_steps_from_what_others_made():
         "ease": [],
         "lightgcn": [],
         "cease": ["profile"],
-        "blend": ["ease", "cease", "lightgcn", "text-knn"],
+        "blend": ["ease", "cease", "lightgcn", "text-knn", "text-ridge", "word-ridge"],
         "glta": ["profile", "pretrain-graph"],
     }
 

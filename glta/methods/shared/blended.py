@@ -24,9 +24,11 @@ from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.dot_product import DotProduct
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.item_map import ItemMap
+from glta.methods.shared.read_outs import ReadOutScores
 from glta.methods.shared.sequence_model import SequenceModel
 from glta.methods.shared.side_information import SideInformationMap, evenly, gain_of
 from glta.methods.shared.standardized import standardized
+from glta.methods.shared.text_ridge import RidgeScores
 from glta.methods.shared.text_space import TextScores
 from glta.methods.shared.transition_counts import TransitionScores
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
@@ -38,6 +40,9 @@ KINDS: dict[str, type[Component]] = {
     "cease": SideInformationMap,
     "lightgcn": GraphScores,
     "text-knn": TextScores,
+    "text-ridge": RidgeScores,
+    "word-ridge": RidgeScores,
+    "glta": ReadOutScores,
     "transitions": TransitionScores,
     "transitions-text": TransitionScores,
     "sasrec": SequenceModel,
@@ -94,9 +99,9 @@ class Blended(Scorer):
     Each component score is standardised per user over the items with training users.
 
     Items without training users are scored by the components that score an item by its text: CEASE,
-    text-kNN and SASRec + text. With CEASE among the components, LightGCN is one more: the embedding
-    of such an item is the sum of the other items' embeddings with the weights of the item's column
-    of the map, times a gain (`gain_of`).
+    text-kNN, text ridge, word ridge and SASRec + text. With CEASE among the components, LightGCN is
+    one more: the embedding of such an item is the sum of the other items' embeddings with the
+    weights of the item's column of the map, times a gain (`gain_of`).
 
     name: of the method. parts: the components by the names of their methods, in their order.
     known: (I,) bool, the items with training users. mix: the weights with the best validation
@@ -117,10 +122,13 @@ class Blended(Scorer):
 
         names: of the methods; the step reads their folders. weight_steps: see `simplex`.
         """
-        parts = {}
+        parts: dict[str, Component] = {}
         for name in names:
             folder = job.source(name)
             about = read_about(folder, name)
+            if name == "glta":
+                parts[name] = ReadOutScores.read(folder)
+                continue
             parts[name] = KINDS[name].rebuilt(load_arrays(folder / "model.safetensors")[0], about)
         first = (1.0, *(len(names) - 1) * (0.0,))
         blend = cls(parts, job.prepared.train.item_degree > 0, first, first).calibrated()
@@ -202,7 +210,7 @@ class Blended(Scorer):
     @property
     def by_text(self) -> np.ndarray:
         """(C,) bool: the components that can score an item by its text."""
-        able = {"text-knn", "cease", "sasrec-text"}
+        able = {"text-knn", "text-ridge", "word-ridge", "cease", "sasrec-text"}
         able |= {"lightgcn"} if "cease" in self.parts else set()
         return np.array([name in able for name in self.parts])
 
@@ -257,8 +265,24 @@ class Blended(Scorer):
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         if any(isinstance(part, SequenceModel | TransitionScores) for part in self.parts.values()):
             return super().score_histories(history_BI)  # these need the order of the items
-        found = [part.score_histories(history_BI) for part in self.parts.values()]
-        return mixed([self._standardized(scores) for scores in found], self.item_mix)
+        able = self.for_newcomers()
+        found = [part.score_histories(history_BI) for part in able.parts.values()]
+        return mixed([self._standardized(scores) for scores in found], able.item_mix)
+
+    def for_newcomers(self) -> Self:
+        """Leave out GLTA's read-outs, because the language model has not read newcomers.
+
+        The other weights grow in proportion, or are equal when they are all 0.
+        """
+        parts = {
+            name: part for name, part in self.parts.items() if not isinstance(part, ReadOutScores)
+        }
+        if len(parts) == len(self.parts):
+            return self
+        kept = [name in parts for name in self.parts]
+        mix, new_mix = (np.array(each)[kept] for each in (self.mix, self.new_mix))
+        mix = mix / mix.sum() if mix.any() else np.full(mix.size, 1 / mix.size)
+        return replace(self, parts=parts, mix=tuple(mix.tolist()), new_mix=tuple(new_mix.tolist()))
 
     def with_histories(self, histories: Sequences) -> Self:
         parts = {name: part.with_histories(histories) for name, part in self.parts.items()}
@@ -273,8 +297,11 @@ class Blended(Scorer):
         num = len(text_JW)
         parts: dict[str, Component] = {}
         for name, part in self.parts.items():
-            if isinstance(part, SideInformationMap | TextScores) or name == "sasrec-text":
+            by_text = isinstance(part, SideInformationMap | TextScores | RidgeScores)
+            if by_text or name == "sasrec-text":
                 parts[name] = cast("Component", part.extended(text_JW))
+            elif isinstance(part, ReadOutScores):
+                parts[name] = part.widened(num)
             elif isinstance(part, SequenceModel):
                 parts[name] = part.widened(np.zeros((num, part.item.shape[1]), np.float32))
             elif isinstance(part, TransitionScores):

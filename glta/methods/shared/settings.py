@@ -30,6 +30,17 @@ UserPower = Annotated[
 ]
 
 
+class WordRidgeSettings(Section):
+    """Word ridge: ridge regression on words."""
+
+    l2: Annotated[float, Search(0.01, 100.0, log=True)] = Field(
+        5.0, gt=0, description="L2 penalty (ridge), in mean eigenvalues of the text features"
+    )
+    word_rank: Annotated[int, Choices(384, 768)] = Field(
+        768, ge=1, description="width of the word vectors: TF-IDF, reduced by an SVD"
+    )
+
+
 class WeightSettings(Section):
     """Choose the weights of a sum of component scores. A subclass has the field `components`."""
 
