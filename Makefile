@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: checkout run table ablations cold-start goodbooks leave-last-out gal-rec-ablations semantic-ablations tune published test test-slow test-engines bench docs ui lint lock pull push clean
+.PHONY: checkout run table ablations cold-start goodbooks language-model leave-last-out gal-rec-ablations semantic-ablations tune published test test-slow test-engines bench docs ui lint lock pull push clean
 
 # before the installation, which takes minutes: without these, nothing can run
 .DEFAULT_GOAL := run
@@ -21,7 +21,7 @@ run: checkout $(READY)
 	@test -n "$$VIRTUAL_ENV" || echo "source .venv/bin/activate puts glta, snakemake and dvc on the path"
 
 # an experiment is a file of parameters; `$(BIN)/glta params use experiments/quickstart.yaml` goes back to the sample
-table ablations cold-start goodbooks leave-last-out gal-rec-ablations semantic-ablations: checkout $(READY)
+table ablations cold-start goodbooks language-model leave-last-out gal-rec-ablations semantic-ablations: checkout $(READY)
 	@$(BIN)/glta params use experiments/$@.yaml
 	@$(BIN)/snakemake $(LIMITS)
 
@@ -41,7 +41,7 @@ tune: checkout $(READY)
 	@$(BIN)/glta params use experiments/table.yaml
 	@like=; for dataset in $(TUNED_ON); do \
 	  glta tune lightgcn $$dataset $(LIMIT) $$like && \
-	  dvc repro profile@$$dataset-0 pretrain-all@$$dataset-0 pretrain-graph@$$dataset-0 && \
+	  dvc repro data/$$dataset/0/profile pretrain-all@$$dataset-0 pretrain-graph@$$dataset-0 && \
 	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset $(LIMIT) $$like || exit 1; \
 	  like="$$like --like $$dataset"; \
 	done

@@ -37,7 +37,11 @@ if workflow.is_main_process:
 
 envvars:
     VARIABLE,
-    *[name for name in ["MLFLOW_TRACKING_URI"] if name in os.environ],
+    *[
+        name
+        for name in ["MLFLOW_TRACKING_URI", "GLTA_INSTRUCTIONS", "GLTA_MIRROR"]
+        if name in os.environ
+    ],
 
 
 try:
@@ -50,7 +54,7 @@ try:
         refuse_changed(PARAMS, DATA)
         refuse_other_models_of_all(PARAMS)
         if PLAN.is_file() and sync_plan(PARAMS):
-            logger.info(f"{PLAN}: updated for the methods of params.yaml")
+            logger.info(f"{PLAN}: updated for params.yaml")
     STAGES, STATUS = read_stages(ask=workflow.is_main_process)
     CHANGED = differences() if STATUS and STAGE in STATUS else {}
 except ValueError as error:

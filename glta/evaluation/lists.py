@@ -43,7 +43,7 @@ class Lists:
 
     @classmethod
     def joined(cls, shards: Sequence[Self]) -> Self:
-        """Join the lists of shards. The result has the order of lists that were made together."""
+        """Join the lists of shards. Rows are sorted by user and rank, as in an undivided run."""
 
         def of(tables: list[pl.DataFrame]) -> pl.DataFrame:
             return pl.concat(tables).sort("user", "rank").rechunk()
@@ -67,4 +67,5 @@ def list_table(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> pl.D
         "item": pl.Series(items.ravel(), dtype=pl.Int32),
         "score": pl.Series(scores.ravel(), dtype=pl.Float32),
     }
-    return pl.DataFrame(columns).filter(pl.col("item") >= 0)
+    # one chunk, because the chunks decide the bytes of a Parquet file
+    return pl.DataFrame(columns).filter(pl.col("item") >= 0).rechunk()

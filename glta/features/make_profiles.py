@@ -42,19 +42,22 @@ class ProfileShard:
     answers: of the provider, by the digest of the prompt; {} for extracted words.
     items: states of item texts. users: states of the words about users; None where words are
         generated, because they are complete only when all shards have answered.
+    about: what made them, see `ProfileMaker.about`.
     """
 
     answers: dict[str, str]
     items: TextStates
     users: TextStates | None
+    about: dict[str, Any]
 
     def save(self, folder: Path) -> None:
-        """Write answers.json and states.safetensors."""
+        """Write about.json, answers.json and states.safetensors."""
         arrays = {"item_rows": self.items.rows, "items": self.items.states}
         if self.users:
             arrays |= {"user_rows": self.users.rows, "users": self.users.states}
         save_arrays(folder / "states.safetensors", arrays)
         write_json(folder / "answers.json", self.answers)
+        write_json(folder / "about.json", self.about)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -62,7 +65,8 @@ class ProfileShard:
         arrays, _ = load_arrays(folder / "states.safetensors")
         users = TextStates(arrays["user_rows"], arrays["users"]) if "users" in arrays else None
         items = TextStates(arrays["item_rows"], arrays["items"])
-        return cls(read_json(folder / "answers.json"), items, users)
+        about = read_json(folder / "about.json")
+        return cls(read_json(folder / "answers.json"), items, users, about)
 
 
 class ProfileMaker:
@@ -114,6 +118,22 @@ class ProfileMaker:
         of_graph = found["graph_"][0].select(pl.col("tags", "interests").name.prefix("graph_"))
         return words.with_columns(of_graph), counts
 
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What makes the words and the states, besides the data and the parameters."""
+        return {
+            "provider": self.provider.identity if self.provider else {"provider": "extractive"},
+            "language": {
+                "model": self.language.name,
+                "sha256": self.language.sha256,
+                "files": self.language.digests,
+                "width": self.language.width,
+            },
+            "precision": str(self.language.precision),
+            "device": self.language.device.type,
+            "batch_tokens": self.language.batch_tokens,
+        }
+
     def shard(self, shard: Shard) -> ProfileShard:
         """Answer the prompts of a shard, and encode its texts."""
         answers: dict[str, str] = {}
@@ -127,10 +147,16 @@ class ProfileMaker:
             answers = Cached(self.provider).answers(prompts, shard)
         else:
             users = self._encoded(descriptions(self.extracted[0]), shard)
-        return ProfileShard(answers, self._encoded(self.texts["text"], shard), users)
+        return ProfileShard(answers, self._encoded(self.texts["text"], shard), users, self.about)
 
     def join(self, shards: list[ProfileShard]) -> Profiles:
-        """Put the work of all shards together. Raises KeyError when one is missing."""
+        """Put the work of all shards together.
+
+        Raises ValueError when a part is missing, and when shards were not all made with the same
+        models, batches and kind of processor as this one.
+        """
+        for shard in shards:
+            refuse_different(self.about, shard.about)
         if self.provider:
             answers = {key: text for shard in shards for key, text in shard.answers.items()}
             words, counts = self.words(KnownAnswers(self.provider, answers))
@@ -144,22 +170,14 @@ class ProfileMaker:
             item_states=in_order([shard.items for shard in shards], self.texts.height),
             user_states=in_order(users, words.height),
             about={
-                "provider": self.provider.identity if self.provider else {"provider": "extractive"},
-                "language": self._about_language(),
+                "provider": self.about["provider"],
+                "language": self.about["language"],
                 "counts": {"items": self.texts.height, "users": words.height, **counts},
             },
         )
 
     def _encoded(self, texts: pl.Series, shard: Shard) -> TextStates:
         return TextStates(*self.language.encode_shard(texts.to_list(), shard))
-
-    def _about_language(self) -> dict[str, Any]:
-        return {
-            "model": self.language.name,
-            "sha256": self.language.sha256,
-            "files": self.language.digests,
-            "width": self.language.width,
-        }
 
 
 def descriptions(words: pl.DataFrame) -> pl.Series:
@@ -168,16 +186,25 @@ def descriptions(words: pl.DataFrame) -> pl.Series:
     return words.select(pl.concat_str(both, separator=", ").str.strip_chars(", ")).to_series()
 
 
+def refuse_different(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Raise ValueError when a shard was made with other models, batches or processors."""
+    for key, value in ours.items():
+        if theirs.get(key) != value:
+            raise ValueError(
+                f"a shard was made with another {key}: {theirs.get(key)}, and not {value}"
+            )
+
+
 def in_order(parts: list[TextStates], count: int) -> np.ndarray:
     """Put states into the order of their texts, (count, W).
 
     Raises ValueError unless each text has one state.
     """
-    rows = np.concatenate([part.rows for part in parts])
-    if not np.array_equal(np.sort(rows), np.arange(count)):
-        raise ValueError(
-            f"shards of the stage profile: have {rows.size} states for {count} texts; run the "
-            "stage profile-part again for all shards"
-        )
-    states = np.concatenate([part.states for part in parts])
-    return states[np.argsort(rows)]
+    times = np.bincount(np.concatenate([part.rows for part in parts]), minlength=count)
+    if times.size != count or (times != 1).any():
+        wrong = int((times[:count] != 1).sum()) + times.size - count
+        raise ValueError(f"{wrong} of {count} texts are in no shard, or in several")
+    states = np.empty((count, parts[0].states.shape[1]), np.float32)
+    for part in parts:
+        states[part.rows] = part.states
+    return states

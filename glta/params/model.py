@@ -99,6 +99,7 @@ class Params(Section):
             "cease",
             "blend",
             "glta",
+            "glta-plus",
         ],
         min_length=1,
         description="methods to train, evaluate and report: names of `glta methods` and `glta "

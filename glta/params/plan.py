@@ -1,9 +1,8 @@
 """Write plan.yaml: the datasets for which each stage runs. It is made from params.yaml.
 
 dvc.yaml does not depend on params.yaml: it has a stage for every step of every method. It reads
-from plan.yaml for which datasets a stage runs, which shards it has, and of which methods there are
-bundles, because the
-templates of DVC have no conditions and cannot count.
+from plan.yaml for which datasets a stage runs, how many shards it has, and of which methods there
+are bundles, because the templates of DVC have no conditions and cannot count.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ PLAN = Path("plan.yaml")
 
 HEAD = """\
 # For which datasets each stage runs: what the methods in params.yaml need, and nothing else.
-# `lists` has the methods of the stages that make lists. `parts` numbers the shards of
-# a stage, and `of` counts them.
+# `parts` numbers the shards of a stage, and `of` counts them.
 # `bundles` has the methods of `serve`: those that read no texts, and those that need the profile.
 # Made from params.yaml by `glta params sync`, and by Snakemake when it starts; do not edit.
 """
@@ -34,17 +32,23 @@ def plan_of(params: Params) -> Names:
     return {
         **_whole_or_joined("profile", profiled, params.shards.profile),
         **{name: params.datasets if name in wanted else [] for name in units()},
+        **_whole_or_joined("recommend", params.datasets, params.shards.recommend),
     }
 
 
-def lists_of(params: Params) -> Names:
-    """Return the methods of the stages that make lists: whole, or joined from shards."""
-    return _whole_or_joined("recommend", params.methods, params.shards.recommend)
+def _whole_or_joined(stage: str, datasets: list[str], shards: int) -> Names:
+    """Return the datasets of a stage, and those of its other form, which joins shards."""
+    return {
+        stage: datasets if shards == 1 else [],
+        f"{stage}-join": [] if shards == 1 else datasets,
+    }
 
 
-def _whole_or_joined(stage: str, names: list[str], shards: int) -> Names:
-    """Return what a stage runs for, and what its other form runs for, which joins shards."""
-    return {stage: names if shards == 1 else [], f"{stage}-join": [] if shards == 1 else names}
+def profile_stage(params: Params, dataset: str, seed: int) -> str:
+    """Return DVC's name of the stage that writes the profile of a dataset and a seed."""
+    shards = params.shards.profile
+    cell = f"{dataset}-{seed}"
+    return f"profile@{cell}" if shards == 1 else f"profile-join@{cell}-{shards}"
 
 
 def shards_of(params: Params) -> dict[str, dict[str, list[int]]]:
@@ -68,7 +72,6 @@ def content_of(params: Params) -> dict[str, dict[str, list]]:
     """Return all that plan.yaml has."""
     return {
         "plan": plan_of(params),
-        "lists": lists_of(params),
         **shards_of(params),
         "bundles": bundles_of(params),
     }

@@ -16,8 +16,13 @@ class ShardSettings(Section):
         1,
         ge=1,
         le=1024,
-        description="shards that generate words about users and encode texts",
+        description="number of shards of the stage profile, which finds words about users and "
+        "encodes texts",
     )
     recommend: Annotated[int, Cost()] = Field(
-        1, ge=1, le=1024, description="shards that make lists, of users in blocks of 2,048"
+        1,
+        ge=1,
+        le=1024,
+        description="number of shards of the stage recommend; each gets blocks of 2,048 users, and "
+        "stays empty without one",
     )

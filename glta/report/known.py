@@ -15,6 +15,7 @@ __all__ = [
     "makes_model",
     "order",
     "places",
+    "shards_beside",
     "title",
     "training_stages",
     "whole_stage",
@@ -92,8 +93,26 @@ def whole_stage(stage: str) -> str:
     profile-part@books-0-4-1, the second of four shards, and profile-join@books-0-4 stand for
     profile@books-0.
     """
-    name, at, place = stage.partition("@")
-    for ending, numbers in (("-part", 2), ("-join", 1)):
-        if name.endswith(ending) and name not in units():
-            return f"{name.removesuffix(ending)}{at}{place.rsplit('-', numbers)[0]}"
-    return stage
+    name, place, _ = _shard(stage)
+    return f"{name}@{place}" if place else stage
+
+
+def shards_beside(stage: str) -> list[str]:
+    """Return the shards and the join that a shard or a join belongs to; [] for any other stage."""
+    name, place, of = _shard(stage)
+    if not place:
+        return []
+    shards = [f"{name}-part@{place}-{of}-{part}" for part in range(int(of))]
+    return [*shards, f"{name}-join@{place}-{of}"]
+
+
+def _shard(stage: str) -> tuple[str, str, str]:
+    """Split the name of a shard or a join into stage, place and number of shards, "" for others."""
+    name, _, place = stage.partition("@")
+    kind, _, ending = name.rpartition("-")
+    if name in units() or ending not in ("part", "join"):
+        return name, "", ""
+    if ending == "part":
+        place = place.rpartition("-")[0]
+    place, _, of = place.rpartition("-")
+    return kind, place, of

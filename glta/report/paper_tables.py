@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from glta.report.known import (
     change_text,
     is_ablation,
     places,
+    shards_beside,
     title,
     training_stages,
     whole_stage,
@@ -346,21 +347,29 @@ def cost_table(a: Analysis, costs: Costs) -> PaperTable:
 def whole_costs(costs: Costs) -> Costs:
     """Add up the costs of shards: seconds are summed, the highest memory is taken.
 
-    Their seconds for 1,000 lists are averaged, as shards have almost equal numbers of users.
+    Seconds for 1,000 lists are averaged over all lists. A stage is left out unless the costs of all
+    its shards and of their join are known.
     """
     found: dict[str, list[Mapping[str, float]]] = {}
     for stage, cost in costs.items():
-        found.setdefault(whole_stage(stage), []).append(cost)
-    combine: dict[str, Callable[[list[float]], float]]
-    combine = {"seconds": sum, "peak_memory_bytes": max, "seconds_per_1000_lists": fmean}
-    return {
-        stage: {
-            name: of(values)
-            for name, of in combine.items()
-            if (values := [cost[name] for cost in shards if name in cost])
-        }
-        for stage, shards in found.items()
-    }
+        if all(name in costs for name in shards_beside(stage)):
+            found.setdefault(whole_stage(stage), []).append(cost)
+    return {stage: _together(parts) for stage, parts in found.items()}
+
+
+def _together(parts: list[Mapping[str, float]]) -> dict[str, float]:
+    """Return the cost of several stages, see `whole_costs`."""
+    peaks = [part["peak_memory_bytes"] for part in parts if "peak_memory_bytes" in part]
+    measured = [part for part in parts if "seconds_per_1000_lists" in part]
+    cost = {"seconds": sum(part["seconds"] for part in parts)}
+    if peaks:
+        cost["peak_memory_bytes"] = max(peaks)
+    if measured:
+        cost["seconds_per_1000_lists"] = fmean(
+            [part["seconds_per_1000_lists"] for part in measured],
+            [part.get("lists", 1) for part in measured],
+        )
+    return cost
 
 
 def method_cost(a: Analysis, method: str, costs: Costs) -> list[str]:

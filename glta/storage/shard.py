@@ -13,9 +13,9 @@ Piece = TypeVar("Piece")
 class Shard:
     """Name one of several shards of a stage's work. part: from 0. of: how many there are.
 
-    The work is a row of pieces: batches of texts or prompts, blocks of users. Which pieces there
-    are does not depend on the number of shards. So the shards together compute what one process
-    computes, with the same batches, and therefore to the last bit.
+    The work is a sequence of pieces: batches of texts or prompts, blocks of users. Which pieces
+    there are does not depend on the number of shards. So the shards together compute what one
+    process computes, with the same batches, and therefore to the last bit.
     Raises ValueError unless 0 <= part < of.
     """
 
@@ -29,9 +29,10 @@ class Shard:
             )
 
     def pick(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Yield the pieces of this shard. They are dealt out one by one, so that shards are even.
+        """Yield the pieces of this shard. They are dealt out one by one.
 
-        Batches are often sorted by length: the neighbours of a long one are long too.
+        So shards have equal numbers of pieces, and similar ones: batches are often sorted by
+        length, and the neighbours of a long one are long too.
         """
         return (piece for i, piece in enumerate(pieces) if i % self.of == self.part)
 

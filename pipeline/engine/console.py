@@ -27,6 +27,8 @@ from glta.storage.cell import folder
 LOGS = Path(".pipe/logs")
 WIDTH = 100
 TAIL = 15
+CLOCKS = 60
+"""Most seconds by which the clocks of two machines are thought to differ."""
 """Lines of a failed stage's log that are shown."""
 DONE_SECONDS = 10
 """At least so long between two plain lines."""
@@ -62,6 +64,18 @@ class Running(NamedTuple):
     stage: str
     since: float
     log: Path
+
+    def has_begun(self) -> bool:
+        """Tell whether its log is of this run. A waiting job of a cluster has that of an earlier.
+
+        Clocks of two machines may differ, by less than CLOCKS.
+        """
+        started = time.time() - (time.monotonic() - self.since)
+        return self.log.is_file() and self.log.stat().st_mtime > started - CLOCKS
+
+    def progress(self) -> str:
+        """Return its last line of progress, in brackets, else ""."""
+        return noted(self.log) if self.has_begun() else ""
 
 
 def log_of(stage: str) -> str:
@@ -164,8 +178,12 @@ class Console(logging.Handler):
         # of a cluster
         job = (getattr(record, "aux", None) or {}).get("external_jobid")
         named = f"{stage.stage} (job {job})" if job else stage.stage
+        # what a scheduler says: out of memory, out of time, refused
+        if reason := (getattr(record, "rule_msg", None) or "").strip():
+            self.say(f"failed: {named}: {reason}")
         self.say(f"failed: {named}; the end of {stage.log}:")
-        self.say("\n".join(f"    {line}" for line in tail(stage.log)))
+        lines = tail(stage.log) if stage.has_begun() else [no_log(stage.log)]
+        self.say("\n".join(f"    {line}" for line in lines))
 
     def _message(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip("\n")
@@ -219,7 +237,7 @@ class Console(logging.Handler):
         """Print one plain line: how many stages are done, which ones since, and which ones run."""
         with self._guard:
             new, self._new = self._new, []
-        now = [f"{each.stage}{noted(each.log)}" for each in list(self.running.values())]
+        now = [f"{each.stage}{each.progress()}" for each in list(self.running.values())]
         parts = [f"done {shortened(new)}"] if new else []
         parts += [f"running {shortened(now)}"] if now else []
         self.say(f"{self.done}/{self.total} {self._clock()}  {'; '.join(parts)}".rstrip())
@@ -239,7 +257,7 @@ class Console(logging.Handler):
         grid.add_row(f"{self.done}/{self.total} stages", bar, self._clock())
         for each in list(self.running.values()):
             seconds = f"{time.monotonic() - each.since:.0f} s"
-            grid.add_row(f"  {each.stage}", f"{noted(each.log)}", seconds)
+            grid.add_row(f"  {each.stage}", each.progress(), seconds)
         return grid
 
     def close_display(self) -> None:
@@ -292,12 +310,17 @@ def results(metric: str) -> str:
     return f"\n{table}\n\n{page} is the report; `glta ui` shows all runs, `glta table` all tables"
 
 
+def no_log(log: Path) -> str:
+    """Say that a stage has written nothing, and where to look."""
+    return f"(no log: the stage did not start; Snakemake's own log is in {log.parents[1]})"
+
+
 def tail(log: Path) -> list[str]:
     """Return the last lines of a log."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return [f"(no log: the stage did not start; Snakemake's own log is in {log.parents[1]})"]
+        return [no_log(log)]
     return [line for line in text.splitlines() if line.strip()][-TAIL:]
 
 

@@ -38,6 +38,8 @@ STAGES = f"""\
       - glta
       - pipeline
       - params.yaml
+      # so that DVC does not restore the results of an earlier plan for earlier parameters
+      - plan.yaml
     outs:
       - data/code: {{type: dir}}
       - data/params: {{type: dir}}
@@ -74,7 +76,7 @@ STAGES = f"""\
     outs:
       - {CELL}/profile: {{type: dir}}
 
-  # with `shards` of params.yaml, these two run instead of the one above, and write the same
+  # with shards.profile above 1, these two stages replace `profile`; the result is the same
   profile-part:
     matrix:
       dataset: "${{plan.profile-join}}"
@@ -105,7 +107,7 @@ STAGES = f"""\
 
 RESULTS = f"""\
   recommend:
-    matrix: {{dataset: "${{datasets}}", seed: "${{seeds}}", method: "${{lists.recommend}}"}}
+    matrix: {{dataset: "${{plan.recommend}}", seed: "${{seeds}}", method: "${{methods}}"}}
     cmd: {RUN}recommend {DATASET} {SEED} {METHOD}
     meta: {{threads: 1, resources: {{mem_mb: 4000}}}}
     deps:
@@ -116,11 +118,12 @@ RESULTS = f"""\
     outs:
       - {CELL}/recommend/${{item.method}}: {{type: dir}}
 
+  # with shards.recommend above 1, these two stages replace `recommend`; the result is the same
   recommend-part:
     matrix:
-      dataset: "${{datasets}}"
+      dataset: "${{plan.recommend-join}}"
       seed: "${{seeds}}"
-      method: "${{lists.recommend-join}}"
+      method: "${{methods}}"
       of: "${{of.recommend}}"
       part: "${{parts.recommend}}"
     cmd: {RUN}recommend {DATASET} {SEED} {METHOD} {OF} {PART}
@@ -135,9 +138,9 @@ RESULTS = f"""\
 
   recommend-join:
     matrix:
-      dataset: "${{datasets}}"
+      dataset: "${{plan.recommend-join}}"
       seed: "${{seeds}}"
-      method: "${{lists.recommend-join}}"
+      method: "${{methods}}"
       of: "${{of.recommend}}"
     cmd: {RUN}recommend_join {DATASET} {SEED} {METHOD} {OF}
     meta: {{threads: 1, resources: {{mem_mb: 2000}}}}

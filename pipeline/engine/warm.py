@@ -72,6 +72,9 @@ def run(module: str, arguments: list[str]) -> int | None:
         # a job on another machine has an engine that is not a process here
         if not call.id.startswith(Invocation.of(call.pid).id):
             return None
+        # a scheduler's job on the engine's machine has a control group, with limits, of its own
+        if _group_of("self") != _group_of(call.pid):
+            return None
         digest = hashlib.sha256(call.id.encode()).hexdigest()[:12]
         folder = SERVERS / f"{call.pid}-{digest}"
         connection = _connect(folder, call.pid)
@@ -79,6 +82,11 @@ def run(module: str, arguments: list[str]) -> int | None:
     except (OSError, ValueError):
         return None
     return _ask(connection, module, arguments) if connection else None
+
+
+def _group_of(process: int | str) -> str:
+    """Return the control groups of a process, by which Linux limits memory and devices."""
+    return Path(f"/proc/{process}/cgroup").read_text()
 
 
 def _connect(folder: Path, engine: int) -> socket.socket | None:

@@ -16,7 +16,7 @@ from pipeline.engine.code import is_program, is_values, values_of
 from pipeline.engine.oracle import dvc_stages, overlap
 from pipeline.engine.snapshot import effective
 
-COSTS = ("seconds", "peak_memory_bytes", "seconds_per_1000_lists")
+COSTS = ("seconds", "peak_memory_bytes", "seconds_per_1000_lists", "lists")
 PARAMS = "params.yaml"
 
 
@@ -289,7 +289,8 @@ class Results:
 def costs() -> dict[str, dict[str, float]]:
     """Return {stage: {seconds, peak_memory_bytes}} of the current results.
 
-    The stages recommend have seconds_per_1000_lists too. Stages without a known run are left out.
+    The stages recommend have seconds_per_1000_lists and the number of lists too. Stages without a
+    known run are left out.
     """
     return {
         name: {k: r.run.data.metrics[k] for k in COSTS if k in r.run.data.metrics}

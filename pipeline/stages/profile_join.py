@@ -18,7 +18,13 @@ def main(params: Params, dataset: str, seed: int, of: int) -> None:
     cell = Cell(dataset, seed)
     maker = ProfileMaker(Prepared.load(cell.prepare), params.profile, params.language)
     folders = [cell.shard("profile", Shard(part, of)) for part in range(of)]
-    joined = maker.join([ProfileShard.load(folder) for folder in folders])
+    try:
+        joined = maker.join([ProfileShard.load(folder) for folder in folders])
+    except ValueError as error:
+        names = [f"profile-part@{dataset}-{seed}-{of}-{part}" for part in range(of)]
+        raise ValueError(
+            f"{error}; make all shards again: `dvc repro --force --single-item {' '.join(names)}`"
+        ) from error
     with whole_folder(cell.step("profile")) as out:
         joined.save(out)
 

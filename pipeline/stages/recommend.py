@@ -29,8 +29,8 @@ from glta.storage.shard import WHOLE, Shard
 from pipeline.stages.script import run
 
 BLOCK = 2048
-"""Users that are asked for together. Blocks are the same for any number of shards, so that the
-scores are equal to the last bit: these may depend on who else is in a block."""
+"""Number of users for whom a recommender is asked at once. Blocks are the same for any number of
+shards, so that scores are equal to the last bit: these may depend on who else is in a block."""
 
 
 def main(params: Params, dataset: str, seed: int, method: str, part: int = 0, of: int = 1) -> None:
@@ -59,8 +59,9 @@ def main(params: Params, dataset: str, seed: int, method: str, part: int = 0, of
     )
     seconds = time.monotonic() - started
     count = sum(table["user"].n_unique() for table in (lists.valid, lists.test))
-    # the report shows it; the stage's own time is mostly its start
-    record(0, seconds_per_1000_lists=1000 * seconds / max(count, 1))
+    if count:
+        # the report shows it; the stage's own time is mostly its start
+        record(0, seconds_per_1000_lists=1000 * seconds / count, lists=count)
     place = cell.lists(method) if of == 1 else cell.shard("recommend", shard, method)
     with whole_folder(place) as out:
         lists.save(out)
@@ -121,7 +122,7 @@ def by_blocks(
     k: int,
     recommend: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> pl.DataFrame:
-    """Make the lists of the users with pairs, block by block.
+    """Make lists of k items, block by block, for the users of a shard who have pairs in `wanted`.
 
     recommend: maps users (B,) to items and scores, each (B, k).
     """

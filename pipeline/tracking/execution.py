@@ -21,7 +21,7 @@ from pipeline.tracking.commit import current_commit
 from pipeline.tracking.environment import describe_environment, environment_tags
 
 # options of a stage's command that say what it works on
-SUBJECTS = ("dataset", "seed", "method", "step")
+SUBJECTS = ("dataset", "seed", "method", "step", "part", "of")
 
 
 @dataclass

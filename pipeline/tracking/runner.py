@@ -20,7 +20,7 @@ from typing import Any
 
 from glta.params.check import ParamsError, load_params
 from glta.params.plan import PLAN, is_enough, sync_plan
-from pipeline.engine.code import edited, is_values, unnoticed
+from pipeline.engine.code import edited, is_program, unnoticed
 from pipeline.engine.imports import ROOTS
 from pipeline.engine.invocation import VARIABLE, Invocation, die_with_parent
 from pipeline.engine.processor import instructions, thread_limits
@@ -79,7 +79,7 @@ def unnoticed_reads(reads: Path, before: Snapshot, after: Snapshot) -> str:
     checksums there. The report shows what is known of all runs, and the stage `code` reads all
     code; what they depend on cannot be told from it.
     """
-    if not reads.is_file() or not any(map(is_values, before.deps)) or reads.stem == "report":
+    if not reads.is_file() or not any(map(is_program, before.deps)) or reads.stem == "report":
         return ""
     params = load_params()
     texts = {*_texts(params.model_dump()), os.environ.get("GLTA_MIRROR", "")}
@@ -121,8 +121,8 @@ def main(cmd: list[str]) -> int:
         fewer = bool(os.environ.get("DVC_EXP_NAME")) and PLAN.is_file() and is_enough(params)
         if PLAN.is_file() and not fewer and sync_plan(params):
             raise ParamsError(
-                f"{PLAN}: did not fit the methods or datasets of params.yaml; it has been brought "
-                "up to date: run the same command again"
+                f"{PLAN}: did not fit params.yaml; it has been brought up to date: run the same "
+                "command again, or for an experiment change params.yaml first"
             )
         # Snakemake itself claims the checkout. Its jobs on other machines outlive a kill of it, so
         # each of them claims its stage.

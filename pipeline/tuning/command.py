@@ -20,7 +20,7 @@ from glta.methods.registry import needed, specs
 from glta.params.check import load_params, shown
 from glta.params.file import locked_params, override
 from glta.params.model import Params
-from glta.params.plan import sync_plan
+from glta.params.plan import profile_stage, sync_plan
 from glta.progress import quiet
 from glta.storage.cell import Cell
 from glta.storage.files import write_whole
@@ -73,7 +73,7 @@ def main(
     check_store()
     sync_plan(params)
     others = [present_values(method, params.for_dataset(name)) for name in like]
-    make_sources(method, dataset, seed)
+    make_sources(params, method, dataset, seed)
     done = search(
         method, dataset, params.for_dataset(dataset), budget=budget, seed=seed, others=others
     )
@@ -86,13 +86,16 @@ def main(
     )
 
 
-def make_sources(method: str, dataset: str, seed: int) -> None:
+def make_sources(params: Params, method: str, dataset: str, seed: int) -> None:
     """Bring the results that the method is trained on up to date, with DVC.
 
     This takes seconds when nothing is stale. Only one such command runs at a time: DVC waits for
     its repository's lock, but fails when another process makes the same stage.
     """
-    stages = [f"{name}@{dataset}-{seed}" for name in ("prepare", *sources(method))]
+    names = ("prepare", *(name for name in sources(method) if name != "profile"))
+    stages = [f"{name}@{dataset}-{seed}" for name in names]
+    if "profile" in sources(method):
+        stages.append(profile_stage(params, dataset, seed))
     # use the dvc and python beside this interpreter, even when its environment is not activated
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = ["dvc", "--wait-for-lock", "repro", *stages]

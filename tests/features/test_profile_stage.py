@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from glta.features.make_profiles import TextStates, in_order
 from glta.features.settings import ProfileSettings
+from glta.features.text.cache import KnownAnswers, digest
 from glta.params.model import Params
 from glta.storage.arrays import load_arrays
 from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
@@ -22,6 +24,9 @@ class StandIn:
     sha256 = "0" * 64
     digests: ClassVar = {"a.safetensors": "1" * 64}
     width = 4
+    precision = "float32"
+    device = SimpleNamespace(type="cpu")
+    batch_tokens = 8192
 
     def encode_shard(self, texts, shard):
         rows = np.array(list(shard.pick(range(len(texts)))), np.int64)
@@ -137,7 +142,43 @@ def test_a_missing_shard_is_named(stage):
         profile_join.main(Params(), "blocks", 0, 3)
 
 
-def test_shards_that_miss_a_text_are_not_joined():
-    one = TextStates(np.array([0, 2]), np.ones((2, 4), np.float32))
-    with pytest.raises(ValueError, match="2 states for 3 texts; run the stage profile-part again"):
+@pytest.mark.parametrize("rows", [[0, 2], [0, 1, 1, 2], [0, 0, 1], [0, 1, 2, 3]])
+def test_shards_that_miss_a_text_are_not_joined(rows):
+    """Shards that were made with other batches have other texts."""
+    one = TextStates(np.array(rows), np.ones((len(rows), 4), np.float32))
+    with pytest.raises(ValueError, match="of 3 texts are in no shard, or in several"):
         in_order([one], 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("sha256", "2" * 64, "language"),
+        ("precision", "bfloat16", "precision"),
+        ("device", SimpleNamespace(type="cuda"), "device"),
+        ("batch_tokens", 64, "batch_tokens"),
+    ],
+)
+def test_shards_of_different_models_or_processors_are_not_joined(
+    stage, monkeypatch, name, value, key
+):
+    stage(Params(), 2)
+    monkeypatch.setattr(StandIn, name, value)
+    profile.main(Params(), "blocks", 0, 1, 2)
+    again = "`dvc repro --force --single-item profile-part@blocks-0-2-0 profile-part@blocks-0-2-1`"
+    with pytest.raises(ValueError, match=f"another {key}: .*; make all shards again: {again}"):
+        profile_join.main(Params(), "blocks", 0, 2)
+
+
+def test_shards_of_different_providers_are_not_joined(stage, generating, monkeypatch):
+    stage(generating, 2)
+    monkeypatch.setattr(Counting, "identity", {"provider": "counting", "precision": "bfloat16"})
+    with pytest.raises(ValueError, match="another provider"):
+        profile_join.main(generating, "blocks", 0, 2)
+
+
+def test_a_prompt_without_an_answer_is_no_empty_answer():
+    answers = KnownAnswers(Counting(), {digest("known"): "yes"})
+    assert answers.write(["known"]) == ["yes"]
+    with pytest.raises(ValueError, match="1 of 2 prompts about users have no answer"):
+        answers.write(["known", "unknown"])

@@ -5,7 +5,14 @@ from ruamel.yaml import YAML
 
 from glta.methods.registry import models, units
 from glta.params.model import Params
-from glta.params.plan import bundles_of, is_enough, plan_of, render_plan, sync_plan
+from glta.params.plan import (
+    bundles_of,
+    is_enough,
+    plan_of,
+    profile_stage,
+    render_plan,
+    sync_plan,
+)
 from tests.starting import starting_params
 
 
@@ -13,7 +20,7 @@ def planned(*methods: str) -> set[str]:
     """Name the stages that these methods need."""
     found = plan_of(Params(datasets=["books"], methods=list(methods)))
     assert all(datasets in ([], ["books"]) for datasets in found.values())
-    return {name for name, datasets in found.items() if datasets}
+    return {name for name, datasets in found.items() if datasets} - {"recommend"}
 
 
 def test_the_plan_has_a_line_for_every_stage_that_a_method_may_need():
@@ -62,7 +69,8 @@ def test_what_is_read_is_planned(method):
 def test_every_stage_is_named_also_those_that_do_not_run():
     """DVC reads an entry for every stage of dvc.yaml."""
     found = YAML(typ="safe").load(render_plan(Params(methods=["ease"])))["plan"]
-    assert list(found) == ["profile", "profile-join", *units()]
+    stages = ["profile", "profile-join", *units(), "recommend", "recommend-join"]
+    assert list(found) == stages
     assert found["ease"] == ["sample"]
     assert found["glta"] == []
 
@@ -95,7 +103,9 @@ def test_shards_take_the_place_of_a_stage(tmp_path):
     assert sync_plan(divided, path)
     found = YAML(typ="safe").load(path)
     assert found["plan"] | {"profile": [], "profile-join": ["sample"]} == found["plan"]
-    assert found["lists"] == {"recommend": [], "recommend-join": ["text-knn"]}
+    assert found["plan"] | {"recommend": [], "recommend-join": ["sample"]} == found["plan"]
+    assert profile_stage(divided, "sample", 3) == "profile-join@sample-3-3"
+    assert profile_stage(whole, "sample", 3) == "profile@sample-3"
     assert found["parts"] == {"profile": [0, 1, 2], "recommend": [0, 1]}
     assert found["of"] == {"profile": [3], "recommend": [2]}
     assert not is_enough(whole, path)
@@ -104,5 +114,5 @@ def test_shards_take_the_place_of_a_stage(tmp_path):
     assert sync_plan(whole, path)
     found = YAML(typ="safe").load(path)
     assert found["plan"] | {"profile": ["sample"], "profile-join": []} == found["plan"]
-    assert found["lists"] == {"recommend": ["text-knn"], "recommend-join": []}
+    assert found["plan"] | {"recommend": ["sample"], "recommend-join": []} == found["plan"]
     assert not is_enough(divided, path)

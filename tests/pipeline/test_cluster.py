@@ -203,6 +203,8 @@ def test_the_profile_for_slurm_asks_for_no_tasks():
     """The test above needs the plugin, which only a cluster's users install."""
     profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
     assert profile["default-resources"]["tasks"] == 0
+    # the GPUs of a stage that starts its own processes must be on one machine
+    assert profile["default-resources"]["nodes"] == 1
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])

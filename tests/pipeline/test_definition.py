@@ -36,7 +36,7 @@ from tests.starting import starting_params, starting_text
 STAGES = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
 BUNDLES = ("bundle", "bundle-with-profile")
 PARTS = ("profile-part", "recommend-part")
-"""Shards of the stages of these names: they run the same program."""
+"""These stages run the program of the stage without -part."""
 JOINS = ("profile-join", "recommend-join")
 BEFORE_METHODS = ("code", "download", "prepare", "profile", "profile-part", "profile-join")
 AFTER_METHODS = ("recommend", "recommend-part", "recommend-join", "evaluate", *BUNDLES, "report")

@@ -120,12 +120,12 @@ def plan(real: Real) -> dict[str, list[str]]:
 def test_plain_dvc_says_that_the_plan_is_out_of_date_and_then_works(real):
     real.edit("params.yaml", r"^methods: \[.*\]", "methods: [popularity, text-knn, ease]")
     output = real("dvc", "repro", status=None)
-    words = "error: plan.yaml: did not fit the methods or datasets of params.yaml"
-    assert [line for line in output.splitlines() if line.startswith("error: ")] == [
-        f"{words}; it has been brought up to date: run the same command again"
-    ]
+    words = "error: plan.yaml: did not fit params.yaml; it has been brought up to date: "
+    again = "run the same command again, or for an experiment change params.yaml first"
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert lines == [words + again]
     assert "Traceback" not in output and "missing data" not in output
-    assert [*plan(real)] == ["profile", "popularity", "text-knn", "ease"]
+    assert [*plan(real)] == ["profile", "popularity", "text-knn", "ease", "recommend"]
     known = real.runs()
     real.repro()
     made = {"profile@books-0", "text-knn@books-0"}
@@ -137,10 +137,70 @@ def test_plain_dvc_says_that_the_plan_is_out_of_date_and_then_works(real):
 def test_snakemake_brings_the_plan_up_to_date_by_itself(real):
     real.edit("params.yaml", r"^methods: \[.*\]", "methods: [popularity, text-knn, ease]")
     output = real.snakemake()
-    assert "plan.yaml: updated for the methods of params.yaml" in output
-    assert [*plan(real)] == ["profile", "popularity", "text-knn", "ease"]
+    assert "plan.yaml: updated for params.yaml" in output
+    assert [*plan(real)] == ["profile", "popularity", "text-knn", "ease", "recommend"]
     real.assert_clean()
     assert "didn't change" in real.repro()
+
+
+def test_plain_dvc_notices_a_return_to_earlier_parameters(real):
+    """DVC restores the stage `code` of the earlier parameters. The plan must go back with them."""
+    first = (real.folder / "params.yaml").read_text()
+    real.edit("params.yaml", r"^methods: \[.*\]", "methods: [popularity]")
+    real.snakemake()
+    (real.folder / "params.yaml").write_text(first)
+    output = real("dvc", "repro", status=None)
+    assert "error: plan.yaml: did not fit params.yaml" in output
+    real.repro()
+    assert {path.name for path in (real.folder / "data/books/0/recommend").iterdir()} == {
+        "popularity",
+        "item-knn",
+        "ease",
+    }
+    real.assert_clean()
+
+
+def test_shards_take_the_place_of_a_stage_and_nothing_after_it_runs(real):
+    """By both engines, to and fro. Later stages get the same bytes."""
+    real.edit("params.yaml", r"^  recommend: 1\b", "  recommend: 2")
+    before = real.results()
+    known = real.runs()
+    real("glta", "params", "sync")
+    real.repro()
+    methods = ("popularity", "item-knn", "ease")
+    shards = {f"recommend-part@books-0-{m}-2-{part}" for m in methods for part in (0, 1)}
+    joins = {f"recommend-join@books-0-{m}-2" for m in methods}
+    assert new_runs(real, known) == {"code", *shards, *joins}
+    real.assert_clean()
+    after = real.results()
+    assert {name: after[name] for name in before} == before
+    problems = json.loads(real("glta", "lineage", "check", "--json"))["problems"]
+    assert problems == []
+    traced = real("glta", "lineage", "trace", "data/books/0/recommend/ease/test.parquet")
+    assert "recommend-part@books-0-ease-2-1" in traced
+    real.edit("params.yaml", r"^  recommend: 2\b", "  recommend: 1")
+    real.snakemake()
+    real.assert_clean()
+    assert {name: real.results()[name] for name in before} == before
+
+
+def test_an_experiment_with_fewer_methods_makes_lists_of_these_alone(real):
+    known = real.runs()
+    real("dvc", "exp", "run", "-S", "methods=[popularity]", "-S", "recommend.k=25")
+    made = {name for name in new_runs(real, known) if name.startswith("recommend")}
+    assert made == {"recommend@books-0-popularity"}
+
+
+def test_a_join_that_reads_more_than_its_stage_names_is_refused(real):
+    real.edit("params.yaml", r"^  recommend: 1\b", "  recommend: 2")
+    real("glta", "params", "sync")
+    real.edit(
+        "pipeline/stages/recommend_join.py",
+        r"^    cell = Cell",
+        "    open('data/books/0/prepare/counts.json').close()\n    cell = Cell",
+    )
+    output = real("dvc", "repro", status=None)
+    assert "it reads data/books/0/prepare/counts.json, whose edits no stage would notice" in output
 
 
 def copy_of_ease(real: Real, name: str) -> Path:

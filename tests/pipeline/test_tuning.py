@@ -349,11 +349,28 @@ def test_two_commands_make_what_they_build_on_one_after_the_other(folder, monkey
     with ThreadPoolExecutor() as pool:
         list(
             pool.map(
-                lambda method: command.make_sources(method, "blocks", 0),
+                lambda method: command.make_sources(Params(), method, "blocks", 0),
                 ["ease", "hccf", "item-knn"],
             )
         )
     assert together == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("shards", "stage"), [(1, "profile@blocks-0"), (3, "profile-join@blocks-0-3")]
+)
+def test_a_method_gets_its_profile_from_the_stage_that_writes_it(
+    folder, monkeypatch, shards, stage
+):
+    asked = []
+
+    def run(done, **_):
+        asked.extend(done)
+        return subprocess.CompletedProcess(done, 0)
+
+    monkeypatch.setattr(command.subprocess, "run", run)
+    command.make_sources(Params(shards={"profile": shards}), "text-knn", "blocks", 0)
+    assert asked[-2:] == ["prepare@blocks-0", stage]
 
 
 def test_what_was_tuned_is_listed(folder):

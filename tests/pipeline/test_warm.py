@@ -112,6 +112,15 @@ def test_the_third_stage_is_a_fork_that_behaves_as_a_process_of_its_own(call, mo
     assert call.run("say", "x") == (0, "", "")
 
 
+def test_a_job_of_a_scheduler_on_the_same_machine_is_no_fork(monkeypatch):
+    """It has limits of its own, which a fork of another job would escape."""
+    monkeypatch.setenv(VARIABLE, "")
+    Invocation.of(os.getpid()).announce()
+    monkeypatch.setattr(warm, "_connect", lambda *_: pytest.fail("asks for a fork"))
+    monkeypatch.setattr(warm, "_group_of", lambda process: f"job {process}")
+    assert warm.run("toy.train", []) is None
+
+
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 def test_what_ends_the_client_ends_the_fork_and_its_script(call, sig):
     client, forks = call.wait_in_fork()

@@ -164,16 +164,21 @@ def test_shards_cost_what_they_cost_together(analysis):
     divided[f"profile-join@{cell}-3"] = part
     lists = divided.pop(f"recommend@{cell}-ease")
     for i, seconds in enumerate((0.1, 0.3)):
-        divided[f"recommend-part@{cell}-ease-2-{i}"] = part | {"seconds_per_1000_lists": seconds}
-    divided[f"recommend-join@{cell}-ease-2"] = part
+        # one shard has three times as many users, and one has none
+        measured = {"seconds_per_1000_lists": seconds, "lists": 300 - 200 * i}
+        divided[f"recommend-part@{cell}-ease-3-{i}"] = part | measured
+    divided[f"recommend-part@{cell}-ease-3-2"] = part
+    divided[f"recommend-join@{cell}-ease-3"] = part
     whole = known | {f"profile@{cell}": {"seconds": 80.0, "peak_memory_bytes": 2**28}}
     whole[f"recommend@{cell}-ease"] = lists | {
-        "seconds": 60.0,
+        "seconds": 80.0,
         "peak_memory_bytes": 2**28,
-        "seconds_per_1000_lists": 0.2,
+        "seconds_per_1000_lists": 0.15,
     }
     assert table(divided) == table(whole)
     assert table(whole) != table(known)
+    divided.pop(f"profile-part@{cell}-3-1")
+    assert "profile (" not in table({k: v for k, v in divided.items() if cell in k}).caption
     assert whole_stage("profile-join@a-join-0-12") == "profile@a-join-0"
     assert whole_stage("recommend-part@a-0-text-knn-2-1") == "recommend@a-0-text-knn"
     assert whole_stage("evaluate@a-part-0-ease") == "evaluate@a-part-0-ease"

@@ -76,7 +76,8 @@ class Cached:
         """Answer the prompts of one shard, as `write` does. Returns answers by `digest` of prompt.
 
         The batches are those of all prompts, whatever the shard: the last digits of a model's
-        numbers depend on what else is in a batch, and they may decide between two words.
+        numbers depend on what else is in a batch, and they may decide between two words. No prompt
+        is asked twice, so a batch is smaller when some of its answers are known already.
         """
         unique = {digest(prompt): prompt for prompt in prompts}
         keys = list(unique)
@@ -90,20 +91,19 @@ class Cached:
 
     def _ask(self, batches: list[dict[str, str]]) -> dict[str, str]:
         """Ask the provider, append the answers to the file, and return them; all by their keys."""
-        answers = {}
+        answers: dict[str, str] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with (
             self.path.open("ab", buffering=0) as file,
             bar(sum(map(len, batches)), "prompts answered") as advance,
         ):
             for batch in batches:
-                new = self.provider.write(list(batch.values()))
-                for key, answer in zip(batch, new, strict=True):
-                    answers[key] = answer
-                    # Other stages may append to the same file, so each line is one write. It begins
-                    # with a line end, which closes a torn line before it.
-                    line = json.dumps({"key": key, "answer": answer})
-                    file.write(b"\n" + line.encode() + b"\n")
+                new = dict(zip(batch, self.provider.write(list(batch.values())), strict=True))
+                answers |= new
+                # Other stages may append to the same file, so a batch is one write. It begins with
+                # a line end, which closes a torn line before it.
+                lines = [json.dumps({"key": key, "answer": text}) for key, text in new.items()]
+                file.write("\n".join(["", *lines, ""]).encode())
                 advance(len(batch))
         return answers
 
@@ -117,5 +117,8 @@ class KnownAnswers:
         self._answers = answers
 
     def write(self, prompts: Sequence[str]) -> list[str]:
-        """Return the answer to each prompt. Raises KeyError for a prompt without one."""
-        return [self._answers[digest(prompt)] for prompt in prompts]
+        """Return the answer to each prompt. Raises ValueError for a prompt without one."""
+        keys = [digest(prompt) for prompt in prompts]
+        if missing := sum(key not in self._answers for key in keys):
+            raise ValueError(f"{missing} of {len(keys)} prompts about users have no answer")
+        return [self._answers[key] for key in keys]
