@@ -129,6 +129,36 @@ def results(as_json: Json = False) -> None:
 
 
 @app.command(cls=InProject)
+def compare(
+    method: Annotated[str, typer.Argument(help="a method or an ablation")],
+    other: Annotated[str, typer.Argument(help="another one")],
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="ndcg@20, recall@5, ...; among_new/ndcg@20: in lists of items without training "
+            "users alone; report.metric without one"
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Compare two methods or ablations on test: difference, interval and p, on every dataset.
+
+    The differences are those of each user, averaged over the seeds that both have. p is of a
+    randomisation test by sign flips, corrected by Holm over the datasets.
+    """
+    from glta.params.check import load_params
+    from glta.report.pairs import compare_pair, pair_text
+
+    params = load_params()
+    metric = metric or params.report.metric
+    rows = compare_pair(params, method, other, metric)
+    if as_json:
+        print_json(rows)
+    else:
+        typer.echo(pair_text(rows, method, other, metric))
+
+
+@app.command(cls=InProject)
 def table(
     dataset: AnyDataset = "",
     latex: Annotated[
