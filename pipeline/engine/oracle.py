@@ -280,11 +280,16 @@ class Oracle:
         Snakemake compares modification times of two kinds of inputs only: the key of a stale stage,
         and the outputs of tainted stages. Files that no stage makes, above all code, are left out:
         they would take Snakemake a fifth of its planning time and change nothing.
+
+        Of a job that waits for another job, Snakemake does not look at its own key. It runs such a
+        job only when one of the awaited inputs counts. So all of them count for a stale stage, the
+        settled ones too.
         """
-        hot = {str(stage.key): stage.name in self.direct}
+        is_direct = stage.name in self.direct
+        hot = {str(stage.key): is_direct}
         for path, sources in stage.deps.items():
             for maker, out in sources:
-                moves = maker in self.tainted and path not in self.settled
+                moves = maker in self.tainted and (is_direct or path not in self.settled)
                 hot[out] = hot.get(out, False) or moves
         return [path if is_hot else ancient(path) for path, is_hot in hot.items()]
 

@@ -382,6 +382,28 @@ def test_an_edit_of_one_method_reaches_its_own_stages_alone(tmp_path, monkeypatc
     assert downstream(stages, {"code"}, settled) == reached
 
 
+def test_a_stale_stage_waits_for_the_stage_code_even_when_its_files_are_settled(
+    tmp_path, monkeypatch
+):
+    """Snakemake does not look at the key of a job that waits for another one."""
+    from pipeline.engine.oracle import Oracle, read_stages
+
+    Unrun.create(tmp_path, "popularity", "ease")
+    monkeypatch.chdir(tmp_path)
+    stages, _ = read_stages(ask=False)
+    settled = {code.code_file(name) for name in PROGRAMS} | {*map(code.values_file, VALUES)}
+    settled |= {path for stage in stages for path in stage.deps if not code.is_data(path)}
+    oracle = Oracle(stages, {"code": [], "ease@mine-0": ["changed outs"]}, settled=settled)
+    by_name = {stage.name: stage for stage in stages}
+
+    def counting(name: str) -> set[str]:
+        """Return the inputs whose modification times count."""
+        return {*oracle.inputs(by_name[name], lambda path: None)} - {None}
+
+    assert counting("ease@mine-0") == {".pipe/keys/ease@mine-0.json", "data/code", "data/params"}
+    assert counting("popularity@mine-0") == set()
+
+
 def test_the_lock_file_of_the_sample_is_short(tmp_path, monkeypatch):
     """It is read and written for each stage, and its changes are reviewed."""
     from pipeline.engine.oracle import read_stages

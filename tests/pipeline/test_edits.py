@@ -203,6 +203,19 @@ def test_a_join_that_reads_more_than_its_stage_names_is_refused(real):
     assert "it reads data/books/0/prepare/counts.json, whose edits no stage would notice" in output
 
 
+def test_one_run_is_enough_after_a_return_to_an_older_lock_file_and_an_edit(real):
+    """The stage `code` runs, and leaves the files of the other stages as they are."""
+    lock = (real.folder / "dvc.lock").read_text()
+    real.edit("glta/methods/ease/model.py", r"\bsettings\.l2\b", "settings.l2 * 3")
+    real.snakemake()
+    (real.folder / "dvc.lock").write_text(lock)
+    append(real, "glta/methods/ease/spec.py", "# a comment")
+    assert {"code", *OF_EASE} <= real.planned()
+    real.snakemake()
+    real.assert_clean()
+    assert real.stale() == set()
+
+
 def copy_of_ease(real: Real, name: str) -> Path:
     """Start a method as CONTRIBUTING says: a copy of EASE with other names, named in `methods`."""
     folder = real.folder / "glta/methods" / name.replace("-", "_")
