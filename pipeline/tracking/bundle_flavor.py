@@ -30,10 +30,13 @@ class BundleModel:
 
         model_input: columns user_id (text) and items (lists of ids, oldest first); one of them may
         be missing, and so may any value. params: k, the length of the lists.
-        Raises ValueError for an unknown item.
+        Raises ValueError for an unknown item, and without any of the two columns.
         """
         import pandas as pd
 
+        # MLflow drops other columns, and a table without columns has no rows
+        if not {"user_id", "items"} & {*model_input.columns}:
+            raise ValueError("the input has neither a column user_id nor a column items")
         k = (params or {}).get("k", DEFAULT_K)
         rows = [
             self.bundle.recommend(_text(row.get("user_id")), _texts(row.get("items")), k)._asdict()

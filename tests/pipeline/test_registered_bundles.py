@@ -51,6 +51,8 @@ def test_mlflow_loads_it_without_a_pickle_and_it_answers(folder, tmp_path):
         model.predict(pd.DataFrame({"user_id": [17]}))
     with pytest.raises(ValueError, match="item i99: unknown id"):
         model.predict(pd.DataFrame({"items": [["i99"]]}))
+    with pytest.raises(ValueError, match="neither a column user_id nor a column items"):
+        model.predict(pd.DataFrame({"user": ["u3"]}))
 
 
 @pytest.mark.slow
