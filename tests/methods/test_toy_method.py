@@ -333,7 +333,7 @@ def test_parameters_have_its_settings(house):
 
 def test_the_plan_has_its_steps_and_no_others(house):
     plan = house.yaml("plan.yaml")["plan"]
-    wanted = {"popularity", "toy-factors", "toy-two", "toy-two-lifted"}
+    wanted = {"popularity", "toy-factors", "toy-two", "toy-two-lifted", "recommend"}
     assert {name for name, datasets in plan.items() if datasets} == wanted
     assert "lightgcn" in plan
 

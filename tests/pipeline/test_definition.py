@@ -85,7 +85,7 @@ def test_code_and_values_are_files_that_the_stage_code_writes(stage):
     deps = STAGES[stage]["deps"]
     assert "params" not in STAGES[stage]
     if stage == "code":
-        assert deps == ["glta", "pipeline", "params.yaml"]
+        assert deps == ["glta", "pipeline", "params.yaml", "plan.yaml"]
         return
     whole = stage.removesuffix("-part")
     name = {"recommend": "recommend-${item.method}", BUNDLES[1]: "bundle"}.get(whole, whole)

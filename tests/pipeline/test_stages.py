@@ -141,6 +141,7 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
     assert Path.cwd() == before
 
 
+RIDGES = ("text-ridge", "word-ridge")
 ALIGNED = ["aligner.safetensors", "history.json"]
 GLTA_MODEL = [*ALIGNED, "model.safetensors", "model.json"]
 
@@ -165,6 +166,8 @@ def expected_files() -> set[str]:
         "align_items": ["model.safetensors", "history.json"],
         "align_users": ALIGNED,
         **{f"models/{method}": ["model.safetensors", "model.json"] for method in METHODS},
+        # components of `blend`, whether or not it names them
+        **{f"models/{name}": ["model.safetensors", "model.json"] for name in RIDGES},
         "models/lightgcn": ["model.safetensors", "model.json", "history.json"],
         **{f"models/{method}": GLTA_MODEL for method in ("glta", *ABLATED)},
         **{f"recommend/{method}": ["valid.parquet", "test.parquet"] for method in METHODS},
