@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--parity", action="store_true")
     parser.add_argument("--batch-size", type=int, default=REFERENCE.batch_size)
     parser.add_argument("--learning-rate", type=float, default=REFERENCE.learning_rate)
+    parser.add_argument("--schedule", choices=["constant", "cosine"], default=REFERENCE.schedule)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--every", type=int, default=5, help="epochs between evaluations")
     parser.add_argument("--seed", type=int, default=0)
@@ -122,6 +123,7 @@ def main() -> None:
         changed = {
             "batch_size": args.batch_size,
             "learning_rate": args.learning_rate,
+            "schedule": args.schedule,
             "steps": args.epochs * in_an_epoch,
             "evaluate_every": args.every * in_an_epoch,
         }

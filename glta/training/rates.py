@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 WARM_UP = 0.05
 """The share of the steps in which the rates rise."""
 
@@ -14,3 +16,9 @@ def rate_factor(step: int, steps: int) -> float:
     if step < warm_up:
         return (step + 1) / warm_up
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
+
+
+def move_rates(optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
+    """Set the learning rates of a step: each group's "rate", times `rate_factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"] * rate_factor(step, steps)

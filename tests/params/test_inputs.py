@@ -144,6 +144,8 @@ def another(name: str, value: Any) -> Any:
         return "linear"
     if name.endswith(".sampling"):
         return "user"
+    if name.endswith(".schedule"):
+        return "cosine"
     if name.endswith(".form"):
         return "sparse"
     if name.endswith("sha256"):

@@ -29,7 +29,7 @@ from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.nn.language.node_prompts import Prompt
 from glta.progress import track
 from glta.training.gradients import add_gradient
-from glta.training.rates import rate_factor
+from glta.training.rates import move_rates
 from glta.training.seeds import Stream, seed_torch
 from glta.training.trainer import Task
 
@@ -152,9 +152,7 @@ class ViewTraining(Task):
             yield StepBatch(step, self.examples.at(step))
 
     def backward(self, batch: StepBatch) -> dict[str, float]:
-        factor = rate_factor(batch.step, self.settings.steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * factor
+        move_rates(self._optimizer, batch.step, self.settings.steps)
         self._move_average()
         mine = batch.examples[self.devices.share(len(batch.examples))]
         parts = np.zeros(1 + len(self.settings.weights))

@@ -16,7 +16,7 @@ from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignU
 from glta.nn.language.node_prompts import Prompt, equal_length_batches
 from glta.progress import track
 from glta.training.gradients import add_gradient
-from glta.training.rates import rate_factor
+from glta.training.rates import move_rates
 from glta.training.seeds import Stream, seed_torch
 from glta.training.trainer import Task, Trained, train
 
@@ -109,8 +109,7 @@ class Alignment(Task, Generic[Example]):
     ) -> Iterator[list[Example]]:
         """Give out the batches, and set the learning rates of each step; see `rate_factor`."""
         for place in shown:
-            for group in self._optimizer.param_groups:
-                group["lr"] = group["rate"] * rate_factor(first + place, steps)
+            move_rates(self._optimizer, first + place, steps)
             yield batches[place]
 
     def batched(self, examples: Sequence[Example], rng: np.random.Generator) -> list[list[Example]]:

@@ -16,7 +16,7 @@ from glta.methods.semantic_convergence.tasks import AlignmentTasks, Drawn
 from glta.nn.generation.next_codes import by_length
 from glta.nn.language.code_language import CodeLanguage
 from glta.progress import track
-from glta.training.rates import rate_factor
+from glta.training.rates import move_rates
 from glta.training.seeds import Stream, seed_torch
 from glta.training.trainer import Task
 
@@ -79,8 +79,7 @@ class AlignmentTraining(Task):
 
     def backward(self, batch: Batch) -> dict[str, float]:
         step, drawn = batch
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * rate_factor(step, self.settings.steps)
+        move_rates(self._optimizer, step, self.settings.steps)
         # by the step, so that the same is dropped whatever the length of an epoch
         seed_torch(self.seed, step, Stream.DROPOUT, self.devices.rank)
         tokens: Counter[str] = Counter()

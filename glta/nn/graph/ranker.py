@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from glta.nn.graph.encoders import Encoder
 from glta.nn.graph.losses import Batch, Share, batch_loss, everything
 from glta.nn.graph.sampling import epoch_size, sample_epoch
 from glta.nn.graph.settings import GraphTraining
+from glta.training.rates import move_rates
 from glta.training.seeds import Stream, epoch_generator, epoch_rng
 from glta.training.trainer import Task, Trained, train
 
@@ -32,9 +33,13 @@ class PairTraining(Protocol):
     @property
     def learning_rate(self) -> float: ...
     @property
+    def schedule(self) -> str: ...
+    @property
     def sampling(self) -> str: ...
     @property
     def batch_size(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
     @property
     def epochs(self) -> int: ...
     @property
@@ -142,8 +147,15 @@ class RankerTask(Task):
         return dict(self.model.named_parameters())
 
     def optimizer(self) -> torch.optim.Optimizer:
+        self._optimizer = self.new_optimizer(
+            [{"params": list(self.model.parameters()), "rate": self.learning_rate}]
+        )
+        return self._optimizer
+
+    def new_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Make the optimizer of groups of parameters."""
         # fused: one pass over weights and moments instead of five
-        return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, fused=True)
+        return torch.optim.Adam(groups, lr=self.learning_rate, fused=True)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         params = self.model.params
@@ -154,6 +166,8 @@ class RankerTask(Task):
             # by the step, so that the same is dropped whatever the length of an epoch
             self.dropout = epoch_generator(self.seed, step, Stream.DROPOUT)
             self.before(step)
+            if params.schedule == "cosine":
+                move_rates(self._optimizer, step, params.steps)
             user, positive, negative = self._pass(number)
             part = slice(place * size, (place + 1) * size)
             yield user[part], positive[part], negative[part]

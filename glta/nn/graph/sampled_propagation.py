@@ -13,7 +13,7 @@ those of P E on average, with a variance that grows with the distance of E from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -235,8 +235,8 @@ class SampledTask(RankerTask):
 
     model: SampledRanker
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.SparseAdam(self.model.parameters(), lr=self.learning_rate)
+    def new_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SparseAdam(groups, lr=self.learning_rate)
 
     def before(self, step: int) -> None:
         if step % self.model.params.snapshot_every == 0:

@@ -33,6 +33,11 @@ class GraphTraining(StepBudget):
     learning_rate: Annotated[float, Search(5e-4, 5e-2, log=True)] = Field(
         5e-3, gt=0, le=1, description="learning rate of Adam"
     )
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant",
+        description="cosine: the learning rate rises in the first twentieth of `steps`, and falls "
+        "to 0 at their end, so that large batches converge",
+    )
     l2: Annotated[float, Search(1e-6, 1e-1, log=True)] = Field(
         1e-3, ge=0, description="L2 penalty on the layer-0 embeddings of a batch"
     )

@@ -13,8 +13,9 @@ from glta.training.settings import StepBudget
 class TextTraining(StepBudget):
     """Train a map from text states to the vectors that score."""
 
-    # an epoch takes every interaction once; `RankerTask` asks for it
+    # `RankerTask` asks for them: a pass takes every interaction once, at one learning rate
     sampling: ClassVar[str] = "edge"
+    schedule: ClassVar[str] = "constant"
 
     map: Annotated[Literal["mlp", "linear"], Choices("mlp", "linear")] = Field(
         "mlp",

@@ -3,7 +3,7 @@
 # U users, I items, N = U + I nodes
 import subprocess
 import sys
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -405,11 +405,10 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("sampling", ["user", "edge"])
-def test_resumed_run_equals_the_uninterrupted_one(tmp_path, sampling):
-    graph, params = (
-        random_graph(),
-        SMALL.model_copy(update={"sampling": sampling}),
-    )
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_resumed_run_equals_the_uninterrupted_one(tmp_path, sampling, schedule):
+    graph = random_graph()
+    params = SMALL.model_copy(update={"sampling": sampling, "schedule": schedule})
 
     def evaluate(user, item):
         return float((user @ item.T).std())
@@ -440,6 +439,26 @@ def test_stops_early_and_returns_the_best_epoch():
     assert model.best_epoch == 1
     short = train(graph, params.model_copy(update={"steps": 20}), 0)
     np.testing.assert_array_equal(model.user, short.user)
+
+
+def test_cosine_moves_the_rate_of_every_step():
+    graph = random_graph()
+    params = SMALL.model_copy(update={"steps": 40, "evaluate_every": 1, "patience": 99})
+    seen: list[np.ndarray] = []
+
+    def evaluate(user, item):
+        seen.append(item)
+        return 0.0
+
+    def moves(schedule: str) -> np.ndarray:
+        seen.clear()
+        train(graph, params.model_copy(update={"schedule": schedule}), 0, evaluate)
+        return np.array([np.abs(b - a).mean() for a, b in pairwise(seen)])
+
+    constant, cosine = moves("constant"), moves("cosine")
+    # the embeddings of one step to the next: as far as the rates say, in the middle and at the end
+    assert 0.3 < cosine[20] / constant[20] < 0.8
+    assert cosine[-1] / constant[-1] < 0.02
 
 
 def test_serves_from_the_graph_it_is_given():
