@@ -41,7 +41,6 @@ tune: checkout $(READY)
 	@$(BIN)/glta params use experiments/table.yaml
 	@like=; for dataset in $(TUNED_ON); do \
 	  glta tune lightgcn $$dataset $(LIMIT) $$like && \
-	  dvc repro data/$$dataset/0/profile pretrain-all@$$dataset-0 pretrain-graph@$$dataset-0 && \
 	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset $(LIMIT) $$like || exit 1; \
 	  like="$$like --like $$dataset"; \
 	done
