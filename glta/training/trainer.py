@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import cached_property
@@ -233,19 +234,27 @@ def _silent(steps: int = 1, note: str = "") -> None:
 
 def _epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
     """Train for one epoch. Returns the means over the batches of the values of `backward`."""
-    values: dict[str, list[torch.Tensor | float]] = {}
+    sums: dict[str, torch.Tensor] = {}
+    counts: Counter[str] = Counter()
     several = task.devices.num_processes > 1
     for batch in task.batches(epoch):
         optimizer.zero_grad()
-        found = task.backward(batch)
+        # without its graph, which keeps what the step has computed
+        found = {
+            name: torch.as_tensor(value, dtype=torch.float64).detach()
+            for name, value in task.backward(batch).items()
+        }
         if several:
             task.devices.add_up([_gradient(p) for p in task.trained().values()])
         optimizer.step()
         for name, value in found.items():
-            values.setdefault(name, []).append(value)
-    columns = {name: _column(found) for name, found in values.items()}
-    task.devices.add_up(columns.values())
-    return {name: column.mean().item() for name, column in columns.items()}
+            # a sum, because small tensors that are kept between large ones split up the heap
+            if name not in sums:
+                sums[name] = torch.zeros_like(value)
+            sums[name] += value
+            counts[name] += 1
+    task.devices.add_up(sums.values())
+    return {name: total.item() / counts[name] for name, total in sums.items()}
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
@@ -256,12 +265,6 @@ def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad._values() if parameter.grad.is_sparse else parameter.grad
-
-
-def _column(values: list[torch.Tensor | float]) -> torch.Tensor:
-    """Join the values of all batches into a vector. Plain numbers become float64."""
-    tensors = [value.detach() for value in values if isinstance(value, torch.Tensor)]
-    return torch.stack(tensors) if tensors else torch.tensor(values, dtype=torch.float64)
 
 
 def _read(saved: Checkpoint, devices: Devices) -> tuple[dict[str, torch.Tensor], dict] | None:

@@ -1,7 +1,9 @@
 """The training loop, on a task small enough to see through."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from itertools import chain
 
@@ -196,6 +198,40 @@ def test_a_record_holds_the_means_over_batches():
     (record,) = train(task, epochs=1, patience=1).history
     assert record["loss"] == pytest.approx(torch.stack(losses).mean().item())
     assert record["rows"] == 8
+
+
+class Computed:
+    """Stands for what a step computes and its graph holds, such as the embeddings of all nodes."""
+
+
+class Holding(torch.autograd.Function):
+    """Pass a loss on, and hold something with its graph."""
+
+    @staticmethod
+    def forward(ctx, loss, held):
+        ctx.held = held
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+def test_a_step_leaves_nothing_of_its_graph_behind():
+    seen = []
+
+    class Watched(Regression):
+        def backward(self, batch):
+            gc.collect()
+            assert [each() for each in seen] == [None] * len(seen)
+            held = Computed()
+            seen.append(weakref.ref(held))
+            loss = Holding.apply(self.model(batch).square().mean(), held)
+            loss.backward()
+            return {"loss": loss}
+
+    train(Watched(), epochs=2, patience=1)
+    assert len(seen) == 6
 
 
 def test_divergence_names_the_parameter_and_is_not_validated():
