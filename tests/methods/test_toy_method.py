@@ -186,15 +186,7 @@ class Lift(Step):
 '''
 
 CONTRACT = """\
-import pytest
-
-from glta.testing.blocks import World
 from glta.testing.contract import MethodContract
-
-
-@pytest.fixture
-def world(tmp_path):
-    return World.write(tmp_path)
 
 
 class TestToyTwo(MethodContract):

@@ -32,9 +32,12 @@ def trained(world: World, language: Path, **more: object) -> GALRec:
 class TestGALRec(MethodContract):
     name = "gal-rec"
 
-    @pytest.fixture(autouse=True)
-    def quick(self, models):
-        self.values = values(models["encoder"])  # type: ignore[misc]
+    @pytest.fixture(scope="class")
+    @classmethod
+    def world(cls, tmp_path_factory, models):
+        cls.values = values(models["encoder"])
+        world = World.write(tmp_path_factory.mktemp("world"))
+        return with_language(world, models["encoder"])
 
 
 def test_a_causal_model_reads_prompts_too(tmp_path, models):
