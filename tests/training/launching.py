@@ -1,17 +1,11 @@
 """Run a script in several processes that share a training, wait for them, or kill them.
 
-The processes are forks of one that has imported the large libraries, so that each run begins at
-once. tests/pipeline/test_stage_processes.py starts processes by `accelerate launch`, as a stage
-does.
+tests/pipeline/test_stage_processes.py starts processes by `accelerate launch`, as a stage does.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import runpy
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -21,22 +15,7 @@ import torch
 from torch.distributed import TCPStore
 
 from glta.storage.tensors import load_tensors
-
-# no code of this project, and not Polars: it starts threads when it is imported, and a fork has
-# none of them
-LIBRARIES = (
-    "accelerate",
-    "peft",
-    "pydantic",
-    "scipy.sparse",
-    "sklearn.feature_extraction.text",
-    "torch.distributed",
-    "transformers",
-    "transformers.models.bert.modeling_bert",
-    "transformers.models.llama.modeling_llama",
-)
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(list(LIBRARIES))
+from tests.forks import start
 
 
 @dataclass(frozen=True)
@@ -62,24 +41,11 @@ def launch(module: str, folder: Path, *more: str, count: int = 2) -> Run:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "WORLD_SIZE": str(count),
     }
-    processes = []
-    for rank in range(count):
-        own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        arguments = (module, [str(folder), *more], own, folder / "output")
-        processes.append(FORKS.Process(target=run_module, args=arguments, daemon=True))
-        processes[-1].start()
+    ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count))
+    processes = [
+        start(module, [folder, *more], folder / "output", environment | rank) for rank in ranks
+    ]
     return Run(processes, store)
-
-
-def run_module(module: str, arguments: list[str], environment: dict[str, str], out: Path) -> None:
-    """Do in a process what `python -m MODULE ARGUMENTS...` does."""
-    os.environ.update(environment)
-    torch.set_num_threads(1)
-    with out.open("a") as output:
-        for stream in (1, 2):
-            os.dup2(output.fileno(), stream)
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def finish(run: Run, folder: Path) -> None:
