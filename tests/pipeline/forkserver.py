@@ -46,15 +46,21 @@ HEAVY = (
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
     "networkx",
+    "numpy",
     "platformdirs",
+    "pydantic",
     "pyparsing",
+    "rich.console",
+    "rich.table",
     "ruamel.yaml",
     "scmrepo.git",
+    "scipy.sparse",
     "smart_open",
     "snakemake.cli",
     "snakemake.report",
     "snakemake.storage",
     "snakemake.workflow",
+    "typer",
     "yte",
 )
 
@@ -153,6 +159,7 @@ def run(argv: list[str], folder: str, env: dict[str, str]) -> int:
     command = Path(argv[0])
     sys.executable = str(command.with_name("python"))
     sys.argv = argv
+    sys.path[:0] = env["PYTHONPATH"].split(os.pathsep) if env.get("PYTHONPATH") else []
     if command.name == "dvc":
         from dvc.cli import main
 
