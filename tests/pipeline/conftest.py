@@ -14,13 +14,13 @@ from tests.pipeline.repository import LOCAL, Toy
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory) -> Toy:
+def built(tmp_path_factory, commands) -> Toy:
     """Run the toy once from nothing, under Snakemake. The workers of one test run share it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
     with FileLock(f"{folder}.lock"):
         if not (folder / "data/report").exists():
-            Toy.create(folder).snakemake()
+            Toy.create(folder, commands).snakemake()
     return Toy(folder)
 
 
@@ -54,5 +54,4 @@ def toy(cold, commands) -> Toy:
 
     These commands pass no signals on; `Toy.start` uses the real ones.
     """
-    cold.env["PATH"] = f"{commands}{os.pathsep}{cold.path}"
-    return cold
+    return cold.quick(commands)
