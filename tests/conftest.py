@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -9,6 +10,7 @@ import pytest
 
 from glta.data.prepared import Prepared
 from glta.testing.blocks import World, block_prepared
+from tests.pipeline.forkserver import Warm
 
 # a deadline measures the machine, not the code
 hypothesis.settings.register_profile("glta", deadline=None)
@@ -29,6 +31,13 @@ LONG = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory) -> Iterator[str]:
+    """Make a folder with dvc, snakemake, glta and python that start at once."""
+    with Warm(tmp_path_factory.mktemp("warm")) as folder:
+        yield str(folder)
 
 
 @pytest.fixture(scope="session")

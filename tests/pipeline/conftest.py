@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 import pytest
 from filelock import FileLock
 
-from tests.pipeline.forkserver import Warm
 from tests.pipeline.repository import LOCAL, Toy
 
 
@@ -39,13 +38,6 @@ def cold(built) -> Iterator[Toy]:
         shutil.copytree(built.folder, folder, symlinks=True, ignore=LOCAL)
         (folder / "ran.log").unlink(missing_ok=True)
         yield Toy(folder)
-
-
-@pytest.fixture(scope="session")
-def commands(tmp_path_factory) -> Iterator[str]:
-    """Make a folder with dvc, snakemake, glta and python that start at once."""
-    with Warm(tmp_path_factory.mktemp("warm")) as folder:
-        yield str(folder)
 
 
 @pytest.fixture
