@@ -18,15 +18,24 @@ hypothesis.settings.load_profile("glta")
 
 
 LONG = (
+    "test_agreement.py",
     "test_toy_method.py",
-    "test_kill.py",
-    "test_alignment_processes.py",
-    "test_two_processes.py",
-    "test_stages.py",
     "test_benchmarks.py",
+    "test_engines.py",
+    "test_tuning.py",
+    "test_lineage.py",
+    "test_stage_processes.py",
+    "test_cluster.py",
+    "test_kill.py",
+    "test_definition.py",
+    "test_records.py",
+    "test_stages.py",
+    "test_alignment_processes.py",
     "test_align.py",
 )
-"""Files that begin first, so that no worker is left alone with one of them at the end."""
+"""Files that begin first, so that no worker is left alone with one of them at the end. The first
+one builds the toy repository (tests/pipeline/conftest.py), and the second one does not wait for it.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
