@@ -30,8 +30,8 @@ table ablations cold-start goodbooks language-model leave-last-out gal-rec-ablat
 TRIALS ?= 30
 MINUTES ?= 15
 TRIAL_MINUTES ?= $(MINUTES)
-TUNED_ON ?= ml-latest-small movietweetings amazon-beauty goodbooks-10k-v1
-TUNED := transitions transitions-text text-knn text-map item-knn ease slim ials gf-cf cease \
+TUNED_ON ?= ml-latest-small movietweetings amazon-beauty amazon-office-partial goodbooks-10k-v1
+TUNED := transitions transitions-text text-knn word-ridge text-ridge text-map item-knn ease slim ials gf-cf cease \
   lightgcn-plus hccf hccf-plus rlmrec-con rlmrec-gen alpharec sasrec glta gal-rec
 tune: export PATH := $(CURDIR)/$(BIN):$(PATH)
 tune: export GLTA_PLAIN = 1
@@ -41,7 +41,6 @@ tune: checkout $(READY)
 	@$(BIN)/glta params use experiments/table.yaml
 	@like=; for dataset in $(TUNED_ON); do \
 	  glta tune lightgcn $$dataset $(LIMIT) $$like && \
-	  dvc repro data/$$dataset/0/profile pretrain-all@$$dataset-0 pretrain-graph@$$dataset-0 && \
 	  printf '%s\n' $(TUNED) | xargs -P 2 -I METHOD glta tune METHOD $$dataset $(LIMIT) $$like || exit 1; \
 	  like="$$like --like $$dataset"; \
 	done

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
+from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.evaluation.metrics import accuracy, hits
 from glta.evaluation.ranking import dot_products, top_k
@@ -71,6 +72,37 @@ def validation_ndcgs(
     made = current_choices()
     values = made.value(lambda: _measure(prepared, scores, k, block_bytes, most_users).tolist())
     return np.array(values, np.float64)
+
+
+def validation_loss(prepared: Prepared, score: Callable[[np.ndarray], torch.Tensor]) -> float:
+    """Average -log softmax of the validation pairs, in nats, over all items that can be in a list.
+
+    A softmax that is trained on some pairs, and predicts others no better than before, over-fits.
+    score: maps user ids (B,) to fresh logits (B, I), -inf for items that no list can have; pairs of
+    such items are left out, and so are the user's training items from the softmax.
+    """
+    valid = prepared.valid
+    users = np.flatnonzero(valid.user_degree)
+    block_size = max(1, 32 * 2**20 // (4 * valid.num_items))
+    total, count = 0.0, 0
+    for start in range(0, users.size, block_size):
+        block = users[start : start + block_size]
+        logits_BI = score(block)
+        logits_BI[_ids(prepared.train, block, logits_BI)] = -torch.inf
+        row, item = _ids(valid, block, logits_BI)
+        nats = logits_BI.logsumexp(1)[row] - logits_BI[row, item]
+        nats = nats[nats.isfinite()]
+        total += float(nats.double().sum())
+        count += nats.numel()
+    return total / max(count, 1)
+
+
+def _ids(
+    pairs: Interactions, users: np.ndarray, like: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows and items of the pairs of some users, on the device of `like`."""
+    row, item = pairs.rows(users)
+    return torch.from_numpy(row).to(like.device), torch.from_numpy(item).to(like.device)
 
 
 def has_validation_pairs(prepared: Prepared) -> bool:

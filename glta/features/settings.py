@@ -37,7 +37,8 @@ class ProfileSettings(Section):
         description="language_model, endpoint: items of a user in a prompt, at most",
     )
     generator: Annotated[str, GENERATED] = Field(
-        default="", description="language_model: hub id or folder of a causal model"
+        default="",
+        description="language_model: one of `glta models`, hub id or folder of a causal model",
     )
     generator_sha256: Annotated[Sha256 | None, GENERATED] = Field(
         default=None,

@@ -88,6 +88,10 @@ class Task(ABC):
         """
         return None
 
+    def measured(self) -> Mapping[str, float]:
+        """Return further values of the last validation for the record, by name."""
+        return {}
+
 
 class Trained(NamedTuple):
     """Hold the result of a training, whose weights are in the task.
@@ -165,6 +169,7 @@ def _train(
             value = task.validate(record["epoch"])
         if value is not None:
             record["valid"] = devices.agreed(value)
+            record |= task.measured()
             if stopping.update(record["valid"], record["epoch"]):
                 best = {name: p.detach().clone() for name, p in task.trained().items()}
         return record

@@ -100,6 +100,50 @@ def methods(as_json: Json = False) -> None:
 
 
 @app.command()
+def models(as_json: Json = False) -> None:
+    """List the language models that a name stands for, and where they are on this machine."""
+    from glta.nn.language.model_files import PACKAGED, model_folder
+    from glta.nn.language.named_models import NAMED, named_folder
+
+    rows = [
+        {
+            "name": PACKAGED,
+            "what": "encoder, 22 million weights",
+            "licence": "Apache-2.0",
+            "folder": str(model_folder(PACKAGED)),
+        }
+    ]
+    rows += [
+        {
+            "name": name,
+            "what": model.about,
+            "licence": model.licence,
+            "folder": str(named_folder(name) or f"not here; glta get-model {name}"),
+        }
+        for name, model in NAMED.items()
+    ]
+    print_rows(rows, as_json)
+
+
+@app.command("get-model")
+def get_named_model(
+    name: Annotated[str, typer.Argument(help="one of `glta models`")],
+    file: Annotated[
+        Path | None,
+        typer.Option(help="the package's wheel, for a machine without a network"),
+    ] = None,
+) -> None:
+    """Get a named language model: download its package, and convert it to safetensors, once.
+
+    It is then a value of `causal.model`, `language.model` and `profile.generator`. The folder of
+    all such models is $GLTA_MODELS, or ~/.cache/glta/models.
+    """
+    from glta.nn.language.get_model import get_model
+
+    typer.echo(get_model(name, file))
+
+
+@app.command()
 def ablations(as_json: Json = False) -> None:
     """List the ablations of all methods, with the settings that each of them changes."""
     from glta.methods.registry import units

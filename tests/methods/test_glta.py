@@ -59,7 +59,7 @@ def write_profile(prepared: Prepared, folder: Path, language: Path) -> Path:
     return folder
 
 
-def build(language, folder, prepared, **shared) -> GLTA:
+def build(language, folder, prepared, *, evidence: bool = False, **shared) -> GLTA:
     """Run the three steps of GLTA in a folder."""
     embeddings = write_pretrained(folder / "pretrain")
     settings = LanguageSettings(model=str(language), precision="float32", batch_tokens=BATCH_TOKENS)
@@ -72,7 +72,7 @@ def build(language, folder, prepared, **shared) -> GLTA:
         align,
     )
     items = align_items(inputs, ITEMS.model_copy(update=ONE_EPOCH), seed=0)
-    users = USERS.model_copy(update=ONE_EPOCH)
+    users = USERS.model_copy(update=ONE_EPOCH | {"evidence": evidence})
     aligned = align_users(inputs, items, params=users, profile=ProfileSettings(), seed=0)
     return serve(aligned, prepared, inputs.profile, ServeSettings())
 
@@ -364,7 +364,7 @@ def test_new_users_go_without_words_that_a_provider_wrote(made, prepared, tmp_pa
         made.aligned.about.language,
         made.aligned.about.align,
     )
-    kept, history = new_users(inputs, asked), history_matrix(prepared.train)[[0, 5]]
+    kept, history = new_users(inputs, asked, USERS), history_matrix(prepared.train)[[0, 5]]
     np.testing.assert_array_equal(kept.message, made.aligned.new_users.message)
     silent = replace(made, aligned=replace(made.aligned, new_users=kept))
     loaded = again(silent, tmp_path / "model").aligned
@@ -530,3 +530,68 @@ def test_other_weights_of_the_language_model_are_refused(tiny, tmp_path, prepare
     made.score(EVERYONE)
     with pytest.raises(ValueError, match=f"expected {made.aligned.about.language_sha256}"):
         made.score_histories(history_matrix(prepared.train)[[0]])
+
+
+@pytest.fixture(scope="module")
+def with_evidence(tiny, tmp_path_factory, prepared) -> GLTA:
+    return build(tiny["causal"], tmp_path_factory.mktemp("e"), prepared, evidence=True)
+
+
+def by_hand(node_BD: np.ndarray, items: list[np.ndarray], train: Interactions) -> np.ndarray:
+    """Node embedding, and the mean of the centred texts of the user's items, scaled to length 1."""
+    states = block_states()
+    centred = states - states[train.item_degree > 0].mean(0)
+    mean = np.stack([centred[some].mean(0) for some in items])
+    return np.concatenate([node_BD, mean / np.linalg.norm(mean, axis=1)[:, None]], axis=1)
+
+
+def test_evidence_stands_beside_the_read_outs(with_evidence, prepared):
+    aligned = with_evidence.aligned
+    train = prepared.train
+    users = np.flatnonzero(train.user_degree)
+    expected = by_hand(aligned.nodes.user.numpy()[users], [train.items_of(u) for u in users], train)
+    for read_out in range(USERS.read_outs):
+        found = aligned.states[users, read_out, -expected.shape[1] :]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    # the head reads all of it
+    assert with_evidence.weight.shape[1] == aligned.states.shape[2] > aligned.aligner.language.width
+    assert np.abs(with_evidence.weight[:, -expected.shape[1] :]).max() > 0
+
+
+def test_new_users_have_evidence_of_their_own_items(with_evidence, prepared, tmp_path):
+    history = history_matrix(prepared.train)[:3]
+    model = again(with_evidence, tmp_path)
+    states = model.aligned.read_histories(history)
+    items = [prepared.train.items_of(user) for user in range(3)]
+    node = history @ model.aligned.new_users.message / np.sqrt(history.sum(1))[:, None]
+    expected = by_hand(node, items, prepared.train)
+    np.testing.assert_allclose(states[:, -expected.shape[1] :], expected, atol=1e-5)
+    np.testing.assert_allclose(
+        model.score_histories(history), states @ model.weight.T + model.bias, atol=1e-4
+    )
+    followed = model.aligned.read_after(np.arange(3), np.array([[1], [2], [3]]), "read")
+    # the same evidence after an item was added to the prompt
+    np.testing.assert_array_equal(
+        followed[:, -expected.shape[1] :], model.states[:3, 0, -expected.shape[1] :]
+    )
+
+
+def test_evidence_in_training_does_not_know_the_targets(prepared):
+    from glta.methods.glta.evidence import Evidence, scaled_texts
+    from glta.methods.shared.graph_nodes import GraphNodes, Nodes
+
+    node = torch.randn(prepared.train.num_users, 3)
+    nodes = GraphNodes(Nodes(node, node), Nodes(2 * node, node))
+    text = scaled_texts(block_states(), prepared.train)
+    found = Evidence.of(nodes, prepared.graph, prepared.train, text)
+    known = np.flatnonzero(prepared.graph.user_degree)
+    expected = by_hand(
+        node.numpy()[known], [prepared.graph.items_of(user) for user in known], prepared.train
+    )
+    np.testing.assert_allclose(found.training[known], expected, atol=1e-5)
+    assert not torch.allclose(found.training[:, 3:], found.serving[:, 3:])
+
+
+def test_evidence_needs_a_free_head(tiny, tmp_path, prepared):
+    with pytest.raises(ValueError, match="evidence = true needs a free head"):
+        build(tiny["causal"], tmp_path, prepared, evidence=True, head="tied", head_rank=4)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from importlib.util import find_spec
@@ -203,6 +205,26 @@ def test_slurm_starts_a_stage_once_whatever_its_gpus(cold):
     found = sbatch(cold, "train@popularity")
     assert "--ntasks" not in found
     assert "--cpus-per-task=1" in found and "--mem 150" in found and "-t 720" in found
+
+
+@pytest.mark.parametrize("secret", ["", "keys"])
+def test_a_kubernetes_job_gets_the_secret_and_ends_soon(tmp_path, secret):
+    (tmp_path / "kubectl").write_text("#!/bin/sh\ncat\n")
+    (tmp_path / "kubectl").chmod(0o755)
+    shown = subprocess.run(
+        ["profiles/kubernetes/submit", "evaluate", "2", "4000", "0", "10", "job.sh"],
+        env=os.environ
+        | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SECRET": secret}
+        | {"IMAGE": "python:3.13", "CLAIM": "glta", "VOLUME": "/work", "USER": "me"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    pod = yaml.safe_load(shown)["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 5
+    stage = pod["containers"][0]
+    assert stage["command"] == ["sh", "job.sh"]
+    assert stage.get("envFrom") == ([{"secretRef": {"name": "keys"}}] if secret else None)
 
 
 def test_the_profile_for_slurm_asks_for_no_tasks():

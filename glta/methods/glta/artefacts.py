@@ -17,7 +17,8 @@ from scipy.sparse import csr_array
 from glta.config import Section
 from glta.data.histories import fold_in
 from glta.methods.glta.aligner import Aligner, new_aligner
-from glta.methods.glta.heads import new_head
+from glta.methods.glta.evidence import evidence_of
+from glta.methods.glta.heads import Head, new_head
 from glta.methods.glta.new_users import NewUsers
 from glta.methods.glta.settings import AlignSettings, AlignUsersSettings
 from glta.methods.shared.graph_nodes import Nodes
@@ -105,15 +106,14 @@ class AlignedUsers:
         aligner = new_aligner(language, self.nodes, shared, seed=0, known_I=every)
         if "user_projector.weight" in self.weights:
             aligner.user_projector = torch.nn.Linear(self.nodes.user.shape[1], language.width)
+        aligner.head = self._new_head()
         aligner.load(self.weights)
         return aligner.to(language.device)
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the head's (weight (I, H), bias (I,)): logits = states @ weight.T + bias."""
         weight, bias = (self.weights[f"item_projector.{name}"] for name in ("weight", "bias"))
-        head = new_head(
-            self.about.align, len(weight), len(self.nodes.item), torch.Generator().manual_seed(0)
-        )
+        head = self._new_head()
         head.load_state_dict(
             {
                 name.removeprefix("head."): tensor
@@ -124,6 +124,12 @@ class AlignedUsers:
         with torch.inference_mode():
             factors = head.factors(F.linear(self.nodes.item, weight, bias))
         return factors[0].numpy(), factors[1].numpy()
+
+    def _new_head(self) -> Head:
+        """Make a head of the trained one's shape: wider than a state, where it reads evidence."""
+        width = self.weights["head.centre"].numel()
+        generator = torch.Generator().manual_seed(0)
+        return new_head(self.about.align, width, len(self.nodes.item), generator)
 
     def read_histories(self, history_BI: csr_array) -> np.ndarray:
         """Read one prompt for each new user. Returns the states of the first read-out, (B, H).
@@ -136,11 +142,14 @@ class AlignedUsers:
                 "settings.glta.align_users.user_token = false: glta then knows its training users "
                 "alone; for new users, set it to true and train again"
             )
-        user = torch.from_numpy(fold_in(history_BI, self.new_users.message))
+        user = fold_in(history_BI, self.new_users.message)
         item = self._nodes_there.item
-        nodes = Nodes(user.to(item.device), item)
+        nodes = Nodes(torch.from_numpy(user).to(item.device), item)
         prompts = self.new_users.prompts(self.aligner.language, history_BI, nodes, params)
-        return self._read(prompts, nodes, "new users read")
+        states = self._read(prompts, nodes, "new users read")
+        if self.new_users.text is None:
+            return states
+        return np.concatenate([states, evidence_of(user, history_BI, self.new_users.text)], axis=1)
 
     def read_after(self, users: np.ndarray, chosen: np.ndarray, note: str) -> np.ndarray:
         """Read the users' prompts with chosen items added. Returns the read-out states, (B, H).
@@ -152,7 +161,9 @@ class AlignedUsers:
             self.prompts[user].followed_by(items[items >= 0])
             for user, items in zip(users, chosen, strict=True)
         ]
-        return self._read(prompts, self._nodes_there, note)
+        states = self._read(prompts, self._nodes_there, note)
+        # the evidence about a user stays as it is
+        return np.concatenate([states, self.states[users, 0, states.shape[1] :]], axis=1)
 
     def check_room(self, num_items: int) -> None:
         """Check that prompts with num_items more items fit into the language model.

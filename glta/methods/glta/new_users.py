@@ -22,17 +22,18 @@ from glta.storage.arrays import joined, part_of, sparse_arrays, sparse_from
 
 @dataclass(frozen=True)
 class NewUsers:
-    """Build the prompts of users without a node. message (I, D): see `fold_in`.
+    """Build prompts and evidence of users without a node. message (I, D): see `fold_in`.
 
     words: the terms of the items and the training pairs, from which tags and interests are
     extracted. None when a provider wrote the words of training users: it is not asked again, and
-    prompts of new users have no words.
+    prompts of new users have no words. text (I, W): see `scaled_texts`; None without evidence.
     """
 
     message: np.ndarray
     words: tuple[Terms, Interactions] | None
     num_tags: int
     num_interests: int
+    text: np.ndarray | None = None
 
     def prompts(
         self, language: Language, history_BI: csr_array, nodes: Nodes, params: AlignUsersSettings
@@ -68,6 +69,8 @@ class NewUsers:
     def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays to be saved, and all other values as JSON."""
         arrays = {"message": self.message}
+        if self.text is not None:
+            arrays["text"] = self.text
         names = None
         if self.words:
             terms, train = self.words
@@ -89,4 +92,10 @@ class NewUsers:
             train = part_of(arrays, "train")
             pairs = Interactions(train["user"], train["item"], *train["shape"].tolist())
             words = Terms(np.array(about["names"], object), sparse_from("terms", arrays)), pairs
-        return cls(arrays["message"], words, about["num_tags"], about["num_interests"])
+        return cls(
+            arrays["message"],
+            words,
+            about["num_tags"],
+            about["num_interests"],
+            arrays.get("text"),
+        )

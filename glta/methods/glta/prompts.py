@@ -27,14 +27,13 @@ Ids = Sequence[int] | np.ndarray
 class Templates:
     """Build the prompts of both alignments. The fixed words are tokenized once.
 
-    Read-outs come after everything else. In a causal model they would otherwise not depend on the
-    whole prompt.
+    A model with a chat template has the task as its system line, and the slots as the user's words,
+    as published. Read-outs come after everything else. In a causal model they would otherwise not
+    depend on the whole prompt.
     """
 
     def __init__(self, language: Language):
         labels = (
-            REORDER,
-            CHOOSE,
             "descriptions:",
             "items:",
             "user:",
@@ -45,13 +44,14 @@ class Templates:
             ";",
         )
         self._label = dict(zip(labels, (words(t) for t in language.tokens(labels)), strict=True))
-        self._prefix, self._suffix = (words(part) for part in language.frame)
+        self._frame = {task: _frame(language, task) for task in (REORDER, CHOOSE)}
         self._placeholder = language.placeholder
         self._max_tokens = language.max_tokens
 
-    def _prompt(self, body: Positions, read_outs: int) -> Prompt:
+    def _prompt(self, task: str, body: Positions, read_outs: int) -> Prompt:
+        before, after, end = self._frame[task]
         read = [(READ_OUT, self._placeholder)] * read_outs
-        parts = [*self._prefix, *body, *read, *self._suffix]
+        parts = [*before, *body, *after, *read, *end]
         if len(parts) > self._max_tokens:
             raise ValueError(
                 f"a prompt has {len(parts)} tokens, but the language model reads "
@@ -73,14 +73,14 @@ class Templates:
         of items. shuffle: a permutation of their positions. hidden: positions whose item token is
         replaced by the placeholder of read-outs.
         """
-        body = [*self._label[REORDER], *self._label["descriptions:"]]
+        body = [*self._label["descriptions:"]]
         for position in shuffle:
             body += [*words(descriptions[position]), *self._label[";"]]
         shown = nodes(ITEM, items)
         for position in hidden:
             shown[position] = (WORD, self._placeholder)
         body += [*self._label["items:"], *shown, *self._label["order:"]]
-        return self._prompt(body, len(items))
+        return self._prompt(REORDER, body, len(items))
 
     def choose(
         self,
@@ -96,7 +96,7 @@ class Templates:
         read-out should predict an item of the user.
         """
         who = words(user) if isinstance(user, list) else nodes(USER, [user])
-        body = [*self._label[CHOOSE], *self._label["user:"], *who]
+        body = [*self._label["user:"], *who]
         if len(context):
             body += [*self._label["items:"], *nodes(ITEM, context)]
         if tags:
@@ -104,4 +104,13 @@ class Templates:
         if interests:
             body += [*self._label["interests:"], *words(interests)]
         body += self._label["answer:"]
-        return self._prompt(body, read_outs)
+        return self._prompt(CHOOSE, body, read_outs)
+
+
+def _frame(language: Language, task: str) -> tuple[Positions, Positions, Positions]:
+    """Return the words before the slots, between slots and read-outs, and after the read-outs."""
+    chat = language.chat_frame(task)
+    if chat:
+        return words(chat[0]), words(chat[1]), []
+    prefix, suffix = language.frame
+    return words([*prefix, *language.tokens([task])[0]]), [], words(suffix)

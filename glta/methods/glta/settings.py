@@ -132,6 +132,11 @@ class AlignUsersSettings(Section):
     user_token: bool = Field(
         True, description="false: the ablation without user alignment (the user's id as plain text)"
     )
+    evidence: bool = Field(
+        False,
+        description="true: the user's node embedding and mean item text stand beside each "
+        "read-out, as further inputs of a free head; false: as published",
+    )
     learning_rate: ProjectorRate = Field(
         2e-4,
         gt=0,

@@ -22,6 +22,9 @@ class GLTASettings(Section):
 FROM_RANDOM = {"align_items.head_learning_rate": 1e-3, "align_users.head_learning_rate": 1e-3}
 """Learning rates for a head with random weights. Those for a solved start are too low for it."""
 
+GENTLE = {"align_users.learning_rate": 1e-4, "align_users.head_learning_rate": 1e-5}
+"""Learning rates for a start that evidence has made strong."""
+
 SPEC = MethodSpec(
     name="glta",
     title="GLTA",
@@ -73,6 +76,7 @@ SPEC = MethodSpec(
         "tied-head": Ablation({"align.head": "tied"} | FROM_RANDOM),
         "random-head": Ablation({"align.head_init": "random"} | FROM_RANDOM),
         "without-mask": Ablation({"align_users.mask_known": False}),
+        "with-evidence": Ablation({"align_users.evidence": True} | GENTLE),
         "without-hidden-items": Ablation({"align_items.hidden_items": 0}),
         "leaky-targets": Ablation({"align.targets": "all"}, reads=("pretrain-all",)),
     },

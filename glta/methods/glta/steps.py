@@ -16,6 +16,7 @@ from glta.methods.base import Job, Step
 from glta.methods.glta.aligner import new_aligner
 from glta.methods.glta.alignment import OnEpoch
 from glta.methods.glta.artefacts import About, AlignedItems, AlignedUsers
+from glta.methods.glta.evidence import Evidence, scaled_texts
 from glta.methods.glta.item_alignment import ItemAlignment
 from glta.methods.glta.model import GLTA
 from glta.methods.glta.new_users import NewUsers
@@ -126,13 +127,14 @@ def align_users(
         prompts=prompts,
         serving_prompts=serving_prompts,
         states_IH=inputs.profiles.item_states,
+        evidence=evidence(inputs, nodes) if params.evidence else None,
     )
     found = task.train(checkpoint, on_epoch)
     return AlignedUsers(
         weights={name: tensor.cpu() for name, tensor in aligner.tensors().items()},
         nodes=nodes.serving,
         prompts=serving_prompts,
-        new_users=new_users(inputs, profile),
+        new_users=new_users(inputs, profile, params),
         states=task.users_at(found.best_epoch).numpy(),
         history={"align_items": items.history, "align_users": found.history},
         about=About(
@@ -174,15 +176,29 @@ def user_prompts(
     return prompts("graph_" if inputs.shared.edges == "graph" else ""), prompts("")
 
 
-def new_users(inputs: AlignInputs, profile: ProfileSettings) -> NewUsers:
-    """Keep what the prompts of new users are built from. profile: settings of the step profile."""
+def evidence(inputs: AlignInputs, nodes: GraphNodes) -> Evidence:
+    """Compute what the head knows of the users besides their read-outs."""
+    prepared = inputs.prepared
+    shown = prepared.graph if inputs.shared.edges == "graph" else prepared.train
+    text = scaled_texts(inputs.profiles.item_states, prepared.train)
+    return Evidence.of(nodes, shown, prepared.train, text)
+
+
+def new_users(
+    inputs: AlignInputs, profile: ProfileSettings, params: AlignUsersSettings
+) -> NewUsers:
+    """Keep what the prompts and the evidence of new users are made of.
+
+    profile: settings of the step profile.
+    """
     train = inputs.prepared.train
     words = None
     if profile.provider == "extractive":
         categories = inputs.prepared.items if "categories" in profile.text else None
         words = item_terms(inputs.profiles.items, categories), train
     message = NodeEmbeddings.load(inputs.embeddings).messages(train)
-    return NewUsers(message, words, profile.num_tags, profile.num_interests)
+    text = scaled_texts(inputs.profiles.item_states, train) if params.evidence else None
+    return NewUsers(message, words, profile.num_tags, profile.num_interests, text)
 
 
 def align_inputs(job: Job) -> AlignInputs:

@@ -6,7 +6,7 @@ The user projector and the head learn to predict each user's held-out items.
 # U users, I items, K read-outs, H language width
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +16,10 @@ import torch.nn.functional as F
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.evaluation.validation import validation_ndcg
+from glta.evaluation.validation import validation_loss, validation_ndcg
 from glta.methods.glta.aligner import Aligner
 from glta.methods.glta.alignment import START_PROMPTS, Alignment
+from glta.methods.glta.evidence import Evidence, beside, widened_head
 from glta.methods.glta.heads import FreeHead, Space, matched
 from glta.methods.glta.settings import AlignUsersSettings
 from glta.methods.glta.user_prompts import SERVING, UserPrompts, candidates
@@ -104,7 +105,8 @@ class UserAlignment(Alignment[UserExample]):
     prompts: for training; their words come from the graph's items. serving_prompts: one for each
     user, from all training items. states_IH: unit-length states of the item texts, for the start of
     a free head. That start is the given head, or one that is matched to the users' neighbourhoods
-    in graph and text, whichever has the better validation value.
+    in graph and text, whichever has the better validation value. evidence: of the users, which the
+    head then reads beside each read-out; None as published.
 
     Loss: cross-entropy over all items at each read-out that has a target. Validation: NDCG@20 of
     the first read-out's logits.
@@ -116,10 +118,14 @@ class UserAlignment(Alignment[UserExample]):
     prompts: UserPrompts
     serving_prompts: Sequence[Prompt]
     states_IH: np.ndarray
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         device = self.aligner.language.device
         self.nodes = GraphNodes(*(nodes.to(device) for nodes in self.nodes))
+        if self.evidence:
+            self.evidence = Evidence(*(table.to(device) for table in self.evidence))
+            self.aligner.head = widened_head(self.aligner.head, self.evidence.serving.shape[1])
         self._candidates = None
         if self.prompts.from_candidates:
             self._candidates = candidates(self.nodes.training, self.graph, NUM_CANDIDATES)
@@ -153,14 +159,21 @@ class UserAlignment(Alignment[UserExample]):
     def nats(self, examples: Sequence[UserExample]) -> torch.Tensor:
         nodes = self.nodes.training
         target = torch.from_numpy(np.stack([e.target for e in examples])).to(nodes.item.device)
-        logits = self.aligner.logits(
-            self.aligner.states([e.prompt for e in examples], nodes), nodes
+        states = self._with_evidence(
+            self.aligner.states([e.prompt for e in examples], nodes), examples
         )
+        logits = self.aligner.logits(states, nodes)
         if self.settings.mask_known:
             logits = logits.masked_fill(self._other_items(examples, target), -torch.inf)
         return F.cross_entropy(
             logits.flatten(0, 1), target.flatten(), ignore_index=IGNORE, reduction="sum"
         )
+
+    def _with_evidence(self, states: torch.Tensor, examples: Sequence[UserExample]) -> torch.Tensor:
+        """Put the evidence of the examples' users beside their read-outs, where there is any."""
+        if not self.evidence:
+            return states
+        return beside(states, self.evidence.training[[e.user for e in examples]])
 
     def _other_items(self, examples: Sequence[UserExample], target: torch.Tensor) -> torch.Tensor:
         """Return (B, K, I) bool: the user's training items but the read-out's own target.
@@ -187,7 +200,7 @@ class UserAlignment(Alignment[UserExample]):
             examples = examples[:START_PROMPTS]
         prompts = [e.prompt for e in examples]
         shown = self.aligner.read(prompts, self.nodes.training, "prompts read", self.devices)
-        shown = shown.to(self.nodes.serving.item.device)
+        shown = self._with_evidence(shown.to(self.nodes.serving.item.device), examples)
         head.calibrate(shown)
         if free is None:
             return
@@ -225,13 +238,22 @@ class UserAlignment(Alignment[UserExample]):
     def validate(self, epoch: int) -> float:
         states = self._kept[epoch] if epoch in self._kept else self.read_users()
         value = self.devices.agreed(self._ndcg(states))
+        self._loss = self.devices.agreed(validation_loss(self.prepared, self._scorer(states)))
         if value > self._best:
             self._best = value
             self._kept = {epoch: states}
         return value
 
+    def measured(self) -> dict[str, float]:
+        """Return the cross-entropy of the validation pairs, which shows over-fitting."""
+        return {"valid_loss": self._loss}
+
     def _ndcg(self, states: torch.Tensor) -> float:
         """Compute the validation NDCG@20 of the head. states: of all users, (U, K, H)."""
+        return validation_ndcg(self.prepared, self._scorer(states))
+
+    def _scorer(self, states: torch.Tensor) -> Callable[[np.ndarray], torch.Tensor]:
+        """Return how the head scores users by their first read-outs."""
         aligner = self.aligner
         with torch.inference_mode():
             factors = aligner.head.factors(aligner.item_projector(self.nodes.serving.item))
@@ -239,12 +261,13 @@ class UserAlignment(Alignment[UserExample]):
         # new items have no rows of the head yet
         if aligner.known is not None:
             bias = bias.masked_fill(~aligner.known.cpu(), -torch.inf)
-        return validation_ndcg(self.prepared, lambda users: states[users, 0] @ weight.T + bias)
+        return lambda users: states[users, 0] @ weight.T + bias
 
     def read_users(self) -> torch.Tensor:
         """Read the serving prompts of all users: (U, K, H)."""
         nodes = self.nodes.serving
-        return self.aligner.read(self.serving_prompts, nodes, "users read", self.devices)
+        states = self.aligner.read(self.serving_prompts, nodes, "users read", self.devices)
+        return beside(states, self.evidence.serving.cpu()) if self.evidence else states
 
     def users_at(self, best_epoch: int) -> torch.Tensor:
         """Return the states of all users (U, K, H) at the best epoch.

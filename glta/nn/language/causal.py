@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from glta.nn.language.chat import chat_text
 from glta.nn.language.model_files import ModelFiles, first_line, model_folder, refuse_other
 from glta.nn.language.unknown_words import check_known
 
@@ -147,22 +148,6 @@ class CausalModel:
     def as_chat(self, prompt: str) -> str:
         """Return a prompt in the model's chat template, or unchanged without a template.
 
-        Raises ValueError for a template that cannot be filled in, or that leaves the prompt out, as
-        one for pictures and text may do.
+        Raises ValueError as `chat_text`.
         """
-        _, tokenizer = self.loaded
-        if not tokenizer.chat_template:
-            return prompt
-        turn = [{"role": "user", "content": prompt}]
-        problem = "leaves the prompt out"
-        try:
-            text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # a template is a program, and raises what it likes
-            text = ""
-            problem = f"cannot be filled in ({first_line(error)})"
-        if prompt.strip() not in str(text):
-            raise ValueError(
-                f"profile.generator = {self.name}: its chat template {problem}; correct it in the "
-                "folder, delete it to have prompts without a template, or name another model"
-            )
-        return str(text)
+        return chat_text(self.loaded[1], prompt, f"profile.generator = {self.name}")

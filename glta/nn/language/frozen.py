@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from glta.nn.language.chat import chat_frame
 from glta.nn.language.loading import load_model, load_tokenizer, longest_input, looks_back_alone
 from glta.nn.language.model_files import (
     PACKAGED,
@@ -106,6 +107,18 @@ class Language:
                 "special tokens than alone; name another model"
             )
         return framed[:at], framed[at + len(word) :]
+
+    def chat_frame(self, system: str) -> tuple[list[int], list[int]] | None:
+        """The tokens of the chat template before and after the words of a user.
+
+        The answer follows them. None: the model has no template. system: the task, the template's
+        system line.
+        """
+        parts = chat_frame(self.tokenizer, system, f"{self.key} = {self.name}")
+        if parts is None:
+            return None
+        before, after = self.tokens(parts)
+        return before, after
 
     @property
     def placeholder(self) -> int:

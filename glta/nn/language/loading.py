@@ -35,6 +35,14 @@ CONSTANTS = re.compile(
 """Names in older files of masks and positions, which are no weights: a model makes them itself."""
 
 
+def keep_transformers_quiet() -> None:
+    """Switch off the warnings and progress bars of transformers."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def load_model(files: ModelFiles, *, generates: bool, dtype: torch.dtype) -> Any:
     """Load a model from safetensors, without remote code, in evaluation mode, on the CPU.
 
@@ -44,10 +52,8 @@ def load_model(files: ModelFiles, *, generates: bool, dtype: torch.dtype) -> Any
     another shape, or not finite.
     """
     import transformers
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    keep_transformers_quiet()
     _check_config(files.root)
     _check_weight_files(files)
     settings = files.root / "generation_config.json"  # transformers passes over a broken one

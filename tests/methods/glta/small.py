@@ -14,6 +14,7 @@ from glta.features.settings import ProfileSettings
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
 from glta.methods.glta.aligner import Aligner, new_aligner
+from glta.methods.glta.evidence import Evidence, scaled_texts
 from glta.methods.glta.item_alignment import ItemAlignment
 from glta.methods.glta.settings import AlignItemsSettings, AlignSettings, AlignUsersSettings
 from glta.methods.glta.user_alignment import UserAlignment, add_user_projector
@@ -143,6 +144,10 @@ class Small:
         if self.users.user_token:
             add_user_projector(aligner, self.nodes.training, self.seed)
         aligner.item_projector.requires_grad_(not self.items.enabled)
+        graph = self.prepared.graph if self.shared.targets == "held_out" else self.prepared.train
+        train = self.prepared.train
+        text = scaled_texts(block_states(), train)
+        evidence = Evidence.of(self.nodes, graph, train, text) if self.users.evidence else None
         return UserAlignment(
             aligner,
             self.shared,
@@ -152,6 +157,7 @@ class Small:
             prompts=training,
             serving_prompts=serving,
             states_IH=block_states(),
+            evidence=evidence,
         )
 
     def stage_3(

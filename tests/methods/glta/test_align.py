@@ -22,7 +22,7 @@ from glta.methods.glta.user_alignment import IGNORE, training_examples
 from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, token_projector
 from glta.nn.language.settings import LanguageSettings
-from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS
+from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, block_states
 from glta.training.checkpoint import Checkpoint
 from glta.training.gradients import add_gradient
 from glta.training.seeds import epoch_rng
@@ -37,6 +37,7 @@ VARIANTS = {
     "without words": {"users": USERS.model_copy(update={"tag_tokens": 0, "interest_tokens": 0})},
     "among candidates": {"users": USERS.model_copy(update={"items_shown": "candidates"})},
     "without mask": {"users": USERS.model_copy(update={"mask_known": False})},
+    "with evidence": {"users": USERS.model_copy(update={"evidence": True})},
     "without context": {"users": USERS.model_copy(update={"context_items": 0})},
     "tied": {"head": "tied", "head_rank": 4},
     "random start": {"head_init": "random"},
@@ -102,7 +103,8 @@ def test_only_what_is_meant_to_moves(small, tmp_path, kind, variant):
         expected |= {"user_projector.weight", "user_projector.bias"}
     assert moved(seen[0], seen[-1]) == expected == set(aligner.trained())
     assert [record["epoch"] for record in history] == [-1, 0, 1]
-    assert states.shape == (NUM_USERS, run.users.read_outs, run.language.width)
+    beside = run.nodes.serving.user.shape[1] + block_states().shape[1] if run.users.evidence else 0
+    assert states.shape == (NUM_USERS, run.users.read_outs, run.language.width + beside)
     assert torch.isfinite(states).all()
     assert weights_of(run.language) == frozen
 
@@ -136,8 +138,15 @@ def test_validates_by_the_first_read_out(small, prepared):
         validation_ndcg(prepared, lambda who, k=k: states[who, k] @ weight.T + bias)
         for k in range(USERS.read_outs)
     ]
-    best = max(record["valid"] for record in history)
-    assert found[0] == pytest.approx(best, abs=1e-6)
+    best = max(history, key=lambda record: record["valid"])
+    assert found[0] == pytest.approx(best["valid"], abs=1e-6)
+    # cross-entropy of the validation pairs, by hand: without the user's training items
+    valid = prepared.valid
+    logits = states[valid.user, 0] @ weight.T + bias
+    logits[:, ~run.known] = -torch.inf
+    logits[prepared.train.rows(valid.user)] = -torch.inf
+    nats = -logits.log_softmax(1)[np.arange(len(valid)), valid.item]
+    assert best["valid_loss"] == pytest.approx(float(nats[nats.isfinite()].mean()), rel=1e-5)
     assert all(other != pytest.approx(best, abs=1e-3) for other in found[1:])
 
 

@@ -76,6 +76,40 @@ def test_choose_leaves_out_empty_slots(language):
     )
 
 
+CHAT = (
+    "{% for m in messages %}[ {{ m.role }} ] {{ m.content }} ; {% endfor %}"
+    "{% if add_generation_prompt %}[ answer ]{% endif %}"
+)
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system line') }}{% endif %}" + CHAT
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "before"),
+    [(CHAT, f"[ system ] {CHOOSE} ; [ user ]"), (NO_SYSTEM, f"[ user ] {CHOOSE}")],
+    ids=["system", "no system line"],
+)
+def test_a_chat_template_has_the_task_as_its_system_line(language, monkeypatch, template, before):
+    monkeypatch.setattr(language.tokenizer, "chat_template", template)
+    prompt = Templates(language).choose(5, [7], language.tokens(["garden"])[0], [], 2)
+    read_out = "[read <end>]" if language.causal else "[read <mask>]"
+    assert spelled(prompt) == [
+        *known(before),
+        *[*known("user:"), "[user 5]", *known("items:"), "[item 7]"],
+        *known("tags: garden answer: ; [ answer ]"),
+        *[read_out] * 2,
+    ]
+    reorder = Templates(language).reorder([7], [[]], [0])
+    assert spelled(reorder)[-4:] == [*known("[ answer ]"), read_out]
+
+
+def test_a_chat_template_that_leaves_the_slots_out_is_refused(language, monkeypatch):
+    monkeypatch.setattr(language.tokenizer, "chat_template", "hello")
+    with pytest.raises(ValueError, match="chat template leaves the prompt out"):
+        Templates(language)
+
+
 def test_only_closing_tokens_follow_the_read_outs(language):
     templates = Templates(language)
     for prompt in (
