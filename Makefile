@@ -45,6 +45,8 @@ tune: checkout $(READY)
 	  like="$$like --like $$dataset"; \
 	done
 
+# two tests at a time: with more threads than cores, they would wait for each other
+test test-engines: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -3,7 +3,8 @@
     class TestEASE(MethodContract):
         name = "ease"
 
-It needs pytest, and a fixture `world` that returns `glta.testing.blocks.World.write(tmp_path)`.
+It needs pytest. The method is trained once for all tests of the class, so a test must change
+neither `model` nor the folders of `world`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class MethodContract:
     """Test one method on the small dataset of `glta.testing.blocks`.
 
     name: of the method. values: parameters by dotted keys. personalised: whether users of the two
-    blocks must get different lists.
+    blocks must get different lists. A class whose method reads more than other methods' models, the
+    data and the profiles has a fixture `world` of its own.
     """
 
     name: ClassVar[str]
@@ -34,13 +36,29 @@ class MethodContract:
     personalised: ClassVar[bool] = True
     everyone = np.arange(NUM_USERS)
 
-    @pytest.fixture
-    def model(self, world: World) -> Scorer:
-        return self.fit(world)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def world(cls, tmp_path_factory: pytest.TempPathFactory) -> World:
+        return World.write(tmp_path_factory.mktemp("world"))
 
-    def fit(self, world: World) -> Scorer:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, world: World) -> Scorer:
+        return cls.fit(world)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def refitted(cls, world: World) -> tuple[Scorer, Scorer]:
+        """Train the method anew, and again on training and validation pairs together."""
+        first, second = world.refit(cls.name, cls.values)
+        assert isinstance(first, Scorer)
+        assert isinstance(second, Scorer)
+        return first, second
+
+    @classmethod
+    def fit(cls, world: World) -> Scorer:
         """Train the method."""
-        model = world.train(self.name, self.values)
+        model = world.train(cls.name, cls.values)
         assert isinstance(model, Scorer)
         return model
 
@@ -64,16 +82,13 @@ class MethodContract:
         for user in (0, 7, LONER):
             np.testing.assert_allclose(model.score(np.array([user]))[0], together[user], atol=1e-5)
 
-    def test_fit_twice_is_equal(self, model, world):
-        np.testing.assert_array_equal(
-            self.fit(world).score(self.everyone), model.score(self.everyone)
-        )
+    def test_fit_twice_is_equal(self, model, refitted):
+        again, _ = refitted
+        np.testing.assert_array_equal(again.score(self.everyone), model.score(self.everyone))
 
-    def test_it_can_be_refitted(self, world):
+    def test_it_can_be_refitted(self, refitted):
         """The refit repeats the choices of the first fit; it knows the validation pairs."""
-        first, second = world.refit(self.name, self.values)
-        assert isinstance(first, Scorer)
-        assert isinstance(second, Scorer)
+        first, second = refitted
         found = second.score(self.everyone)
         assert np.isfinite(found).all()
         assert not np.array_equal(found, first.score(self.everyone))

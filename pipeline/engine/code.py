@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def programs() -> dict[str, dict[str, Any]]:
     the code that is not settings. Files without any are left out.
     """
     forget()
+    _sha256_of.cache_clear()
     found: dict[str, dict[str, Any]] = {}
     for name in SCRIPTS:
         found[name] = _hashed(script_file(name))
@@ -109,9 +111,15 @@ def _hashed(*paths: str) -> dict[str, dict[str, str]]:
     files = modules_of(*paths)
     settings = [path for path in files if SETTINGS.fullmatch(path)]
     return {
-        "files": {path: sha256_of(path) for path in files if path not in settings},
+        "files": {path: _sha256_of(path) for path in files if path not in settings},
         "settings": {path: _sha256_of_rest(path) for path in settings if rest_of(path)},
     }
+
+
+@cache
+def _sha256_of(path: str) -> str:
+    """Hash a file once for all programs that share it."""
+    return sha256_of(path)
 
 
 def _sha256_of_rest(path: str) -> str:

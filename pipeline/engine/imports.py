@@ -76,15 +76,20 @@ def behind_parameters() -> frozenset[str]:
     return frozenset(found)
 
 
-def _data(folder: Path) -> Iterator[Path]:
-    """Yield the data files of a folder, and those of the folders in it that hold no code."""
+@cache
+def _data(folder: Path) -> tuple[Path, ...]:
+    """Return the data files of a folder, and those of the folders in it that hold no code."""
+    return tuple(_data_in(folder))
+
+
+def _data_in(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         # editors leave hidden copies and copies that end with ~
         if path.name.startswith((".", "__pycache__")) or path.name.endswith("~"):
             continue
         if path.is_dir():
             if not any(path.rglob("*.py")):
-                yield from _data(path)
+                yield from _data_in(path)
         elif path.suffix not in CODE and path.name != "py.typed":
             yield path
 
@@ -112,7 +117,7 @@ def imported_by(path: str) -> tuple[str, ...]:
             )
         if name.partition(".")[0] in ROOTS:
             found |= dict.fromkeys(_files(name))
-        elif path.partition("/")[0] in ROOTS and (outside := [*_files(name)]):
+        elif path.partition("/")[0] in ROOTS and (outside := _files(name)):
             raise ValueError(
                 f"{path} line {line}: imports {outside[-1]}, which lies outside of glta/, so no "
                 "stage would notice an edit of it; move it into the folder of the method"
@@ -153,11 +158,13 @@ def _called(node: ast.Call) -> str:
     return node.func.id if isinstance(node.func, ast.Name) else ""
 
 
-def _files(name: str) -> Iterator[str]:
-    """Yield the files of a dotted name below this folder, with the packages above it.
+@cache
+def _files(name: str) -> tuple[str, ...]:
+    """Return the files of a dotted name below this folder, with the packages above it.
 
     PACKAGE.* stands for all modules of the package.
     """
+    found: list[str] = []
     parts = name.split(".")
     for n in range(1, len(parts) + 1):
         base = Path(*parts[:n])
@@ -165,7 +172,8 @@ def _files(name: str) -> Iterator[str]:
             candidates = sorted(base.parent.glob("*.py"))
         else:
             candidates = [base / "__init__.py", base.with_suffix(".py")]
-        yield from (path.as_posix() for path in candidates if path.is_file())
+        found += [path.as_posix() for path in candidates if path.is_file()]
+    return tuple(found)
 
 
 @cache
@@ -233,5 +241,5 @@ def _declares(node: ast.stmt) -> bool:
 
 def forget() -> None:
     """Forget the files that were read, which may have been edited since."""
-    for cached in (imported_by, behind_parameters, is_empty_package, rest_of):
+    for cached in (imported_by, behind_parameters, is_empty_package, rest_of, _data, _files):
         cached.cache_clear()

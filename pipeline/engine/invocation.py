@@ -110,9 +110,14 @@ class Invocation(NamedTuple):
         os.environ[VARIABLE] = base64.b64encode(json.dumps(self._asdict()).encode()).decode()
 
 
-def die_with_parent(sig: int) -> None:
-    """Ask Linux to send a signal when the parent dies, for whatever reason (PR_SET_PDEATHSIG)."""
+def die_with_parent(sig: int, parent: int | None = None) -> None:
+    """Ask Linux to send a signal when the parent dies, for whatever reason (PR_SET_PDEATHSIG).
+
+    parent: its process id, when a fork asks; if it has died before this call, the signal comes now.
+    """
     ctypes.CDLL(None).prctl(1, sig)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), sig)
 
 
 def user() -> str:

@@ -24,6 +24,7 @@ import threading
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -229,19 +230,22 @@ def _fork(connection: socket.socket, waiting: selectors.BaseSelector) -> int | N
     except (OSError, struct.error):
         connection.close()
         return None
+    server = os.getpid()
     if process := os.fork():
         for descriptor in descriptors:
             os.close(descriptor)
         return process
     waiting.close()
     connection.close()
-    _become(descriptors, *json.loads(request))
+    _become(descriptors, server, *json.loads(request))
     return None
 
 
-def _become(descriptors: list[int], module: str, arguments: list[str], env: dict[str, str]) -> None:
+def _become(
+    descriptors: list[int], server: int, module: str, arguments: list[str], env: dict[str, str]
+) -> None:
     """Run the module in place of the client. Does not return."""
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(signal.SIGTERM, server)
     # the terminal takes this process for one in the background, and may stop it when it writes
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     for target, descriptor in enumerate(descriptors):
@@ -314,9 +318,10 @@ class Fork:
         self.returncode: int | None = None
         # two threads may wait
         self._waiting = threading.Lock()
+        parent = os.getpid()
         self._process = os.fork()
         if self._process == 0:
-            prepare_script()
+            prepare_script(parent)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os._exit(_run_module(module, arguments, env))
 
@@ -340,16 +345,16 @@ def start_script(cmd: list[str], env: dict[str, str], threads: int) -> Script:
     """
     if CLIENT in os.environ and cmd[:2] == ["python", "-m"] and threads == 1:
         return Fork(cmd[2], cmd[3:], env)
-    return subprocess.Popen(cmd, env=env, preexec_fn=prepare_script)
+    return subprocess.Popen(cmd, env=env, preexec_fn=partial(prepare_script, os.getpid()))
 
 
-def prepare_script() -> None:
-    """Let the script die with this process, and ignore Ctrl-C.
+def prepare_script(parent: int) -> None:
+    """Let the script, which calls this, die with the process that starts it, and ignore Ctrl-C.
 
-    This process ends the script at Ctrl-C, so that the script prints no traceback of its own.
+    That process ends the script at Ctrl-C, so that the script prints no traceback of its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, parent)
 
 
 def block(names: Iterable[str] = UNWANTED) -> set[str]:

@@ -9,16 +9,28 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks import graph, grid, least_squares, performance_page, ranking
+from benchmarks import graph, grid, least_squares, performance_page, ranking, timing
 from benchmarks.__main__ import NAMES
 from benchmarks.timing import Row
 from glta.methods.ials import conjugate_gradients
 from glta.params.model import Params
+from tests.forks import start
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_and_compares_equal_things(name):
-    for row in import_module(f"benchmarks.{name}").run(quick=True):
+def test_runs_and_compares_equal_things(name, monkeypatch, tmp_path):
+    def child(module: str, *arguments: object) -> dict:
+        """Do what `timing.child` does, in a fork that begins at once."""
+        process = start(module, arguments, output := tmp_path / "output")
+        process.join()
+        said = output.read_text()
+        assert process.exitcode == 0, said
+        return json.loads(said.splitlines()[-1])
+
+    benchmark = import_module(f"benchmarks.{name}")
+    if hasattr(benchmark, "child"):
+        monkeypatch.setattr(benchmark, "child", child)
+    for row in benchmark.run(quick=True):
         assert row.ours > 0
         assert row.rival > 0
 
@@ -98,3 +110,9 @@ def test_ratio_and_target():
     assert not Row("a", 2.0, "b", 5.0, target=3).met
     assert Row("a", 2.0, "b", 5.0).met is None
     assert np.isclose(Row("a", 2.0, "b", 5.0).ratio, 2.5)
+
+
+def test_a_child_prints_its_numbers_last():
+    found = timing.child("benchmarks.ranking", 10, 60)
+    assert found["shown"] == 10 * ranking.K
+    assert found["peak_bytes"] > 10**7

@@ -16,6 +16,7 @@ from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_space import TextScores, text_vectors
 from glta.params.model import Params
 from glta.storage.cell import Cell
+from glta.testing.blocks import World
 from glta.testing.contract import MethodContract
 from pipeline.stages import recommend as recommend_stage
 from pipeline.stages import train as train_stage
@@ -63,8 +64,10 @@ class TestLightGCN(MethodContract):
     def test_counts_every_embedding(self, model):
         assert model.trainable_parameters == (24 + 20) * 4
 
-    def test_embeddings_of_other_data_are_refused(self, world):
+    def test_embeddings_of_other_data_are_refused(self, tmp_path):
         from glta.nn.graph.node_embeddings import NodeEmbeddings
+
+        world = World.write(tmp_path)
 
         other = NodeEmbeddings(np.zeros((3, 4), np.float32), np.zeros((20, 4), np.float32), 2)
         other.save(world.cell.step("pretrain-all"))

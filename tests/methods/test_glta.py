@@ -99,8 +99,9 @@ class TestGLTA(MethodContract):
 
     name = "glta"
 
-    @pytest.fixture
-    def model(self, made):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, made):
         return made
 
     def test_fit_twice_is_equal(self, tiny, tmp_path, prepared):
@@ -119,9 +120,9 @@ class TestGLTA(MethodContract):
         with pytest.raises(FileNotFoundError, match="blocks/0/align_users/"):
             run_unit(units()["glta"], world.cell, Params().section)
 
-    def test_it_can_be_refitted(self, tiny, world, tmp_path):
+    def test_it_can_be_refitted(self, tiny, tmp_path):
         """The refit repeats the chosen start and the number of epochs, and validates nothing."""
-        write_stages(world, tiny["encoder"])
+        world = with_stages(World.write(tmp_path), tiny["encoder"])
         small = {
             "settings.glta.align_items": ITEMS.model_copy(update=ONE_EPOCH),
             "settings.glta.align_users": USERS,
@@ -146,14 +147,14 @@ class TestGLTA(MethodContract):
         assert np.isfinite(scores).all()
         assert not np.array_equal(scores, first.score(self.everyone))
 
-    def test_its_own_steps_run_one_after_the_other(self, tiny, world, tmp_path):
+    def test_its_own_steps_run_one_after_the_other(self, tiny, tmp_path):
         """From the folders of the stages before the method, to what the steps make by hand."""
         assert [step.name for step in chain_of("glta").steps] == [
             "align_items",
             "align_users",
             "glta",
         ]
-        write_stages(world, tiny["encoder"])
+        world = with_stages(World.write(tmp_path / "world"), tiny["encoder"])
         sections = {
             "settings.glta.align_items": ITEMS.model_copy(update=ONE_EPOCH),
             "settings.glta.align_users": USERS.model_copy(update=ONE_EPOCH),
@@ -178,12 +179,13 @@ class TestGLTA(MethodContract):
             ).read_bytes()
 
 
-def write_stages(world: World, language: Path) -> None:
+def with_stages(world: World, language: Path) -> World:
     """Write what the alignments read besides the data. language: folder of its model."""
     shutil.rmtree(world.cell.step("profile"))
     write_profile(world.prepared, world.cell.step("profile"), language)
     embeddings = write_pretrained(world.data / "embeddings")
     (embeddings / "graph").rename(world.cell.step("pretrain-graph"))
+    return world
 
 
 EVERYONE = np.arange(NUM_USERS)

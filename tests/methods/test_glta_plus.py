@@ -15,15 +15,14 @@ from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_ridge import ridge_inverse
 from glta.methods.shared.text_words import word_vectors
 from glta.storage.arrays import load_arrays, save_arrays
-from glta.testing.blocks import NUM_ITEMS, NUM_USERS, block_states
+from glta.testing.blocks import NUM_ITEMS, NUM_USERS, World, block_states
 from glta.testing.contract import MethodContract
 
 EVERYONE = np.arange(NUM_USERS)
 
 
-@pytest.fixture
-def world(world):
-    """A world with the files of a GLTA model that are read. Its read-outs tell the two blocks."""
+def with_glta(world: World) -> World:
+    """Write the files of a GLTA model that are read. Its read-outs tell the two blocks."""
     rng = np.random.default_rng(2)
     for folder in (world.cell.model("glta"), world.cell.model("glta") / REFIT):
         folder.mkdir(parents=True)
@@ -66,7 +65,8 @@ class TestWordRidge(MethodContract):
         _, words = parts_of(world)
         np.testing.assert_allclose(model.score(EVERYONE), ridge_of(words, world, 5.0), atol=1e-4)
 
-    def test_the_states_decide_nothing(self, model, world):
+    def test_the_states_decide_nothing(self, model, tmp_path):
+        world = World.write(tmp_path)
         profiles = Profiles.load(folder := world.cell.step("profile"))
         replace(profiles, item_states=-profiles.item_states[::-1]).save(folder)
         np.testing.assert_array_equal(self.fit(world).score(EVERYONE), model.score(EVERYONE))
@@ -112,6 +112,11 @@ def test_texts_that_say_nothing_are_no_error():
 
 class TestGLTAPlus(MethodContract):
     name = "glta-plus"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def world(cls, tmp_path_factory):
+        return with_glta(World.write(tmp_path_factory.mktemp("world")))
 
     def test_the_read_outs_are_those_of_glta(self, model, world):
         head, _ = load_arrays(world.cell.model("glta") / "model.safetensors")

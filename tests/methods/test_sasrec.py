@@ -9,7 +9,6 @@ import pytest
 
 from glta.data.sequences import Sequences
 from glta.features.profiles import Profiles
-from glta.methods.sasrec.model import SASRec
 from glta.methods.sasrec_text.model import SASRecText, row_from_text
 from glta.methods.shared.text_words import tfidf, word_vectors
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
@@ -32,6 +31,25 @@ VALUES = {f"settings.sasrec.{key}": value for key, value in QUICK.items()}
 class TestSASRec(MethodContract):
     name = "sasrec"
     values = VALUES
+
+    def test_histories_are_read_in_order_up_to_the_newest(self, model, world):
+        seen = world.prepared.seen_sequences
+        at_test = model.with_histories(seen)
+        assert (at_test.score(EVERYONE) != model.score(EVERYONE)).any()
+        user = 4
+        alone = model.with_histories(Sequences.of_lists([seen.of_user(user).item], NUM_ITEMS))
+        expected = at_test.score(np.array([user]))
+        np.testing.assert_allclose(alone.score(np.array([0])), expected, atol=1e-5)
+        turned = Sequences.of_lists([seen.of_user(user).item[::-1]], NUM_ITEMS)
+        assert np.abs(model.with_histories(turned).score(np.array([0])) - expected).max() > 0.1
+
+    def test_test_items_change_nothing(self, model, world):
+        empty = {**world.prepared.parts, "test": world.prepared.parts["test"].head(0)}
+        without = replace(world.prepared, parts=empty)
+        np.testing.assert_array_equal(
+            world.train("sasrec", VALUES, prepared=without).score(EVERYONE),
+            model.score(EVERYONE),
+        )
 
 
 class TestSASRecText(MethodContract):
@@ -98,26 +116,3 @@ def test_word_vectors_are_the_strongest_directions_of_tfidf():
     short = word_vectors(texts, 2, seed=0)
     assert short.shape == (5, 2)
     np.testing.assert_allclose(np.abs(short), np.abs(full[:, :2]), atol=1e-4)
-
-
-def test_histories_are_read_in_order_up_to_the_newest(world):
-    model = world.train("sasrec", VALUES)
-    assert isinstance(model, SASRec)
-    seen = world.prepared.seen_sequences
-    at_test = model.with_histories(seen)
-    assert (at_test.score(EVERYONE) != model.score(EVERYONE)).any()
-    user = 4
-    alone = model.with_histories(Sequences.of_lists([seen.of_user(user).item], NUM_ITEMS))
-    expected = at_test.score(np.array([user]))
-    np.testing.assert_allclose(alone.score(np.array([0])), expected, atol=1e-5)
-    turned = Sequences.of_lists([seen.of_user(user).item[::-1]], NUM_ITEMS)
-    assert np.abs(model.with_histories(turned).score(np.array([0])) - expected).max() > 0.1
-
-
-def test_test_items_change_nothing(world):
-    empty = {**world.prepared.parts, "test": world.prepared.parts["test"].head(0)}
-    without = replace(world.prepared, parts=empty)
-    np.testing.assert_array_equal(
-        world.train("sasrec", VALUES, prepared=without).score(EVERYONE),
-        world.train("sasrec", VALUES).score(EVERYONE),
-    )

@@ -7,7 +7,6 @@ import pytest
 
 from glta.data.sequences import Sequences
 from glta.methods.shared.code_step import CodedItems
-from glta.methods.tiger.model import TIGER
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.testing.contract import MethodContract
 
@@ -35,54 +34,44 @@ class TestTIGER(MethodContract):
     name = "tiger"
     values = VALUES
 
+    def test_lists_of_beams_are_those_of_exact_scores(self, model, world):
+        assert model.exhibit is not None
+        beams = model.settings.model_copy(update={"exact_items": 0, "beams": NUM_ITEMS})
+        searched = replace(model, settings=beams)
+        for k in (3, NUM_ITEMS):
+            items, scores = model.recommend(EVERYONE, k, world.prepared.train)
+            found, their = searched.recommend(EVERYONE, k, world.prepared.train)
+            np.testing.assert_array_equal(found, items)
+            np.testing.assert_allclose(their, scores, atol=1e-4)
+        with pytest.raises(ValueError, match="unknown user 24"):
+            searched.recommend(np.array([NUM_USERS]), 3, world.prepared.train)
 
-def test_lists_of_beams_are_those_of_exact_scores(world):
-    model = world.train("tiger", VALUES)
-    assert isinstance(model, TIGER)
-    assert model.exhibit is not None
-    beams = model.settings.model_copy(update={"exact_items": 0, "beams": NUM_ITEMS})
-    searched = replace(model, settings=beams)
-    for k in (3, NUM_ITEMS):
-        items, scores = model.recommend(EVERYONE, k, world.prepared.train)
-        found, their = searched.recommend(EVERYONE, k, world.prepared.train)
-        np.testing.assert_array_equal(found, items)
-        np.testing.assert_allclose(their, scores, atol=1e-4)
-    with pytest.raises(ValueError, match="unknown user 24"):
-        searched.recommend(np.array([NUM_USERS]), 3, world.prepared.train)
+    def test_validation_by_beams_over_the_catalogue_is_the_exact_one(self, model, world):
+        beams = {"settings.tiger.train.exact_items": 0, "settings.tiger.train.beams": NUM_ITEMS}
+        searched = world.train("tiger", VALUES | beams)
+        values = [[record["valid"] for record in m.history] for m in (model, searched)]
+        np.testing.assert_allclose(values[0], values[1], atol=1e-6)
+        assert 0.3 < values[0][-1] <= 1
 
+    def test_histories_are_read_in_order_up_to_the_newest(self, model, world):
+        seen = world.prepared.seen_sequences
+        at_test = model.with_histories(seen)
+        user = 4
+        alone = model.with_histories(Sequences.of_lists([seen.of_user(user).item], NUM_ITEMS))
+        expected = at_test.score(np.array([user]))
+        np.testing.assert_allclose(alone.score(np.array([0])), expected, atol=1e-4)
+        turned = Sequences.of_lists([seen.of_user(user).item[::-1]], NUM_ITEMS)
+        assert np.abs(model.with_histories(turned).score(np.array([0])) - expected).max() > 0.1
+        with pytest.raises(ValueError, match="histories over 3 items"):
+            model.with_histories(Sequences.of_lists([[1]], 3))
 
-def test_validation_by_beams_over_the_catalogue_is_the_exact_one(world):
-    exact = world.train("tiger", VALUES)
-    beams = {"settings.tiger.train.exact_items": 0, "settings.tiger.train.beams": NUM_ITEMS}
-    searched = world.train("tiger", VALUES | beams)
-    assert isinstance(exact, TIGER) and isinstance(searched, TIGER)
-    values = [[record["valid"] for record in m.history] for m in (exact, searched)]
-    np.testing.assert_allclose(values[0], values[1], atol=1e-6)
-    assert 0.3 < values[0][-1] <= 1
-
-
-def test_histories_are_read_in_order_up_to_the_newest(world):
-    model = world.train("tiger", VALUES)
-    assert isinstance(model, TIGER)
-    seen = world.prepared.seen_sequences
-    at_test = model.with_histories(seen)
-    user = 4
-    alone = model.with_histories(Sequences.of_lists([seen.of_user(user).item], NUM_ITEMS))
-    expected = at_test.score(np.array([user]))
-    np.testing.assert_allclose(alone.score(np.array([0])), expected, atol=1e-4)
-    turned = Sequences.of_lists([seen.of_user(user).item[::-1]], NUM_ITEMS)
-    assert np.abs(model.with_histories(turned).score(np.array([0])) - expected).max() > 0.1
-    with pytest.raises(ValueError, match="histories over 3 items"):
-        model.with_histories(Sequences.of_lists([[1]], 3))
-
-
-def test_test_items_change_nothing(world):
-    empty = {**world.prepared.parts, "test": world.prepared.parts["test"].head(0)}
-    without = replace(world.prepared, parts=empty)
-    np.testing.assert_array_equal(
-        world.train("tiger", VALUES, prepared=without).score(EVERYONE),
-        world.train("tiger", VALUES).score(EVERYONE),
-    )
+    def test_test_items_change_nothing(self, model, world):
+        empty = {**world.prepared.parts, "test": world.prepared.parts["test"].head(0)}
+        without = replace(world.prepared, parts=empty)
+        np.testing.assert_array_equal(
+            world.train("tiger", VALUES, prepared=without).score(EVERYONE),
+            model.score(EVERYONE),
+        )
 
 
 def test_codes_of_texts_and_of_another_catalogue(world, tmp_path):

@@ -186,15 +186,7 @@ class Lift(Step):
 '''
 
 CONTRACT = """\
-import pytest
-
-from glta.testing.blocks import World
 from glta.testing.contract import MethodContract
-
-
-@pytest.fixture
-def world(tmp_path):
-    return World.write(tmp_path)
 
 
 class TestToyTwo(MethodContract):
@@ -247,10 +239,11 @@ np.testing.assert_array_equal(resumed.item, whole.item)
 class House:
     """A copy of the repository with one folder more."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, commands: str):
         self.folder = folder
+        path = [commands, str(Path(sys.executable).parent), os.environ["PATH"]]
         own = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(path),
             "PYTHONPATH": str(folder),
             "DVC_SITE_CACHE_DIR": str(folder / ".site"),
             "DVC_NO_ANALYTICS": "1",
@@ -274,7 +267,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory) -> House:
+def house(tmp_path_factory, commands) -> House:
     """Copy the repository, write the method's folder, and sync."""
     folder = tmp_path_factory.mktemp("house")
     for name in ("glta", "pipeline", "profiles"):
@@ -289,7 +282,7 @@ def house(tmp_path_factory) -> House:
     method.mkdir()
     for name, text in (("__init__.py", ""), ("spec.py", SPEC), ("model.py", MODEL)):
         (method / name).write_text(text)
-    house = House(folder)
+    house = House(folder, commands)
     house("git", "init", "-q")
     house("dvc", "init", "-q")
     # a parameter file of before the method says what to do, and the command does it
@@ -406,7 +399,7 @@ def test_tuning_knows_its_ranges(house):
 def test_it_keeps_what_every_method_promises(house):
     (house.folder / "contract_test.py").write_text(CONTRACT)
     plain = ("-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider")
-    said = house(sys.executable, "-m", "pytest", *plain, "contract_test.py")
+    said = house("python", "-m", "pytest", *plain, "contract_test.py")
     assert "14 passed" in said
 
 

@@ -34,7 +34,6 @@ VALUES = {
     for key, value in (SMALL | OWN.get(name, {})).items()
 }
 PARAMS = Params().with_values(VALUES)
-FITTED = {}
 
 
 def step_of(name: str):
@@ -51,12 +50,6 @@ def job_of(world: World, name: str, params: Params = PARAMS, **more) -> Job:
 
 class TrainedContract(MethodContract):
     values = VALUES
-
-    @pytest.fixture
-    def model(self, world):
-        if self.name not in FITTED:  # trained once for all tests, which change nothing in it
-            FITTED[self.name] = self.fit(world)
-        return FITTED[self.name]
 
     def test_keeps_the_best_epoch(self, model, prepared):
         values = {record["epoch"]: record["valid"] for record in model.history if "valid" in record}

@@ -9,18 +9,17 @@ from tempfile import TemporaryDirectory
 import pytest
 from filelock import FileLock
 
-from tests.pipeline.forkserver import Warm
 from tests.pipeline.repository import LOCAL, Toy
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory) -> Toy:
+def built(tmp_path_factory, commands) -> Toy:
     """Run the toy once from nothing, under Snakemake. The workers of one test run share it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built"
     with FileLock(f"{folder}.lock"):
         if not (folder / "data/report").exists():
-            Toy.create(folder).snakemake()
+            Toy.create(folder, commands).snakemake()
     return Toy(folder)
 
 
@@ -41,18 +40,10 @@ def cold(built) -> Iterator[Toy]:
         yield Toy(folder)
 
 
-@pytest.fixture(scope="session")
-def commands(tmp_path_factory) -> Iterator[str]:
-    """Make a folder with dvc, snakemake, glta and python that start at once."""
-    with Warm(tmp_path_factory.mktemp("warm")) as folder:
-        yield str(folder)
-
-
 @pytest.fixture
 def toy(cold, commands) -> Toy:
     """Copy the finished toy, with commands that start at once.
 
     These commands pass no signals on; `Toy.start` uses the real ones.
     """
-    cold.env["PATH"] = f"{commands}{os.pathsep}{cold.path}"
-    return cold
+    return cold.quick(commands)

@@ -22,6 +22,8 @@ import time
 import traceback
 from pathlib import Path
 
+from setproctitle import getproctitle, setproctitle
+
 HEAVY = (
     "alembic.command",
     "alembic.config",
@@ -46,15 +48,21 @@ HEAVY = (
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
     "networkx",
+    "numpy",
     "platformdirs",
+    "pydantic",
     "pyparsing",
+    "rich.console",
+    "rich.table",
     "ruamel.yaml",
     "scmrepo.git",
+    "scipy.sparse",
     "smart_open",
     "snakemake.cli",
     "snakemake.report",
     "snakemake.storage",
     "snakemake.workflow",
+    "typer",
     "yte",
 )
 
@@ -100,6 +108,8 @@ def serve(address: str) -> None:
         importlib.import_module(name)
     importlib.import_module("sqlalchemy.orm").configure_mappers()
 
+    # before a fork changes its environment, in whose place titles are written
+    setproctitle(getproctitle())
     gc.collect()
     # a garbage collection in a fork would touch, and so copy, every page of the imports
     gc.freeze()
@@ -153,6 +163,8 @@ def run(argv: list[str], folder: str, env: dict[str, str]) -> int:
     command = Path(argv[0])
     sys.executable = str(command.with_name("python"))
     sys.argv = argv
+    setproctitle(" ".join([command.name, *argv[1:]]))
+    sys.path[:0] = env["PYTHONPATH"].split(os.pathsep) if env.get("PYTHONPATH") else []
     if command.name == "dvc":
         from dvc.cli import main
 

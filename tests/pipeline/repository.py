@@ -47,8 +47,14 @@ class Toy:
         }
         self.env = {k: v for k, v in os.environ.items() if k not in unset} | own
 
+    def quick(self, commands: str) -> Toy:
+        """Let the engines be those of a folder of commands that start at once."""
+        self.env["PATH"] = f"{commands}{os.pathsep}{self.path}"
+        return self
+
     @classmethod
-    def create(cls, folder: Path) -> Toy:
+    def create(cls, folder: Path, commands: str) -> Toy:
+        """Make the repository, in which nothing has run. commands: see `quick`."""
         from glta.params.file import render_params
         from glta.params.model import Params
 
@@ -82,7 +88,7 @@ class Toy:
             "/training@*",
         ]
         (folder / ".gitignore").write_text("\n".join(ignored))
-        toy = cls(folder)
+        toy = cls(folder).quick(commands)
         toy("git", "init", "-q")
         toy("dvc", "init", "-q")
         (folder / "data").mkdir()

@@ -24,7 +24,7 @@ GLTA = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
 
 @pytest.fixture
-def glta(tmp_path):
+def glta(tmp_path, commands):
     """Run the command in an empty project. The fixture returns (status, output, errors).
 
     inside: a folder below the project's, in which the user stands; above: "..".
@@ -32,9 +32,10 @@ def glta(tmp_path):
     mark_project(tmp_path)
 
     def run(*arguments: str, inside: str = ".") -> tuple[int, str, str]:
+        command = [f"{commands}/glta", *arguments]
         plain = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
         done = subprocess.run(
-            [*GLTA, *arguments], cwd=tmp_path / inside, capture_output=True, text=True, env=plain
+            command, cwd=tmp_path / inside, capture_output=True, text=True, env=plain
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -49,11 +50,11 @@ def file(tmp_path):
     return path
 
 
-def test_help_takes_less_than_a_second_of_processor_time(glta):
+def test_help_takes_less_than_a_second_of_processor_time():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    status, output, _ = glta("--help")
+    output = subprocess.check_output([*GLTA, "--help"], text=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert status == 0
     assert "params" in output
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 

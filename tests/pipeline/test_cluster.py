@@ -46,10 +46,9 @@ SNAKEMAKE = (
 )
 
 
-@pytest.fixture
-def cluster(cold) -> Toy:
-    """Give the finished toy a cluster. Its folder is the shared volume."""
-    beside = cold.folder.parent
+def with_cluster(toy: Toy) -> Toy:
+    """Give a finished toy a cluster. Its folder is the shared volume."""
+    beside = toy.folder.parent
     kubectl = beside / "bin/kubectl"
     kubectl.parent.mkdir()
     kubectl.write_text(
@@ -57,8 +56,14 @@ def cluster(cold) -> Toy:
         '"$@"\n'
     )
     kubectl.chmod(0o755)
-    cold.env["PATH"] = f"{kubectl.parent}:{cold.env['PATH']}"
-    return cold
+    toy.env["PATH"] = f"{kubectl.parent}:{toy.env['PATH']}"
+    return toy
+
+
+@pytest.fixture
+def cluster(toy) -> Toy:
+    """A cluster whose commands, those of its jobs too, start at once."""
+    return with_cluster(toy)
 
 
 def submit(cluster: Toy, *arguments: str, status: int = 0) -> str:
@@ -123,8 +128,9 @@ def test_a_failed_job_fails_the_run_with_its_error(cluster):
 
 
 @pytest.mark.slow
-def test_ctrl_c_cancels_the_jobs(cluster):
+def test_ctrl_c_cancels_the_jobs(cold):
     """The next run continues from their checkpoints."""
+    cluster = with_cluster(cold)  # of real commands, which take signals
     cluster.set_steps(31)
     cluster.hold()
     engine = cluster.start(*SNAKEMAKE, env={"PATH": cluster.env["PATH"]})

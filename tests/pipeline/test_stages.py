@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -418,11 +417,10 @@ def test_nothing_half_made_is_left(runs):
         ),
     ],
 )
-def test_mistake_ends_in_one_line(runs, arguments, said):
+def test_mistake_ends_in_one_line(runs, commands, arguments, said):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], env=env, capture_output=True, text=True
-    )
+    command = [f"{commands}/python", "-m", *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr

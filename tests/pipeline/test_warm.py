@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine import warm
-from pipeline.engine.invocation import VARIABLE, Invocation
+from pipeline.engine.invocation import VARIABLE, Invocation, die_with_parent
 
 CLIENT = "import sys; from pipeline.engine import warm; sys.exit(warm.run('probe', sys.argv[1:]))"
 PROBE = """
@@ -88,6 +88,19 @@ class Call:
 
 
 @pytest.fixture
+def small_libraries(tmp_path: Path) -> None:
+    """Put empty packages in the place of the libraries, so that a server starts at once."""
+    for name in (*warm.LIBRARIES, "sqlalchemy.orm"):
+        folder = tmp_path.joinpath(*name.split("."))
+        folder.mkdir(parents=True, exist_ok=True)
+        for package in (folder, *folder.parents):
+            if package == tmp_path:
+                break
+            (package / "__init__.py").touch()
+    (tmp_path / "sqlalchemy/orm/__init__.py").write_text("def configure_mappers(): pass")
+
+
+@pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     (tmp_path / "probe.py").write_text(PROBE)
     (tmp_path / "pipeline").symlink_to(Path(warm.__file__).parents[1])
@@ -121,6 +134,7 @@ def test_a_job_of_a_scheduler_on_the_same_machine_is_no_fork(monkeypatch):
     assert warm.run("toy.train", []) is None
 
 
+@pytest.mark.usefixtures("small_libraries")
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 def test_what_ends_the_client_ends_the_fork_and_its_script(call, sig):
     client, forks = call.wait_in_fork()
@@ -130,6 +144,17 @@ def test_what_ends_the_client_ends_the_fork_and_its_script(call, sig):
     assert (call.folder / "ended").exists()
 
 
+def test_a_fork_whose_parent_has_ended_already_dies_at_once():
+    """A parent that ends between the fork and the call sends no signal."""
+    process = os.fork()
+    if not process:
+        die_with_parent(signal.SIGKILL, os.getpid())  # which is not its parent
+        os._exit(0)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("small_libraries")
 def test_the_server_ends_after_the_engine_and_its_last_stage(call):
     client, forks = call.wait_in_fork()
     server = parent(forks[0])
@@ -142,6 +167,7 @@ def test_the_server_ends_after_the_engine_and_its_last_stage(call):
     until(lambda: not is_alive(server) and not any(map(is_alive, forks)))
 
 
+@pytest.mark.usefixtures("small_libraries")
 def test_a_killed_server_ends_its_stages_with_one_line(call):
     client, forks = call.wait_in_fork()
     os.kill(parent(forks[0]), signal.SIGKILL)

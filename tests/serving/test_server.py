@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +63,13 @@ def until(condition) -> None:
 @pytest.fixture
 def place(box, tmp_path) -> Path:
     return shutil.copytree(box / "box", tmp_path / "served")
+
+
+@pytest.fixture(scope="module")
+def address(box) -> Iterator[str]:
+    """A server that no test stops or changes."""
+    with served(box / "box") as (_, address):
+        yield address
 
 
 def test_it_reloads_under_load_and_ends_gracefully(place, box):
@@ -221,51 +229,50 @@ def test_a_kill_and_a_restart_under_load_serve_nothing_wrong(place):
     assert clients.wrong == []
 
 
-def test_a_thousand_malformed_requests_leave_it_as_it_was(place):
+def test_a_thousand_malformed_requests_leave_it_as_it_was(address, box):
     rng = random.Random(0)
     valid = json.dumps({"user": "u3", "items": ["i1", "i4"], "k": 3, "reasons": 1}).encode()
-    with served(place) as (_, address):
-        host, port = address.removeprefix("http://").split(":")
-        before = httpx.get(f"{address}/health").json()
-        connection = http.client.HTTPConnection(host, int(port), timeout=10)
-        found: dict[int, int] = {}
-        for _ in range(1000):
-            body = bytearray(valid[: rng.randrange(len(valid) + 1)])
-            for _ in range(rng.randrange(4)):
-                body.insert(rng.randrange(len(body) + 1), rng.randrange(256))
-            connection.request("POST", "/recommend", bytes(body), AS_JSON)
-            answer = connection.getresponse()
-            content = json.loads(answer.read())
-            found[answer.status] = found.get(answer.status, 0) + 1
-            assert [*content] == (["way", "items"] if answer.status == 200 else ["error"])
-        assert {*found} == {200, 400, 422}
-        assert found[400] > 700
-        # and what is no HTTP at all, or ends too early
-        for raw in (
-            b"\x16\x03\x01\x02\x00" * 100,
-            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-            b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
-            b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{",
-        ):
-            with socket.create_connection((host, int(port))) as raw_client:
-                raw_client.sendall(raw)
-        connection.request("POST", "/recommend", json.dumps({"user": "u3", "k": 3}), AS_JSON)
-        items = json.loads(connection.getresponse().read())["items"]
-        assert [row["item_id"] for row in items] == load(place).recommend("u3", k=3).items
-        assert httpx.get(f"{address}/health").json() == before
-        assert "glta_pending 0.0" in httpx.get(f"{address}/metrics").text
+    host, port = address.removeprefix("http://").split(":")
+    before = httpx.get(f"{address}/health").json()
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    found: dict[int, int] = {}
+    for _ in range(1000):
+        body = bytearray(valid[: rng.randrange(len(valid) + 1)])
+        for _ in range(rng.randrange(4)):
+            body.insert(rng.randrange(len(body) + 1), rng.randrange(256))
+        connection.request("POST", "/recommend", bytes(body), AS_JSON)
+        answer = connection.getresponse()
+        content = json.loads(answer.read())
+        found[answer.status] = found.get(answer.status, 0) + 1
+        assert [*content] == (["way", "items"] if answer.status == 200 else ["error"])
+    assert {*found} == {200, 400, 422}
+    assert found[400] > 700
+    # and what is no HTTP at all, or ends too early
+    for raw in (
+        b"\x16\x03\x01\x02\x00" * 100,
+        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /recommend HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{",
+    ):
+        with socket.create_connection((host, int(port))) as raw_client:
+            raw_client.sendall(raw)
+    connection.request("POST", "/recommend", json.dumps({"user": "u3", "k": 3}), AS_JSON)
+    items = json.loads(connection.getresponse().read())["items"]
+    assert [row["item_id"] for row in items] == load(box / "box").recommend("u3", k=3).items
+    assert httpx.get(f"{address}/health").json() == before
+    assert "glta_pending 0.0" in httpx.get(f"{address}/metrics").text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
-def test_the_page_shows_a_list_with_reasons(place, tmp_path):
+def test_the_page_shows_a_list_with_reasons(address, tmp_path):
     def type_in(browser: Browser, text: str) -> None:
         browser.evaluate(
             f"(t => {{ t.value = {json.dumps(text)}; t.dispatchEvent(new Event('input')); }})"
             "(document.getElementById('title'))"
         )
 
-    with served(place) as (_, address), Browser(tmp_path) as browser:
+    with Browser(tmp_path) as browser:
         browser.open(address, "EASE, trained on blocks: 20 items", "the most popular ones")
         type_in(browser, "soil number4")
         browser.click("garden roses soil number4")
@@ -295,8 +302,8 @@ document.addEventListener(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium found")
-def test_the_documentation_is_shown_without_another_server(place, tmp_path):
-    with served(place) as (_, address), Browser(tmp_path) as browser:
+def test_the_documentation_is_shown_without_another_server(address, tmp_path):
+    with Browser(tmp_path) as browser:
         browser.call("Page.addScriptToEvaluateOnNewDocument", source=BLOCKED)
         browser.open(f"{address}/docs", "/recommend", "RecommendRequest")
         loaded = browser.evaluate(LOADED + ".join(' ')").split()

@@ -7,7 +7,6 @@ Each process writes FOLDER/NAME-RANK.safetensors, its weights and history.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +60,6 @@ def trained(name: str) -> tuple[Trained, dict[str, torch.Tensor]]:
 
 def main(folder: Path) -> None:
     rank = find_devices().rank
-    (folder / f"pid-{rank}").write_text(str(os.getpid()))
     for name in TASKS:
         found, weights = trained(name)
         save_tensors(folder / f"{name}-{rank}.safetensors", weights, found._asdict())

@@ -1,4 +1,4 @@
-"""Train small graph models in the processes of `accelerate launch`; see test_two_processes.
+"""Train small graph models in several processes; see test_two_processes.
 
     accelerate launch --multi_gpu --num_processes 2 -m tests.training.two_processes FOLDER
 
@@ -9,7 +9,6 @@ process stops for ever in epoch 3 of that model, after it has written FOLDER/sto
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +117,6 @@ def main() -> None:
     wanted = parser.parse_args()
     rank = find_devices().rank
     check_exchange(find_devices())
-    (wanted.folder / f"pid-{rank}").write_text(str(os.getpid()))
 
     for name in MODELS:
 

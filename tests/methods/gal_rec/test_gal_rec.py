@@ -32,9 +32,39 @@ def trained(world: World, language: Path, **more: object) -> GALRec:
 class TestGALRec(MethodContract):
     name = "gal-rec"
 
-    @pytest.fixture(autouse=True)
-    def quick(self, models):
-        self.values = values(models["encoder"])  # type: ignore[misc]
+    @pytest.fixture(scope="class")
+    @classmethod
+    def world(cls, tmp_path_factory, models):
+        cls.values = values(models["encoder"])
+        world = World.write(tmp_path_factory.mktemp("world"))
+        return with_language(world, models["encoder"])
+
+    def test_new_users_are_scored_by_their_items(self, model, world):
+        train = world.prepared.train
+        even = np.zeros((1, NUM_ITEMS), np.float32)
+        even[0, [0, 4]] = 1
+        odd = np.roll(even, 1, 1)
+        scores = model.score_histories(csr_array(np.concatenate([even, odd])))
+        assert scores[0, ::2].min() > scores[0, 1::2].max()
+        assert scores[1, 1::2].min() > scores[1, ::2].max()
+        # in any company, and again: the drawn neighbours depend on the history alone
+        np.testing.assert_allclose(model.score_histories(csr_array(odd)), scores[1:], atol=1e-5)
+        # users of training are placed near themselves
+        again = model.score_histories(history_matrix(train)[:-1])
+        own = model.score(EVERYONE[:-1])
+        similar = [np.corrcoef(a, b)[0, 1] for a, b in zip(again, own, strict=True)]
+        assert min(similar) > 0.8
+
+    def test_a_user_without_items_gets_scores(self, model, world):
+        nothing = csr_array(np.zeros((1, NUM_ITEMS), np.float32))
+        assert np.isfinite(model.score_histories(nothing)).all()
+
+    def test_new_items_take_their_place_by_their_text(self, model, world):
+        longer = model.extended(block_states(NUM_ITEMS)[:2])
+        new = longer.score(EVERYONE[:-1])[:, NUM_ITEMS:]
+        even = EVERYONE[:-1] % 2 == 0
+        assert (new[even, 0] > new[even, 1]).all()
+        assert (new[~even, 1] > new[~even, 0]).all()
 
 
 def test_a_causal_model_reads_prompts_too(tmp_path, models):
@@ -42,39 +72,6 @@ def test_a_causal_model_reads_prompts_too(tmp_path, models):
     model = trained(world, models["causal"])
     items, _ = model.recommend(EVERYONE[:-1], 2, world.prepared.train)
     assert (items % 2 == EVERYONE[:-1, None] % 2).all()
-
-
-def test_new_users_are_scored_by_their_items(world, models):
-    model = trained(world, models["encoder"])
-    train = world.prepared.train
-    even = np.zeros((1, NUM_ITEMS), np.float32)
-    even[0, [0, 4]] = 1
-    odd = np.roll(even, 1, 1)
-    scores = model.score_histories(csr_array(np.concatenate([even, odd])))
-    assert scores[0, ::2].min() > scores[0, 1::2].max()
-    assert scores[1, 1::2].min() > scores[1, ::2].max()
-    # in any company, and again: the drawn neighbours depend on the history alone
-    np.testing.assert_allclose(model.score_histories(csr_array(odd)), scores[1:], atol=1e-5)
-    # users of training are placed near themselves
-    again = model.score_histories(history_matrix(train)[:-1])
-    own = model.score(EVERYONE[:-1])
-    similar = [np.corrcoef(a, b)[0, 1] for a, b in zip(again, own, strict=True)]
-    assert min(similar) > 0.8
-
-
-def test_a_user_without_items_gets_scores(world, models):
-    model = trained(world, models["encoder"])
-    nothing = csr_array(np.zeros((1, NUM_ITEMS), np.float32))
-    assert np.isfinite(model.score_histories(nothing)).all()
-
-
-def test_new_items_take_their_place_by_their_text(world, models):
-    model = trained(world, models["encoder"])
-    longer = model.extended(block_states(NUM_ITEMS)[:2])
-    new = longer.score(EVERYONE[:-1])[:, NUM_ITEMS:]
-    even = EVERYONE[:-1] % 2 == 0
-    assert (new[even, 0] > new[even, 1]).all()
-    assert (new[~even, 1] > new[~even, 0]).all()
 
 
 def test_items_without_training_users_are_scored_by_text(world, models):
@@ -111,10 +108,16 @@ def test_any_external_vectors_can_be_trained_on(world, models, external):
     assert model.history[-1]["loss"] > 0
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, models) -> GALRec:
+    """The method without a change, trained once."""
+    world = with_language(World.write(tmp_path_factory.mktemp("whole")), models["encoder"])
+    return trained(world, models["encoder"])
+
+
 @pytest.mark.parametrize("name", specs()["gal-rec"].ablations)
-def test_every_ablation_differs(world, models, name):
+def test_every_ablation_differs(world, models, whole, name):
     quick = values(models["encoder"])
-    whole = world.train("gal-rec", quick)
     changes = specs()["gal-rec"].ablations[name].changes
     kept = {k: v for k, v in quick.items() if k.removeprefix("settings.gal-rec.") not in changes}
     other = world.train(f"gal-rec-{name}", kept)
@@ -122,11 +125,8 @@ def test_every_ablation_differs(world, models, name):
     assert losses[0] != losses[1]
 
 
-def test_test_pairs_change_nothing(world, models):
+def test_test_pairs_change_nothing(world, models, whole):
     none = Interactions.of([], [], NUM_USERS, NUM_ITEMS)
     without = replace(world.prepared, test=none)
-    a, b = (
-        world.train("gal-rec", values(models["encoder"]), prepared=data)
-        for data in (world.prepared, without)
-    )
-    np.testing.assert_array_equal(a.score(EVERYONE), b.score(EVERYONE))
+    model = world.train("gal-rec", values(models["encoder"]), prepared=without)
+    np.testing.assert_array_equal(model.score(EVERYONE), whole.score(EVERYONE))

@@ -1,4 +1,4 @@
-r"""Train GAL-Rec in the processes of `accelerate launch`; see test_view_processes.
+r"""Train GAL-Rec in several processes; see test_view_processes.
 
     accelerate launch --multi_gpu --num_processes 2 -m tests.methods.gal_rec.view_processes \
         FOLDER MODELS
@@ -11,7 +11,6 @@ main process stops for ever in epoch 1 of that variant, after it has written FOL
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,6 @@ def main() -> None:
     parser.add_argument("--stop-in", default="")
     wanted = parser.parse_args()
     rank = find_devices().rank
-    (wanted.folder / f"pid-{rank}").write_text(str(os.getpid()))
 
     for name in VARIANTS:
 

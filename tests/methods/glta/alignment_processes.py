@@ -1,4 +1,4 @@
-r"""Run both alignments in the processes of `accelerate launch`; see test_alignment_processes.
+r"""Run both alignments in several processes; see test_alignment_processes.
 
     accelerate launch --multi_gpu --num_processes 2 -m tests.methods.glta.alignment_processes \
         FOLDER MODELS
@@ -11,7 +11,6 @@ process stops for ever in epoch 1 of that alignment, after it has written FOLDER
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -60,7 +59,6 @@ def main() -> None:
     parser.add_argument("--stop-in", default="")
     wanted = parser.parse_args()
     rank = find_devices().rank
-    (wanted.folder / f"pid-{rank}").write_text(str(os.getpid()))
 
     for name in VARIANTS:
 

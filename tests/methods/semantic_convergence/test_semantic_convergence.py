@@ -50,37 +50,31 @@ class TestSemanticConvergence(MethodContract):
     name = "semantic-convergence"
     values = VALUES
 
+    def test_lists_of_beams_are_those_of_exact_scores(self, model, world):
+        assert model.exhibit is not None
+        beams = model.about.align.model_copy(update={"exact_items": 0, "beams": NUM_ITEMS})
+        searched = replace(model, about=model.about.model_copy(update={"align": beams}))
+        for k in (3, NUM_ITEMS):
+            items, scores = model.recommend(EVERYONE, k, world.prepared.train)
+            found, their = searched.recommend(EVERYONE, k, world.prepared.train)
+            np.testing.assert_array_equal(found, items)
+            np.testing.assert_allclose(their, scores, atol=1e-4)
 
-def test_lists_of_beams_are_those_of_exact_scores(world):
-    model = world.train("semantic-convergence", VALUES)
-    assert isinstance(model, SemanticConvergence)
-    assert model.exhibit is not None
-    beams = model.about.align.model_copy(update={"exact_items": 0, "beams": NUM_ITEMS})
-    searched = replace(model, about=model.about.model_copy(update={"align": beams}))
-    for k in (3, NUM_ITEMS):
-        items, scores = model.recommend(EVERYONE, k, world.prepared.train)
-        found, their = searched.recommend(EVERYONE, k, world.prepared.train)
-        np.testing.assert_array_equal(found, items)
-        np.testing.assert_allclose(their, scores, atol=1e-4)
-
-
-def test_histories_are_read_in_order_up_to_the_newest(world):
-    model = world.train("semantic-convergence", VALUES)
-    assert isinstance(model, SemanticConvergence)
-    seen = world.prepared.seen_sequences
-    own = seen.of_user(4).item
-    lists = [own, own[::-1], [], np.r_[own[::-1], own[-8:]]]
-    scores = model.with_histories(Sequences.of_lists(lists, NUM_ITEMS)).score(np.arange(4))
-    with_seen = model.with_histories(seen)
-    assert with_seen.generator is model.generator  # it is loaded once
-    at_test = with_seen.score(np.array([4]))[0]
-    np.testing.assert_allclose(scores[0], at_test, atol=1e-4)
-    np.testing.assert_allclose(np.exp(scores).sum(1), 1, atol=1e-4)
-    assert np.abs(scores[1] - scores[0]).max() > 0.02
-    if own.size >= 8:
-        np.testing.assert_allclose(scores[3], scores[0], atol=1e-4)
-    with pytest.raises(ValueError, match="histories over 3 items"):
-        model.with_histories(Sequences.of_lists([[1]], 3))
+    def test_histories_are_read_in_order_up_to_the_newest(self, model, world):
+        seen = world.prepared.seen_sequences
+        own = seen.of_user(4).item
+        lists = [own, own[::-1], [], np.r_[own[::-1], own[-8:]]]
+        scores = model.with_histories(Sequences.of_lists(lists, NUM_ITEMS)).score(np.arange(4))
+        with_seen = model.with_histories(seen)
+        assert with_seen.generator is model.generator  # it is loaded once
+        at_test = with_seen.score(np.array([4]))[0]
+        np.testing.assert_allclose(scores[0], at_test, atol=1e-4)
+        np.testing.assert_allclose(np.exp(scores).sum(1), 1, atol=1e-4)
+        assert np.abs(scores[1] - scores[0]).max() > 0.02
+        if own.size >= 8:
+            np.testing.assert_allclose(scores[3], scores[0], atol=1e-4)
+        with pytest.raises(ValueError, match="histories over 3 items"):
+            model.with_histories(Sequences.of_lists([[1]], 3))
 
 
 def test_test_items_change_nothing(world):
