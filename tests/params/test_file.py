@@ -2,6 +2,8 @@
 more.
 """
 
+import subprocess
+
 import pytest
 from ruamel.yaml import YAML
 
@@ -174,6 +176,15 @@ def test_quickstart_goes_back_to_the_start():
     assert {k: v for k, v in found.items() if k not in kept} == {
         k: v for k, v in expected.items() if k not in kept
     }
+
+
+def test_the_repository_starts_with_the_defaults_of_the_code():
+    """A default that is changed in the code, and not in params.yaml, would hold for nobody."""
+    shown = subprocess.run(["git", "show", "HEAD:params.yaml"], capture_output=True, text=True)
+    found = YAML(typ="safe").load(shown.stdout) if shown.returncode == 0 else {}
+    if found.get("datasets") != ["sample"] or found.get("tables"):
+        pytest.skip("params.yaml is the user's own")
+    assert shown.stdout == starting_text()
 
 
 def test_an_experiment_keeps_what_was_tuned_unless_it_names_the_key():
