@@ -97,14 +97,17 @@ def at10(hit_rate: float, ndcg: float) -> dict[str, float]:
     return {"recall@10": hit_rate, "ndcg@10": ndcg}
 
 
-REFERENCE = {
+LARGE_BATCHES = {
     "sampling": "user",
-    "learning_rate": 1e-3,
+    "batch_size": 16_384,
+    "learning_rate": 1.6e-2,
+    "schedule": "cosine",
     "l2": 1e-4,
-    "steps": 400_000,
-    "evaluate_every": 4_000,
+    "steps": 24_000,
+    "evaluate_every": 2_000,
+    "patience": 12,
 }
-"""Settings of LightGCN's reference code: 1,000 epochs, of which every tenth is validated."""
+"""Settings of LightGCN's reference code, but for large batches: 480 passes, not 1,000."""
 
 SOFTMAX = {
     "loss": "softmax",
@@ -205,7 +208,7 @@ ROWS = (
         trained=True,
     ),
     Row(GOWALLA, "slim", {}, at20(0.1699, 0.1382), BARS, trained=True),
-    Row(GOWALLA, "lightgcn", REFERENCE, at20(0.1820, 0.1547), BARS, trained=True),
+    Row(GOWALLA, "lightgcn", LARGE_BATCHES, at20(0.1820, 0.1547), BARS, trained=True),
 )
 
 
