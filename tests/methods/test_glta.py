@@ -22,12 +22,14 @@ from glta.features.text.user_words import user_words
 from glta.methods.chain import chain_of, run_twice, run_unit
 from glta.methods.glta import artefacts
 from glta.methods.glta.aligner import new_aligner
+from glta.methods.glta.evidence import Evidence, scaled_texts
 from glta.methods.glta.item_alignment import reorder_prompts
 from glta.methods.glta.model import GLTA
 from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignSettings, ServeSettings
 from glta.methods.glta.steps import AlignInputs, align_items, align_users, new_users, serve
 from glta.methods.registry import units
+from glta.methods.shared.graph_nodes import GraphNodes, Nodes
 from glta.nn.language import frozen
 from glta.nn.language.model_files import ModelFiles
 from glta.nn.language.node_prompts import ITEM, READ_OUT, Prompt
@@ -577,9 +579,6 @@ def test_new_users_have_evidence_of_their_own_items(with_evidence, prepared, tmp
 
 
 def test_evidence_in_training_does_not_know_the_targets(prepared):
-    from glta.methods.glta.evidence import Evidence, scaled_texts
-    from glta.methods.shared.graph_nodes import GraphNodes, Nodes
-
     node = torch.randn(prepared.train.num_users, 3)
     nodes = GraphNodes(Nodes(node, node), Nodes(2 * node, node))
     text = scaled_texts(block_states(), prepared.train)

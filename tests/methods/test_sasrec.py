@@ -1,18 +1,17 @@
 """SASRec and its text form as methods: the contract, and histories at test time."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import pytest
 
-from glta.data.sequences import Sequences
 from glta.features.profiles import Profiles
 from glta.methods.sasrec_text.model import SASRecText, row_from_text
 from glta.methods.shared.text_words import tfidf, word_vectors
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.testing.contract import MethodContract
+from tests.methods.reading_order import ReadsInOrder
 
 EVERYONE = np.arange(NUM_USERS)
 QUICK = {
@@ -28,28 +27,9 @@ QUICK = {
 VALUES = {f"settings.sasrec.{key}": value for key, value in QUICK.items()}
 
 
-class TestSASRec(MethodContract):
+class TestSASRec(ReadsInOrder, MethodContract):
     name = "sasrec"
     values = VALUES
-
-    def test_histories_are_read_in_order_up_to_the_newest(self, model, world):
-        seen = world.prepared.seen_sequences
-        at_test = model.with_histories(seen)
-        assert (at_test.score(EVERYONE) != model.score(EVERYONE)).any()
-        user = 4
-        alone = model.with_histories(Sequences.of_lists([seen.of_user(user).item], NUM_ITEMS))
-        expected = at_test.score(np.array([user]))
-        np.testing.assert_allclose(alone.score(np.array([0])), expected, atol=1e-5)
-        turned = Sequences.of_lists([seen.of_user(user).item[::-1]], NUM_ITEMS)
-        assert np.abs(model.with_histories(turned).score(np.array([0])) - expected).max() > 0.1
-
-    def test_test_items_change_nothing(self, model, world):
-        empty = {**world.prepared.parts, "test": world.prepared.parts["test"].head(0)}
-        without = replace(world.prepared, parts=empty)
-        np.testing.assert_array_equal(
-            world.train("sasrec", VALUES, prepared=without).score(EVERYONE),
-            model.score(EVERYONE),
-        )
 
 
 class TestSASRecText(MethodContract):

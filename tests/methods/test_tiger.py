@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glta.data.sequences import Sequences
 from glta.methods.shared.code_step import CodedItems
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.testing.contract import MethodContract
+from tests.methods.reading_order import ReadsInOrder
 
 EVERYONE = np.arange(NUM_USERS)
 QUICK = {
@@ -30,9 +30,10 @@ QUICK = {
 VALUES = {f"settings.tiger.{key}": value for key, value in QUICK.items()}
 
 
-class TestTIGER(MethodContract):
+class TestTIGER(ReadsInOrder, MethodContract):
     name = "tiger"
     values = VALUES
+    tolerance = 1e-4
 
     def test_lists_of_beams_are_those_of_exact_scores(self, model, world):
         assert model.exhibit is not None
@@ -52,26 +53,6 @@ class TestTIGER(MethodContract):
         values = [[record["valid"] for record in m.history] for m in (model, searched)]
         np.testing.assert_allclose(values[0], values[1], atol=1e-6)
         assert 0.3 < values[0][-1] <= 1
-
-    def test_histories_are_read_in_order_up_to_the_newest(self, model, world):
-        seen = world.prepared.seen_sequences
-        at_test = model.with_histories(seen)
-        user = 4
-        alone = model.with_histories(Sequences.of_lists([seen.of_user(user).item], NUM_ITEMS))
-        expected = at_test.score(np.array([user]))
-        np.testing.assert_allclose(alone.score(np.array([0])), expected, atol=1e-4)
-        turned = Sequences.of_lists([seen.of_user(user).item[::-1]], NUM_ITEMS)
-        assert np.abs(model.with_histories(turned).score(np.array([0])) - expected).max() > 0.1
-        with pytest.raises(ValueError, match="histories over 3 items"):
-            model.with_histories(Sequences.of_lists([[1]], 3))
-
-    def test_test_items_change_nothing(self, model, world):
-        empty = {**world.prepared.parts, "test": world.prepared.parts["test"].head(0)}
-        without = replace(world.prepared, parts=empty)
-        np.testing.assert_array_equal(
-            world.train("tiger", VALUES, prepared=without).score(EVERYONE),
-            model.score(EVERYONE),
-        )
 
 
 def test_codes_of_texts_and_of_another_catalogue(world, tmp_path):
