@@ -8,10 +8,11 @@ import pytest
 from scipy.sparse import csc_array
 from sklearn.linear_model import ElasticNet
 
-from glta.data.histories import history_matrix
+from glta.data.histories import history_matrix, recent_matrix
 from glta.data.interactions import Interactions
+from glta.data.sequences import Sequences
 from glta.evaluation.validation import validation_ndcg
-from glta.methods.base import Job
+from glta.methods.base import Job, Scorer
 from glta.methods.chain import place_of
 from glta.methods.gf_cf.model import GFCF, low_pass
 from glta.methods.ials.alternation import Alternation
@@ -20,6 +21,7 @@ from glta.methods.ials.model import IALS, TrainIALS, solve_users
 from glta.methods.ials.spec import IALSSettings
 from glta.methods.slim import model as slim
 from glta.methods.slim.model import SLIM, largest, sparse_weights
+from glta.testing.blocks import NUM_ITEMS
 from glta.testing.contract import MethodContract
 
 
@@ -29,6 +31,18 @@ def pairs() -> Interactions:
     present = np.random.default_rng(3).random((40, 12)) < 0.3
     present[0], present[:, 0] = False, False
     return Interactions.of(*np.nonzero(present), 40, 12)
+
+
+LATER = Sequences.of_lists([[0, 1, 2], [3], [2, 4]], NUM_ITEMS)
+
+
+def reads_other_histories(model: Scorer) -> None:
+    """Fail unless users are scored by the items that they have now."""
+    users = np.arange(3)
+    other = model.with_histories(LATER)
+    expected = model.score_histories(recent_matrix(LATER, decay=1))
+    np.testing.assert_allclose(other.score(users), expected, atol=1e-6)
+    assert np.abs(expected - model.score(users)).max() > 0.01
 
 
 class TestSLIM(MethodContract):
@@ -77,10 +91,13 @@ class TestSLIM(MethodContract):
         weights = largest(sparse_weights(history, 0.3, 2.0), 3)
         assert (np.diff(weights.tocsc().indptr) <= 3).all()
         np.testing.assert_allclose(
-            SLIM(history, weights).score(np.arange(40)),
+            SLIM(history, weights, recency=1).score(np.arange(40)),
             history.toarray() @ weights.toarray(),
             atol=1e-6,
         )
+
+    def test_later_items_count_without_a_new_fit(self, model):
+        reads_other_histories(model)
 
 
 OBJECTIVE = {"unobserved_weight": 0.2, "l2": 0.05, "frequency_power": 1.0}
@@ -209,6 +226,15 @@ class TestIALS(MethodContract):
 class TestGFCF(MethodContract):
     name = "gf-cf"
 
+    def test_later_items_count_without_a_new_fit(self, model, tmp_path):
+        """And the graph stays that of the training pairs, also of a model that is loaded."""
+        reads_other_histories(model)
+        other = model.with_histories(LATER)
+        assert other.train is model.train
+        other.save(tmp_path)
+        users = np.arange(3)
+        np.testing.assert_array_equal(GFCF.load(tmp_path).score(users), other.score(users))
+
     @pytest.mark.parametrize("rank", [1, 4, 12])
     def test_score_is_the_dense_formula(self, pairs, rank):
         x = history_matrix(pairs).toarray().astype(float)
@@ -220,7 +246,7 @@ class TestGFCF(MethodContract):
         out = np.diag(np.sqrt(degree_I))
         expected = x @ (n.T @ n + 0.7 * into @ top @ top.T @ out)
         history = history_matrix(pairs)
-        model = GFCF(history, low_pass(history, rank, seed=0), np.array(0.7, np.float32))
+        model = GFCF(history, history, low_pass(history, rank, seed=0), np.array(0.7, np.float32))
         assert model.vectors.shape == (12, min(rank, 11))  # item 0 has no users
         np.testing.assert_allclose(model.score(np.arange(40)), expected, atol=1e-5)
         np.testing.assert_allclose(model.score_histories(history[:3]), expected[:3], atol=1e-5)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from glta.methods.base import Job, Step
-from glta.methods.blend.spec import BlendSettings
-from glta.methods.shared.blended import Blended
+from glta.methods.shared.blended import Blended, ChooseWeights
 
 
 class Blend(Blended):
@@ -13,9 +11,7 @@ class Blend(Blended):
     name = "blend"
 
 
-class ChooseWeights(Step):
-    """Choose the weights with the best validation NDCG@20. The components were trained before."""
+class ChooseBlend(ChooseWeights):
+    """Choose the weights of the methods."""
 
-    def run(self, job: Job) -> Blend:
-        settings = job.own(BlendSettings)
-        return Blend.fitted(job, settings.components, settings.weight_steps)
+    result = Blend

@@ -29,7 +29,7 @@ SPEC = MethodSpec(
     steps=(
         StepSpec(
             "blend",
-            "glta.methods.blend.model:ChooseWeights",
+            "glta.methods.blend.model:ChooseBlend",
             reads=(
                 "prepare",
                 "ease",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from glta.methods.base import Job, Step
-from glta.methods.blend_sequences.spec import SequenceBlendSettings
-from glta.methods.shared.blended import Blended
+from glta.methods.shared.blended import Blended, ChooseWeights
 
 
 class SequenceBlend(Blended):
@@ -13,9 +11,7 @@ class SequenceBlend(Blended):
     name = "blend-sequences"
 
 
-class ChooseSequenceWeights(Step):
-    """Choose the weights with the best validation NDCG@20. The components were trained before."""
+class ChooseSequenceWeights(ChooseWeights):
+    """Choose the weights of methods that read the order of items, and of a linear map."""
 
-    def run(self, job: Job) -> SequenceBlend:
-        settings = job.own(SequenceBlendSettings)
-        return SequenceBlend.fitted(job, settings.components, settings.weight_steps)
+    result = SequenceBlend

@@ -1,21 +1,21 @@
 """GF-CF: score by a linear filter of the item-item graph plus an ideal low-pass filter."""
 
-# U users, I items, K singular vectors, B users of a block
+# U users, I items, U' training users, K singular vectors, B users of a block
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
-from glta.data.histories import checked, history_matrix, known_users
-from glta.methods.base import Job, Scorer, Step
+from glta.data.histories import checked, history_matrix, known_users, recent_matrix
+from glta.data.sequences import Sequences
+from glta.methods.base import Job, Step
 from glta.methods.gf_cf.spec import GFCFSettings
-from glta.methods.shared.about import read_about, write_about
-from glta.storage.arrays import load_arrays, save_arrays, sparse_arrays, sparse_from
+from glta.methods.shared.component import Component
+from glta.storage.arrays import sparse_arrays, sparse_from
 
 OVERSAMPLES = 32
 POWER_ITERATIONS = 8
@@ -49,32 +49,36 @@ def low_pass(history_UI: csr_array, rank: int, seed: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class GFCF(Scorer):
+class GFCF(Component):
     """Score a user's row x of the history by x (N^T N + alpha D^-1/2 V V^T D^1/2).
 
-    N is the history normalised by degrees, D holds the numbers of users of the items, and V the top
-    right singular vectors of N (Shen et al., CIKM 2021, section 4.2). No item-item matrix is made.
-    history: (U, I), 1 for training pairs. vectors: V (I, K) float32. alpha: () float32.
+    N is the training pairs normalised by degrees, D holds the numbers of users of the items, and V
+    the top right singular vectors of N (Shen et al., CIKM 2021, section 4.2). No item-item matrix
+    is made.
+    history: (U, I), 1 for the items that users are scored by. train: (U', I), 1 for the training
+    pairs. vectors: V (I, K) float32. alpha: () float32.
     """
 
+    name = "gf-cf"
     history: csr_array
+    train: csr_array
     vectors: np.ndarray
     alpha: np.ndarray
 
     @cached_property
     def graph(self) -> csr_array:
-        """N (U, I)."""
-        return normalized(self.history)
+        """N (U', I)."""
+        return normalized(self.train)
 
     @cached_property
     def graph_transposed(self) -> csr_array:
-        """N^T (I, U)."""
+        """N^T (I, U')."""
         return self.graph.T.tocsr()
 
     @cached_property
     def root_degree(self) -> np.ndarray:
         """(I,) float32: the square roots of the numbers of users of the items."""
-        return np.sqrt(np.asarray(self.history.sum(0))).astype(np.float32)
+        return np.sqrt(np.asarray(self.train.sum(0))).astype(np.float32)
 
     def score(self, users: np.ndarray) -> np.ndarray:
         return self.score_histories(self.history[known_users(users, self.history.shape[0])])
@@ -88,17 +92,26 @@ class GFCF(Scorer):
         low *= self.alpha * self.root_degree
         return linear + low
 
-    def save(self, folder: Path) -> None:
-        arrays = sparse_arrays("history", self.history)
-        arrays |= {"vectors": self.vectors, "alpha": self.alpha}
-        save_arrays(folder / "model.safetensors", arrays)
-        write_about(folder, "gf-cf", trainable_parameters=0)
+    def with_histories(self, histories: Sequences) -> Self:
+        return replace(self, history=recent_matrix(histories, decay=1))
+
+    @property
+    def trainable_parameters(self) -> int:
+        return 0
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        arrays = {"vectors": self.vectors, "alpha": self.alpha}
+        if self.history is not self.train:
+            arrays |= sparse_arrays("history", self.history)
+        return arrays | sparse_arrays("train", self.train)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        read_about(folder, "gf-cf")
-        arrays, _ = load_arrays(folder / "model.safetensors")
-        return cls(sparse_from("history", arrays), arrays["vectors"], arrays["alpha"])
+    def rebuilt(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        train = sparse_from("train", arrays)
+        other = any(name.startswith("history.") for name in arrays)
+        history = sparse_from("history", arrays) if other else train
+        return cls(history, train, arrays["vectors"], arrays["alpha"])
 
 
 class FilterGraph(Step):
@@ -108,4 +121,4 @@ class FilterGraph(Step):
         settings = job.own(GFCFSettings)
         history = history_matrix(job.prepared.train)
         vectors = low_pass(history, settings.rank, job.seed)
-        return GFCF(history, vectors, np.array(settings.alpha, np.float32))
+        return GFCF(history, history, vectors, np.array(settings.alpha, np.float32))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from glta.methods.base import Job, Step
-from glta.methods.glta_plus.spec import GLTAPlusSettings
-from glta.methods.shared.blended import Blended
+from glta.methods.shared.blended import Blended, ChooseWeights
 
 
 class GLTAPlus(Blended):
@@ -13,9 +11,7 @@ class GLTAPlus(Blended):
     name = "glta-plus"
 
 
-class ChooseEvidence(Step):
-    """Choose the weights with the best validation NDCG@20. The components were trained before."""
+class ChooseEvidence(ChooseWeights):
+    """Choose the weights of GLTA's read-outs and of other evidence."""
 
-    def run(self, job: Job) -> GLTAPlus:
-        settings = job.own(GLTAPlusSettings)
-        return GLTAPlus.fitted(job, settings.components, settings.weight_steps)
+    result = GLTAPlus

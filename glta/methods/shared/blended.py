@@ -19,21 +19,20 @@ from scipy.sparse import csr_array
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.data.sequences import Sequences
-from glta.methods.base import Job, Scorer
+from glta.methods.base import Job, Scorer, Step
 from glta.methods.shared.about import read_about, write_about
-from glta.methods.shared.dot_product import DotProduct
+from glta.methods.shared.component import Component
 from glta.methods.shared.graph_scores import GraphScores
 from glta.methods.shared.item_map import ItemMap
 from glta.methods.shared.read_outs import ReadOutScores
 from glta.methods.shared.sequence_model import SequenceModel
+from glta.methods.shared.settings import WeightSettings
 from glta.methods.shared.side_information import SideInformationMap, evenly, gain_of
 from glta.methods.shared.standardized import standardized
 from glta.methods.shared.text_ridge import RidgeScores
 from glta.methods.shared.text_space import TextScores
 from glta.methods.shared.transition_counts import TransitionScores
 from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
-
-Component = DotProduct | ItemMap | TransitionScores
 
 KINDS: dict[str, type[Component]] = {
     "ease": ItemMap,
@@ -122,14 +121,7 @@ class Blended(Scorer):
 
         names: of the methods; the step reads their folders. weight_steps: see `simplex`.
         """
-        parts: dict[str, Component] = {}
-        for name in names:
-            folder = job.source(name)
-            about = read_about(folder, name)
-            if name == "glta":
-                parts[name] = ReadOutScores.read(folder)
-                continue
-            parts[name] = KINDS[name].rebuilt(load_arrays(folder / "model.safetensors")[0], about)
+        parts = {name: KINDS[name].read(job.source(name), name) for name in names}
         first = (1.0, *(len(names) - 1) * (0.0,))
         blend = cls(parts, job.prepared.train.item_degree > 0, first, first).calibrated()
         mixes = simplex(weight_steps, len(names))
@@ -210,28 +202,21 @@ class Blended(Scorer):
     @property
     def by_text(self) -> np.ndarray:
         """(C,) bool: the components that can score an item by its text."""
-        able = {"text-knn", "text-ridge", "word-ridge", "cease", "sasrec-text"}
-        able |= {"lightgcn"} if "cease" in self.parts else set()
-        return np.array([name in able for name in self.parts])
+        return np.array(
+            [
+                part.by_text or (name == "lightgcn" and "cease" in self.parts)
+                for name, part in self.parts.items()
+            ]
+        )
 
     def as_new(self, items_N: np.ndarray) -> Self:
         """Score known items as if they had no training users, by leave-one-out estimates."""
-        parts = dict(self.parts)
-        cease, graph = parts.get("cease"), parts.get("lightgcn")
-        if isinstance(cease, SideInformationMap):
-            estimated = cease.columns_left_out(items_N)
-            weights = cease.weights.copy()
-            weights[:, items_N] = np.float32(cease.gain) * estimated
-            parts["cease"] = replace(cease, weights=weights)
-            if isinstance(graph, GraphScores):
-                item = graph.item.copy()
-                item[items_N] = np.float32(self.gain) * estimated.T @ graph.item
-                parts["lightgcn"] = replace(graph, item=item)
-        sequence = parts.get("sasrec-text")
-        if isinstance(sequence, SequenceModel) and sequence.text is not None:
-            item = sequence.item.copy()
-            item[items_N] = sequence.text[items_N]
-            parts["sasrec-text"] = replace(sequence, item=item)
+        parts = {name: part.as_new(items_N) for name, part in self.parts.items()}
+        cease, graph = self.parts.get("cease"), self.parts.get("lightgcn")
+        if isinstance(cease, SideInformationMap) and isinstance(graph, GraphScores):
+            item = graph.item.copy()
+            item[items_N] = np.float32(self.gain) * cease.columns_left_out(items_N).T @ graph.item
+            parts["lightgcn"] = replace(graph, item=item)
         known = self.known.copy()
         known[items_N] = False
         return replace(self, parts=parts, known=known)
@@ -263,20 +248,18 @@ class Blended(Scorer):
         return mixed(self.components(users), self.item_mix)
 
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        if any(isinstance(part, SequenceModel | TransitionScores) for part in self.parts.values()):
-            return super().score_histories(history_BI)  # these need the order of the items
+        if any(part.reads_order for part in self.parts.values()):
+            return super().score_histories(history_BI)
         able = self.for_newcomers()
         found = [part.score_histories(history_BI) for part in able.parts.values()]
         return mixed([self._standardized(scores) for scores in found], able.item_mix)
 
     def for_newcomers(self) -> Self:
-        """Leave out GLTA's read-outs, because the language model has not read newcomers.
+        """Leave out parts that do not know newcomers, such as the read-outs of GLTA.
 
         The other weights grow in proportion, or are equal when they are all 0.
         """
-        parts = {
-            name: part for name, part in self.parts.items() if not isinstance(part, ReadOutScores)
-        }
+        parts = {name: part for name, part in self.parts.items() if part.knows_newcomers}
         if len(parts) == len(self.parts):
             return self
         kept = [name in parts for name in self.parts]
@@ -286,7 +269,7 @@ class Blended(Scorer):
 
     def with_histories(self, histories: Sequences) -> Self:
         parts = {name: part.with_histories(histories) for name, part in self.parts.items()}
-        return replace(self, parts=cast("dict[str, Component]", parts))
+        return replace(self, parts=parts)
 
     def extended(self, text_JW: np.ndarray) -> Self:
         if not self.by_text.any():
@@ -295,30 +278,17 @@ class Blended(Scorer):
                 "items, because none of its components scores items by their text"
             )
         num = len(text_JW)
-        parts: dict[str, Component] = {}
-        for name, part in self.parts.items():
-            by_text = isinstance(part, SideInformationMap | TextScores | RidgeScores)
-            if by_text or name == "sasrec-text":
-                parts[name] = cast("Component", part.extended(text_JW))
-            elif isinstance(part, ReadOutScores):
-                parts[name] = part.widened(num)
-            elif isinstance(part, SequenceModel):
-                parts[name] = part.widened(np.zeros((num, part.item.shape[1]), np.float32))
-            elif isinstance(part, TransitionScores):
-                parts[name] = part.widened(num)
-            elif isinstance(part, ItemMap):
-                parts[name] = part.widened(np.zeros((len(self.known), num), np.float32))
-            elif isinstance(part, GraphScores):
-                parts[name] = part.widened(self._embeddings(part, text_JW))
+        parts = {
+            name: cast("Component", part.extended(text_JW))
+            if part.by_text
+            else part.with_unknown(num)
+            for name, part in self.parts.items()
+        }
+        cease, graph = self.parts.get("cease"), self.parts.get("lightgcn")
+        if isinstance(cease, SideInformationMap) and isinstance(graph, GraphScores):
+            columns = cease.columns_of(cease.placed(text_JW))
+            parts["lightgcn"] = graph.widened(np.float32(self.gain) * columns.T @ graph.item)
         return replace(self, parts=parts, known=np.pad(self.known, (0, num)))
-
-    def _embeddings(self, graph: GraphScores, text_JW: np.ndarray) -> np.ndarray:
-        """Return the graph embeddings of new items, (J, D): zeros without CEASE."""
-        cease = self.parts.get("cease")
-        if not isinstance(cease, SideInformationMap):
-            return np.zeros((len(text_JW), graph.item.shape[1]), np.float32)
-        columns = cease.columns_of(cease.placed(text_JW))
-        return np.float32(self.gain) * columns.T @ graph.item
 
     def save(self, folder: Path) -> None:
         arrays = joined({name: part.arrays for name, part in self.parts.items()})
@@ -346,3 +316,16 @@ class Blended(Scorer):
         }
         mix, new_mix = (tuple(about[key][name] for name in names) for key in ("mix", "new_mix"))
         return cls(parts, arrays["known"], mix, new_mix, about["gain"])
+
+
+class ChooseWeights(Step):
+    """Choose the weights with the best validation NDCG@20. The components were trained before.
+
+    result: the class of the recommender that `run` returns.
+    """
+
+    result: ClassVar[type[Blended]]
+
+    def run(self, job: Job) -> Blended:
+        settings = job.own(WeightSettings)
+        return self.result.fitted(job, settings.components, settings.weight_steps)

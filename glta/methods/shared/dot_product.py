@@ -4,27 +4,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from glta.data.histories import checked, known_users, recent_matrix
 from glta.data.sequences import Sequences
-from glta.methods.base import Scorer
-from glta.methods.shared.about import read_about, write_about
-from glta.storage.arrays import load_arrays, save_arrays
+from glta.methods.shared.component import Component
 
 
 @dataclass(frozen=True)
-class DotProduct(Scorer):
+class DotProduct(Component):
     """Score by dot products of embeddings.
 
-    name: of the method. user: (U, D) float32. item: (I, D) float32.
+    user: (U, D) float32. item: (I, D) float32.
     """
 
-    name: ClassVar[str]
     user: np.ndarray
     item: np.ndarray
 
@@ -35,7 +31,6 @@ class DotProduct(Scorer):
 
     @property
     def trainable_parameters(self) -> int:
-        """How many numbers were fitted."""
         return self.user.size + self.item.size
 
     @property
@@ -44,24 +39,9 @@ class DotProduct(Scorer):
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What model.json holds beside the arrays: nothing."""
-        return {}
-
     @classmethod
     def rebuilt(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Make the scorer from what `arrays` and `about` returned."""
         return cls(**arrays)
-
-    def save(self, folder: Path) -> None:
-        save_arrays(folder / "model.safetensors", self.arrays)
-        write_about(folder, self.name, trainable_parameters=self.trainable_parameters)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        about = read_about(folder, cls.name)
-        return cls.rebuilt(load_arrays(folder / "model.safetensors")[0], about)
 
 
 class PlacedUsers(DotProduct):

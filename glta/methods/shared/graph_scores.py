@@ -51,5 +51,8 @@ class GraphScores(DotProduct):
             message=np.pad(self.message, [(0, len(item_JD)), (0, 0)]),
         )
 
+    def with_unknown(self, num: int) -> Self:
+        return self.widened(np.zeros((num, self.item.shape[1]), np.float32))
+
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         return fold_in(checked(history_BI, len(self.item)), self.message) @ self.item.T

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import block_array, csr_array
@@ -13,9 +12,8 @@ from scipy.sparse import block_array, csr_array
 from glta.data.histories import checked, history_matrix, known_users, recent_matrix
 from glta.data.prepared import Prepared
 from glta.data.sequences import Sequences
-from glta.methods.base import Scorer
-from glta.methods.shared.about import read_about, write_about
-from glta.storage.arrays import load_arrays, save_arrays, sparse_arrays, sparse_from
+from glta.methods.shared.component import Component
+from glta.storage.arrays import sparse_arrays, sparse_from
 
 
 def weighed_histories(method: str, prepared: Prepared, recency: float) -> csr_array:
@@ -30,15 +28,13 @@ def weighed_histories(method: str, prepared: Prepared, recency: float) -> csr_ar
 
 
 @dataclass(frozen=True)
-class ItemMap(Scorer):
+class ItemMap(Component):
     """Score by X B, a user's items times a linear map between items.
 
-    name: of the method. history: X (U, I) float32, recency^age for the items of a user, 0 for
-    others. weights: B (I, I) float32, dense or sparse; column j scores item j. recency: see
-    `weighed_histories`.
+    history: X (U, I) float32, recency^age for the items of a user, 0 for others. weights: B (I, I)
+    float32, dense or sparse; column j scores item j. recency: see `weighed_histories`.
     """
 
-    name: ClassVar[str]
     history: csr_array
     weights: np.ndarray | csr_array
     recency: float
@@ -64,24 +60,24 @@ class ItemMap(Scorer):
         weights = block_array([[self.weights, columns_IJ], [None, np.zeros((num, num))]])
         return replace(self, history=history, weights=weights.tocsr().astype(np.float32))
 
+    def with_unknown(self, num: int) -> Self:
+        return self.widened(np.zeros((self.weights.shape[0], num), np.float32))
+
     def with_histories(self, histories: Sequences) -> Self:
         return replace(self, history=recent_matrix(histories, self.recency))
 
     @property
     def trainable_parameters(self) -> int:
-        """How many numbers were fitted. The diagonal of a dense map is 0."""
-        if isinstance(self.weights, np.ndarray):
+        if isinstance(self.weights, np.ndarray):  # whose diagonal is 0
             return self.weights.size - len(self.weights)
         return self.weights.nnz
 
     @property
     def about(self) -> dict[str, Any]:
-        """What model.json holds beside the arrays."""
         return {"recency": self.recency}
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays, to be saved."""
         arrays = sparse_arrays("history", self.history)
         if isinstance(self.weights, np.ndarray):
             return arrays | {"weights": self.weights}
@@ -89,7 +85,6 @@ class ItemMap(Scorer):
 
     @classmethod
     def rebuilt(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Make the map from what `arrays` and `about` returned."""
         return cls(**cls._fields(arrays, about))
 
     @classmethod
@@ -100,14 +95,3 @@ class ItemMap(Scorer):
             "weights": sparse_from("weights", arrays) if dense is None else dense,
             "recency": about["recency"],
         }
-
-    def save(self, folder: Path) -> None:
-        save_arrays(folder / "model.safetensors", self.arrays)
-        count = self.trainable_parameters
-        write_about(folder, self.name, trainable_parameters=count, **self.about)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        about = read_about(folder, cls.name)
-        arrays, _ = load_arrays(folder / "model.safetensors")
-        return cls.rebuilt(arrays, about)

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from glta.methods.shared.about import read_about
 from glta.methods.shared.dot_product import DotProduct
 from glta.storage.arrays import load_arrays
 
@@ -20,9 +21,12 @@ class ReadOutScores(DotProduct):
     The language model is not loaded. So these scores are those of the users that it has read.
     """
 
+    knows_newcomers = False
+
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Path, method: str) -> Self:
         """Read the folder of GLTA's recommender (`glta/methods/glta/model.py` writes it)."""
+        read_about(folder, method)
         head, _ = load_arrays(folder / "model.safetensors")
         aligner, _ = load_arrays(folder / "aligner.safetensors")
         state = aligner["states"][:, 0]
@@ -32,6 +36,5 @@ class ReadOutScores(DotProduct):
             item=np.concatenate([head["weight"], head["bias"][:, None]], axis=1),
         )
 
-    def widened(self, num: int) -> Self:
-        """Return the scorer with new items at the end, which score 0."""
+    def with_unknown(self, num: int) -> Self:
         return replace(self, item=np.pad(self.item, [(0, num), (0, 0)]))

@@ -11,10 +11,9 @@ import numpy as np
 
 from glta.data.sequences import Sequences
 from glta.methods.base import Job
-from glta.methods.shared.about import read_about, write_about
 from glta.methods.shared.dot_product import DotProduct
 from glta.nn.sequence.settings import SequenceTraining
-from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
+from glta.storage.arrays import joined, part_of
 from glta.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ class SequenceModel(DotProduct):
     language model. ids: whether items have a part of their own beside that of their text.
     """
 
+    reads_order = True
     weights: dict[str, np.ndarray]
     settings: SequenceTraining
     best_epoch: int
@@ -81,6 +81,20 @@ class SequenceModel(DotProduct):
     def extended(self, text_JW: np.ndarray) -> Self:
         return self.widened(self.from_text(text_JW))
 
+    def with_unknown(self, num: int) -> Self:
+        return self.widened(np.zeros((num, self.item.shape[1]), np.float32))
+
+    @property
+    def by_text(self) -> bool:
+        return self.text is not None
+
+    def as_new(self, items_N: np.ndarray) -> Self:
+        if self.text is None:
+            return self
+        item = self.item.copy()
+        item[items_N] = self.text[items_N]
+        return replace(self, item=item)
+
     def widened(self, item_JD: np.ndarray) -> Self:
         """Return the model with J new items at the end, and their embeddings."""
         text = None if self.text is None else np.concatenate([self.text, item_JD])
@@ -115,16 +129,12 @@ class SequenceModel(DotProduct):
         )
 
     def save(self, folder: Path) -> None:
-        save_arrays(folder / "model.safetensors", self.arrays)
-        count = self.trainable_parameters
-        write_about(folder, self.name, trainable_parameters=count, **self.about)
+        super().save(folder)
         write_json(folder / "history.json", self.history)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        about = read_about(folder, cls.name)
-        model = cls.rebuilt(load_arrays(folder / "model.safetensors")[0], about)
-        return replace(model, history=read_json(folder / "history.json"))
+        return replace(super().load(folder), history=read_json(folder / "history.json"))
 
 
 def train_sequence_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -42,7 +43,7 @@ class WordRidgeSettings(Section):
 
 
 class WeightSettings(Section):
-    """Choose the weights of a sum of component scores. A subclass has the field `components`."""
+    """Choose the weights of a sum of component scores. A subclass says which these may be."""
 
     weight_steps: int = Field(
         11,
@@ -50,10 +51,11 @@ class WeightSettings(Section):
         le=101,
         description="number of weights tried on validation for each component, from 0 to 1",
     )
+    components: Sequence[str]
 
-    @field_validator("components", check_fields=False)
+    @field_validator("components")
     @classmethod
-    def _each_once(cls, value: list[str]) -> list[str]:
+    def _each_once(cls, value: Sequence[str]) -> Sequence[str]:
         if twice := [name for name in value if value.count(name) > 1]:
             raise ValueError(f"names {twice[0]} twice; name it once")
         return value

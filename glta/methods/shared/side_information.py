@@ -70,6 +70,15 @@ class SideInformationMap(ItemMap):
     text_weight: float
     gain: float
 
+    @property
+    def by_text(self) -> bool:
+        return True
+
+    def as_new(self, items_N: np.ndarray) -> Self:
+        weights = self.weights.copy()
+        weights[:, items_N] = np.float32(self.gain) * self.columns_left_out(items_N)
+        return replace(self, weights=weights)
+
     def columns_of(self, new_JW: np.ndarray) -> np.ndarray:
         """Estimate the columns of new items from their text, without the gain: (I, J) float32.
 

@@ -66,6 +66,10 @@ class RidgeScores(PlacedUsers):
         scorer = cls(empty, features.astype(np.float32), inverse, mean, text_map)
         return replace(scorer, user=scorer.placed(history_matrix(train)))
 
+    @property
+    def by_text(self) -> bool:
+        return True
+
     def placed(self, history_BI: csr_array) -> np.ndarray:
         return (history_BI @ self.item @ self.inverse).astype(np.float32)
 
@@ -80,8 +84,7 @@ class RidgeScores(PlacedUsers):
 
     @property
     def trainable_parameters(self) -> int:
-        """How many numbers were fitted: those of the users."""
-        return self.user.size
+        return self.user.size  # the items are what their texts say
 
 
 def evened_scale(rows_IF: np.ndarray, known: np.ndarray) -> np.float32:

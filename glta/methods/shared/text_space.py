@@ -127,6 +127,10 @@ class TextScores(PlacedUsers):
         _, item_IW = text_states(job)
         return cls(*text_vectors(item_IW, job.prepared.train, singular_power))
 
+    @property
+    def by_text(self) -> bool:
+        return True
+
     def placed(self, history_BI: csr_array) -> np.ndarray:
         return users_among(history_BI, self.item, self.length)
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from glta.data.histories import checked, known_users, recent_matrix
 from glta.data.sequences import Sequences
-from glta.methods.base import Scorer
-from glta.methods.shared.about import read_about, write_about
+from glta.methods.shared.component import Component
 from glta.methods.shared.settings import TransitionSettings
-from glta.storage.arrays import load_arrays, save_arrays, sparse_arrays, sparse_from
+from glta.storage.arrays import sparse_arrays, sparse_from
 
 
 def transition_counts(histories: Sequences, max_gap: int) -> csr_array:
@@ -37,20 +35,20 @@ def transition_counts(histories: Sequences, max_gap: int) -> csr_array:
 
 
 @dataclass(frozen=True)
-class TransitionScores(Scorer):
+class TransitionScores(Component):
     """Score item j for a user by the transitions to it from the user's items.
 
     score(j) = sum_i decay^age(i) (log(1 + count(i, j)) + weight cos(text(i), text(j)))
         + popularity log(1 + users(j))
     The sum is over the user's items. The newest one has age 0. With decay 0 it counts alone.
 
-    name: of the method. recent: (U, I) decay^age of each user's items, see `recent_matrix`.
+    recent: (U, I) decay^age of each user's items, see `recent_matrix`.
     follows: (I, I) log(1 + count), see `transition_counts`.
     common: (I,) float32, the last term.
     text: (I, W) sparse or dense float32, the texts' vectors of length 1 or 0; None for no texts.
     """
 
-    name: ClassVar[str]
+    reads_order = True
     recent: csr_array
     follows: csr_array
     common: np.ndarray
@@ -88,8 +86,7 @@ class TransitionScores(Scorer):
         recent = checked(recent_matrix(histories, self.decay), self.common.size)
         return replace(self, recent=recent)
 
-    def widened(self, num: int) -> Self:
-        """Return the scorer with new items at the end, which score 0."""
+    def with_unknown(self, num: int) -> Self:
         users, size = self.recent.shape
         recent, follows = self.recent.copy(), self.follows.copy()
         recent.resize((users, size + num))
@@ -109,12 +106,10 @@ class TransitionScores(Scorer):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What model.json holds beside the arrays."""
         return {"decay": self.decay, "weight": self.weight}
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays, to be saved."""
         arrays = sparse_arrays("recent", self.recent) | sparse_arrays("follows", self.follows)
         arrays["common"] = self.common
         if isinstance(self.text, np.ndarray):
@@ -125,7 +120,6 @@ class TransitionScores(Scorer):
 
     @classmethod
     def rebuilt(cls, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Self:
-        """Make the scorer from what `arrays` and `about` returned."""
         text: csr_array | np.ndarray | None = arrays.get("text")
         if text is None and any(name.startswith("text.") for name in arrays):
             text = sparse_from("text", arrays)
@@ -137,13 +131,3 @@ class TransitionScores(Scorer):
             text=text,
             weight=about["weight"],
         )
-
-    def save(self, folder: Path) -> None:
-        save_arrays(folder / "model.safetensors", self.arrays)
-        count = self.trainable_parameters
-        write_about(folder, self.name, trainable_parameters=count, **self.about)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        about = read_about(folder, cls.name)
-        return cls.rebuilt(load_arrays(folder / "model.safetensors")[0], about)

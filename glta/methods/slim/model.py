@@ -1,20 +1,15 @@
 """SLIM: a sparse linear map from a user's items to scores of all items, with weights >= 0."""
 
-# U users, I items, B users of a block
+# U users, I items
 from __future__ import annotations
-
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 from scipy.sparse import csc_array, csr_array, csr_matrix
 
-from glta.data.histories import checked, history_matrix, known_users
-from glta.methods.base import Job, Scorer, Step
-from glta.methods.shared.about import read_about, write_about
+from glta.data.histories import history_matrix
+from glta.methods.base import Job, Step
+from glta.methods.shared.item_map import ItemMap
 from glta.methods.slim.spec import SLIMSettings
-from glta.storage.arrays import load_arrays, save_arrays, sparse_arrays, sparse_from
 
 MOST_SWEEPS = 100
 """Coordinate descent over all items at most; it ends when no weight moves by `TOLERANCE`."""
@@ -58,32 +53,10 @@ def largest(weights_II: csc_array, count: int) -> csr_array:
     return csr_array((weights.data[kept].astype(np.float32), pairs), shape=weights.shape)
 
 
-@dataclass(frozen=True)
-class SLIM(Scorer):
-    """Score by X W.
+class SLIM(ItemMap):
+    """Score by X W. history: X (U, I), 1 for training pairs. weights: W, see `sparse_weights`."""
 
-    history: X (U, I), 1 for training pairs. weights: W (I, I), see `sparse_weights`.
-    """
-
-    history: csr_array
-    weights: csr_array
-
-    def score(self, users: np.ndarray) -> np.ndarray:
-        return self.score_histories(self.history[known_users(users, self.history.shape[0])])
-
-    def score_histories(self, history_BI: csr_array) -> np.ndarray:
-        return (checked(history_BI, self.weights.shape[0]) @ self.weights).toarray()
-
-    def save(self, folder: Path) -> None:
-        arrays = sparse_arrays("history", self.history) | sparse_arrays("weights", self.weights)
-        save_arrays(folder / "model.safetensors", arrays)
-        write_about(folder, "slim", trainable_parameters=self.weights.nnz)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        read_about(folder, "slim")
-        arrays, _ = load_arrays(folder / "model.safetensors")
-        return cls(sparse_from("history", arrays), sparse_from("weights", arrays))
+    name = "slim"
 
 
 class FitSLIM(Step):
@@ -93,4 +66,4 @@ class FitSLIM(Step):
         settings = job.own(SLIMSettings)
         history = history_matrix(job.prepared.train)
         weights = sparse_weights(history, settings.l1, settings.l2)
-        return SLIM(history, largest(weights, settings.neighbours))
+        return SLIM(history, largest(weights, settings.neighbours), recency=1)
