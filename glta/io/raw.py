@@ -20,7 +20,7 @@ from glta.io.sheets import (
     shortened,
 )
 from glta.io.streams import DOWNLOAD_AGAIN
-from glta.io.times import OneForm, read_times
+from glta.io.times import OneForm, OneOrder, read_times
 
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
@@ -76,18 +76,21 @@ def check_interactions(
 
     Dates and times in ISO 8601 become milliseconds since 1970 (UTC). A row is bad without a user or
     an item, with a rating that is no number, and with a timestamp that is neither number nor date.
-    Raises ValueError for a missing column, for too many bad rows, for a pair in two parts, and for
-    a column in which some times are numbers and others dates.
+    Raises ValueError for a missing column, for too many bad rows, for a pair in two parts, for a
+    column in which some times are numbers and others dates, and for times of a user that differ in
+    fractions alone.
     """
     bad_rows = BadRows(name, max_bad_share, place)
     form = OneForm(name, columns["timestamp"], place)
+    order = OneOrder(name, columns["timestamp"])
     tables = []
     for sheet in sheets:
         checked = _interactions(
             sheet, name, columns=columns, parameter=parameter, null_words=null_words
         )
-        tables.append(bad_rows.drop(form.checked(checked)))
+        tables.append(bad_rows.drop(order.checked(form.checked(checked))))
     bad_rows.check()
+    order.check()
     interactions = pl.concat(tables)
     refuse_shared_pairs(interactions, name)
     counts = {"interaction_rows": bad_rows.num_rows, "bad_interaction_rows": bad_rows.num_bad}
@@ -117,7 +120,7 @@ def _interactions(
     parameter: str,
     null_words: Collection[str] | None,
 ) -> pl.DataFrame:
-    """Return a sheet with the columns of `Raw.interactions` and IS_DATE, its bad rows marked."""
+    """Return a sheet with the columns of `Raw.interactions`, of times, and its bad rows marked."""
     _need_columns(sheet, name, columns=columns, parameter=parameter)
     values = []
     problems: list[pl.Expr] = []

@@ -11,6 +11,9 @@ from glta.io.sheets import LINE, PROBLEM, Place, shortened
 IS_DATE = "__is_date__"
 """Column of a checked sheet: true where a time was a date, null where there was none."""
 
+FRACTION = "__fraction__"
+"""Column of a checked sheet: what was cut off from a number that is not whole; 0 for a whole one."""
+
 ISO_8601 = (
     r"^(?<date>\d{4}-\d{2}-\d{2})"
     r"([T ](?<minute>\d{2}:\d{2})(:(?<second>\d{2})([.,](?<fraction>\d{1,9}))?)?"
@@ -25,19 +28,20 @@ EXPECTED = (
 def read_times(
     sheet: pl.DataFrame, column: str | None, null_words: Collection[str] | None
 ) -> tuple[list[pl.Expr], list[pl.Expr]]:
-    """Return the problems of bad cells, and the expressions of timestamp and IS_DATE.
+    """Return the problems of bad cells, and the expressions of timestamp, IS_DATE and FRACTION.
 
-    Numbers that are not whole are rounded down. Dates and times in ISO 8601 become milliseconds
+    Numbers that are not whole are rounded down (`OneOrder`). Dates and times in ISO 8601 become milliseconds
     since 1970; finer parts are cut off, and without a zone they are in UTC. A column that is of a
     type of dates, as in Parquet, has dates alone. null_words: cells that stand for no time, as the
     empty ones do.
     """
     if column is None:
         nothing = pl.lit(None, pl.Int64).alias("timestamp")
-        return [], [nothing, pl.lit(None, pl.Boolean).alias(IS_DATE)]
+        return [], [nothing, pl.lit(None, pl.Boolean).alias(IS_DATE), _fraction(pl.lit(0.0))]
     if sheet.schema[column].is_temporal():
         moment = pl.col(column).cast(pl.Datetime("ms")).cast(pl.Int64).alias("timestamp")
-        return [], [moment, pl.when(moment.is_not_null()).then(True).alias(IS_DATE)]
+        is_date = pl.when(moment.is_not_null()).then(True).alias(IS_DATE)
+        return [], [moment, is_date, _fraction(pl.lit(0.0))]
     text = pl.col(column).str.strip_chars()
     # A float holds seconds exactly but not nanoseconds, so whole numbers are read as integers.
     exact = text.cast(pl.Int64, strict=False)
@@ -52,7 +56,12 @@ def read_times(
     problem = pl.format(f"column {column} = {{}}: must be {EXPECTED}, or empty", pl.col(column))
     time = pl.coalesce(exact, rounded, date).alias("timestamp")
     is_date = pl.when(time.is_not_null()).then(~is_number).alias(IS_DATE)
-    return [shortened(column), pl.when(wrong).then(problem)], [time, is_date]
+    cut = _fraction(pl.when(is_number & exact.is_null()).then(number - number.floor()))
+    return [shortened(column), pl.when(wrong).then(problem)], [time, is_date, cut]
+
+
+def _fraction(value: pl.Expr) -> pl.Expr:
+    return value.fill_null(0.0).alias(FRACTION)
 
 
 def _milliseconds(text: pl.Expr) -> pl.Expr:
@@ -102,3 +111,39 @@ class OneForm:
                 f" and a date in {self.place(self.first[True])}; write all times alike"
             )
         return sheet.drop(IS_DATE)
+
+
+class OneOrder:
+    """Refuse fractions of times that tell which of two interactions of a user was first.
+
+    Rounded down, the two would be equal, and their order would be that of the rows of the file.
+    name: of the file, and column: of times, for the error.
+    """
+
+    def __init__(self, name: str, column: str | None):
+        self.name = name
+        self.column = column
+        self.cut: list[pl.DataFrame] = []  # of the sheets that have fractions
+
+    def checked(self, sheet: pl.DataFrame) -> pl.DataFrame:
+        """Return a sheet without FRACTION, which is kept for `check`."""
+        if sheet.select((pl.col(FRACTION) > 0).any()).item():
+            good = sheet.filter(pl.col(PROBLEM).is_null() & pl.col("timestamp").is_not_null())
+            self.cut.append(good.select("user_id", "timestamp", FRACTION))
+        return sheet.drop(FRACTION)
+
+    def check(self) -> None:
+        """Raise ValueError when two times of a user differ in their fractions alone."""
+        if not self.cut:
+            return
+        same = pl.concat(self.cut).unique().group_by("user_id", "timestamp")
+        lost = same.agg(pl.col(FRACTION).sort()).filter(pl.col(FRACTION).list.len() > 1)
+        if not lost.height:
+            return
+        user, time, fractions = lost.sort("user_id", "timestamp").row(0)
+        first, second = (time + fraction for fraction in fractions[:2])
+        raise ValueError(
+            f"{self.name}: column {self.column} has {first} and {second} for user {user}: "
+            "times are rounded down to whole numbers, and the order of the two would be lost; "
+            "write times in a finer unit, such as milliseconds in place of seconds"
+        )

@@ -359,6 +359,19 @@ def test_dates_beside_numbers_are_refused(refusal):
     )
 
 
+def test_fractions_that_tell_the_order_of_a_user_are_refused(read, refusal):
+    """Rounded down, 12.25 and 12.75 would be one time."""
+    found = refusal(HEAD + "1,a,5,12.75\n2,a,5,12.75\n1,b,5,12.25\n2,b,5,11\n1,c,5,0.5\n")
+    assert found == (
+        "log.csv: column timestamp has 12.25 and 12.75 for user 1: times are rounded down to whole "
+        "numbers, and the order of the two would be lost; write times in a finer unit, such as "
+        "milliseconds in place of seconds"
+    )
+    assert "0.0 and 0.5 for user 1" in refusal(HEAD + "1,a,5,0\n1,b,5,0.5\n")
+    apart = read(HEAD + "1,a,5,12.75\n2,a,5,12.25\n1,b,5,13.25\n1,c,5,13.25\n")
+    assert apart.interactions["timestamp"].to_list() == [12, 12, 13, 13]
+
+
 def test_a_number_that_a_spreadsheet_shortened_is_refused(read, refusal):
     assert "timestamp = 1.57784E+12: is a long number" in refusal(HEAD + "1,a,5,1.57784E+12\n")
     assert "user_id = 9.78E+12: is a long number" in refusal(HEAD + "9.78E+12,a,5,1\n")
