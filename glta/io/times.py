@@ -12,7 +12,7 @@ IS_DATE = "__is_date__"
 """Column of a checked sheet: true where a time was a date, null where there was none."""
 
 FRACTION = "__fraction__"
-"""Column of a checked sheet: what was cut off from a number that is not whole; 0 for a whole one."""
+"""Column of a checked sheet: what was cut off from a number that is not whole, otherwise 0."""
 
 ISO_8601 = (
     r"^(?<date>\d{4}-\d{2}-\d{2})"
@@ -30,10 +30,10 @@ def read_times(
 ) -> tuple[list[pl.Expr], list[pl.Expr]]:
     """Return the problems of bad cells, and the expressions of timestamp, IS_DATE and FRACTION.
 
-    Numbers that are not whole are rounded down (`OneOrder`). Dates and times in ISO 8601 become milliseconds
-    since 1970; finer parts are cut off, and without a zone they are in UTC. A column that is of a
-    type of dates, as in Parquet, has dates alone. null_words: cells that stand for no time, as the
-    empty ones do.
+    Numbers that are not whole are rounded down (`OneOrder`). Dates and times in ISO 8601 become
+    milliseconds since 1970; finer parts are cut off, and without a zone they are in UTC. A column
+    that is of a type of dates, as in Parquet, has dates alone. null_words: cells that stand for no
+    time, as the empty ones do.
     """
     if column is None:
         nothing = pl.lit(None, pl.Int64).alias("timestamp")
