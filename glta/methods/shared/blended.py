@@ -231,8 +231,8 @@ class Blended(Scorer):
     def components(self, users: np.ndarray, without: np.ndarray | None = None) -> list[np.ndarray]:
         """Return the standardised scores of each component, each (B, I) float32.
 
-        without: (I,) bool, items that get the lowest score. Used on validation for new items, which
-        no validation pair can have.
+        without: (I,) bool, items that get the lowest score. Used on validation for items without
+        training users, which are in no list that the weights of known items decide.
         """
         found = [self._standardized(part.score(users)) for part in self.parts.values()]
         if without is not None:

@@ -49,7 +49,10 @@ class RidgeScores(PlacedUsers):
         train = job.prepared.train
         known = train.item_degree > 0
         profiles = Profiles.load(job.source("profile"), train)
-        words = word_vectors(profiles.items["text"], rank, job.seed)
+        if state_share == 1:  # words of weight 0 would count as directions of the penalty
+            words = np.zeros((len(known), 0), np.float32)
+        else:
+            words = word_vectors(profiles.items["text"], rank, job.seed)
         words = evened(words - words[known].mean(0), known) * np.float32(1 - state_share) ** 0.5
         mean = text_map = None
         features = words
@@ -69,6 +72,18 @@ class RidgeScores(PlacedUsers):
     @property
     def by_text(self) -> bool:
         return True
+
+    def as_new(self, items_N: np.ndarray) -> Self:
+        """Score known items by weights that were fitted without them.
+
+        Fitted without item j, t_j . w_u of a user who does not have it is 1 / (1 - h_j) times as
+        large, with h_j = t_j . (T^T T + l2 m I)^-1 t_j (leave-one-out, with the same m).
+        """
+        rows = self.item[items_N]
+        shares = np.einsum("nf,nf->n", rows @ self.inverse, rows)
+        item = self.item.copy()
+        item[items_N] = rows / (1 - shares)[:, None]
+        return replace(self, item=item)
 
     def placed(self, history_BI: csr_array) -> np.ndarray:
         return (history_BI @ self.item @ self.inverse).astype(np.float32)
