@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
 from glta.evaluation.metrics import accuracy, hits
 
 
@@ -53,6 +54,18 @@ def restrict(pairs: Interactions, member_I: np.ndarray) -> Interactions:
     member_I: (I,) bool, true for the items of the group.
     """
     keep = member_I[pairs.item]
+    return Interactions(pairs.user[keep], pairs.item[keep], pairs.num_users, pairs.num_items)
+
+
+def new_item_pairs(prepared: Prepared) -> Interactions:
+    """Return the test pairs of new items, of users with training items.
+
+    Lists of new items alone are compared for these users. For others a method scores by its initial
+    weights, if at all, and every method recommends the most popular items
+    (`glta/methods/shared/without_history.py`), of which none is new.
+    """
+    pairs = restrict(prepared.test, prepared.new_items)
+    keep = prepared.train.user_degree[pairs.user] > 0
     return Interactions(pairs.user[keep], pairs.item[keep], pairs.num_users, pairs.num_items)
 
 

@@ -14,6 +14,7 @@ from glta.evaluation.groups import (
     group_recall,
     item_group_accuracy,
     most_popular,
+    new_item_pairs,
     popularity_groups,
     restrict,
 )
@@ -99,10 +100,7 @@ def measure_lists(
     }
     users = pl.DataFrame({name: ids.astype(np.int32) for name, ids in degrees.items()} | values)
     if new is not None:
-        users_N, new_values = new_item_values(
-            prepared, users_B, items_BK=items_BK, new=new, cutoffs=cutoffs
-        )
-        new_users = pl.DataFrame({"user": users_N.astype(np.int32)} | new_values)
+        new_users = new_item_values(prepared, users_B, items_BK=items_BK, new=new, cutoffs=cutoffs)
         # the means of new_items/... are those of the item group above
         metrics |= new_users.select(pl.col("^among_new/.*$").mean()).row(0, named=True)
         users = users.join(new_users, on="user", how="left", maintain_order="left")
@@ -176,24 +174,28 @@ def new_item_values(
     items_BK: np.ndarray,
     new: pl.DataFrame,
     cutoffs: list[int],
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+) -> pl.DataFrame:
     """Measure recall and NDCG of new items for each user who has one in test.
 
-    users_B, items_BK: lists of the whole catalogue. new: lists of new items alone. Returns users
-    (N,) and {"GROUP/METRIC@K": (N,) float64} with the groups of NEW_GROUPS.
+    users_B, items_BK: lists of the whole catalogue. new: lists of new items alone, which users
+    without training items do not have (`new_item_pairs`). Returns the columns user and
+    GROUP/METRIC@K with the groups of NEW_GROUPS.
     """
+    whole, among = NEW_GROUPS
     relevant = restrict(prepared.test, prepared.new_items)
-    users_N, among_new_NK = read_lists(new, relevant, known=prepared.seen, k=cutoffs[-1])
-    whole_NK = items_BK[np.searchsorted(users_B, users_N)]
-    values: dict[str, np.ndarray] = {}
-    for group, items_NK in zip(NEW_GROUPS, (whole_NK, among_new_NK), strict=True):
-        of_group = user_metrics(users_N, items_NK, relevant=relevant, cutoffs=cutoffs)
-        values |= {
+    users_N = np.flatnonzero(relevant.user_degree)
+    found = {whole: (users_N, items_BK[np.searchsorted(users_B, users_N)])}
+    found[among] = read_lists(new, new_item_pairs(prepared), known=prepared.seen, k=cutoffs[-1])
+    tables = []
+    for group, (users_M, items_MK) in found.items():
+        values = user_metrics(users_M, items_MK, relevant=relevant, cutoffs=cutoffs)
+        columns = {
             f"{group}/{name}": of_users
-            for name, of_users in of_group.items()
+            for name, of_users in values.items()
             if name.startswith(("recall@", "ndcg@"))
         }
-    return users_N, values
+        tables.append(pl.DataFrame({"user": users_M.astype(np.int32)} | columns))
+    return tables[0].join(tables[1], on="user", how="left", maintain_order="left")
 
 
 def means(values: dict[str, np.ndarray], *, prefix: str = "") -> dict[str, float]:

@@ -29,7 +29,7 @@ def validation_ndcg(
     k: int = 20,
     most_users: int = 0,
 ) -> float:
-    """Average NDCG@k over the users who have validation items.
+    """Average NDCG@k over the users who have validation items (`measured_users`).
 
     score: maps user ids (B,) to scores (B, I). It must return a fresh array or tensor, because the
     scores of training items are overwritten. A tensor may be on any device. Returns a value in
@@ -74,6 +74,18 @@ def validation_ndcgs(
     return np.array(values, np.float64)
 
 
+def measured_users(prepared: Prepared) -> np.ndarray:
+    """Return the users by whom every choice is made: those with validation and training items.
+
+    Users without a training item get the most popular items from every method
+    (`glta/methods/shared/without_history.py`), so that no choice may depend on their scores. If no
+    user has both, all users with validation items are returned.
+    """
+    wanted = prepared.valid.user_degree > 0
+    users = np.flatnonzero(wanted & (prepared.train.user_degree > 0))
+    return users if users.size else np.flatnonzero(wanted)
+
+
 def validation_loss(prepared: Prepared, score: Callable[[np.ndarray], torch.Tensor]) -> float:
     """Average -log softmax of the validation pairs, in nats, over all items that can be in a list.
 
@@ -82,7 +94,7 @@ def validation_loss(prepared: Prepared, score: Callable[[np.ndarray], torch.Tens
     such items are left out, and so are the user's training items from the softmax.
     """
     valid = prepared.valid
-    users = np.flatnonzero(valid.user_degree)
+    users = measured_users(prepared)
     block_size = max(1, 32 * 2**20 // (4 * valid.num_items))
     total, count = 0.0, 0
     for start in range(0, users.size, block_size):
@@ -119,7 +131,7 @@ def _measure(
 ) -> np.ndarray:
     """Compute `validation_ndcgs`."""
     valid = prepared.valid
-    users = np.flatnonzero(valid.user_degree)
+    users = measured_users(prepared)
     if not users.size:
         raise ValueError(
             "there are no validation pairs to select by: raise prepare.valid_share or lower "

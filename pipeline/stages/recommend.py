@@ -13,7 +13,7 @@ import polars as pl
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.evaluation.groups import restrict
+from glta.evaluation.groups import new_item_pairs
 from glta.evaluation.lists import Lists, list_table
 from glta.evaluation.ranking import rank_among
 from glta.evaluation.settings import uses_seen_items
@@ -100,7 +100,7 @@ def make_lists(
         tested = tested.with_histories(prepared.seen_sequences)
     fitted = prepared.seen if refitted else prepared.train
     test = of(tested, fitted, prepared.test, prepared.seen)
-    relevant = restrict(prepared.test, prepared.new_items)
+    relevant = new_item_pairs(prepared)
     if not relevant.item.size or not isinstance(tested, Scorer):
         return Lists(valid, test)
     new = np.flatnonzero(prepared.new_items)

@@ -1,6 +1,7 @@
 """Check every metric against a loop over users that follows its definition word by word."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -299,3 +300,20 @@ def test_groups_without_test_items_have_no_metrics():
     assert "warm_users/ndcg@3" not in result.metrics
     assert result.metrics["ndcg@3"] == 0
     assert result.metrics["coverage@3"] == 0
+
+
+def test_lists_of_new_items_alone_are_compared_for_users_with_training_items():
+    """User 1 has none, so its lists say nothing of a method. It counts in lists of all items."""
+    world = small_world()
+    kept = world.train.user != 1
+    train = Interactions(world.train.user[kept], world.train.item[kept], 3, 5)
+    result = measure_lists(
+        replace(world, train=train),
+        valid=frame({}),
+        test=frame({0: [4], 1: [3, 2], 2: [1]}),
+        options=EvaluateSettings(cutoffs=[1, 2]),
+        new=frame({0: [4, 3]}),
+    )
+    assert result.users["among_new/recall@2"].to_list() == [1, None, None]
+    assert result.metrics["among_new/recall@2"] == 1
+    assert result.metrics["new_items/recall@2"] == pytest.approx((1 / 2 + 1) / 2)

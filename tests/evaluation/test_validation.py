@@ -1,9 +1,12 @@
 """Validation on some of the users."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from glta.evaluation.validation import validation_ndcg
+from glta.data.interactions import Interactions
+from glta.evaluation.validation import measured_users, validation_ndcg
 from glta.testing.blocks import NUM_ITEMS, block_prepared
 
 
@@ -41,3 +44,28 @@ def test_the_value_is_the_mean_over_those_who_are_asked():
 
     assert validation_ndcg(prepared, score, most_users=2) == pytest.approx(1.0)
     assert validation_ndcg(prepared, score) < 0.9
+
+
+def test_users_without_training_items_have_no_say_in_a_choice():
+    """Every method gives them the most popular items, whatever their scores are."""
+    prepared = block_prepared()
+    valid, train = prepared.valid, prepared.train
+    cold = int(np.flatnonzero(valid.user_degree)[0])
+    kept = train.user != cold
+    size = (train.num_users, train.num_items)
+    without = replace(prepared, train=Interactions(train.user[kept], train.item[kept], *size))
+
+    def scores_of(good: bool):
+        def score(users: np.ndarray) -> np.ndarray:
+            assert cold not in users
+            found = np.random.default_rng(0).random((len(users), NUM_ITEMS)).astype(np.float32)
+            found[valid.rows(users)] += good
+            return found
+
+        return score
+
+    assert validation_ndcg(without, scores_of(True)) == pytest.approx(1.0)
+    assert validation_ndcg(without, scores_of(False)) < 0.9
+    assert cold in measured_users(prepared)
+    alone = replace(without, valid=Interactions(np.array([cold]), np.array([0]), *size))
+    np.testing.assert_array_equal(measured_users(alone), [cold])  # there is no one else

@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 
 from glta.data.histories import history_matrix
 from glta.data.prepared import Prepared
-from glta.evaluation.validation import embeddings_ndcg
+from glta.evaluation.validation import embeddings_ndcg, measured_users
 from glta.methods.gal_rec.contrast import nce, weighted_means
 from glta.methods.gal_rec.key_queue import KeyQueue
 from glta.methods.gal_rec.neighbours import Neighbours
@@ -406,7 +406,7 @@ class ViewTraining(Task):
             network.part_F.copy_(weights)
 
     def validate(self, epoch: int) -> float:
-        users = np.flatnonzero(self.prepared.valid.user_degree)
+        users = measured_users(self.prepared)
         vectors = torch.zeros(self.prepared.train.num_users, len(self.network.part_F))
         vectors[torch.from_numpy(users)] = self.read_users(users)
         nodes = self.network.nodes(self.nodes.serving)
