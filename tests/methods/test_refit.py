@@ -1,5 +1,6 @@
 """Refit on training and validation pairs with what the first fit chose."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,10 @@ from glta.data.prepared import Prepared
 from glta.evaluation.lists import Lists
 from glta.evaluation.ranking import rank_all
 from glta.evaluation.validation import embeddings_ndcg, has_validation_pairs, validation_ndcg
+from glta.methods.base import Job
 from glta.methods.chain import refit_of, run_twice, run_unit
 from glta.methods.ease.model import SolveEASE
+from glta.methods.lightgcn.model import pretrain
 from glta.methods.lightgcn.spec import LightGCNSettings
 from glta.methods.registry import units
 from glta.nn.graph.node_embeddings import train
@@ -176,3 +179,17 @@ def test_test_lists_come_from_the_refit(world, monkeypatch, tmp_path):
     # without the parameter, there is no refit
     train_stage.main(params.with_values({"recommend.refit": False}), "blocks", 0, "lightgcn")
     assert refit_of(cell.model("lightgcn")) == cell.model("lightgcn")
+
+
+def test_all_trainings_of_a_dataset_sample_neighbours_or_none(world, monkeypatch):
+    """Both steps of LightGCN and a refit, although their numbers of edges differ."""
+    asked = []
+    monkeypatch.setattr(
+        LightGCNSettings, "samples", lambda self, num_edges: asked.append(num_edges)
+    )
+    for data in (world.prepared, world.prepared.for_refit()):
+        for graph in (data.train, data.graph):
+            job = Job("pretrain", {}, {"": of_epochs(1)}, seed=0, given=data)
+            with contextlib.suppress(ValueError):  # a refit has no validation pairs by itself
+                pretrain(job, graph)
+    assert asked == 4 * [len(world.prepared.seen)]

@@ -62,6 +62,8 @@ def pretrain(job: Job, graph: Interactions) -> NodeEmbeddings:
         job.seed,
         evaluate=embeddings_ndcg(job.prepared),
         serve=job.prepared.train,
+        # the same for both steps and for a refit, whose numbers of edges differ
+        of_size=len(job.prepared.seen),
         checkpoint=job.checkpoint,
         on_epoch=job.on_epoch,
         device=str(find_devices().device),

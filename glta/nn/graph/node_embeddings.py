@@ -138,6 +138,7 @@ def train(
     evaluate: Evaluate | None = None,
     *,
     serve: Interactions | None = None,
+    of_size: int | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
     device: str = "cpu",
@@ -145,15 +146,17 @@ def train(
     """Train node embeddings, and return those of the best epoch on validation.
 
     Without `evaluate` they are those of the last epoch.
-    graph: the edges to propagate over and the positive pairs of the loss. With more than
-        params.max_whole_edges of them, steps sample neighbours (`SampledEncoder`).
+    graph: the edges to propagate over and the positive pairs of the loss.
     serve: the edges to propagate over in validation; None: those of graph. GLTA trains on a part of
         the training edges, and propagates over all of them in validation.
+    of_size: with more than params.max_whole_edges interactions, steps sample neighbours
+        (`SampledEncoder`). Trainings that are compared give the same number here; None: the number
+        of edges of the graph.
     See `train_ranker` for the other arguments.
     """
     encoder: Encoder
     model: NodeRanker
-    if params.samples(len(graph)):
+    if params.samples(len(graph) if of_size is None else of_size):
         task: type[RankerTask] = SampledTask
         encoder = SampledEncoder(graph, params, seed, serve=serve, device=device)
         model = SampledRanker(encoder, params)

@@ -59,8 +59,8 @@ class EncoderSettings(GraphTraining):
     )
     max_whole_edges: Positive = Field(
         20_000_000,
-        description="interactions up to which each step propagates over the whole graph; above, "
-        "steps of lightgcn with bpr sample neighbours",
+        description="training and validation interactions up to which each step propagates over "
+        "the whole graph; above, steps of lightgcn with bpr sample neighbours",
     )
     sampled_neighbours: Positive = Field(
         4, description="neighbours that such a step draws of a node, in each layer"
