@@ -8,6 +8,7 @@ import pytest
 
 from glta.methods.exhibit import Exhibit
 from glta.methods.shared.code_health import code_exhibit, text_likeness, usage
+from glta.methods.shared.code_step import with_estimates
 from glta.methods.shared.code_tree import code_tree_picture
 from glta.nn.quantize.codebooks import Codebooks
 from glta.nn.quantize.item_codes import ItemCodes, make_codes
@@ -144,3 +145,29 @@ def test_many_small_codes_become_one_bar():
 def test_one_level_and_one_item():
     picture = code_tree_picture(np.int32([[3]]), np.zeros(1), ["a"])
     assert ">3 · 1</text>" in picture.svg
+
+
+def test_items_without_users_have_codes_of_items_with_like_texts():
+    """Three groups of texts have vectors around three points; unknown items are at random."""
+    rng = np.random.default_rng(0)
+    group = np.arange(240) % 3
+    text = np.eye(3)[group] + rng.normal(0, 0.1, (240, 3))
+    text = (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
+    vectors = (4 * rng.normal(size=(3, 8))[group] + rng.normal(0, 1, (240, 8))).astype(np.float32)
+    known = np.arange(240) < 200
+    vectors[~known] = rng.normal(0, 0.05, (40, 8))
+    before = vectors.copy()
+
+    def share(given: np.ndarray) -> float:
+        """How many unknown items have a first code that known items of their group have."""
+        first = make_codes(given, text, small(levels=3, codes=8, text_weight=0.1), 0).codes[:, 0]
+        pairs = set(zip(group[known], first[known], strict=True))
+        return np.mean([pair in pairs for pair in zip(group[~known], first[~known], strict=True)])
+
+    estimated = with_estimates(vectors, text, known)
+    assert share(vectors) < 0.2
+    assert share(estimated) > 0.9
+    np.testing.assert_array_equal(estimated[known], before[known])
+    np.testing.assert_array_equal(vectors, before)
+    for every in (True, False):
+        assert with_estimates(vectors, text, np.full(240, every)) is vectors
