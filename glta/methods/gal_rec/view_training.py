@@ -75,7 +75,7 @@ class ViewTraining(Task):
         device = self.network.language.device
         self.learning_rate = self.settings.learning_rate
         self.nodes = GraphNodes(*(nodes.to(device) for nodes in self.nodes))
-        self.known = history_matrix(self.prepared.graph).astype(bool)
+        self.known = history_matrix(self.prepared.train).astype(bool)
         width = self.settings.contrast_width
         self.queues = [KeyQueue(self.settings.queue, width, device) for _ in PAIRS]
         self._average: dict[str, torch.Tensor] = {}
@@ -322,17 +322,21 @@ class ViewTraining(Task):
         return torch.tensor(ids, device=self.network.language.device)
 
     def _known_partners(self, examples: Sequence[ViewExample], side: Side) -> torch.Tensor:
-        """Return which nodes of the other side an example's node is known to have: (B, ...) bool.
+        """Return which nodes of the other side an example's node has in training: (B, ...) bool.
 
         The partner of the example is not among them.
         """
         known = self.known if side == Side.USERS else self.known_by_item
-        ids = [example.about(side)[0] for example in examples]
-        return torch.from_numpy(known[ids].toarray()).to(self.network.language.device)
+        own, partner = (
+            [example.about(each)[0] for example in examples] for each in (side, Side(1 - side))
+        )
+        others = known[own].toarray()
+        others[np.arange(len(own)), partner] = False
+        return torch.from_numpy(others).to(self.network.language.device)
 
     @cached_property
     def known_by_item(self) -> csr_array:
-        """The graph from items to users."""
+        """The training pairs from items to users."""
         return self.known.T.tocsr()
 
     @contextmanager

@@ -6,7 +6,7 @@ Source: GLTA, graph-language logits matching. The head is free, or tied to the i
 # N states, I items, F features of a node or text, H language width, R rank of the tied head
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -137,6 +137,7 @@ def matched(
     *,
     weights: Sequence[float],
     observed_N: torch.Tensor,
+    left_out: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Solve for a start of the free map: (weight (I, H), bias (I,)) on standardised states.
 
@@ -147,7 +148,10 @@ def matched(
     The sum is scaled to the lowest cross-entropy on the observed items (N,), where a negative
     number means that no item was observed. The scale is chosen on the last fifth of the states,
     whose order should be random. These are left out of the ridge regression, which would be
-    overconfident on the states that it was fitted to. A free map that is trained from a random
+    overconfident on the states that it was fitted to.
+    left_out: maps places among the states (R,) to the items that are no candidates of the
+    cross-entropy, (R, I) bool. These are the ones that the loss of the training leaves out, and the
+    observed item is none of them. A free map that is trained from a random
     start over-fits before it ranks well (docs/method.md).
     """
     all_NH = head.standard(states_NH)
@@ -171,6 +175,8 @@ def matched(
     rest = torch.arange(known, len(all_NH), device=all_NH.device)
     rest = rest[observed_N[rest] >= 0]
     logits = all_NH[rest] @ total_IH.T + total_I
+    if left_out is not None:
+        logits = logits.masked_fill(left_out(rest), -torch.inf)
     losses = [F.cross_entropy(logits * scale, observed_N[rest]) for scale in SCALES]
     scale = SCALES[int(torch.stack(losses).argmin())] if rest.numel() else 1.0
     return total_IH * scale, total_I * scale

@@ -146,8 +146,16 @@ class ItemAlignment(Alignment[ItemExample]):
             text = torch.from_numpy(self.states_IH - self.states_IH[self.known].mean(0))
             text = text.to(item.device)
             spaces = [Space(item[shown], item), Space(text[shown], text)]
+            unknown = torch.from_numpy(~self.known).to(item.device)
             head.set(
-                *matched(head, states.flatten(0, 1), spaces, weights=(1.0, 1.0), observed_N=shown)
+                *matched(
+                    head,
+                    states.flatten(0, 1),
+                    spaces,
+                    weights=(1.0, 1.0),
+                    observed_N=shown,
+                    left_out=lambda rest: unknown.expand(len(rest), -1),
+                )
             )
 
     @cached_property

@@ -164,7 +164,9 @@ class UserAlignment(Alignment[UserExample]):
         )
         logits = self.aligner.logits(states, nodes)
         if self.settings.mask_known:
-            logits = logits.masked_fill(self._other_items(examples, target), -torch.inf)
+            users = np.array([e.user for e in examples]).repeat(target.shape[1])
+            others = self._other_items(users, target.flatten())
+            logits = logits.masked_fill(others.view_as(logits), -torch.inf)
         return F.cross_entropy(
             logits.flatten(0, 1), target.flatten(), ignore_index=IGNORE, reduction="sum"
         )
@@ -175,18 +177,16 @@ class UserAlignment(Alignment[UserExample]):
             return states
         return beside(states, self.evidence.training[[e.user for e in examples]])
 
-    def _other_items(self, examples: Sequence[UserExample], target: torch.Tensor) -> torch.Tensor:
-        """Return (B, K, I) bool: the user's training items but the read-out's own target.
+    def _other_items(self, users: np.ndarray, target: torch.Tensor) -> torch.Tensor:
+        """Return (R, I) bool: the training items of each read-out's user but its own target.
 
         Otherwise the loss would push down items that the user has, which lists leave out anyway.
+        users, target: of the read-outs, (R,).
         """
-        users = np.array([e.user for e in examples])
         row, item = (torch.from_numpy(a) for a in self.prepared.train.rows(users))
-        num_items = self.prepared.train.num_items
-        known = torch.zeros(len(users), num_items, dtype=torch.bool)
+        known = torch.zeros(len(users), self.prepared.train.num_items, dtype=torch.bool)
         known[row, item] = True
-        known = known.to(target.device)[:, None].repeat(1, target.shape[1], 1)
-        return known.scatter_(2, target.clamp_min(0)[..., None], False)
+        return known.to(target.device).scatter_(1, target.clamp_min(0)[:, None], False)
 
     def start(self) -> None:
         """Standardise the head's states anew, and with head_init "matched" choose its start."""
@@ -230,8 +230,23 @@ class UserAlignment(Alignment[UserExample]):
         ]
         observed = torch.from_numpy(np.concatenate([e.target for e in examples])).to(states.device)
         states = states.flatten(0, 1)
+
+        def left_out(rest: torch.Tensor) -> torch.Tensor:
+            """Leave out what the loss leaves out."""
+            mask = torch.zeros(len(rest), len(items), dtype=torch.bool, device=rest.device)
+            if self.settings.mask_known:
+                mask |= self._other_items(shown[rest.cpu().numpy()], observed[rest])
+            return mask if self.aligner.known is None else mask | ~self.aligner.known
+
         return [
-            matched(head, states, spaces, weights=(1.0, weight), observed_N=observed)
+            matched(
+                head,
+                states,
+                spaces,
+                weights=(1.0, weight),
+                observed_N=observed,
+                left_out=left_out,
+            )
             for weight in TEXT_WEIGHTS
         ]
 

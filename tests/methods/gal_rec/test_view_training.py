@@ -60,7 +60,7 @@ def infonce(task: ViewTraining, anchor, own, node: int, place: int, allowed=lamb
 
 def expected_hops(task: ViewTraining, examples) -> list[float]:
     """Compute the three contrastive losses of the two-hop reading, written out."""
-    graph = task.prepared.graph
+    train = task.prepared.train
     sums = np.zeros(3)
     for example in examples:
         user, item = example.user, example.item
@@ -69,8 +69,9 @@ def expected_hops(task: ViewTraining, examples) -> list[float]:
             for loss, hop in ((0, 0), (1, 1)):
                 anchor, own = seen[side, 2], seen[side, hop]
                 sums[loss] += infonce(task, anchor, own, node, 2 * loss + first)
-        has_items = set(graph.items_of(user).tolist())
-        has_users = set(graph.user[graph.item == item].tolist())
+        # all training items, targets of other examples too, but for the example's own pair
+        has_items = set(train.items_of(user).tolist()) - {item}
+        has_users = set(train.user[train.item == item].tolist()) - {user}
         pairs = (seen[USER, 2], seen[ITEM, 2])
         sums[2] += infonce(task, *pairs, item, 4, lambda id, has=has_items: id not in has)
         sums[2] += infonce(task, *pairs[::-1], user, 5, lambda id, has=has_users: id not in has)
@@ -138,7 +139,7 @@ def test_cross_entropy_ranks_the_target_among_items_that_are_not_known(task):
         user = nodes.user[example.user].numpy()
         vector = user + network.state_map.detach().numpy() @ (read / network.scale[place].numpy())
         logits = items @ vector
-        known = set(task.prepared.graph.items_of(example.user).tolist())
+        known = set(task.prepared.train.items_of(example.user).tolist()) - {example.item}
         candidates = [i for i in range(NUM_ITEMS) if i not in known]
         total += np.log(np.exp(logits[candidates]).sum()) - logits[example.item]
     np.testing.assert_allclose(task.losses(examples)[0].item(), total, rtol=1e-4)

@@ -119,6 +119,29 @@ def test_matched_start_is_well_scaled(relation):
     assert loss(1) < min(loss(0.5), loss(2.0), np.log(NUM_ITEMS))
 
 
+def test_the_scale_is_the_best_for_the_items_that_the_loss_keeps(relation):
+    """Half of the items are left out, those that the loss of the training would leave out too."""
+    head, states, space, _ = relation
+    gone = torch.arange(NUM_ITEMS) % 2 == 0
+    scores = (2 * space.target @ space.item.T).masked_fill(gone, -torch.inf)
+    noise = torch.from_numpy(np.random.default_rng(6).gumbel(size=(600, NUM_ITEMS)))
+    observed = (scores + noise).argmax(1)
+
+    def start(left_out):
+        return matched(head, states, [space], weights=[1.0], observed_N=observed, left_out=left_out)
+
+    @torch.no_grad()
+    def loss(weight, bias, factor=1.0):
+        head.set(weight * factor, bias * factor)
+        logits = head(states[480:], None).masked_fill(gone, -torch.inf)
+        return float(torch.nn.functional.cross_entropy(logits, observed[480:]))
+
+    masked = start(lambda rest: gone.expand(len(rest), -1))
+    whole = start(None)
+    assert loss(*masked) < loss(*whole) - 0.01
+    assert loss(*masked) < min(loss(*masked, 0.5), loss(*masked, 2.0))
+
+
 def test_unobserved_states_choose_no_scale(relation):
     head, states, space, observed = relation
     some = torch.where(torch.arange(600) % 2 == 0, observed, -100)
