@@ -56,11 +56,12 @@ def pretrain(job: Job, graph: Interactions) -> NodeEmbeddings:
     from glta.nn.graph.node_embeddings import train
     from glta.training.devices import find_devices
 
+    settings = job.own(LightGCNSettings)
     return train(
         graph,
-        job.own(LightGCNSettings),
+        settings,
         job.seed,
-        evaluate=embeddings_ndcg(job.prepared),
+        evaluate=embeddings_ndcg(job.prepared, most_users=settings.validation_users),
         serve=job.prepared.train,
         checkpoint=job.checkpoint,
         on_epoch=job.on_epoch,
