@@ -154,10 +154,19 @@ class Sequences:
     ) -> Window:
         """Return the last n items that each user has before a position, such as that of a target.
 
-        users, positions: (B,); a user may be asked for more than once.
+        users, positions: (B,); a user may be asked for more than once. All interactions are read to
+        find the positions: where a target is one of them, ask `before_each`.
         """
         users = np.asarray(users, np.int64)
         return self._window(users, self._ends(users, np.asarray(positions, np.int64)), n, padding)
+
+    def before_each(self, places: np.ndarray, n: int, *, padding: int = PADDING) -> Window:
+        """Return the last n items that a user has before each of some interactions.
+
+        places: (B,), indices of the interactions in `item`.
+        """
+        places = np.asarray(places, np.int64)
+        return self._window(self.user[places], places, n, padding)
 
     def before(self, position: np.ndarray) -> Sequences:
         """Keep each user's interactions before a position. position: (U,)."""

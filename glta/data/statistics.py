@@ -69,16 +69,15 @@ def statistics(
         "titles_that_are_ids": int((items["title"] == items["item_id"]).sum()),
         "rating": _range(pairs["rating"]) | ratings(pairs["rating"]),
         "timestamp": _range(pairs["timestamp"]),
-        "leakage": leakage(pairs, train, valid, test),
+        "leakage": leakage(train, valid, test),
         "protocol": protocol(train, valid, test, num_users=num_users, num_items=num_items),
     }
 
 
-def leakage(
-    pairs: pl.DataFrame, train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame
-) -> dict:
+def leakage(train: pl.DataFrame, valid: pl.DataFrame, test: pl.DataFrame) -> dict:
     """Measure how far training pairs reveal held-out pairs.
 
+    train, valid, test: columns user, item, timestamp.
     pairs_in_two_parts: number of pairs that are in two parts of the split; must be 0.
     older_than_training: share of the validation or test pairs that are older than the newest
         training pair of all users. For these the future helps to predict the past. It is 0 for a
@@ -89,20 +88,14 @@ def leakage(
     parts = {"train": train, "valid": valid, "test": test}
     everything = pl.concat([part.select("user", "item") for part in parts.values()])
     found: dict = {"pairs_in_two_parts": everything.height - everything.n_unique()}
-    times = pairs.select("user", "item", "timestamp")
-    trained = train.select("user", "item").join(times, on=["user", "item"])
-    own = trained.group_by("user").agg(pl.col("timestamp").max().alias("own"))
+    timed = not any(part["timestamp"].null_count() for part in parts.values())
+    own = train.group_by("user").agg(pl.col("timestamp").max().alias("own"))
     for name in ("valid", "test"):
-        held = (
-            parts[name]
-            .select("user", "item")
-            .join(times, on=["user", "item"])
-            .join(own, on="user", how="left")
-        )
+        held = parts[name].select("user", "timestamp").join(own, on="user", how="left")
         shares: list[float | None] = [None, None]
-        if held.height and trained.height and not pairs["timestamp"].null_count():
+        if held.height and train.height and timed:
             older = [
-                held["timestamp"] < trained["timestamp"].max(),
+                held["timestamp"] < train["timestamp"].max(),
                 (held["timestamp"] < held["own"]).fill_null(False),
             ]
             shares = [float(old.to_numpy().mean()) for old in older]
@@ -150,7 +143,7 @@ def _later_share(part: pl.DataFrame, test: pl.DataFrame) -> float:
     """Compute the share of pairs that are later than the earliest test pair of another user."""
     earliest = test.group_by("user").agg(pl.col("timestamp").min()).sort("timestamp", "user")
     # the second matters to the user of the first alone; without a second, nothing is later
-    first, second = [*earliest.rows()[:2], (-1, None), (-1, None)][:2]
+    first, second = [*earliest.head(2).rows(), (-1, None), (-1, None)][:2]
     limit = pl.when(pl.col("user") == first[0]).then(second[1]).otherwise(first[1])
     later = part.select((pl.col("timestamp") > limit).fill_null(False)).to_series()
     return float(later.to_numpy().mean()) if later.len() else 0.0

@@ -34,21 +34,28 @@ def validation_ndcg(
     score: maps user ids (B,) to scores (B, I). It must return a fresh array or tensor, because the
     scores of training items are overwritten. A tensor may be on any device. Returns a value in
     [0, 1]. Raises ValueError without validation pairs.
-    most_users: for scores that cost much: so many of these users are measured, spread evenly over
-        their ids; 0: all.
+    most_users: for scores that cost much, or a large catalogue for many users: so many of these
+        users are measured, spread evenly over their ids; 0: all.
     """
     found = validation_ndcgs(prepared, lambda users: [score(users)], k=k, most_users=most_users)
     return float(found[0])
 
 
-def embeddings_ndcg(prepared: Prepared) -> Callable[[np.ndarray, np.ndarray], float]:
+def embeddings_ndcg(
+    prepared: Prepared, *, most_users: int = 0
+) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return a function that measures embeddings whose scores are dot products.
 
     It maps user embeddings (U, D) and item embeddings (I, D) to their `validation_ndcg`.
+    most_users: see `validation_ndcg`.
     """
 
     def measure(user_UD: np.ndarray, item_ID: np.ndarray) -> float:
-        return validation_ndcg(prepared, lambda users: dot_products(user_UD[users], item_ID))
+        return validation_ndcg(
+            prepared,
+            lambda users: dot_products(user_UD[users], item_ID),
+            most_users=most_users,
+        )
 
     return measure
 

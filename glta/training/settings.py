@@ -47,3 +47,14 @@ class StepBudget(Section):
         """Return the steps of an epoch, which is counted from 0."""
         begin = epoch * self.evaluate_every
         return range(begin, min(begin + self.evaluate_every, self.steps))
+
+
+class RankingBudget(StepBudget):
+    """Limit a training whose validation ranks the catalogue for users, by their number too."""
+
+    validation_users: int = Field(
+        0,
+        ge=0,
+        description="most users whose lists are ranked in a validation, spread evenly over all; "
+        "0: all",
+    )

@@ -446,22 +446,22 @@ def test_leakage_of_each_split(blocks):
 
 def test_leakage_by_hand():
     def frame(*rows):
-        return pl.DataFrame(rows, schema=["user", "item"], orient="row")
+        return pl.DataFrame(rows, schema=["user", "item", "timestamp"], orient="row")
 
     train, valid, test = (
-        frame((0, 0), (1, 1)),
-        frame((0, 1), (0, 0)),
-        frame((0, 2), (1, 2), (2, 2), (2, 3)),
+        frame((0, 0, 5), (1, 1, 9)),
+        frame((0, 1, 4), (0, 0, 5)),
+        frame((0, 2, 6), (1, 2, 8), (2, 2, 7), (2, 3, 10)),
     )
-    times = {(0, 0): 5, (1, 1): 9, (0, 1): 4, (0, 2): 6, (1, 2): 8, (2, 2): 7, (2, 3): 10}
-    pairs = frame(*times).with_columns(pl.Series("timestamp", list(times.values())))
-    assert leakage(pairs, train, valid, test) == {
+    assert leakage(train, valid, test) == {
         "pairs_in_two_parts": 1,
         "valid": {"older_than_training": 1.0, "older_than_own_training": 0.5},
         "test": {"older_than_training": 0.75, "older_than_own_training": 0.25},
     }
-    untimed = leakage(pairs.with_columns(timestamp=pl.lit(None, pl.Int64)), train, valid, test)
-    assert untimed["test"] == {"older_than_training": None, "older_than_own_training": None}
+    unknown = {"older_than_training": None, "older_than_own_training": None}
+    untimed = leakage(train, valid.with_columns(timestamp=pl.lit(None, pl.Int64)), test)
+    assert untimed["valid"] == untimed["test"] == unknown
+    assert leakage(train, valid.clear(), test)["valid"] == unknown
 
 
 def test_protocol_by_hand():

@@ -63,6 +63,20 @@ def test_windows_end_before_a_position(by_hand):
     ]
 
 
+@pytest.mark.parametrize("n", [1, 3, 9])
+def test_windows_before_interactions_are_those_before_their_positions(n):
+    rng = np.random.default_rng(5)
+    user, time = np.repeat(np.arange(8), rng.integers(0, 7, 8)), rng.integers(0, 9, 100)
+    # positions have gaps, as where other parts have interactions
+    rows = zip(user, rng.integers(0, 10, 100), time, rng.permutation(100), strict=False)
+    found = Sequences.of([frame_of(*([int(x) for x in row] for row in rows))], 8, 10)
+    places = rng.permutation(np.r_[np.arange(len(found)), 0, 3])
+    before = found.before_each(places, n, padding=10)
+    expected = found.window(found.user[places], found.position[places], n, padding=10)
+    for one, other in zip(before, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_cuts_leave_what_was_before_and_what_is_among_the_pairs(by_hand):
     cut = by_hand.before(np.array([2, 2, 0]))
     assert [cut.of_user(u).item.tolist() for u in range(3)] == [[5, 3], [], []]

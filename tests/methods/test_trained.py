@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from glta.evaluation.ranking import dot_products
 from glta.evaluation.validation import validation_ndcg
 from glta.methods.base import Job
 from glta.methods.chain import place_of
@@ -48,6 +49,18 @@ def job_of(world: World, name: str, params: Params = PARAMS, **more) -> Job:
     return Job(step=name, sources=sources, settings=settings, seed=0, **more)
 
 
+def ranked_users(monkeypatch) -> list[int]:
+    """Return a list that grows by the number of users of each block that a validation ranks."""
+    asked: list[int] = []
+
+    def counted(user_BD: np.ndarray, item_ID: np.ndarray) -> np.ndarray:
+        asked.append(len(user_BD))
+        return dot_products(user_BD, item_ID)
+
+    monkeypatch.setattr("glta.evaluation.validation.dot_products", counted)
+    return asked
+
+
 class TrainedContract(MethodContract):
     values = VALUES
 
@@ -55,6 +68,15 @@ class TrainedContract(MethodContract):
         values = {record["epoch"]: record["valid"] for record in model.history if "valid" in record}
         assert values[model.best_epoch] == max(values.values())
         assert validation_ndcg(prepared, model.score) == pytest.approx(values[model.best_epoch])
+
+    def test_a_validation_ranks_no_more_users_than_asked(self, world, prepared, monkeypatch):
+        asked = ranked_users(monkeypatch)
+        own = f"settings.{self.name}"
+        few = {f"{own}.steps": 8, f"{own}.evaluate_every": 4, f"{own}.validation_users": 3}
+        model = world.train(self.name, self.values | few)
+        assert asked == [3, 3]
+        found = validation_ndcg(prepared, model.score, most_users=3)
+        assert found == pytest.approx(model.history[model.best_epoch]["valid"])
 
     def test_what_is_loaded_is_what_was_saved(self, model, tmp_path):
         model.save(tmp_path)
@@ -97,6 +119,14 @@ class TestRLMRecGen(TrainedContract):
 
 class Stopped(Exception):
     pass
+
+
+@pytest.mark.parametrize("step", ["pretrain-all", "pretrain-graph"])
+def test_validations_of_lightgcn_rank_no_more_users_than_asked(step, world, monkeypatch):
+    asked = ranked_users(monkeypatch)
+    small = SMALL | {"steps": 8, "validation_users": 3}
+    world.train(step, {f"settings.lightgcn.{key}": value for key, value in small.items()})
+    assert asked == [3, 3]
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -56,11 +56,12 @@ def pretrain(job: Job, graph: Interactions) -> NodeEmbeddings:
     from glta.nn.graph.node_embeddings import train
     from glta.training.devices import find_devices
 
+    settings = job.own(LightGCNSettings)
     return train(
         graph,
-        job.own(LightGCNSettings),
+        settings,
         job.seed,
-        evaluate=embeddings_ndcg(job.prepared),
+        evaluate=embeddings_ndcg(job.prepared, most_users=settings.validation_users),
         serve=job.prepared.train,
         # the same for both steps and for a refit, whose numbers of edges differ
         of_size=len(job.prepared.seen),

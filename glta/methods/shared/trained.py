@@ -89,7 +89,7 @@ class TrainRanker(Step):
             model,
             job.prepared.train,
             job.seed,
-            evaluate=embeddings_ndcg(job.prepared),
+            evaluate=embeddings_ndcg(job.prepared, most_users=model.params.validation_users),
             checkpoint=job.checkpoint,
             on_epoch=job.on_epoch,
             section=f"settings.{self.result.name}",

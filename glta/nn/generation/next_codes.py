@@ -144,7 +144,7 @@ class NextCodesTask(Task):
         if not len(mine):
             return {"loss": torch.zeros((), device=device)}
         found = self.histories
-        before = found.window(found.user[mine], found.position[mine], self.params.max_items)
+        before = found.before_each(mine, self.params.max_items)
         window = torch.from_numpy(before.item).to(device)
         target = torch.from_numpy(found.item[mine]).to(device)
         parts = [torch.from_numpy(part).to(device) for part in by_length(before.mask.sum(1))]

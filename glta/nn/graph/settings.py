@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from glta.config import Choices, Positive, Search, Section, When
-from glta.training.settings import StepBudget
+from glta.training.settings import RankingBudget
 
 
-class GraphTraining(StepBudget):
+class GraphTraining(RankingBudget):
     """Train a graph model."""
 
     embedding_dim: Annotated[int, Choices(64, 128, 256)] = Field(

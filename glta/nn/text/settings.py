@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from glta.config import Choices, Positive, Search, When
-from glta.training.settings import StepBudget
+from glta.training.settings import RankingBudget
 
 
-class TextTraining(StepBudget):
+class TextTraining(RankingBudget):
     """Train a map from text states to the vectors that score."""
 
     # `RankerTask` asks for them: a pass takes every interaction once, at one learning rate

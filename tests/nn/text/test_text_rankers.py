@@ -9,6 +9,9 @@ import torch.nn.functional as F
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.nn.graph.losses import log_sum_exp
+from glta.nn.text import candidates
+from glta.nn.text.candidates import Candidates, candidate_loss
 from glta.nn.text.settings import TextTraining
 from glta.nn.text.state_map import StateMap, mapped_rows
 from glta.nn.text.text_rankers import AlphaRanker, LeaveOneOutRanker, MappedItems, PropagatedText
@@ -74,9 +77,10 @@ def test_the_target_is_no_part_of_its_users_vector():
 
 
 @pytest.mark.parametrize("num_layers", [0, 2])
-@pytest.mark.parametrize("negatives", [0, 6])
-def test_alpharec_is_the_published_formula(negatives, num_layers):
-    """With a dense adjacency matrix, and a loop over pairs."""
+@pytest.mark.parametrize(("negatives", "few"), [(0, 50), (6, 50), (6, 1)])
+def test_alpharec_is_the_published_formula(negatives, few, num_layers, monkeypatch):
+    """With a dense adjacency matrix, and a loop over pairs. few: 1 gathers the sample."""
+    monkeypatch.setattr(candidates, "FEW", few)
     model = alpha(MLP, negatives, num_layers)
     history = torch.from_numpy(history_matrix(PAIRS).toarray())
     states = torch.from_numpy(STATES)
@@ -107,11 +111,61 @@ def test_alpharec_is_the_published_formula(negatives, num_layers):
     assert_same(model, loss_of(model), torch.stack(losses).mean())
 
 
-@pytest.mark.parametrize("model", [left_out(MLP), alpha(MLP, 0), alpha(MLP, 6)])
-def test_shares_add_up_to_the_batch(model):
+@pytest.mark.parametrize(
+    ("model", "few"),
+    [(left_out(MLP), 50), (alpha(MLP, 0), 50), (alpha(MLP, 6), 50), (alpha(MLP, 6), 1)],
+)
+def test_shares_add_up_to_the_batch(model, few, monkeypatch):
+    monkeypatch.setattr(candidates, "FEW", few)
     model.params = MLP.model_copy(update={"weight_decay": 0.5})
     parts = [loss_of(model, lambda n, s=s: s) for s in (slice(0, 3), slice(3, 3), slice(3, 10))]
     assert_same(model, sum(parts), loss_of(model))
+
+
+@pytest.mark.parametrize("tile", [2**20, 20])  # one block of rows, and several
+def test_of_a_small_sample_no_other_items_are_scored(tile, monkeypatch):
+    rng = torch.Generator().manual_seed(2)
+    user, positive = BATCH[:2]
+    train = Interactions.of(PAIRS.user, PAIRS.item, 5, 400)
+    # drawn are items that the user has, the positive among them, and one item twice
+    sampled = torch.randint(400, (len(user), 7), generator=rng)
+    sampled[:, :3] = torch.randint(8, (len(user), 3), generator=rng)
+    sampled[:, 3] = positive
+    sampled[:, 4] = sampled[:, 5]
+    rows = torch.randn(len(user), 5, generator=rng, requires_grad=True)
+    items = torch.randn(400, 5, generator=rng, requires_grad=True)
+    weight, bias = torch.rand(len(user), generator=rng), torch.rand(400, generator=rng)
+    widths = []
+
+    def counted(*args, **more) -> torch.Tensor:
+        widths.append(len(args[1]))
+        return log_sum_exp(*args, **more)
+
+    monkeypatch.setattr(candidates, "log_sum_exp", counted)
+    monkeypatch.setattr(candidates, "TILE", tile)
+
+    def found(few: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(candidates, "FEW", few)
+        among = Candidates(train, user, positive, sampled)
+        loss = candidate_loss(rows, items, among, weight, bias)
+        return [loss, *torch.autograd.grad(loss, (rows, items))]
+
+    gathered = found(50)
+    assert not widths
+    for one, other in zip(gathered, found(400), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert widths == [400]
+
+
+def test_users_without_training_items_have_every_sampled_item():
+    nobody = Interactions.of([], [], 2, 400)
+    user, positive = torch.tensor([0, 1]), torch.tensor([5, 6])
+    sampled = torch.tensor([[5, 7], [8, 8]])
+    rows, items = torch.randn(2, 3), torch.randn(400, 3)
+    loss = candidate_loss(rows, items, Candidates(nobody, user, positive, sampled), torch.ones(2))
+    scores = rows @ items.T
+    expected = -scores[0, [5, 7]].log_softmax(0)[0] - scores[1, [6, 8, 8]].log_softmax(0)[0]
+    torch.testing.assert_close(loss, expected)
 
 
 def test_weight_decay_is_added_to_the_gradient():
