@@ -142,6 +142,31 @@ class Language:
         """Look up the input embeddings of token ids."""
         return self.model.get_input_embeddings()(ids)
 
+    @torch.no_grad()
+    def word_inputs(self) -> torch.Tensor:
+        """Return what the model reads for each of its V words: (V, E) float32.
+
+        These are the rows of its table, or, in Gemma, mBART and others, multiples of them.
+        """
+        table = self.model.get_input_embeddings()
+        if self.word_scale == 1:
+            return table.weight.detach().float()
+        rows = torch.arange(table.num_embeddings, device=self.device).split(8192)
+        return torch.cat([self.embed(ids).float() for ids in rows])
+
+    @cached_property
+    def word_scale(self) -> float:
+        """How many times as long as the rows of the model's table is what it reads for words.
+
+        It is 1 for most models, and the root of E for Gemma. It is measured with some 1,000 words.
+        """
+        table = self.model.get_input_embeddings()
+        step = max(1, table.num_embeddings // 1000)
+        ids = torch.arange(0, table.num_embeddings, step, device=self.device)
+        with torch.no_grad():
+            read, rows = self.embed(ids).float(), table.weight[ids].float()
+            return 1.0 if torch.equal(read, rows) else float(read.norm() / rows.norm())
+
     def hidden(self, embeds_BTE: torch.Tensor) -> torch.Tensor:
         """Compute the hidden states of the last layer: (B, T, H) float32.
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from glta.nn.language.frozen import load_language
+from glta.nn.language.node_prompts import token_projector
 from glta.nn.language.settings import LanguageSettings
 from tests.tiny import SIZES, WORDS, write_tokenizer
 
@@ -117,6 +118,31 @@ def test_states_are_those_of_transformers(name, tmp_path):
     assert language.max_tokens == (4096 if "T5" in name else LONGEST)
     assert language.causal is name.startswith(CAUSAL)
     assert states.shape[1] == language.width == 32
+
+
+SCALED = ("BartForConditionalGeneration", "GemmaForCausalLM")
+
+
+@pytest.mark.parametrize("name", [*SCALED, "BertModel", "AlbertModel", "LlamaForCausalLM"])
+def test_word_inputs_are_what_is_read_for_each_word(name, tmp_path):
+    language = load_language(LanguageSettings(model=str(write(tmp_path / "model", name))), "cpu")
+    table = language.model.get_input_embeddings()
+    found = language.word_inputs()
+    assert torch.equal(found, language.embed(torch.arange(len(WORDS))))
+    assert torch.equal(found, table.weight) == (name not in SCALED)
+    assert language.word_scale == (pytest.approx(32**0.5, rel=1e-6) if name in SCALED else 1)
+
+
+@pytest.mark.parametrize("name", [*SCALED, "BertModel"])
+def test_tokens_of_nodes_start_as_long_as_those_of_words(name, tmp_path):
+    language = load_language(LanguageSettings(model=str(write(tmp_path / "model", name))), "cpu")
+    nodes = torch.randn(200, 8, generator=torch.Generator().manual_seed(1)) * 0.01 + 3
+    words = language.embed(torch.arange(len(WORDS)))
+    with torch.no_grad():
+        tokens = token_projector(nodes, language, torch.Generator().manual_seed(0))(nodes)
+    torch.testing.assert_close(tokens.mean(0), words.mean(0), atol=1e-4, rtol=1e-4)
+    spread = (tokens - tokens.mean(0)).norm(dim=1).mean() / words.std(0).norm()
+    assert 0.7 < spread < 1.4
 
 
 DROPPING = {
