@@ -18,7 +18,7 @@ from glta.methods.glta.alignment import Alignment
 from glta.methods.glta.item_alignment import reorder_prompts
 from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignSettings
-from glta.methods.glta.user_alignment import IGNORE, training_examples
+from glta.methods.glta.user_alignment import IGNORE, add_user_projector, training_examples
 from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, token_projector
 from glta.nn.language.settings import LanguageSettings
@@ -643,6 +643,15 @@ def test_projected_nodes_start_among_the_words(small):
     torch.testing.assert_close(tokens.mean(0), words.mean(0), atol=1e-4, rtol=1e-4)
     spread = (tokens - tokens.mean(0)).norm(dim=1).mean() / words.std(0).norm()
     assert 0.5 < spread < 2
+
+
+def test_users_and_items_start_from_one_random_map(small):
+    run = small()
+    nodes = run.nodes.training
+    aligner = new_aligner(run.language, nodes, run.shared, seed=3, known_I=run.known)
+    add_user_projector(aligner, nodes, 3)
+    ratio = aligner.user_projector.weight / aligner.item_projector.weight
+    torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio))
 
 
 def test_a_tied_head_starts_alike_for_a_model_that_reads_longer_tokens(
