@@ -123,6 +123,18 @@ def write_causal(folder: Path) -> Path:
     return folder
 
 
+def write_scaled(folder: Path) -> Path:
+    """Write a causal model that reads multiples of the rows of its table."""
+    import torch
+    from transformers import GemmaConfig, GemmaForCausalLM
+
+    torch.manual_seed(0)
+    config = GemmaConfig(**SIZES, num_key_value_heads=1, head_dim=16)
+    GemmaForCausalLM(config).save_pretrained(folder)
+    write_tokenizer(folder, framed=False)
+    return folder
+
+
 def write_byte_level(folder: Path) -> Path:
     """Write a causal model whose tokenizer is of bytes, and keeps spaces, as that of GPT-2."""
     import torch

@@ -10,7 +10,7 @@ import pytest
 from glta.data.interactions import Interactions
 from glta.features.settings import ProfileSettings
 from glta.features.text import extractive
-from glta.features.text.extractive import emphases, extract, item_terms
+from glta.features.text.extractive import emphases, extract, item_terms, similar_terms
 from glta.features.text.item_texts import clean, item_texts
 from glta.features.text.user_words import user_words
 from glta.testing.blocks import LONER
@@ -97,7 +97,11 @@ def test_words_of_others_are_those_of_users_with_the_same_items(random_world):
     users = [3, 0]
     row, item = train.rows(np.array(users))
     others = extract(
-        terms, train, num_tags=3, num_interests=3, of=Interactions.of(row, item, 2, train.num_items)
+        terms,
+        Interactions.of(row, item, 2, train.num_items),
+        num_tags=3,
+        num_interests=3,
+        similar=similar_terms(terms, train),
     )
     assert others.drop("user").equals(
         extract(terms, train, num_tags=3, num_interests=3)[users].drop("user")

@@ -17,6 +17,7 @@ from glta.evaluation.ranking import rank_all
 from glta.evaluation.validation import validation_ndcg
 from glta.features.profiles import Profiles
 from glta.features.settings import ProfileSettings
+from glta.features.text import extractive
 from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
 from glta.methods.chain import chain_of, run_twice, run_unit
@@ -354,6 +355,22 @@ def test_new_users_are_read_by_their_items(made, prepared):
         made.score_histories(history[[5]])[0], made.score_histories(history[[0, 5]])[1], atol=1e-4
     )
     assert np.isfinite(made.score_histories(history[[LONER]])).all()
+
+
+def test_which_terms_go_together_is_found_once_for_all_new_users(made, prepared, monkeypatch):
+    calls = []
+    found = extractive.similarities
+    monkeypatch.setattr(extractive, "similarities", lambda p: calls.append(p.shape) or found(p))
+    kept, history = replace(made.aligned.new_users), history_matrix(prepared.train)
+    language, params = made.aligned.aligner.language, made.aligned.about.align_users
+    for users in ([0, 5], [3]):
+        nodes = made.aligned.nodes
+        prompts = kept.prompts(language, history[users], nodes, params)
+        afresh = replace(kept).prompts(language, history[users], nodes, params)
+        for prompt, same in zip(prompts, afresh, strict=True):
+            np.testing.assert_array_equal(prompt.value, same.value)
+    # once for what is kept, and twice for what was made afresh
+    assert [shape[0] for shape in calls] == [NUM_USERS] * 3
 
 
 def test_new_users_go_without_words_that_a_provider_wrote(made, prepared, tmp_path):

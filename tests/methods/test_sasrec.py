@@ -6,9 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from glta.data.sequences import Sequences
 from glta.features.profiles import Profiles
 from glta.methods.sasrec_text.model import SASRecText, row_from_text
+from glta.methods.shared.sequence_model import SequenceModel
 from glta.methods.shared.text_words import tfidf, word_vectors
+from glta.nn.sequence.next_item import encode_users
+from glta.nn.sequence.self_attention import SelfAttention
+from glta.nn.sequence.settings import SequenceTraining
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.testing.contract import MethodContract
 from tests.methods.reading_order import ReadsInOrder
@@ -35,6 +40,20 @@ class TestSASRec(ReadsInOrder, MethodContract):
 class TestSASRecText(MethodContract):
     name = "sasrec-text"
     values: ClassVar = {key.replace("sasrec", "sasrec-text"): v for key, v in VALUES.items()}
+
+
+def test_a_network_of_known_weights_draws_none_and_holds_the_items_once():
+    settings = SequenceTraining(embedding_dim=8, heads=2, num_blocks=1)
+    drawn = SelfAttention(9, settings, seed=3)
+    weights = {name: tensor.numpy().copy() for name, tensor in drawn.state_dict().items()}
+    item = weights.pop("item")
+    model = SequenceModel(np.zeros((2, 8), np.float32), item, weights, settings, best_epoch=0)
+    network = model.network()
+    assert network.item.data_ptr() == item.ctypes.data
+    assert {p.device.type for p in network.parameters()} == {"cpu"}
+    histories = Sequences.of_lists([[1, 2, 8], [4]], 9)
+    expected = encode_users(drawn, histories)
+    assert model.with_histories(histories).user.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize(("ids", "power"), [(True, 1.0), (True, 0.5), (False, 1.0)])

@@ -111,16 +111,16 @@ def _with_keys(words: pl.DataFrame) -> pl.DataFrame:
 
 def extract(
     terms: Terms,
-    train: Interactions,
+    users: Interactions,
     *,
     num_tags: int,
     num_interests: int,
-    of: Interactions | None = None,
+    similar: np.ndarray | None = None,
 ) -> pl.DataFrame:
-    """Extract tags and interests of all users from the terms of their training items.
+    """Extract tags and interests of users from the terms of their training items.
 
-    of: new users, by their items, for whom words are wanted instead of the users of `train`.
-    Which terms go together is still found from the users of `train`.
+    users: those of training, or new ones by their items. similar: (T, T) float32, which terms go
+    together for the users of training (`similar_terms`); None: for these users.
 
     Tags are the terms that a user's items have more often than the catalogue. Let c of the user's n
     items have a term, and let a share p of the catalogue have it. Then
@@ -142,21 +142,26 @@ def extract(
     Returns columns user, tags, interests (lists of text, best first). A list is shorter, or empty,
     where fewer values are positive.
     """
-    emphasis = emphases(terms, train)
+    emphasis = emphases(terms, users)
     pool = top_terms(emphasis, POOL)
-    similar = similarities(profiles(pool, emphasis.shape))
-    if of is not None:
-        emphasis = emphases(terms, of)
-        pool = top_terms(emphasis, POOL)
+    profile = profiles(pool, emphasis.shape)
+    if similar is None:
+        similar = similarities(profile)
     tags = pool.group_by("user", maintain_order=True).head(num_tags)
-    interests = top_interests(emphasis, profiles(pool, emphasis.shape), similar, num_interests)
-    users = pl.DataFrame({"user": np.arange(emphasis.shape[0], dtype=np.int32)})
+    interests = top_interests(emphasis, profile, similar, num_interests)
+    words = pl.DataFrame({"user": np.arange(emphasis.shape[0], dtype=np.int32)})
     for column, found in (("tags", tags), ("interests", interests)):
         names = terms.names[found["term"].to_numpy()]
         named = found.with_columns(pl.Series(column, names, dtype=pl.String))
         lists = named.group_by("user", maintain_order=True).agg(column)
-        users = users.join(lists, on="user", how="left", maintain_order="left")
-    return users.with_columns(pl.col("tags", "interests").fill_null([]))
+        words = words.join(lists, on="user", how="left", maintain_order="left")
+    return words.with_columns(pl.col("tags", "interests").fill_null([]))
+
+
+def similar_terms(terms: Terms, train: Interactions) -> np.ndarray:
+    """Compute the matrix S of `extract` from the users of training, (T, T) float32."""
+    emphasis = emphases(terms, train)
+    return similarities(profiles(top_terms(emphasis, POOL), emphasis.shape))
 
 
 def emphases(terms: Terms, train: Interactions) -> csr_array:

@@ -22,6 +22,8 @@ from glta.storage.arrays import joined, load_arrays, part_of, save_arrays
 from glta.storage.schema import check_schema
 
 if TYPE_CHECKING:
+    import torch
+
     from glta.methods.gal_rec.view_network import ViewNetwork
     from glta.methods.gal_rec.view_prompts import ViewTemplates
     from glta.methods.shared.graph_nodes import Nodes
@@ -84,6 +86,17 @@ class NewUserReader:
         words = self.about.settings.item_words
         return ViewTemplates(self.network.language, self.item_texts, words)
 
+    @cached_property
+    def _sampler(self) -> NeighbourSampler:
+        settings = self.about.settings
+        counts = settings.first_neighbours, settings.second_neighbours
+        return NeighbourSampler.of_users(self.graph, *counts)
+
+    @cached_property
+    def _item_vectors(self) -> torch.Tensor:
+        """The external vectors of items, (I, F), where the network is."""
+        return self._nodes().item.to(self.network.centre.device)
+
     def users(self, history_BI: csr_array) -> np.ndarray:
         """Compute the vectors of new users for scores: (B, F). history_BI: 0/1.
 
@@ -93,37 +106,39 @@ class NewUserReader:
         import torch
 
         from glta.methods.gal_rec.view_prompts import Side
+        from glta.methods.shared.graph_nodes import Nodes
 
-        settings = self.about.settings
-        if settings.external == "none":
+        if self.about.settings.external == "none":
             raise ValueError(
                 "settings.gal-rec.external = none: gal-rec then knows its training users alone; "
                 "for new users, choose external vectors and train again"
             )
-        counts = settings.first_neighbours, settings.second_neighbours
-        sampler = NeighbourSampler.of_users(self.graph, *counts)
-        num_users, num_new = self.graph.num_users, history_BI.shape[0]
-        prompts = []
-        for row in range(num_new):
+        drawn = []
+        for row in range(history_BI.shape[0]):
             history = history_BI[[row]]
             rng = np.random.default_rng(history.indices)
-            (near,) = sampler.draw(np.array([0]), rng, histories=history)
-            # new users have the ids after those of training
-            prompts.append(self.templates.prompt(Side.USERS, 2, num_users + row, near))
+            drawn += self._sampler.draw(np.array([0]), rng, histories=history)
+        # users are numbered anew: those that a prompt shows, then the new ones
+        shown = np.unique(np.concatenate([np.empty(0, np.int64), *(n.second for n in drawn)]))
+        prompts = []
+        for row, near in enumerate(drawn):
+            renumbered = near._replace(second=np.searchsorted(shown, near.second))
+            prompt = self.templates.prompt(Side.USERS, 2, shown.size + row, renumbered)
+            prompts.append(prompt)
         device = self.network.centre.device
-        nodes = self._nodes(self.parts.users_with(history_BI)).to(device)
+        user = np.concatenate([self.user[shown], self.parts.users_with(history_BI)])
+        nodes = Nodes(torch.from_numpy(user).to(device), self._item_vectors)
         states = self.network.read(prompts, nodes, "new users read")
         with torch.inference_mode():
-            return self.network.users(states.to(device), nodes.user[num_users:]).cpu().numpy()
+            return self.network.users(states.to(device), nodes.user[shown.size :]).cpu().numpy()
 
-    def _nodes(self, more_users: np.ndarray | None = None) -> Nodes:
-        """Return the external vectors, those of further users at the end."""
+    def _nodes(self) -> Nodes:
+        """Return the external vectors."""
         import torch
 
         from glta.methods.shared.graph_nodes import Nodes
 
-        user = self.user if more_users is None else np.concatenate([self.user, more_users])
-        return Nodes(torch.from_numpy(user), torch.from_numpy(self.item))
+        return Nodes(torch.from_numpy(self.user), torch.from_numpy(self.item))
 
     def save(self, path: Path) -> None:
         """Write one file."""

@@ -69,7 +69,7 @@ class ViewNetwork(nn.Module):
         self.direct = settings.direct
         self.user_project = token_projector(nodes.user, language, generator)
         self.item_project = token_projector(nodes.item, language, generator)
-        table = language.model.get_input_embeddings().weight.detach().float().cpu()
+        table = language.word_inputs().cpu()
         spread = table.std(0) * torch.randn(len(VIEWS), language.token_width, generator=generator)
         self.task = nn.Parameter(table.mean(0) + spread)
         compare = torch.randn(settings.contrast_width, state, generator=generator) * state**-0.5

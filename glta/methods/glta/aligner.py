@@ -137,7 +137,8 @@ def new_aligner(
         language.checkpoint_layers()
     generator = torch.Generator().manual_seed(seed)
     project = token_projector(nodes.item, language, generator)
-    head = new_head(shared, language.width, nodes.item.shape[0], generator)
+    num_items = nodes.item.shape[0]
+    head = new_head(shared, language.width, num_items, generator, language.word_scale)
     aligner = Aligner(language, project, None, head).to(language.device)
     if not known_I.all():
         aligner.known = torch.from_numpy(known_I).to(language.device)

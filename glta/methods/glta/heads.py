@@ -95,7 +95,15 @@ class TiedHead(Head):
     Each item adds one parameter, its bias.
     """
 
-    def __init__(self, width: int, num_items: int, rank: int, generator: torch.Generator):
+    def __init__(
+        self,
+        width: int,
+        num_items: int,
+        rank: int,
+        generator: torch.Generator,
+        word_scale: float = 1.0,
+    ):
+        """Start with random maps. word_scale: of the language model, see `Language`."""
         super().__init__(width)
         self.state = nn.Linear(width, rank, bias=False)
         self.token = nn.Linear(width, rank, bias=False)
@@ -105,17 +113,26 @@ class TiedHead(Head):
                 linear.weight.copy_(
                     torch.randn(rank, width, generator=generator) * (rank * width) ** -0.25
                 )
+            # logits are as large as item tokens, so longer ones would start with larger logits
+            self.token.weight /= word_scale
 
     def linear(self, tokens_IH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.token(tokens_IH) @ self.state.weight, self.bias
 
 
 def new_head(
-    settings: AlignSettings, width: int, num_items: int, generator: torch.Generator
+    settings: AlignSettings,
+    width: int,
+    num_items: int,
+    generator: torch.Generator,
+    word_scale: float = 1.0,
 ) -> Head:
-    """Make the head that the settings name, with random weights."""
+    """Make the head that the settings name, with random weights.
+
+    word_scale: of the language model, see `Language`; 1 where saved weights take their place.
+    """
     if settings.head == "tied":
-        return TiedHead(width, num_items, settings.head_rank, generator)
+        return TiedHead(width, num_items, settings.head_rank, generator, word_scale)
     return FreeHead(width, num_items, generator)
 
 

@@ -1,17 +1,18 @@
 """Build the prompts of new users, who were not in training, from their items."""
 
-# I items, B users, D graph width
+# I items, B users, T terms, D graph width
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from glta.data.interactions import Interactions
-from glta.features.text.extractive import Terms, extract
+from glta.features.text.extractive import Terms, extract, similar_terms
 from glta.methods.glta.settings import AlignUsersSettings
 from glta.methods.glta.user_prompts import UserPrompts, candidates
 from glta.methods.shared.graph_nodes import Nodes
@@ -48,10 +49,11 @@ class NewUsers:
         tags = interests = [""] * pairs.num_users
         if self.words:
             found = extract(
-                *self.words,
+                self.words[0],
+                pairs,
                 num_tags=self.num_tags,
                 num_interests=self.num_interests,
-                of=pairs,
+                similar=self._similar,
             )
             tags, interests = (
                 found[name].list.join(", ").to_list() for name in ("tags", "interests")
@@ -65,6 +67,14 @@ class NewUsers:
             build.one(user, np.random.default_rng(items).permutation(items))
             for user, items in enumerate(shown)
         ]
+
+    @cached_property
+    def _similar(self) -> np.ndarray | None:
+        """Which terms go together for the users of training, (T, T) float32; None without words.
+
+        It is kept for all calls, since it takes most of the time of one: at most 64 MiB.
+        """
+        return similar_terms(*self.words) if self.words else None
 
     def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays to be saved, and all other values as JSON."""

@@ -93,6 +93,8 @@ def training_examples(
 
 def add_user_projector(aligner: Aligner, nodes: Nodes, seed: int) -> None:
     """Give the aligner an untrained user projector, from the seed alone. nodes: of training."""
+    # the generator of the item projector (`new_aligner`), on purpose: users and items live in one
+    # space, and one random map keeps users near their items among the tokens
     generator = torch.Generator().manual_seed(seed)
     project = token_projector(nodes.user, aligner.language, generator)
     aligner.user_projector = project.to(aligner.language.device)

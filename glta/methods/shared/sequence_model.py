@@ -56,14 +56,17 @@ class SequenceModel(DotProduct):
         return replace(self, user=encode_users(self.network(), histories))
 
     def network(self) -> SelfAttention:
-        """Build the network with these weights."""
+        """Build the network with these weights. It reads `item` itself, and copies the others."""
         import torch
 
         from glta.nn.sequence.self_attention import SelfAttention
 
-        network = SelfAttention(len(self.item), self.settings, seed=0)
-        arrays = {**self.weights, "item": self.item}
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        # on this device no random weights are drawn, which these would only replace
+        with torch.device("meta"):
+            network = SelfAttention(len(self.item), self.settings, seed=0)
+        tensors = {name: torch.from_numpy(array).clone() for name, array in self.weights.items()}
+        tensors["item"] = torch.from_numpy(self.item)
+        network.load_state_dict(tensors, assign=True)
         return network
 
     def from_text(self, text_JW: np.ndarray) -> np.ndarray:

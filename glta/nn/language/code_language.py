@@ -54,7 +54,8 @@ class CodeLanguage(nn.Module):
     """Read and generate words and codes.
 
     code: (sum of K, H), the embeddings of the code tokens. code_head: (sum of K, H), their rows of
-    the head; the same matrix where the model's head has the matrix of its word embeddings.
+    the head; the same matrix where the model's head has the matrix of its word embeddings. A model
+    that multiplies the rows of its words by a number, as Gemma does, reads so many times a code's.
     An answer's words are chosen among words, its codes among the codes of their level, because it
     is known which of them stands at a place.
     """
@@ -110,6 +111,8 @@ class CodeLanguage(nn.Module):
         is_word = token < self.num_words
         words = self.language.embed(token.masked_fill(~is_word, 0)).float()
         codes = F.embedding((token - self.num_words).clamp(min=0), self.code)
+        if self.language.word_scale != 1:
+            codes = codes * self.language.word_scale
         found = torch.where(is_word[..., None], words, codes)
         found = F.dropout(found, self._dropped, training=self._dropped > 0)
         return found.to(self.language.model.dtype)

@@ -3,6 +3,7 @@
 # B prompts, T tokens, H width of the language model, N texts
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -141,6 +142,31 @@ class Language:
         """Look up the input embeddings of token ids."""
         return self.model.get_input_embeddings()(ids)
 
+    @torch.no_grad()
+    def word_inputs(self) -> torch.Tensor:
+        """Return what the model reads for each of its V words: (V, E) float32.
+
+        These are the rows of its table, or, in Gemma, mBART and others, multiples of them.
+        """
+        table = self.model.get_input_embeddings()
+        if self.word_scale == 1:
+            return table.weight.detach().float()
+        rows = torch.arange(table.num_embeddings, device=self.device).split(8192)
+        return torch.cat([self.embed(ids).float() for ids in rows])
+
+    @cached_property
+    def word_scale(self) -> float:
+        """How many times as long as the rows of the model's table is what it reads for words.
+
+        It is 1 for most models, and the root of E for Gemma. It is measured with some 1,000 words.
+        """
+        table = self.model.get_input_embeddings()
+        step = max(1, table.num_embeddings // 1000)
+        ids = torch.arange(0, table.num_embeddings, step, device=self.device)
+        with torch.no_grad():
+            read, rows = self.embed(ids).float(), table.weight[ids].float()
+            return 1.0 if torch.equal(read, rows) else float(read.norm() / rows.norm())
+
     def hidden(self, embeds_BTE: torch.Tensor) -> torch.Tensor:
         """Compute the hidden states of the last layer: (B, T, H) float32.
 
@@ -169,7 +195,8 @@ class Language:
         """Save memory: keep only the inputs of layers, and compute the layers again for gradients.
 
         This is gradient checkpointing (Chen et al. 2016, arXiv 1604.06174). Call it after
-        `add_lora`. Raises ValueError for a model that does not support it.
+        `add_lora`. The model's own dropout stays off. Raises ValueError for a model that does not
+        support it, or that then has other hidden states.
         """
         from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -178,17 +205,28 @@ class Language:
             for module in self.model.modules()
             if isinstance(module, GradientCheckpointingLayer)
         ]
+        refusal = ValueError(
+            f"language model {self.name}: cannot checkpoint its layers; set "
+            "checkpoint_layers = false"
+        )
         if not layers or not self.model.supports_gradient_checkpointing:
-            raise ValueError(
-                f"language model {self.name}: cannot checkpoint its layers; set "
-                "checkpoint_layers = false"
-            )
+            raise refusal
+        plain = self._probe()
         again = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), self._attention())}
         self.model.activation_checkpointing_enable(again)
         # a layer checkpoints only in training mode; the modules within it stay in evaluation mode,
-        # so that dropout stays off
+        # so that their dropout stays off, and a layer's own dropout is set to 0
         for layer in layers:
+            _drop_nothing(layer)
             layer.training = True
+        # what a layer does otherwise in training shows here, whatever it is
+        if not torch.allclose(self._probe(), plain, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise refusal
+
+    @torch.no_grad()
+    def _probe(self) -> torch.Tensor:
+        """Return the hidden states of a few tokens: (1, T, H)."""
+        return self.hidden(self.embed(torch.tensor([[5, 6, 7] * 4], device=self.device)))
 
     @contextmanager
     def keeping_keys(self) -> Iterator[None]:
@@ -390,6 +428,27 @@ class Language:
                     f"{self.key} = {self.name}: gives other hidden states for embeddings than "
                     "for the tokens themselves; name another model"
                 )
+
+
+def _drop_nothing(layer: Any) -> None:
+    """Set the dropout to 0 that a layer does itself, and not by a module within it.
+
+    Such a layer has the shares as numbers of its own (BART, OPT), or reads them from its
+    configuration (Falcon), which others may share: it gets a copy.
+    """
+    for name in _shares(layer):
+        setattr(layer, name, 0.0)
+    config = getattr(layer, "config", None)
+    if names := _shares(config):
+        layer.config = copy.copy(config)
+        for name in names:
+            setattr(layer.config, name, 0.0)
+
+
+def _shares(owner: object) -> list[str]:
+    """Return the names of an object's numbers that are shares to drop."""
+    found = getattr(owner, "__dict__", {}).items()
+    return [name for name, value in found if "drop" in name and type(value) in (int, float)]
 
 
 def equal_lengths(lengths: Sequence[int], batch_tokens: int) -> Iterator[np.ndarray]:

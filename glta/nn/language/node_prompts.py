@@ -94,7 +94,7 @@ def token_projector(
     embeddings. A default start would be lost beside the position embeddings, because LightGCN's
     embeddings are short and nearly parallel.
     """
-    table = language.model.get_input_embeddings().weight.detach().float()
+    table = language.word_inputs()
     centre_E, spread = table.mean(0), table.std(0).norm()
     mean_D = nodes_ND.mean(0)
     length = (nodes_ND - mean_D).norm(dim=1).mean().clamp_min(1e-12)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
 from glta.methods.gal_rec.model import GALRec
+from glta.methods.gal_rec.neighbours import NeighbourSampler
 from glta.methods.registry import specs
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS, World, block_prepared, block_states
 from glta.testing.contract import MethodContract
@@ -54,6 +55,20 @@ class TestGALRec(MethodContract):
         own = model.score(EVERYONE[:-1])
         similar = [np.corrcoef(a, b)[0, 1] for a, b in zip(again, own, strict=True)]
         assert min(similar) > 0.8
+
+    def test_neighbours_of_new_users_come_of_one_sampler(self, model, world, monkeypatch):
+        made, of_users = [], NeighbourSampler.of_users
+        monkeypatch.setattr(
+            NeighbourSampler, "of_users", lambda *given: made.append(given) or of_users(*given)
+        )
+        history = history_matrix(world.prepared.train)
+        reader = replace(model.reader)
+        for users in ([0, 3], [4], []):
+            found = reader.users(history[users])
+            assert found.shape == (len(users), model.item.shape[1])
+            np.testing.assert_array_equal(found, replace(reader).users(history[users]))
+        # once for the reader, and once for each that was made afresh and read someone
+        assert len(made) == 3
 
     def test_a_user_without_items_gets_scores(self, model, world):
         nothing = csr_array(np.zeros((1, NUM_ITEMS), np.float32))

@@ -9,11 +9,13 @@ import torch
 from glta.methods.gal_rec.neighbours import Neighbours
 from glta.methods.gal_rec.view_prompts import VIEWS, Side
 from glta.methods.gal_rec.view_training import ViewTraining
-from glta.nn.language.node_prompts import read_outs
+from glta.nn.language.node_prompts import TASK, read_outs
+from glta.nn.language.node_prompts import USER as NODE_USER
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS
 from glta.training.rates import rate_factor
 from glta.training.trainer import train
 from tests.methods.gal_rec.made import make_task
+from tests.tiny import write_causal, write_scaled
 
 USER, ITEM = Side.USERS, Side.ITEMS
 NOBODY = Neighbours(np.array([], int), np.array([], int))
@@ -266,6 +268,17 @@ def test_an_interrupted_training_resumes_to_the_last_bit(models, graph, tmp_path
     torch.testing.assert_close(
         again.read_users(everyone), whole.read_users(everyone), rtol=0, atol=0
     )
+
+
+@pytest.mark.parametrize("write", [write_scaled, write_causal])
+def test_tokens_start_as_long_as_those_of_words(write, graph, tmp_path):
+    """Some models read multiples of the rows of their table."""
+    task = make_task(write(tmp_path), graph)
+    network, nodes = task.network, task.nodes.training
+    words = network.language.embed(torch.arange(50))
+    for kind, ids in ((TASK, torch.arange(len(VIEWS))), (NODE_USER, torch.arange(NUM_USERS))):
+        tokens = network.tokens(nodes)[kind](ids)
+        assert 0.6 < tokens.norm(dim=1).mean() / words.norm(dim=1).mean() < 1.8
 
 
 def test_rates_rise_and_fall():

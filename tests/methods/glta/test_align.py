@@ -18,7 +18,7 @@ from glta.methods.glta.alignment import Alignment
 from glta.methods.glta.item_alignment import reorder_prompts
 from glta.methods.glta.prompts import Templates
 from glta.methods.glta.settings import AlignSettings
-from glta.methods.glta.user_alignment import IGNORE, training_examples
+from glta.methods.glta.user_alignment import IGNORE, add_user_projector, training_examples
 from glta.methods.shared.graph_nodes import Nodes
 from glta.nn.language.node_prompts import ITEM, READ_OUT, USER, token_projector
 from glta.nn.language.settings import LanguageSettings
@@ -26,7 +26,8 @@ from glta.testing.blocks import LONER, NUM_ITEMS, NUM_USERS, block_states
 from glta.training.checkpoint import Checkpoint
 from glta.training.gradients import add_gradient
 from glta.training.seeds import epoch_rng
-from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, copies, moved
+from tests.methods.glta.small import BATCH_TOKENS, ITEMS, USERS, Small, copies, moved
+from tests.tiny import write_scaled
 
 OFF = ITEMS.model_copy(update={"enabled": False})
 VARIANTS = {
@@ -642,6 +643,28 @@ def test_projected_nodes_start_among_the_words(small):
     torch.testing.assert_close(tokens.mean(0), words.mean(0), atol=1e-4, rtol=1e-4)
     spread = (tokens - tokens.mean(0)).norm(dim=1).mean() / words.std(0).norm()
     assert 0.5 < spread < 2
+
+
+def test_users_and_items_start_from_one_random_map(small):
+    run = small()
+    nodes = run.nodes.training
+    aligner = new_aligner(run.language, nodes, run.shared, seed=3, known_I=run.known)
+    add_user_projector(aligner, nodes, 3)
+    ratio = aligner.user_projector.weight / aligner.item_projector.weight
+    torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio))
+
+
+def test_a_tied_head_starts_alike_for_a_model_that_reads_longer_tokens(
+    tmp_path, pretrained, prepared, tiny
+):
+    spread = []
+    for folder in (write_scaled(tmp_path), tiny["causal"]):
+        run = Small.make(folder, pretrained, prepared, head="tied", head_rank=16)
+        nodes = run.nodes.training
+        aligner = new_aligner(run.language, nodes, run.shared, seed=0, known_I=run.known)
+        states = torch.randn(50, run.language.width, generator=torch.Generator().manual_seed(0))
+        spread.append(aligner.logits(states, nodes).std(1).mean().item())
+    assert 0.5 < spread[0] / spread[1] < 2
 
 
 def test_saved_weights_of_another_shape_are_refused(small):

@@ -15,7 +15,7 @@ from glta.nn.language.causal_language import load_causal
 from glta.nn.language.code_language import Answered, CodeLanguage
 from glta.nn.language.settings import CausalSettings
 from tests.tiny import SIZES as SIZES_OF_TINY
-from tests.tiny import write_tokenizer
+from tests.tiny import write_scaled, write_tokenizer
 
 SIZES = (4, 3, 2)
 CODES = np.array([[a, b, c] for a in range(4) for b in range(3) for c in range(2)])[::2]
@@ -138,6 +138,20 @@ def test_new_rows_move_and_only_what_is_trained(tiny, train):
         again.train_whole()
     again.load(network.tensors())
     torch.testing.assert_close(again.losses([prompt]).loss, network.losses([prompt]).loss)
+
+
+def test_codes_are_read_as_long_as_words_and_answered_as_their_rows(tmp_path):
+    network = network_of(CausalSettings(model=str(write_scaled(tmp_path))))
+    assert network.causal.tied and network.code_head is network.code
+    words = network.embed(torch.arange(network.num_words))
+    tokens = network.num_words + torch.arange(sum(SIZES))
+    codes = network.embed(tokens)
+    assert 0.8 < codes.norm(dim=1).mean() / words.norm(dim=1).mean() < 1.25
+    torch.testing.assert_close(codes, network.code * network.code.shape[1] ** 0.5)
+    state = torch.randn(3, codes.shape[1], generator=torch.Generator().manual_seed(0))
+    rows = network.code[SIZES[0] : SIZES[0] + SIZES[1]]
+    assert torch.equal(network.code_logits(state, 1), state @ rows.T)
+    network.check_generation(20)
 
 
 def test_the_small_model_has_its_shape_and_its_seed():

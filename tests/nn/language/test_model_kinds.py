@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from glta.nn.language.frozen import load_language
+from glta.nn.language.node_prompts import token_projector
 from glta.nn.language.settings import LanguageSettings
 from tests.tiny import SIZES, WORDS, write_tokenizer
 
@@ -24,6 +25,8 @@ BART |= {
     for part in ("encoder", "decoder")
     for key, value in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 64))
 }
+OPT = {"vocab_size": len(WORDS), "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 64}
+OPT |= {"num_hidden_layers": 2, "num_attention_heads": 2, "init_std": 0.2}
 DISTIL = {"vocab_size": len(WORDS), "dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}
 RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
 GPT2 = {"vocab_size": len(WORDS), "n_embd": 32, "n_layer": 2, "n_head": 2}
@@ -51,13 +54,14 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "T5EncoderModel": ("T5Config", T5),
     "MT5EncoderModel": ("MT5Config", T5),
     "BartForConditionalGeneration": ("BartConfig", BART | {"max_position_embeddings": LONGEST}),
+    "OPTForCausalLM": ("OPTConfig", OPT | {"max_position_embeddings": LONGEST}),
     "GPT2LMHeadModel": ("GPT2Config", GPT2 | {"n_positions": LONGEST}),
     "LlamaForCausalLM": ("LlamaConfig", BOTH),
     "MistralModel": ("MistralConfig", BOTH | {"num_key_value_heads": 1}),
     "Qwen3ForCausalLM": ("Qwen3Config", GEMMA),
     "GemmaForCausalLM": ("GemmaConfig", GEMMA),
 }
-CAUSAL = ("GPT2", "Llama", "Mistral", "Qwen", "Gemma")
+CAUSAL = ("OPT", "GPT2", "Llama", "Mistral", "Qwen", "Gemma")
 
 
 def write(folder: Path, name: str) -> Path:
@@ -114,6 +118,75 @@ def test_states_are_those_of_transformers(name, tmp_path):
     assert language.max_tokens == (4096 if "T5" in name else LONGEST)
     assert language.causal is name.startswith(CAUSAL)
     assert states.shape[1] == language.width == 32
+
+
+SCALED = ("BartForConditionalGeneration", "GemmaForCausalLM")
+
+
+@pytest.mark.parametrize("name", [*SCALED, "BertModel", "AlbertModel", "LlamaForCausalLM"])
+def test_word_inputs_are_what_is_read_for_each_word(name, tmp_path):
+    language = load_language(LanguageSettings(model=str(write(tmp_path / "model", name))), "cpu")
+    table = language.model.get_input_embeddings()
+    found = language.word_inputs()
+    assert torch.equal(found, language.embed(torch.arange(len(WORDS))))
+    assert torch.equal(found, table.weight) == (name not in SCALED)
+    assert language.word_scale == (pytest.approx(32**0.5, rel=1e-6) if name in SCALED else 1)
+
+
+@pytest.mark.parametrize("name", [*SCALED, "BertModel"])
+def test_tokens_of_nodes_start_as_long_as_those_of_words(name, tmp_path):
+    language = load_language(LanguageSettings(model=str(write(tmp_path / "model", name))), "cpu")
+    nodes = torch.randn(200, 8, generator=torch.Generator().manual_seed(1)) * 0.01 + 3
+    words = language.embed(torch.arange(len(WORDS)))
+    with torch.no_grad():
+        tokens = token_projector(nodes, language, torch.Generator().manual_seed(0))(nodes)
+    torch.testing.assert_close(tokens.mean(0), words.mean(0), atol=1e-4, rtol=1e-4)
+    spread = (tokens - tokens.mean(0)).norm(dim=1).mean() / words.std(0).norm()
+    assert 0.7 < spread < 1.4
+
+
+DROPPING = {
+    "BartForConditionalGeneration": {"dropout": 0.3, "activation_dropout": 0.3},
+    "OPTForCausalLM": {"dropout": 0.3},
+    "FalconModel": {"hidden_dropout": 0.3, "attention_dropout": 0.3},
+    "LlamaForCausalLM": {},
+}
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_checkpointed_layers_drop_nothing(name, tmp_path, monkeypatch):
+    """Some layers drop values themselves in training mode, in which they are checkpointed."""
+    config, values = KINDS.get(name, ("FalconConfig", BOTH))
+    monkeypatch.setitem(KINDS, name, (config, values | DROPPING[name]))
+    folder = write(tmp_path / "model", name)
+    ids = torch.tensor([[7, 8, 9, 10, 11]])
+    found = []
+    for checkpointed in (False, True):
+        language = load_language(LanguageSettings(model=str(folder)), "cpu")
+        language.train_whole()
+        shared = language.model.config.to_dict()
+        if checkpointed:
+            language.checkpoint_layers()
+        assert language.model.config.to_dict() == shared
+        state = torch.get_rng_state()
+        hidden = language.hidden(language.embed(ids))
+        hidden.square().sum().backward()
+        assert torch.equal(torch.get_rng_state(), state)
+        gradients = {n: p.grad for n, p in language.model.named_parameters() if p.requires_grad}
+        found.append((hidden.detach(), gradients))
+    plain, again = found
+    torch.testing.assert_close(again, plain)
+
+
+def test_layers_that_are_otherwise_in_training_are_not_checkpointed(tmp_path):
+    folder = write(tmp_path / "model", "LlamaForCausalLM")
+    language = load_language(LanguageSettings(model=str(folder)), "cpu")
+    layer = language.model.layers[1]
+    layer.mlp.register_forward_hook(
+        lambda _, __, out: torch.nn.functional.dropout(out, 0.1, layer.training)
+    )
+    with pytest.raises(ValueError, match="its layers; set checkpoint_layers = false"):
+        language.checkpoint_layers()
 
 
 def clip() -> Any:
