@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Choices, Search
+from glta.config import Choices
+from glta.methods.shared.settings import SingularPower
 from glta.methods.spec import Ablation, MethodSpec, StepSpec
 from glta.nn.sequence.settings import SequenceTraining
 
@@ -17,13 +18,7 @@ class SASRecTextSettings(SequenceTraining):
         description="states: of the language model; tfidf: words, reduced to vectors of 384 "
         "numbers; new items cannot be scored by these",
     )
-    singular_power: Annotated[float, Search(0.0, 1.0)] = Field(
-        1.0,
-        ge=0,
-        le=1,
-        description="the singular values of the text vectors are raised to this power: 1 leaves "
-        "them, 0 whitens",
-    )
+    singular_power: SingularPower = 1.0
     ids: bool = Field(
         True, description="false: the embedding of an item is the map of its text alone"
     )

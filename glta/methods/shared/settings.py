@@ -22,6 +22,17 @@ Recency = Annotated[
     ),
 ]
 
+SingularPower = Annotated[
+    float,
+    Search(0.0, 1.0),
+    Field(
+        ge=0,
+        le=1,
+        description="power of the singular values of the item texts; 1: as they are; 0: whitened, "
+        "so that all directions in which texts differ count alike",
+    ),
+]
+
 UserPower = Annotated[
     float,
     Field(

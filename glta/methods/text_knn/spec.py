@@ -1,23 +1,14 @@
 """Text-kNN: score items by how similar their text is to the texts of the user's items."""
 
-from typing import Annotated
-
-from pydantic import Field
-
-from glta.config import Search, Section
+from glta.config import Section
+from glta.methods.shared.settings import SingularPower
 from glta.methods.spec import MethodSpec, StepSpec
 
 
 class TextKNNSettings(Section):
     """Text-kNN: cosines of text states."""
 
-    singular_power: Annotated[float, Search(0.0, 1.0)] = Field(
-        0.25,
-        ge=0,
-        le=1,
-        description="power of the singular values of the item texts; 1: as they are; 0: whitened, "
-        "so that all directions in which texts differ count alike",
-    )
+    singular_power: SingularPower = 0.25
 
 
 SPEC = MethodSpec(
