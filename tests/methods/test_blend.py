@@ -48,7 +48,8 @@ def at_random(prepared: Prepared) -> tuple[Blend, Prepared]:
     text = TextScores(*text_vectors(states, train))
     history = history_matrix(train)
     weights, diagonal = weights_with_text(history, text.item, 5.0, 5.0, 0.4)
-    cease = CEASE(history, weights, 1.0, diagonal, text.item, text.mean, 5.0, 1.0).calibrated()
+    maps = text.mean, np.eye(text.mean.size, dtype=np.float32)
+    cease = CEASE(history, weights, 1.0, diagonal, text.item, 5.0, 1.0, *maps).calibrated()
     parts = {"cease": cease, "lightgcn": graph, "text-knn": text}
     model = Blend(parts, np.ones(40, bool), (0.6, 0.2, 0.2), (0.6, 0.2, 0.2))
     return model.calibrated(), replace(prepared, train=train, valid=valid)

@@ -1,14 +1,19 @@
 """CEASE against its definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.features.profiles import Profiles
 from glta.methods.cease.model import weights_with_text
 from glta.methods.ease.model import item_weights
 from glta.methods.shared.side_information import gain_of
+from glta.methods.shared.text_words import word_vectors
+from glta.testing.blocks import NUM_USERS, World
 from glta.testing.contract import MethodContract
 
 
@@ -83,3 +88,33 @@ class TestCEASE(MethodContract):
         )
         assert model.gain == pytest.approx(gain_of(learnt, left_out))
         assert model.gain > 1
+
+    @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+    def test_rows_are_states_and_words_of_length_1(self, world, share):
+        profiles = Profiles.load(world.cell.step("profile"))
+        known = world.prepared.train.item_degree > 0
+        parts = []
+        for rows, part in (
+            (profiles.item_states, share),
+            (word_vectors(profiles.items["text"], 768, 0), 1 - share),
+        ):
+            centred = rows - rows[known].mean(0)
+            parts.append(np.sqrt(part) * centred / np.linalg.norm(centred[known], axis=1).mean())
+        expected = np.concatenate(parts, 1)
+        expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+        expected = expected[:, expected.any(0)]
+        model = world.train(self.name, {"settings.cease.state_share": share})
+        found = model.text[:, model.text.any(0)]
+        np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
+
+    def test_words_alone_need_no_language_model_and_take_no_new_items(self, tmp_path):
+        world = World.write(tmp_path)
+        model = world.train("cease-words")
+        profiles = Profiles.load(folder := world.cell.step("profile"))
+        states = profiles.item_states
+        with pytest.raises(ValueError, match="CEASE needs the words of an item to score it"):
+            model.extended(states[:1])
+        replace(profiles, item_states=-states[::-1]).save(folder)
+        users = np.arange(NUM_USERS)
+        np.testing.assert_array_equal(world.train("cease-words").score(users), model.score(users))
+        assert world.train("cease-states-and-words").extended(states[:1]).text.shape[0] == 21

@@ -133,7 +133,7 @@ def test_a_column_left_out_is_the_map_without_the_items_users():
     weights, diagonal = weights_with_text(history_matrix(pairs), TEXT, l2, weight, 0.0)
     items = np.array([1, 9])
     found = CEASE(
-        history_matrix(pairs), weights, 1.0, diagonal, TEXT, TEXT[0], weight, 1.0
+        history_matrix(pairs), weights, 1.0, diagonal, TEXT, weight, 1.0
     ).columns_left_out(items)
     for place, item in enumerate(items):
         keep = pairs.item != item

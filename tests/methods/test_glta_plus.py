@@ -12,7 +12,7 @@ from glta.methods.shared.about import write_about
 from glta.methods.shared.blended import Blended
 from glta.methods.shared.read_outs import ReadOutScores
 from glta.methods.shared.standardized import standardized
-from glta.methods.shared.text_ridge import ridge_inverse
+from glta.methods.shared.text_features import ridge_inverse
 from glta.methods.shared.text_words import word_vectors
 from glta.storage.arrays import load_arrays, save_arrays
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS, World, block_states

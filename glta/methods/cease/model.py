@@ -20,7 +20,8 @@ from glta.methods.shared.side_information import (
     evenly,
     gain_of,
 )
-from glta.methods.shared.text_space import centred_rows, mean_state, text_states
+from glta.methods.shared.text_features import TextFeatures
+from glta.methods.shared.text_space import unit_rows
 
 
 def weights_with_text(
@@ -97,9 +98,8 @@ class SolveCEASE(Step):
         settings = job.own(CEASESettings)
         prepared = job.prepared
         refuse_large("cease", prepared.train.num_items, settings.max_gb)
-        _, states = text_states(job)
-        mean = mean_state(states, prepared.train)
-        text, _ = centred_rows(states, mean)
+        features = TextFeatures.of(job, state_share=settings.state_share, rank=settings.word_rank)
+        text = unit_rows(features.item)
         weights, diagonal = weights_with_text(
             history_matrix(prepared.train),
             text,
@@ -113,7 +113,8 @@ class SolveCEASE(Step):
             recency=settings.recency,
             diagonal=diagonal,
             text=text,
-            mean=mean,
+            mean=features.mean,
+            text_map=features.text_map,
             text_weight=settings.text_weight,
             gain=1.0,
         ).calibrated()

@@ -33,6 +33,12 @@ SingularPower = Annotated[
     ),
 ]
 
+WordRank = Annotated[
+    int,
+    Choices(384, 768),
+    Field(ge=1, description="width of the word vectors: TF-IDF, reduced by an SVD"),
+]
+
 UserPower = Annotated[
     float,
     Field(
@@ -48,9 +54,7 @@ class WordRidgeSettings(Section):
     l2: Annotated[float, Search(0.01, 100.0, log=True)] = Field(
         5.0, gt=0, description="L2 penalty (ridge), in mean eigenvalues of the text features"
     )
-    word_rank: Annotated[int, Choices(384, 768)] = Field(
-        768, ge=1, description="width of the word vectors: TF-IDF, reduced by an SVD"
-    )
+    word_rank: WordRank = 768
 
 
 class WeightSettings(Section):

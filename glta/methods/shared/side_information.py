@@ -3,7 +3,8 @@
 Items without training users are scored by their text.
 """
 
-# U users, I items, J new items, N chosen items, W language width, B users of a block
+# U users, I items, J new items, N chosen items, W language width, F text features, B users of a
+# block
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -12,14 +13,15 @@ from typing import Any, Self
 import numpy as np
 
 from glta.methods.shared.item_map import ItemMap
-from glta.methods.shared.text_space import centred_rows
+from glta.methods.shared.text_features import mapped_states
+from glta.methods.shared.text_space import unit_rows
 
 
 def columns_from_text(
     weights_II: np.ndarray,
     diagonal_I: np.ndarray,
-    text_IW: np.ndarray,
-    new_JW: np.ndarray,
+    text_IF: np.ndarray,
+    new_JF: np.ndarray,
     text_weight: float,
 ) -> np.ndarray:
     """Estimate the columns of items without users from their text: (I, J) float32.
@@ -28,9 +30,9 @@ def columns_from_text(
     t on the text rows T of the items with users, because an item without users adds nothing but
     text_weight T^T t to the Gram matrix. P is not at hand, but P v = d v - B (d v) for any vector
     v, where d is the diagonal of P.
-    weights_II, diagonal_I: B and d, see `SideInformationMap`. new_JW: text rows of the new items.
+    weights_II, diagonal_I: B and d, see `SideInformationMap`. new_JF: text rows of the new items.
     """
-    scaled = diagonal_I[:, None] * (np.float32(text_weight) * text_IW @ new_JW.T)
+    scaled = diagonal_I[:, None] * (np.float32(text_weight) * text_IF @ new_JF.T)
     return scaled - weights_II @ scaled
 
 
@@ -58,17 +60,18 @@ class SideInformationMap(ItemMap):
     without a gain no new item would ever reach a list.
 
     weights: B (I, I) float32, dense. diagonal: (I,) float32, the diagonal of P, from which B was
-    computed (`glta.methods.shared.closed_form`); 0 for items without training users. text: (I, W)
-    float32, centred text states of length 1. mean: (W,), the centre. text_weight: of these rows.
-    gain: see above.
+    computed (`glta.methods.shared.closed_form`); 0 for items without training users. text: (I, F)
+    float32, text features of length 1. text_weight: of these rows. gain: see above. mean, text_map:
+    see `TextFeatures`.
     """
 
     weights: np.ndarray
     diagonal: np.ndarray
     text: np.ndarray
-    mean: np.ndarray
     text_weight: float
     gain: float
+    mean: np.ndarray | None = None
+    text_map: np.ndarray | None = None
 
     @property
     def by_text(self) -> bool:
@@ -79,12 +82,12 @@ class SideInformationMap(ItemMap):
         weights[:, items_N] = np.float32(self.gain) * self.columns_left_out(items_N)
         return replace(self, weights=weights)
 
-    def columns_of(self, new_JW: np.ndarray) -> np.ndarray:
+    def columns_of(self, new_JF: np.ndarray) -> np.ndarray:
         """Estimate the columns of new items from their text, without the gain: (I, J) float32.
 
-        new_JW: centred text states of length 1.
+        new_JF: text features of length 1.
         """
-        return columns_from_text(self.weights, self.diagonal, self.text, new_JW, self.text_weight)
+        return columns_from_text(self.weights, self.diagonal, self.text, new_JF, self.text_weight)
 
     def columns_left_out(self, items_N: np.ndarray) -> np.ndarray:
         """Estimate the columns of known items from their text alone: (I, N) float32, no gain.
@@ -100,8 +103,11 @@ class SideInformationMap(ItemMap):
         return estimated
 
     def placed(self, text_JW: np.ndarray) -> np.ndarray:
-        """Bring text states of new items to the form of `text`: (J, W) float32."""
-        return centred_rows(text_JW, self.mean)[0]
+        """Bring text states of new items to the form of `text`: (J, F) float32.
+
+        Raises ValueError when `text` are words alone.
+        """
+        return unit_rows(mapped_states(text_JW, self.mean, self.text_map, type(self).__name__))
 
     def extended(self, text_JW: np.ndarray) -> Self:
         text = self.placed(text_JW)
@@ -118,11 +124,14 @@ class SideInformationMap(ItemMap):
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        own = {"diagonal": self.diagonal, "text": self.text, "mean": self.mean}
-        return super().arrays | own
+        arrays = super().arrays | {"diagonal": self.diagonal, "text": self.text}
+        if self.mean is None or self.text_map is None:
+            return arrays
+        return arrays | {"mean": self.mean, "text_map": self.text_map}
 
     @classmethod
     def _fields(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> dict[str, Any]:
-        own = {name: arrays[name] for name in ("diagonal", "text", "mean")}
+        own: dict[str, Any] = {name: arrays[name] for name in ("diagonal", "text")}
         own |= {name: about[name] for name in ("text_weight", "gain")}
+        own |= {name: arrays.get(name) for name in ("mean", "text_map")}
         return super()._fields(arrays, about) | own
