@@ -90,8 +90,8 @@ def check_interactions(
         )
         tables.append(bad_rows.drop(order.checked(form.checked(checked))))
     bad_rows.check()
-    order.check()
     interactions = pl.concat(tables)
+    order.check(interactions)
     refuse_shared_pairs(interactions, name)
     counts = {"interaction_rows": bad_rows.num_rows, "bad_interaction_rows": bad_rows.num_bad}
     return CheckedTable(interactions, counts)

@@ -123,24 +123,33 @@ class OneOrder:
     def __init__(self, name: str, column: str | None):
         self.name = name
         self.column = column
-        self.cut: list[pl.DataFrame] = []  # of the sheets that have fractions
+        self.cut: list[pl.DataFrame] = []  # the times with fractions, of each sheet that has some
 
     def checked(self, sheet: pl.DataFrame) -> pl.DataFrame:
-        """Return a sheet without FRACTION, which is kept for `check`."""
-        if sheet.select((pl.col(FRACTION) > 0).any()).item():
-            good = sheet.filter(pl.col(PROBLEM).is_null() & pl.col("timestamp").is_not_null())
-            self.cut.append(good.select("user_id", "timestamp", FRACTION))
+        """Return a sheet without FRACTION. Its fractions are kept for `check`."""
+        cut = sheet.filter(pl.col(PROBLEM).is_null() & (pl.col(FRACTION) > 0))
+        if cut.height:
+            self.cut.append(cut.select("user_id", "timestamp", FRACTION))
         return sheet.drop(FRACTION)
 
-    def check(self) -> None:
-        """Raise ValueError when two times of a user differ in their fractions alone."""
+    def check(self, rows: pl.DataFrame) -> None:
+        """Raise ValueError when two times of a user differ in their fractions alone.
+
+        rows: of all sheets, without bad ones. Those that are not in `cut` have whole times.
+        """
         if not self.cut:
             return
-        same = pl.concat(self.cut).unique().group_by("user_id", "timestamp")
-        lost = same.agg(pl.col(FRACTION).sort()).filter(pl.col(FRACTION).list.len() > 1)
+        place = ["user_id", "timestamp"]
+        cut = pl.concat(self.cut).group_by(place).agg(pl.col(FRACTION), pl.len().alias("cut"))
+        all_rows = rows.group_by(place).agg(pl.len().alias("all"))
+        whole = pl.when(pl.col("all") > pl.col("cut")).then([0.0]).otherwise([])
+        both = cut.join(all_rows, on=place, how="left").select(
+            *place, pl.concat_list(FRACTION, whole).list.unique().list.sort()
+        )
+        lost = both.filter(pl.col(FRACTION).list.len() > 1)
         if not lost.height:
             return
-        user, time, fractions = lost.sort("user_id", "timestamp").row(0)
+        user, time, fractions = lost.sort(place).row(0)
         first, second = (time + fraction for fraction in fractions[:2])
         raise ValueError(
             f"{self.name}: column {self.column} has {first} and {second} for user {user}: "

@@ -368,6 +368,8 @@ def test_fractions_that_tell_the_order_of_a_user_are_refused(read, refusal):
         "milliseconds in place of seconds"
     )
     assert "0.0 and 0.5 for user 1" in refusal(HEAD + "1,a,5,0\n1,b,5,0.5\n")
+    parts = {"1.csv": HEAD + "1,a,5,12\n2,b,5,7\n", "2.csv": HEAD + "1,b,5,12.5\n2,a,5,7.5\n"}
+    assert "has 12.0 and 12.5 for user 1" in refusal(parts, name="log")
     apart = read(HEAD + "1,a,5,12.75\n2,a,5,12.25\n1,b,5,13.25\n1,c,5,13.25\n")
     assert apart.interactions["timestamp"].to_list() == [12, 12, 13, 13]
 
