@@ -10,6 +10,7 @@ import pytest
 from benchmarks import public_data, published
 from benchmarks.public_data import COUNTS, ELECTRONICS, read_public
 from benchmarks.published import ROWS, Row, run_row, table
+from glta.methods.chain import run_unit
 from glta.methods.registry import specs
 from glta.params.model import Params
 
@@ -72,6 +73,20 @@ def test_a_row_is_fitted_on_all_training_pairs_and_measured_on_test(mirror, meth
     assert 0.95 < found["values"]["ndcg@20"] <= 1
     few = Row(ELECTRONICS, "popularity", {}, {"recall@10": 0.5}, "made up")
     assert 0.3 < run_row(few, mirror)["values"]["recall@10"] < 0.95
+
+
+def test_a_row_of_a_published_number_of_epochs_validates_nothing(mirror, monkeypatch):
+    settings = {"embedding_dim": 8, "batch_size": 64, "steps": 40, "evaluate_every": 20}
+    row = Row(ELECTRONICS, "lightgcn", settings, {"recall@20": 0.5}, "made up", epochs=2)
+    seen = []
+    monkeypatch.setattr(
+        published, "run_unit", lambda *a, **k: seen.append((a, k)) or run_unit(*a, **k)
+    )
+    assert run_row(row, mirror)["values"]["recall@20"] == 1
+    ((_, how),) = seen
+    assert len(how["prepared"].train) == 7 * USERS and not len(how["prepared"].valid)
+    with pytest.raises(ValueError, match="its refit does not make the same choices"):
+        run_row(row._replace(method="ease", settings={}), mirror)
 
 
 def test_a_result_far_below_the_published_one_is_marked():
