@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from glta.data.interactions import Interactions
@@ -123,11 +122,6 @@ class Prepared:
             graph=self.graph.union(self.valid),
             parts=parts,
         )
-
-    @cached_property
-    def new_items(self) -> np.ndarray:
-        """(I,) bool: items without training users. Only their item features describe them."""
-        return self.train.item_degree == 0
 
     @classmethod
     def load(cls, folder: Path | str) -> Prepared:

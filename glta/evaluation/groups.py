@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 
 from glta.data.interactions import Interactions
-from glta.data.prepared import Prepared
 from glta.evaluation.metrics import accuracy, hits
 
 
@@ -57,15 +56,24 @@ def restrict(pairs: Interactions, member_I: np.ndarray) -> Interactions:
     return Interactions(pairs.user[keep], pairs.item[keep], pairs.num_users, pairs.num_items)
 
 
-def new_item_pairs(prepared: Prepared) -> Interactions:
-    """Return the test pairs of new items, of users with training items.
+def new_items(fitted: Interactions) -> np.ndarray:
+    """Mark the items that a model does not know: only their item features describe them.
+
+    fitted: the pairs that the model was fitted on. Returns (I,) bool.
+    """
+    return fitted.item_degree == 0
+
+
+def new_item_pairs(test: Interactions, *, fitted: Interactions) -> Interactions:
+    """Return the test pairs of new items, of users that the model knows.
 
     Lists of new items alone are compared for these users. For others a method scores by its initial
     weights, if at all, and every method recommends the most popular items
     (`glta/methods/shared/without_history.py`), of which none is new.
+    fitted: the pairs that the model of the test lists was fitted on.
     """
-    pairs = restrict(prepared.test, prepared.new_items)
-    keep = prepared.train.user_degree[pairs.user] > 0
+    pairs = restrict(test, new_items(fitted))
+    keep = fitted.user_degree[pairs.user] > 0
     return Interactions(pairs.user[keep], pairs.item[keep], pairs.num_users, pairs.num_items)
 
 

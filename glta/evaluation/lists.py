@@ -16,8 +16,8 @@ class Lists:
     """Hold top-K lists. Columns: user, rank (1 is best), item, score.
 
     valid, test: for users with validation, or test, items.
-    new: lists of items without training users alone, for users who have one in test; None where no
-    test pair has such an item.
+    new: lists of new items alone, which the model of the test lists was not fitted on, for users
+    who have one in test; None where no test pair has such an item.
     """
 
     valid: pl.DataFrame

@@ -15,6 +15,7 @@ from glta.evaluation.groups import (
     item_group_accuracy,
     most_popular,
     new_item_pairs,
+    new_items,
     popularity_groups,
     restrict,
 )
@@ -50,17 +51,21 @@ def measure_lists(
     test: pl.DataFrame,
     options: EvaluateSettings,
     new: pl.DataFrame | None = None,
+    fitted: Interactions | None = None,
 ) -> Measurement:
     """Measure the validation and test lists of one method.
 
-    valid, test: columns user, rank (1 is best) and item. new: test lists of new items alone, which
-    are items without training users; None where no test pair has such an item.
+    valid, test: columns user, rank (1 is best) and item. new: test lists of new items alone; None
+    where no test pair has such an item. fitted: the pairs that the model of the test lists was
+    fitted on; None: the training pairs. Items without users there are new. Cold users and items,
+    and popular items, are those of the training pairs.
 
     Means run over users with test items. Groups without any test item have no metrics. Raises
     ValueError for lists that show an item the user was known to have, or that belong to other data.
     """
     cutoffs = sorted(options.cutoffs)
     train = prepared.train
+    fitted = fitted or train
     users_B, items_BK = read_lists(test, prepared.test, known=prepared.seen, k=cutoffs[-1])
     values = user_metrics(users_B, items_BK, relevant=prepared.test, cutoffs=cutoffs)
     metrics = means(values)
@@ -79,7 +84,7 @@ def measure_lists(
         metrics |= means(of_group, prefix=f"{group}/")
 
     cold_I = train.item_degree <= options.cold_item_users
-    item_groups = {"cold_items": cold_I, "warm_items": ~cold_I, "new_items": prepared.new_items}
+    item_groups = {"cold_items": cold_I, "warm_items": ~cold_I, "new_items": new_items(fitted)}
     for group, member_I in item_groups.items():
         num_pairs = int(member_I[prepared.test.item].sum())
         groups[group] = {"items": int(member_I.sum()), "pairs": num_pairs}
@@ -100,7 +105,9 @@ def measure_lists(
     }
     users = pl.DataFrame({name: ids.astype(np.int32) for name, ids in degrees.items()} | values)
     if new is not None:
-        new_users = new_item_values(prepared, users_B, items_BK=items_BK, new=new, cutoffs=cutoffs)
+        new_users = new_item_values(
+            prepared, users_B, items_BK=items_BK, new=new, cutoffs=cutoffs, fitted=fitted
+        )
         # the means of new_items/... are those of the item group above
         metrics |= new_users.select(pl.col("^among_new/.*$").mean()).row(0, named=True)
         users = users.join(new_users, on="user", how="left", maintain_order="left")
@@ -174,18 +181,20 @@ def new_item_values(
     items_BK: np.ndarray,
     new: pl.DataFrame,
     cutoffs: list[int],
+    fitted: Interactions,
 ) -> pl.DataFrame:
     """Measure recall and NDCG of new items for each user who has one in test.
 
     users_B, items_BK: lists of the whole catalogue. new: lists of new items alone, which users
-    without training items do not have (`new_item_pairs`). Returns the columns user and
+    without items in `fitted` do not have (`new_item_pairs`). Returns the columns user and
     GROUP/METRIC@K with the groups of NEW_GROUPS.
     """
     whole, among = NEW_GROUPS
-    relevant = restrict(prepared.test, prepared.new_items)
+    relevant = restrict(prepared.test, new_items(fitted))
     users_N = np.flatnonzero(relevant.user_degree)
     found = {whole: (users_N, items_BK[np.searchsorted(users_B, users_N)])}
-    found[among] = read_lists(new, new_item_pairs(prepared), known=prepared.seen, k=cutoffs[-1])
+    pairs = new_item_pairs(prepared.test, fitted=fitted)
+    found[among] = read_lists(new, pairs, known=prepared.seen, k=cutoffs[-1])
     tables = []
     for group, (users_M, items_MK) in found.items():
         values = user_metrics(users_M, items_MK, relevant=relevant, cutoffs=cutoffs)

@@ -54,7 +54,7 @@ ACCURACY = {
 """Metrics with one value per user. Means run over all users who have relevant items."""
 
 NEW_GROUPS = ("new_items", "among_new")
-"""Names of the two ways to measure items without training users.
+"""Names of the two ways to measure items that the model was not fitted on.
 
 new_items: in lists of the whole catalogue. among_new: in lists of such items alone.
 """

@@ -71,15 +71,18 @@ def _of_dataset(params: Params, dataset: str) -> dict[str, dict[str, Any]]:
     history = {"recommend": {"test_history": params.recommend.test_history}}
     return found | {
         "recommend": _sections(params, "recommend"),
-        "evaluate": _sections(params, "evaluate"),
+        "evaluate": _sections(params, "evaluate") | _refit(params),
         "bundle": history,
         "bundle-with-profile": _sections(params, "profile", "language") | history,
     }
 
 
 def _of_unit(unit: Unit, params: Params) -> dict[str, Any]:
-    refit = {"recommend": {"refit": params.recommend.refit}}
-    return _sections(params.with_values(unit.values), *unit.sections) | refit
+    return _sections(params.with_values(unit.values), *unit.sections) | _refit(params)
+
+
+def _refit(params: Params) -> dict[str, Any]:
+    return {"recommend": {"refit": params.recommend.refit}}
 
 
 def _sections(params: Params, *names: str) -> dict[str, Any]:

@@ -28,7 +28,12 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
     prepared = Prepared.load(cell.prepare)
     lists = Lists.load(cell.lists(method))
     result = measure_lists(
-        prepared, valid=lists.valid, test=lists.test, options=params.evaluate, new=lists.new
+        prepared,
+        valid=lists.valid,
+        test=lists.test,
+        options=params.evaluate,
+        new=lists.new,
+        fitted=prepared.seen if params.recommend.refit else prepared.train,
     )
     model = cell.model(method)
     history = optional(model / "history.json")

@@ -13,7 +13,7 @@ import polars as pl
 
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.evaluation.groups import new_item_pairs
+from glta.evaluation.groups import new_item_pairs, new_items
 from glta.evaluation.lists import Lists, list_table
 from glta.evaluation.ranking import rank_among
 from glta.evaluation.settings import uses_seen_items
@@ -100,10 +100,10 @@ def make_lists(
         tested = tested.with_histories(prepared.seen_sequences)
     fitted = prepared.seen if refitted else prepared.train
     test = of(tested, fitted, prepared.test, prepared.seen)
-    relevant = new_item_pairs(prepared)
+    relevant = new_item_pairs(prepared.test, fitted=fitted)
     if not relevant.item.size or not isinstance(tested, Scorer):
         return Lists(valid, test)
-    new = np.flatnonzero(prepared.new_items)
+    new = np.flatnonzero(new_items(fitted))
     return Lists(
         valid,
         test,

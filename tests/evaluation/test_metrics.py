@@ -270,6 +270,24 @@ def test_new_items_by_hand():
     assert result.groups["new_items"] == {"items": 3, "pairs": 3}
 
 
+def test_items_with_validation_users_are_not_new_to_a_refit():
+    """Item 2 has a validation user. So user 1, whose test item it is, has no new item in test."""
+    world = small_world()
+    result = measure_lists(
+        world,
+        valid=frame({}),
+        test=frame({0: [4], 1: [3, 2], 2: [1]}),
+        options=EvaluateSettings(cutoffs=[1, 2]),
+        new=frame({0: [4, 3]}),
+        fitted=world.seen,
+    )
+    assert result.groups["new_items"] == {"items": 2, "pairs": 2}
+    assert result.metrics["new_items/recall@2"] == 1 / 2
+    assert result.users["among_new/recall@1"].to_list() == [0.5, None, None]
+    # the other groups stay those of the training pairs
+    assert result.groups["cold_items"]["pairs"] == 4
+
+
 def test_measuring_refuses_lists_that_do_not_fit():
     good = frame({0: [2], 1: [3]})
     for bad, why in (

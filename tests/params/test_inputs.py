@@ -36,7 +36,7 @@ TABLE = {
     "training.processes": "",
     "shards.*": "",
     "recommend.*": "recommend report",
-    "recommend.refit": "steps recommend report",
+    "recommend.refit": "steps recommend evaluate report",
     "recommend.test_history": "recommend bundle bundle-with-profile report",
     "evaluate.*": "evaluate report",
     "report.*": "report",

@@ -1,11 +1,12 @@
 """Which items of the users the lists of the stage `recommend` are made by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from glta.data.interactions import Interactions
 from glta.data.sequences import Sequences
 from glta.evaluation.lists import Lists
 from glta.evaluation.settings import RecommendSettings
@@ -72,6 +73,29 @@ def test_validation_items_are_history_in_a_split_by_time():
     assert of("by_split") == [False, False, True, True]
     assert of("seen") == [True] * 4
     assert of("train") == [False] * 4
+
+
+def test_items_with_validation_users_are_not_new_to_a_refit(prepared):
+    """One item has training users and test users in the original; here they are of validation."""
+    item = int(prepared.test.item[0])
+    train, valid = (getattr(prepared, name) for name in ("train", "valid"))
+    moved = train.item == item
+    pairs = {
+        "train": (train.user[~moved], train.item[~moved]),
+        "valid": (
+            np.append(valid.user, train.user[moved]),
+            np.append(valid.item, train.item[moved]),
+        ),
+    }
+    size = train.num_users, train.num_items
+    parts = {name: Interactions.of(*of, *size) for name, of in pairs.items()}
+    data = replace(prepared, **parts)
+    assert data.seen.item_degree[item] and not data.train.item_degree[item]
+    model = Newest(prepared.sequences)
+    first = make_lists(model, data, k=5, seen_at_test=False)
+    second = make_lists(model, data, k=5, seen_at_test=False, refitted=model)
+    assert first.new is not None and item in first.new["item"]
+    assert second.new is None
 
 
 @pytest.mark.parametrize("block", [2, 5, 2048])
