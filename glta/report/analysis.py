@@ -3,7 +3,7 @@
 # U users, M metrics
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -35,6 +35,21 @@ Intervals = dict[str, tuple[float, float]]
 
 Pair = tuple[str, str]
 """Two methods; the second one is subtracted from the first one."""
+
+
+def side_by_side(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Put the columns of arrays with equally many rows into one array, to share its random draws.
+
+    The draws depend on the number of rows and the seed alone, so each column is resampled as it
+    would be alone. arrays: (U, M), U may differ. Yields names and (U, names * M), without arrays of
+    fewer than two rows.
+    """
+    by_height: dict[int, list[str]] = {}
+    for name, array in arrays.items():
+        by_height.setdefault(len(array), []).append(name)
+    for height, names in by_height.items():
+        if height > 1:
+            yield names, np.hstack([arrays[name] for name in names])
 
 
 class Tested(NamedTuple):
@@ -190,28 +205,33 @@ class Analysis:
             frames = [frame.filter((frame["num_train"] <= limit) == cold) for frame in frames]
         return over_seeds(frames, self.columns).drop("user").to_numpy()
 
-    def _intervals(self, values_UM: np.ndarray) -> Intervals:
-        """Compute the bootstrap interval of each metric's mean; empty for fewer than two users."""
-        if len(values_UM) < 2:
-            return {}
+    def _intervals(self, values: Mapping[str, np.ndarray]) -> dict[str, Intervals]:
+        """Compute the bootstrap interval of each metric's mean, by method and metric.
+
+        values: (U, M) of each method. Methods with fewer than two users have no intervals.
+        """
         report = self.params.report
-        samples = bootstrap(values_UM, resamples=report.resamples, seed=RESAMPLING_SEED)
-        lows, highs = interval(samples, report.confidence)
-        return {
-            column: (float(low), float(high))
-            for column, low, high in zip(self.columns, lows, highs, strict=True)
-        }
+        found: dict[str, Intervals] = {method: {} for method in values}
+        for methods, values_UM in side_by_side(values):
+            samples = bootstrap(values_UM, resamples=report.resamples, seed=RESAMPLING_SEED)
+            limits = np.stack(interval(samples, report.confidence), axis=1)
+            for method, of_method in zip(methods, np.split(limits, len(methods)), strict=True):
+                found[method] = {
+                    column: (float(low), float(high))
+                    for column, (low, high) in zip(self.columns, of_method, strict=True)
+                }
+        return found
 
     @cached_property
     def intervals(self) -> dict[str, Intervals]:
         """The bootstrap interval of the mean over users, by method and metric."""
-        return {method: self._intervals(self.users(method)) for method in self.methods}
+        return self._intervals({method: self.users(method) for method in self.methods})
 
     @cached_property
     def group_intervals(self) -> dict[str, dict[str, Intervals]]:
         """The bootstrap interval within a group of users, by group, method and metric."""
         return {
-            group: {method: self._intervals(self.users(method, cold=cold)) for method in self.cells}
+            group: self._intervals({name: self.users(name, cold=cold) for name in self.cells})
             for group, cold in {"cold_users": True, "warm_users": False}.items()
         }
 
@@ -297,19 +317,22 @@ class Analysis:
         Pairs with fewer than two common users are left out.
         """
         report = self.params.report
+        differences = {
+            other: self.differences(one, other, columns).drop("user").to_numpy()
+            for one, other in pairs
+        }
         found = {}
-        for one, other in pairs:
-            differences = self.differences(one, other, columns)
-            if differences.height < 2:
-                continue
+        for others, differences_UM in side_by_side(differences):
             values = compare_paired(
-                [differences.drop("user").to_numpy()],
+                [differences_UM],
                 confidence=report.confidence,
                 resamples=report.resamples,
                 seed=RESAMPLING_SEED,
             )
-            found[other] = dict(zip(columns, values, strict=True))
-        return found
+            for place, other in enumerate(others):
+                of_other = values[place * len(columns) :][: len(columns)]
+                found[other] = dict(zip(columns, of_other, strict=True))
+        return {other: found[other] for other in differences if other in found}
 
     def _tested(self, pairs: Iterable[Pair]) -> dict[str, Tested]:
         """Test pairs of methods in the report's metric as one family; returns by second method.

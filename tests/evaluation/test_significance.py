@@ -16,6 +16,7 @@ from glta.evaluation.significance import (
     randomisation_test,
     shares_of_mean,
 )
+from glta.report.analysis import side_by_side
 
 
 def test_over_seeds_averages_what_a_user_has():
@@ -48,6 +49,21 @@ def test_bootstrap_is_seeded_and_paired():
     assert np.array_equal(samples, bootstrap(both, resamples=100, seed=7))
     assert np.allclose(samples[:, 1] - samples[:, 0], 3)
     assert not np.array_equal(samples, bootstrap(both, resamples=100, seed=8))
+
+
+def test_methods_side_by_side_are_resampled_as_alone():
+    rng = np.random.default_rng(1)
+    arrays = {
+        name: rng.normal(size=(rows, 2))
+        for name, rows in {"a": 40, "few": 30, "b": 40, "one": 1, "none": 0}.items()
+    }
+    found = {}
+    for names, columns in side_by_side(arrays):
+        samples = np.split(bootstrap(columns, resamples=50, seed=3), len(names), axis=1)
+        found |= dict(zip(names, samples, strict=True))
+    assert list(found) == ["a", "b", "few"]
+    for name, samples in found.items():
+        assert np.allclose(samples, bootstrap(arrays[name], resamples=50, seed=3), rtol=1e-12)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
