@@ -114,6 +114,7 @@ def study_key(
     root = cell.prepare.parent
     about = {
         "method": method,
+        "dataset": cell.dataset,
         "seed": cell.seed,
         "data": {path.relative_to(root).as_posix(): sha256_of(path) for path in files},
         "code": {path: sha256_of(path) for path in sorted(code)},

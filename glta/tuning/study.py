@@ -133,14 +133,12 @@ class Study:
         self._study.sampler = Proposals(
             self._seed, self._ranges, [self._coded(v) for v in measured], self._coded(fixed)
         )
-        # a value to start from may be outside of its range; the sampler then leaves out the key
-        trial = self._study.ask(
-            {
-                key: range_.distribution
-                for key, range_ in self._ranges.items()
-                if not fixed or range_.holds(fixed[key])
-            }
-        )
+        inside = {
+            key: range_.distribution
+            for key, range_ in self._ranges.items()
+            if not fixed or range_.holds(fixed[key])
+        }
+        trial = self._study.ask(inside)
         proposed = {key: self._ranges[key].decode(value) for key, value in trial.params.items()}
         values = {key: (fixed | proposed)[key] for key in self._ranges}
         trial.set_user_attr("values", values)
@@ -154,9 +152,15 @@ class Study:
             error = str(problem)
         trial.set_user_attr("seconds", time.monotonic() - began)
         trial.set_user_attr("error", error)
-        # the sampler must avoid values for which trainings diverge or take too long, so they get
-        # the worst value so far; 0 would be so far off that it would see no other differences
-        self._study.tell(trial, worst if value is None else value)
+        if len(inside) < len(self._ranges):
+            # a value to start from is outside of its range. The sampler searches the keys that all
+            # complete trials have, so this trial must be none: the key would never be searched
+            trial.set_user_attr("value", value)
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            # the sampler must avoid values for which trainings diverge or take too long, so they
+            # get the worst value so far; 0 would be so far off that it sees no other differences
+            self._study.tell(trial, worst if value is None else value)
 
     def _coded(self, values: Values) -> Values:
         """Return values as optuna sees them, without those outside of their ranges."""
@@ -168,16 +172,21 @@ class Study:
 
 
 def _finished(study: optuna.Study) -> list[Trial]:
-    """Return the finished trials of a study in their order."""
+    """Return the finished trials of a study in their order.
+
+    A pruned trial is a finished one whose values the ranges do not hold (`Study.run_trial`).
+    """
     found: list[Trial] = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    finished = (TrialState.COMPLETE, TrialState.PRUNED)
+    for trial in study.get_trials(deepcopy=False, states=finished):
         assert trial.datetime_start is not None  # set when the trial was asked for
         about = trial.user_attrs
+        value = trial.value if trial.state == TrialState.COMPLETE else about["value"]
         found.append(
             Trial(
                 number=len(found),
                 values=about["values"],
-                value=None if about["error"] else trial.value,
+                value=None if about["error"] else value,
                 seconds=about["seconds"],
                 started=trial.datetime_start,
                 error=about["error"],
