@@ -12,7 +12,7 @@ import orjson
 import polars as pl
 
 from glta.io.sheets import LINE, PROBLEM, need_columns
-from glta.io.streams import DOWNLOAD_AGAIN
+from glta.io.streams import DOWNLOAD_AGAIN, NoRows
 from glta.io.values import shown, whole_characters
 
 Parse = Callable[[bytes], Any]
@@ -120,7 +120,7 @@ def read_records(
     fixes: by field, what to do when no record has it. again: what to do for the other fields.
 
     A bad line is marked in PROBLEM. Raises ValueError for a field that none of the records of the
-    first sheet has, and for a file without records.
+    first sheet has, and NoRows for a file without records.
     """
     check = _RecordCheck(parse, ids=ids, singles=(*ids, *texts, *kept, *converted), lists=lists)
     readers: dict[str, Convert] = {
@@ -174,7 +174,7 @@ def read_records(
     if columns[LINE]:
         yield sheet()
     if not total:
-        raise ValueError(f"{name}: has no records; give a file with data")
+        raise NoRows(f"{name}: has no records; give a file with data")
 
 
 class _RecordCheck:

@@ -12,6 +12,7 @@ import polars as pl
 
 from glta.io.packed import REPLACE
 from glta.io.sheets import LINE, PROBLEM, mark, read_csv
+from glta.io.streams import NoRows
 from glta.io.values import shown
 
 SEPARATORS = (",", "\t", ";", "|", "::", " ")
@@ -58,6 +59,8 @@ def read_own_csv(
         line += content.count(b"\n", 0, len(content) - len(whole))
         if whole and not whole.isspace():
             break
+    else:
+        raise NoRows(f"{name}: is empty; {REPLACE}, or give a file with data")
     first = _first_row(whole, quotes)
     keys = f"{parameter}.{key}"
     separator = _found(first, wanted, header, separator, place=f"{name} line {line}", keys=keys)

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from glta.io.streams import DOWNLOAD_AGAIN
+from glta.io.streams import DOWNLOAD_AGAIN, NoRows
 from glta.io.values import shown
 from glta.nearest import near
 
@@ -168,7 +168,7 @@ def read_csv(
     quote_fix: what to do about a block that cannot be cut into cells.
 
     A row with too few or too many cells is marked in PROBLEM. Raises ValueError with file and line
-    when a block cannot be cut into cells at all, and for a file without rows.
+    when a block cannot be cut into cells at all, and NoRows for a file without rows.
     """
     num_rows = 0
     for line, block in lines:
@@ -182,9 +182,9 @@ def read_csv(
         num_rows += sheet.height
         yield sheet
     if columns is None:
-        raise ValueError(f"{name}: is empty; {again}, or give a file with data")
+        raise NoRows(f"{name}: is empty; {again}, or give a file with data")
     if not num_rows:
-        raise ValueError(f"{name}: has a header but no rows; give a file with data")
+        raise NoRows(f"{name}: has a header but no rows; give a file with data")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ DAMAGE = (  # what the unpackers raise for a damaged file
 )
 
 
+class NoRows(ValueError):
+    """Report a file that is empty, or has a header alone. A part of a folder may be such a file."""
+
+
 def blocks(
     path: Path,
     *members: str,
@@ -54,8 +58,8 @@ def blocks(
     name: of the file, for errors; empty: that of its path. opener: opens the file, in place of
     `members`. again: what to do about a damaged file.
 
-    Raises ValueError for a damaged file, with the line up to which it was read, for an empty file,
-    for UTF-16 text, and for an archive with members that point outside of it.
+    Raises ValueError for a damaged file, with the line up to which it was read, for UTF-16 text,
+    and for an archive with members that point outside of it. Raises NoRows for an empty file.
     """
     shown = name or str(path)
     name = name or (members[-1] if members else path.name)
@@ -84,7 +88,7 @@ def blocks(
     if rest:
         yield line, rest
     elif line == 1:
-        raise ValueError(f"{name}: is empty; {again}, or give a file with data")
+        raise NoRows(f"{name}: is empty; {again}, or give a file with data")
 
 
 def damaged(error: Exception, path: Path, shown: str, why: str, again: str) -> Exception:

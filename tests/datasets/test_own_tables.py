@@ -290,6 +290,40 @@ def test_a_folder_of_parts(read, refusal):
     assert "texts (part 2.csv) line 5, column user_id: is empty" in refusal(bad, name="texts")
 
 
+NO_ROWS = {
+    "empty": "",
+    "an empty line": "\n",
+    "a header": HEAD,
+    "a header without a line end": HEAD.strip(),
+    "packed": gzip.compress(b""),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ROWS)
+def test_a_part_without_rows(kind, read, refusal):
+    """Wherever it lies among the others. A folder of such parts alone is refused."""
+    nothing = NO_ROWS[kind]
+    parts = {"1.csv": nothing, "2.csv": LOG, "3.csv": nothing, "4.csv": HEAD + "3,a,1,1\n"}
+    rows = [*ROWS, ("3", "a", 1.0, 1)]
+    assert read({**parts, "5.csv": nothing}, name="parts").interactions.rows() == rows
+    bad = {**parts, "5.csv": nothing, "6.csv": HEAD + ",a,1,1\n"}
+    assert "bad (part 6.csv) line 2, column user_id: is empty" in refusal(bad, name="bad")
+    assert refusal({"1.csv": nothing, "2.csv": nothing}, name="none") == (
+        "none: has no rows; give a file with data"
+    )
+    assert "give a file with data" in refusal(nothing)
+
+
+def test_a_part_without_rows_in_other_forms(read, refusal):
+    record = '{"user_id": "3", "item_id": "a", "rating": 1, "timestamp": 1}'
+    found = read({"1.json": "[]", "2.jsonl": "", "3.jsonl": record}, name="json")
+    assert found.interactions.rows() == [("3", "a", 1.0, 1)]
+    headless = {"1.csv": "\n", "2.csv": "3,a,1,1\n"}
+    assert read(headless, name="headless", header=NAMES).interactions.height == 1
+    other = {"1.csv": LOG, "2.csv": "user,item_id,rating,timestamp\n"}
+    assert refusal(other, name="other").startswith("other/2.csv: has no column user_id")
+
+
 def test_a_zero_byte_far_in_a_file_names_its_line(refusal):
     text = HEAD + "1,a,5,100\n" * 1000 + "2,\0b,5,100\n"
     assert refusal(text).startswith("log.csv line 1002: holds a byte that is 0")

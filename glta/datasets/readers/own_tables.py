@@ -28,7 +28,7 @@ from glta.io.raw import (
     join_items,
 )
 from glta.io.sheets import LINE, convert, is_blank, need_columns
-from glta.io.streams import blocks
+from glta.io.streams import NoRows, blocks
 from glta.io.values import categories_of, number_of, text_of, time_of
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -147,7 +147,8 @@ class TableFile:
         columns: names of the columns to read, by their role. kept: further columns to read. They
         have their type in Parquet, are text in CSV, and are JSON as text in JSON.
         needed: the roles whose columns must be there; None: all.
-        Raises ValueError for what cannot be read, and for a file without rows.
+        A part of a folder may be without rows, as long as another part has some. Raises ValueError
+        for what cannot be read, and for a file or a folder without rows.
         """
         offset = 0  # of the numbers of rows or lines, by the parts before
         is_empty = True
@@ -161,11 +162,15 @@ class TableFile:
                 name = f"{self.name.rstrip('/')}/{inner}"
                 words = f"(part {inner}) {words}"
             self._starts.append((offset, words))
-            for sheet in self._part(part, name, columns, kept):
-                need_columns(sheet, name, column_fixes(must, self.parameter, kept))
-                last = sheet[LINE].max() or 0  # type: ignore[assignment]  # the column of integers
-                is_empty = False
-                yield sheet.with_columns(pl.col(LINE) + offset)
+            try:
+                for sheet in self._part(part, name, columns, kept):
+                    need_columns(sheet, name, column_fixes(must, self.parameter, kept))
+                    last = sheet[LINE].max() or 0  # type: ignore[assignment]  # integers
+                    is_empty = is_empty and not sheet.height
+                    yield sheet.with_columns(pl.col(LINE) + offset)
+            except NoRows:
+                if part == self.path:
+                    raise
             offset += last
         if is_empty:
             raise ValueError(f"{self.name}: has no rows; give a file with data")
