@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import polars as pl
 
@@ -162,7 +163,7 @@ def _problems_of_ids(
     if parameter:
         is_hidden = text.str.contains(r"^[\u200B\u2060\uFEFF]|[\u200B\u2060\uFEFF]$")
         hidden = pl.format(f"column {column} = {{}}: {HIDDEN}", text)
-        problems += [pl.when(is_hidden).then(hidden), shortened(column)]
+        problems += [pl.when(is_hidden).then(hidden), shortened(column, small=True)]
     return problems
 
 
@@ -375,13 +376,20 @@ def _categories(
 
 
 def join_items(
-    interactions: CheckedTable, items: CheckedTable | None, name: str, *, parameter: str = ""
+    interactions: CheckedTable,
+    items: CheckedTable | None,
+    name: str,
+    *,
+    parameter: str = "",
+    log: str = "",
 ) -> Raw:
     """Put interactions and items together.
 
-    items: None where the source has no items' table. name: of the items' file, for errors. Items
-    with interactions that the table lacks get their id as title, and are counted. Raises ValueError
-    when the table lacks all of them, which means that the two files use different ids.
+    items: None where the source has no items' table. name: of the items' file, for errors.
+    parameter, log: for the user's own files, their entry of params.yaml, and the name of the file
+    of interactions. Items with interactions that the table lacks get their id as title, and are
+    counted. Raises ValueError when the table lacks all of them, which means that the two files use
+    different ids, and when one number is written in two ways.
     """
     used = interactions.rows.select("item_id").unique(maintain_order=True)
     known = items.rows if items else pl.DataFrame(schema={"item_id": pl.String})
@@ -390,6 +398,8 @@ def join_items(
         both = pl.concat([used["item_id"], known["item_id"]])
         _refuse_two_spellings(both, "items", parameter)
     absent = used.join(known, on="item_id", how="anti", maintain_order="left")
+    if items and parameter:
+        _refuse_other_spellings(absent["item_id"], known["item_id"], name, log)
     if items and known.height and used.height and absent.height == used.height:
         raise _other_ids(name, parameter, here=known["item_id"][0], there=used["item_id"][0])
     blank = absent.with_columns(
@@ -425,6 +435,40 @@ def _refuse_two_spellings(ids: pl.Series, what: str, parameter: str) -> None:
             f"{twice[0].partition('.')[0]}; write all without a point (pandas puts it there where "
             "a value is missing; its type Int64 does not)"
         )
+
+
+SPELLING = r"^(\+\d+|[+-]?\d+\.\d+|[+-]?\d(\.\d+[eE]\+?|[eE]\+)\d{1,2})$"
+"""Numbers with a sign, a point or an exponent. 1e5 may be an id in hexadecimal digits."""
+
+
+def _refuse_other_spellings(absent: pl.Series, known: pl.Series, name: str, log: str) -> None:
+    """Raise ValueError when an item without a row is one of the table in another spelling.
+
+    Spreadsheets write 007 as 7, and R writes 100000 as 1e+05. absent: ids of `log` without a row.
+    known: ids of the table `name`, which has each spelling as an item of its own.
+    """
+    here, there = (
+        pl.DataFrame({"id": ids, "number": _without_spelling(ids)}) for ids in (absent, known)
+    )
+    alike = here.join(there, on="number", maintain_order="left_right")
+    if alike.height:
+        item, _, row = alike.row(0)
+        raise ValueError(
+            f"{name}: has no row of item {item}, which {log} has, but one of {row}; write ids "
+            "alike in both files (spreadsheets and R change ids that look like numbers: keep the "
+            f"column as text), or give {item} a row if these are two items"
+        )
+
+
+def _without_spelling(ids: pl.Series) -> pl.Series:
+    """Return ids without zeros at their start, and numbers without sign, point and exponent.
+
+    A minus stays.
+    """
+    special = ids.filter(ids.str.contains(SPELLING)).unique()
+    plain = [format(Decimal(text), "f") for text in special]
+    plain = [text.rstrip("0").rstrip(".") if "." in text else text for text in plain]
+    return ids.replace(special, pl.Series(plain, dtype=pl.String)).str.replace("^(-?)0+", "$1")
 
 
 def _other_ids(name: str, parameter: str, *, here: object, there: object) -> ValueError:

@@ -46,15 +46,21 @@ def mark(sheet: pl.DataFrame, *problems: pl.Expr) -> pl.DataFrame:
     return sheet.with_columns(pl.coalesce(PROBLEM, *problems).alias(PROBLEM))
 
 
-def shortened(column: str) -> pl.Expr:
-    """Tell of long numbers as spreadsheets show them, such as 1.57784E+12: their end is lost."""
+def shortened(column: str, *, small: bool = False) -> pl.Expr:
+    """Tell of long numbers as spreadsheets show them, such as 1.57784E+12: their end is lost.
+
+    small: also those of other programs, such as 1.57784e+12. A time so written may have all its
+    digits. numpy's 18 decimals are a whole number.
+    """
     text = pl.col(column).str.strip_chars()
     problem = pl.format(
         f"column {column} = {{}}: is a long number that a spreadsheet has shortened; export the "
         "column as text",
         text,
     )
-    return pl.when(text.str.contains(r"^\d(\.\d+)?E\+\d\d$")).then(problem)
+    exponent = "[eE]" if small else "E"
+    pattern = rf"^[+-]?\d(\.\d{{1,16}})?{exponent}\+\d{{2,3}}$"
+    return pl.when(text.str.contains(pattern)).then(problem)
 
 
 class BadRows:

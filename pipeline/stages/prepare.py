@@ -35,6 +35,8 @@ def main(params: Params, dataset: str, seed: int) -> None:
             "({why})".format(**step)
         )
     c = tables.counts
+    if missing := raw.counts["items_missing_from_their_table"]:
+        print(f"{missing} items have no row in the items' table: their id is their title")
     print(
         f"train {c['train']} (of which targets {c['target']}), valid {c['valid']}, test {c['test']}"
     )

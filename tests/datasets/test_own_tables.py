@@ -412,6 +412,12 @@ def test_a_number_that_a_spreadsheet_shortened_is_refused(read, refusal):
     assert "timestamp = 1.57784E+12: is a long number" in refusal(HEAD + "1,a,5,1.57784E+12\n")
     assert "user_id = 9.78E+12: is a long number" in refusal(HEAD + "9.78E+12,a,5,1\n")
     assert read(HEAD + "9E12,a,5,1\n").interactions["user_id"][0] == "9E12"
+    assert "timestamp = -9.78E+12: is a long number" in refusal(HEAD + "1,a,5,-9.78E+12\n")
+    for short in ("9.78e+12", "-9.78E+12", "+9.78E+12", "1e+05", "9.78E+012"):
+        assert f"item_id = {short}: is a long number" in refusal(HEAD + f"1,{short},5,1\n")
+    assert read(HEAD + "1,a,5,1.577836800123e+12\n").interactions["timestamp"][0] == 1577836800123
+    whole = "1.234567000000000000e+06"  # numpy.savetxt
+    assert read(HEAD + f"1,{whole},5,1\n").interactions["item_id"][0] == whole
 
 
 CATEGORIES = {
@@ -576,6 +582,43 @@ def test_a_number_written_in_two_ways_is_no_two_ids(read, refusal):
     rest = {"description": None, "categories": None}
     assert "ids of items are written as 5.0 and as 5;" in refusal(log, items, **rest)
     assert read(HEAD + "1.0,1.5,5,100\n").interactions["item_id"].to_list() == ["1.5"]
+
+
+REST = {"description": None, "categories": None}
+SPELLINGS = [
+    ("007", "7"),
+    ("7", "007"),
+    ("-007", "-7"),
+    ("00A1", "A1"),
+    ("000", "0"),
+    ("100000", "1.0E5"),
+    ("1.0E5", "00100000"),
+    ("+491234", "491234"),
+    ("2.50", "2.5"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SPELLINGS)
+def test_an_item_without_a_row_that_is_in_the_table_in_another_spelling(one, other, read, refusal):
+    """Its texts would be lost. It may be an item of its own, with a row of its own."""
+    log = HEAD + f"1,{one},5,100\n1,b,5,100\n"
+    items = f"item_id,title\n{other},x\nb,y\n"
+    found = refusal(log, items, **REST)
+    assert found.startswith(f"things.csv: has no row of item {one}, which log.csv has, but one of")
+    assert f"but one of {other}; write ids alike in both files" in found
+    both = read(log, f"{items}{one},z\n", **REST)
+    assert both.counts["items_missing_from_their_table"] == 0
+    assert both.counts["items_without_interactions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("70", "7"), ("7", "-7"), ("1e5", "100000"), ("12345678901234567", "12345678901234568")],
+)
+def test_an_item_without_a_row_that_is_another(one, other, read):
+    log = HEAD + f"1,{one},5,100\n1,b,5,100\n"
+    raw = read(log, f"item_id,title\n{other},x\nb,y\n", **REST)
+    assert raw.counts["items_missing_from_their_table"] == 1
 
 
 def test_dates_and_numbers_in_two_parts_are_refused(read, refusal):

@@ -140,6 +140,20 @@ def runs(tmp_path_factory) -> Iterator[list[dict[str, bytes]]]:
     assert Path.cwd() == before
 
 
+def test_prepare_tells_of_items_without_a_row(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_tables(tmp_path)
+    said = "items have no row in the items' table"
+    for missing in (0, 3):
+        pl.read_csv("items.csv").slice(missing).write_csv("items.csv")
+        params = small_params().for_dataset("books")
+        download.main(params, "books")
+        prepare.main(params, "books", 0)
+        out = capsys.readouterr().out
+        assert (f"{missing} {said}: their id is their title" in out) == (missing > 0)
+        assert (said in out) == (missing > 0)
+
+
 RIDGES = ("text-ridge", "word-ridge")
 ALIGNED = ["aligner.safetensors", "history.json"]
 GLTA_MODEL = [*ALIGNED, "model.safetensors", "model.json"]

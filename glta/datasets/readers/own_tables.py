@@ -94,7 +94,7 @@ def read_own_tables(folder: Path, dataset: str, max_bad_share: float, table: Tab
     if file.has_json:
         fix = column_fix(parameter, "features")
         items = replace(items, rows=decoded(items.rows, name, table.features, fix=fix))
-    return join_items(interactions, items, name, parameter=parameter)
+    return join_items(interactions, items, name, parameter=parameter, log=table.interactions)
 
 
 def read_sample(folder: Path, dataset: Dataset, max_bad_share: float) -> Raw:
