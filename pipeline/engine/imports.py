@@ -96,8 +96,12 @@ def _data_in(folder: Path) -> Iterator[Path]:
 
 def _parsed(path: str) -> ast.Module:
     """Parse a file. Raises ValueError, with file and line, for wrong syntax."""
+    return _parsed_text(Path(path).read_text(encoding="utf-8"), path)
+
+
+def _parsed_text(text: str | bytes, path: str) -> ast.Module:
     try:
-        return ast.parse(Path(path).read_text(encoding="utf-8"))
+        return ast.parse(text)
     except SyntaxError as error:
         raise ValueError(f"{path} line {error.lineno}: {error.msg}") from None
 
@@ -202,9 +206,14 @@ def rest_of(path: str) -> str:
     Left out are the fields of sections and their validators, the spec itself, types, docstrings and
     comments. The values that come out of them are recorded, and so are the steps of the spec.
     """
+    return rest_in(Path(path).read_text(encoding="utf-8"), path)
+
+
+def rest_in(text: str | bytes, path: str) -> str:
+    """Return what `rest_of` does, of a text in place of the file. path: for errors."""
     sections = {"Section"}
     rest = []
-    for node in _code(_parsed(path).body):
+    for node in _code(_parsed_text(text, path).body):
         if isinstance(node, ast.ImportFrom) and _defines_settings(node.module or ""):
             sections |= {alias.asname or alias.name for alias in node.names}
             continue

@@ -259,15 +259,36 @@ class Results:
     def code(self, result: Result) -> dict[str, str]:
         """List the code files behind a result: {path: sha256}, or {path: md5} of dependencies.
 
-        Files that DVC's cache no longer has are left out.
+        Files of settings are in `settings_code`. What DVC's cache no longer has is left out.
+        """
+        found = {
+            path: digest
+            for path, digest in result.deps.items()
+            if not path.startswith(("data/", PARAMS)) and not digest.endswith(".dir")
+        }
+        for program in self.programs(result).values():
+            found |= program["files"] if program else {}
+        return found
+
+    def settings_code(self, result: Result) -> dict[str, str]:
+        """List the files of settings behind a result: {path: sha256 of the code of `rest_of`}.
+
+        What DVC's cache no longer has is left out.
         """
         found: dict[str, str] = {}
-        for path, digest in result.deps.items():
-            if is_program(path) and (content := self.content(digest)):
-                found |= json.loads(content)["files"]
-            elif not path.startswith(("data/", PARAMS)) and not digest.endswith(".dir"):
-                found[path] = digest
+        for program in self.programs(result).values():
+            found |= program.get("settings", {}) if program else {}
         return found
+
+    def programs(self, result: Result) -> dict[str, dict[str, Any] | None]:
+        """Read the files of `pipeline.engine.code` behind a result: {path: content}.
+
+        A content is None when DVC's cache no longer has it.
+        """
+        contents = {
+            path: self.content(digest) for path, digest in result.deps.items() if is_program(path)
+        }
+        return {path: json.loads(text) if text else None for path, text in contents.items()}
 
     def archives(self, result: Result) -> dict[str, dict[str, Any]]:
         """List the raw files that a result holds: {name: {sha256, bytes, address}}."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.engine.code import is_data
+from pipeline.engine.imports import rest_in
 from pipeline.lineage.results import Result, Results, in_order
 from pipeline.tracking.commit import content_at, current_commit, has_commit
 from pipeline.tracking.environment import differences, in_short
@@ -254,12 +255,19 @@ def _code_not_known(results: Results, result: Result) -> list[dict[str, str]]:
     if lost := _not_in_git(results, result):
         what = f"made with changes that commit {result.commit[:12]} does not have"
         return [_problem(result.stage, f"{what}: {', '.join(lost[:5])}", fix)]
+    if gone := [path for path, content in results.programs(result).items() if content is None]:
+        what = f"its code was not compared with commit {result.commit[:12]}: DVC's cache does not"
+        return [_problem(result.stage, f"{what} have {', '.join(gone)}", "`dvc pull`")]
     return []
 
 
 def _not_in_git(results: Results, result: Result) -> list[str]:
     """Return the code files whose content in the run is not that of the run's commit."""
-    lost = []
+    lost = [
+        path
+        for path, digest in results.settings_code(result).items()
+        if _sha256_of_rest_at(result.commit, path) != digest
+    ]
     for path, digest in results.code(result).items():
         content = content_at(result.commit, path) if result.commit else None
         if content is None or digest not in (
@@ -268,6 +276,20 @@ def _not_in_git(results: Results, result: Result) -> list[str]:
         ):
             lost.append(path)
     return lost
+
+
+def _sha256_of_rest_at(commit: str | None, path: str) -> str | None:
+    """Hash the code of a file of settings as `pipeline.engine.code` does, but as a commit has it.
+
+    Returns None when the commit has no such file, or no Python in it.
+    """
+    content = content_at(commit, path) if commit else None
+    try:
+        return (
+            None if content is None else hashlib.sha256(rest_in(content, path).encode()).hexdigest()
+        )
+    except ValueError:
+        return None
 
 
 def _different_environments(results: Results) -> list[dict[str, str]]:

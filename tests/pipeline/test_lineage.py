@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipeline.engine import code
+from pipeline.lineage.results import Result, Results
+from pipeline.lineage.trace import _code_not_known
 from tests.pipeline.repository import DOWNSTREAM, TRAINS
 
 REPORT = "data/report/metrics.json"
@@ -146,6 +152,68 @@ def test_code_that_git_never_had_is_a_warning(toy):
     toy("git", "-c", "user.name=toy", "-c", "user.email=toy@localhost", "commit", "-qam", "mine")
     toy("dvc", "repro", "-f", "-s", *TRAINS)
     assert check(toy)["warnings"] == []
+
+
+PROGRAM = "data/code/ease.json"
+SETTINGS = "glta/evaluation/settings.py"
+
+
+@pytest.fixture
+def warnings(tmp_path, monkeypatch):
+    """Return a function that edits committed code, and warns of a result that it has made.
+
+    edits: {path: text}. cached: whether DVC's cache has the list of the code.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def write(files: dict[str, str]) -> None:
+        for path, text in files.items():
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text)
+
+    write({"glta/model.py": f"from {SETTINGS[:-3].replace('/', '.')} import K\n"})
+    write({SETTINGS: "K = 1\n"})
+    who = ("-c", "user.name=toy", "-c", "user.email=toy@localhost")
+    for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+
+    def warnings(edits: dict[str, str], cached: bool = True) -> list[str]:
+        write(edits)
+        code.forget()
+        code._sha256_of.cache_clear()
+        content = code.written(code._hashed("glta/model.py")).encode()
+        results = Results.__new__(Results)
+        results.content = lambda digest: content if cached else None  # type: ignore[method-assign]
+        tags = {"git.commit": head.strip(), "git.dirty": "true"}
+        run = SimpleNamespace(data=SimpleNamespace(tags=tags))
+        deps = {PROGRAM: "0" * 32}
+        result = Result("ease", outs={}, deps=deps, params={}, run=run, current=True)
+        return [warning["what"] for warning in _code_not_known(results, result)]
+
+    yield warnings
+    code.forget()
+
+
+def test_code_in_files_of_settings_is_compared_with_git_too(warnings):
+    """The values of settings are recorded by themselves; a comment changes nothing."""
+    assert warnings({"README.md": "changed"}) == []
+    assert warnings({SETTINGS: "K = 1  # as before\n"}) == []
+    (warning,) = warnings({SETTINGS: "K = 2\n"})
+    assert warning.endswith(f"does not have: {SETTINGS}")
+    (warning,) = warnings(
+        {SETTINGS: "K = 1\n", "glta/model.py": "import glta.evaluation.settings\n"}
+    )
+    assert warning.endswith("does not have: glta/model.py")
+    new = "glta/evaluation/new/settings.py"
+    files = {new: "K = 1\n", "glta/model.py": "from glta.evaluation.new.settings import K\n"}
+    (warning,) = warnings(files)
+    assert warning.endswith(f"does not have: {new}, glta/model.py")
+
+
+def test_code_whose_list_is_lost_is_a_warning(warnings):
+    (warning,) = warnings({}, cached=False)
+    assert warning.endswith(f"DVC's cache does not have {PROGRAM}")
 
 
 def test_environments_that_differ_are_a_warning(toy):
