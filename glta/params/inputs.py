@@ -7,12 +7,12 @@ other methods.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pydantic import ValidationError
 
-from glta.methods.registry import Unit, needed, units
+from glta.methods.registry import Unit, needed, specs, title, units
 from glta.params.model import Params
 
 COLUMNS = (
@@ -39,6 +39,10 @@ The stage `prepare` reads the files. The stage `download` only copies them.
 """
 
 
+SPECS = "specs"
+"""The key under which the values of the report have what it shows of specs."""
+
+
 def inputs(params: Params) -> dict[str, dict[str, Any]]:
     """Return the values of all stages, as nested mappings: {"DATASET/STAGE" or "report": values}.
 
@@ -49,7 +53,7 @@ def inputs(params: Params) -> dict[str, dict[str, Any]]:
     for dataset in params.datasets:
         of_dataset = _of_dataset(params.for_dataset(dataset), dataset)
         found |= {f"{dataset}/{stage}": values for stage, values in of_dataset.items()}
-    return found | {"report": shown(params)}
+    return found | {"report": shown(params) | {SPECS: of_specs(params.methods)}}
 
 
 def _of_dataset(params: Params, dataset: str) -> dict[str, dict[str, Any]]:
@@ -122,6 +126,22 @@ def shown(params: Params) -> dict[str, Any]:
         "report": params.report.inputs(),
         "overrides": {name: values for name, values in own.items() if values},
     }
+
+
+def of_specs(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what the report shows of the specs of methods and ablations, by name.
+
+    That is the title, the changes of an ablation as text, and the place among all methods, which
+    decides marks and colours; ablations come after all methods.
+    """
+    order = [*specs()]
+    found: dict[str, dict[str, Any]] = {}
+    for name in methods:
+        place = order.index(name) if name in order else len(order)
+        found[name] = {"title": title(name), "place": place}
+        if (ablation := units()[name].ablation) is not None:
+            found[name]["changes"] = ablation.text
+    return found
 
 
 def _shared(values: dict[str, Any], others: Collection[dict[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from glta.methods.registry import Unit, models, units
 from glta.methods.spec import file_of
 from glta.params.check import load_params
-from glta.params.inputs import inputs
+from glta.params.inputs import SPECS, inputs
 from glta.params.model import Params
 from glta.storage.files import sha256_of
 from pipeline.engine.imports import (
@@ -165,10 +165,29 @@ def _read(path: str) -> Any:
 
 
 def values_of(content: dict[str, Any]) -> dict[str, Any]:
-    """Return parameter values by their dotted names in params.yaml."""
+    """Return parameter values by their dotted names in params.yaml.
+
+    What the report shows of specs is left out.
+    """
+    return {key: value for key, value in _dotted(content).items() if not _of_spec(key)}
+
+
+def _dotted(content: dict[str, Any]) -> dict[str, Any]:
     from dvc.utils.flatten import flatten
 
     return flatten(content)
+
+
+def _of_spec(key: str) -> bool:
+    return key.startswith(f"{SPECS}.")
+
+
+def _where(key: str) -> str:
+    """Say where a value comes from. key: its dotted name in a file of values."""
+    if not _of_spec(key):
+        return f"params.yaml {key}"
+    _, method, name = key.split(".")
+    return f"the spec of {method}: {name}"
 
 
 def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
@@ -183,9 +202,9 @@ def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
             if before.get(path) != after.get(path)
         }
         return [*lines.values()] or ["its spec changed"]
-    before, after = values_of(old), values_of(new)
+    before, after = _dotted(old), _dotted(new)
     return [
-        f"params.yaml {key} {before.get(key, 'unset')} -> {after.get(key, 'unset')}"
+        f"{_where(key)} {before.get(key, 'unset')} -> {after.get(key, 'unset')}"
         for key in {**before, **after}
         if before.get(key, ...) != after.get(key, ...)
     ]
@@ -215,9 +234,9 @@ def edited(path: str) -> list[str]:
 
 def _edited_values(path: str) -> list[str]:
     name = Path(path).relative_to(VALUES).with_suffix("").as_posix()
-    before, after = values_of(_read(path) or {}), values_of(inputs(load_params()).get(name, {}))
+    before, after = _dotted(_read(path) or {}), _dotted(inputs(load_params()).get(name, {}))
     keys = [key for key in before | after if before.get(key, ...) != after.get(key, ...)]
-    return [f"params.yaml {key}" for key in keys]
+    return [*map(_where, keys)]
 
 
 def _has_rest(file: str, sha256: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from ruamel.yaml import YAML
 
 from glta.config import Section
 from glta.datasets.fetch import describe
-from glta.methods.registry import Unit, units
+from glta.methods import registry
+from glta.methods.registry import Unit, specs, units
 from glta.params.check import check_params, merged, whole_overrides
 from glta.params.inputs import COLUMNS, inputs, shown
 from glta.params.model import Params
@@ -297,6 +299,31 @@ def test_the_report_shows_what_is_behind_its_results():
     assert "user_core" not in found["prepare"]
     cores = {name: values["prepare"] for name, values in found["overrides"].items()}
     assert cores == {"sample": {"user_core": 5}, "mine": {"user_core": 9}}
+
+
+def with_spec_of_ease(monkeypatch, **changes: Any) -> set[str]:
+    """Return the stages that another spec of EASE makes stale."""
+    found = [*(specs() | {"ease": replace(specs()["ease"], **changes)}).values()]
+    ordered = sorted(found, key=lambda spec: (spec.place, spec.name))
+    registry.units.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "specs", lambda: {spec.name: spec for spec in ordered})
+        patch.setattr("glta.params.inputs.specs", registry.specs)
+        stale = changed(BASE)
+    registry.units.cache_clear()
+    return stale
+
+
+def test_what_the_report_shows_of_a_spec_makes_the_report_alone_stale(monkeypatch):
+    assert with_spec_of_ease(monkeypatch) == set()
+    assert with_spec_of_ease(monkeypatch, title="Another") == {"report"}
+    assert with_spec_of_ease(monkeypatch, place=10_000) == {"report"}
+    assert with_spec_of_ease(monkeypatch, paper="another", devices=("cuda",)) == set()
+    found = inputs(BASE.model_copy(update={"methods": ["ease", "glta-tied-head"]}))
+    assert {name: [*values] for name, values in found["report"]["specs"].items()} == {
+        "ease": ["title", "place"],
+        "glta-tied-head": ["title", "place", "changes"],
+    }
 
 
 def test_values_that_change_no_result_are_few():

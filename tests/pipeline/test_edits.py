@@ -91,6 +91,16 @@ def test_an_edit_of_the_report_leaves_trainings_alone(real):
     real.assert_clean()
 
 
+def test_an_edit_of_a_title_runs_the_report_alone(real):
+    real.edit("glta/methods/ease/spec.py", r'title="EASE"', 'title="Shallow autoencoder"')
+    assert real.planned() == {"code", "report"}
+    known = real.runs()
+    real.snakemake()
+    assert new_runs(real, known) == {"code", "report"}
+    assert "Shallow autoencoder" in (real.folder / "data/report/index.html").read_text()
+    real.assert_clean()
+
+
 def test_an_edit_that_no_result_depends_on_runs_the_stage_code_alone(real):
     append(real, "glta/methods/ease/spec.py", "# a comment")
     append(real, "glta/params/check.py", "# a comment")

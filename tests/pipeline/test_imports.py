@@ -194,6 +194,9 @@ def test_code_that_was_added_edited_or_removed_is_named():
     assert code.changes({"settings": {"ease": {"l2": 1}}}, {"settings": {"ease": {"l2": 2}}}) == [
         "params.yaml settings.ease.l2 1 -> 2"
     ]
+    old, new = ({"specs": {"ease": {"title": title}}} for title in ("EASE", "Ease"))
+    assert code.changes(old, new) == ["the spec of ease: title EASE -> Ease"]
+    assert code.values_of({"seeds": 1} | new) == {"seeds": 1}
     assert code.changes({"files": {}, "changes": {}}, {"files": {}, "changes": {"a": 1}}) == [
         "its spec changed"
     ]
