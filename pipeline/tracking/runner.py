@@ -26,6 +26,7 @@ from pipeline.engine.invocation import VARIABLE, Invocation, die_with_parent
 from pipeline.engine.processor import instructions, thread_limits
 from pipeline.engine.snapshot import Snapshot, Workspace, open_workspace
 from pipeline.engine.warm import block, start_script
+from pipeline.tracking.attempts import Attempts
 from pipeline.tracking.execution import Execution
 from pipeline.tracking.store import check_store, explain
 
@@ -33,7 +34,7 @@ CHECKPOINTS = Path(".pipe/checkpoints")
 RECORDS = Path(".pipe/records")
 READS = Path(".pipe/reads")
 STAGES = Path(".pipe/stages")
-# seconds between two readings of the script's records
+# seconds between two looks at the script's records and checkpoints
 LIVE_SECONDS = 1
 
 
@@ -165,6 +166,7 @@ def run_stage(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
 
+    attempts = Attempts(checkpoint)
     started = time.monotonic()
     ended: list[float] = []
     env = environment(before, checkpoint, records, reads)
@@ -195,6 +197,7 @@ def run_stage(
             raise StoreError(why) from None
         while waiter.is_alive():
             recorder.epochs(records)
+            attempts.look()
             waiter.join(LIVE_SECONDS)
         recorder.epochs(records)
         peak_memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
@@ -212,9 +215,8 @@ def run_stage(
         elif strange := unnoticed_reads(reads, before, after):
             error = strange
         else:
-            execution.finish(
-                after, {"seconds": ended[0] - started, "peak_memory_bytes": peak_memory}
-            )
+            seconds = attempts.seconds + ended[0] - started
+            execution.finish(after, {"seconds": seconds, "peak_memory_bytes": peak_memory})
             recorder.succeed(workspace.model_values())
             error = ""
     except StoreError as problem:

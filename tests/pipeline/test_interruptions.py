@@ -104,6 +104,25 @@ def test_one_process_alone(toy, victim, sig, status):
     assert status in {run.info.status for run in toy.runs()}
 
 
+def test_the_cost_of_a_resumed_training_has_the_earlier_attempts(toy):
+    """Up to their last checkpoints. A training that starts afresh counts alone."""
+    for steps, resumes in ((31, True), (41, False)):
+        started, (script,) = train(toy, DVC, steps)
+        (state,) = toy.folder.glob(".pipe/checkpoints/train@popularity/*/state")
+        then = time.time() + 100
+        os.utime(state, (then, then))
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait(60)
+        await_end([script])
+        if not resumes:
+            state.unlink()
+        toy.release()
+        toy.repro()
+        run = next(r for r in toy.runs() if r.data.tags["stage"] == "train@popularity")
+        assert run.info.status == "FINISHED"
+        assert (100 < run.data.metrics["seconds"] < 160) == resumes
+
+
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 def test_snakemake_alone(toy, sig):
     """Running stages finish and count; the next run starts nothing twice."""
