@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ def logits_after(network: CodeTransformer, memory: Memory) -> NextLogits:
         shape = (len(group), int(count.max()), prefix_RL.shape[1])
         padded = prefix_RL.new_zeros(shape)
         padded[which, slot] = prefix_RL
-        with _evaluating(network):
+        with torch.no_grad():
             found = network.decode(Memory(memory.state[group], memory.mask[group]), padded)
         return network.logits(found[which, slot, -1], prefix_RL.shape[1]), None
 
@@ -54,33 +53,29 @@ def by_length(length_B: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def generator_of(network: CodeTransformer, params: NextCodesSettings) -> ItemGenerator:
-    """Return what generates items with a network, which may be in training."""
+    """Return what generates items with a network, which is in evaluation mode from here on.
+
+    Several threads may generate at once, so no call changes the mode. A training switches it for
+    each validation, see `NextCodesTask.validate`.
+    """
+    network.eval()
     device = network.codes.device
 
     def read(window_BN: np.ndarray) -> NextLogits:
         window = torch.from_numpy(window_BN.astype(np.int64)).to(device)
-        with _evaluating(network):
+        with torch.no_grad():
             memory = network.encode(window)
         return logits_after(network, memory)
 
     return ItemGenerator(network.codes.cpu().numpy(), read, params, device)
 
 
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Switch dropout and gradients off within a `with` block."""
-    was = network.training
-    network.eval()
-    with torch.no_grad():
-        yield
-    network.train(was)
-
-
 class NextCodesTask(Task):
     """Train on every item of the training histories but the first of each, by those before it.
 
     A pass goes over all of them once, in a new order. An epoch of the trainer is `evaluate_every`
-    steps. evaluate: returns the validation metric; None trains without validation.
+    steps. evaluate: returns the validation metric, and is called in evaluation mode; None trains
+    without validation.
     """
 
     def __init__(
@@ -154,7 +149,12 @@ class NextCodesTask(Task):
         return {"loss": loss}
 
     def validate(self, epoch: int) -> float | None:
-        return None if self.evaluate is None or epoch < 0 else self.evaluate()
+        if self.evaluate is None or epoch < 0:
+            return None
+        self.network.eval()
+        value = self.evaluate()
+        self.network.train()
+        return value
 
     def tensors(self) -> dict[str, torch.Tensor]:
         return self.network.state_dict()

@@ -54,8 +54,7 @@ def test_probabilities_are_those_of_the_training_loss():
 
 
 def test_a_history_is_read_alike_beside_longer_ones_and_in_its_order():
-    network = network_of()
-    generator = generator_of(network, params_of())
+    generator = generator_of(network_of(), params_of())
     lists = [[3, 1], [2, 5, 4, 7, 8, 1], [], [1, 3]]
     together = generator.scores(windows(lists))
     for own, expected in zip(lists, together, strict=True):
@@ -63,7 +62,31 @@ def test_a_history_is_read_alike_beside_longer_ones_and_in_its_order():
     assert np.abs(together[0] - together[3]).max() > 1e-3
     older = generator.scores(windows([[9, 2, 5, 4, 7, 8, 1]]))
     np.testing.assert_allclose(older[0], together[1], atol=1e-5)
-    assert network.training
+
+
+@pytest.mark.parametrize("exact_items", [0, NUM_ITEMS])
+def test_a_network_that_serves_never_leaves_evaluation_mode(exact_items, monkeypatch):
+    """Threads share it: a call that switches the mode lets another one read with dropout."""
+    network = network_of(dropout=0.5)
+    generator = generator_of(network, params_of(exact_items=exact_items))
+    assert not network.training
+    monkeypatch.setattr(network, "train", lambda mode=True: pytest.fail(f"train({mode})"))
+    nobody = np.empty(0, np.int64)
+    window = windows([[3, 1], [2, 5, 4]])
+    first, again = (generator.lists(window, 4, nobody, nobody) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(generator.scores(window), generator.scores(window))
+
+
+def test_a_validation_is_without_dropout_and_the_training_goes_on_with_it():
+    modes = []
+    task = task_of(steps=20, dropout=0.5)
+    task.evaluate = lambda: float(modes.append(task.network.training) is None)
+    backward = task.backward
+    task.backward = lambda batch: modes.append(task.network.training) or backward(batch)
+    generator_of(task.network, task.params)
+    trained(task, task.params.epochs)
+    assert modes == [*10 * [True], False, *10 * [True], False]
 
 
 def test_a_code_sees_no_later_code():
