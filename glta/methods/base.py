@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from glta.config import Section
+from glta.data.histories import recent_matrix
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
 from glta.data.sequences import Sequences
@@ -151,13 +152,24 @@ class Recommender(ABC):
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         """Score all items for users who were not in the training data: (B, I) float32.
 
-        history_BI: 1 where a user has an item. Nothing is trained. Raises ValueError when the items
-        are not those of the model, and for a method that cannot do it.
+        history_BI: 1 where a user has an item. The order of the items is not known, so all count
+        alike, also where the model weighs items by their age (`score_newcomers`). Nothing is
+        trained. Raises ValueError when the items are not those of the model, and for a method that
+        cannot do it.
         """
         raise ValueError(
             f"{type(self).__name__} scores users that it was trained on: it cannot score a "
             "list of items"
         )
+
+    def score_newcomers(self, histories: Sequences) -> np.ndarray:
+        """Score all items for users who were not in the training data: (B, I) float32.
+
+        histories: the items of each of B users, oldest first. They count as those of a user of the
+            training data would, also by their age where the model weighs items by it.
+        Nothing is trained. Raises as `score_histories` does.
+        """
+        return self.score_histories(recent_matrix(histories, decay=1))
 
     def extended(self, text_JW: np.ndarray) -> Recommender:
         """Return a recommender with J new items at the end of the catalogue. Nothing is trained.

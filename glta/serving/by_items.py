@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from glta.data.histories import recent_matrix
 from glta.data.interactions import Interactions
 from glta.data.sequences import Sequences
 from glta.methods.base import Recommender, Scorer
@@ -36,13 +35,16 @@ def recommend_by_items(
     # it imports torch, which answers from the store do without
     from glta.evaluation.ranking import rank_all
 
-    sequences = Sequences.of_lists(histories, num_items)
     exclude = interactions_of(masked, num_items)
     users = np.arange(len(histories))
     if "sequences" in capabilities:
+        sequences = Sequences.of_lists(histories, num_items)
         return model.with_histories(sequences).recommend(users, k, exclude)
-    rows = recent_matrix(sequences, decay=1)
-    return rank_all(lambda block: model.score_histories(rows[block]), users, k=k, exclude=exclude)
+
+    def score(block: np.ndarray) -> np.ndarray:
+        return model.score_newcomers(Sequences.of_lists([histories[n] for n in block], num_items))
+
+    return rank_all(score, users, k=k, exclude=exclude)
 
 
 def score_by_items(
@@ -59,7 +61,7 @@ def score_by_items(
     """
     sequences = Sequences.of_lists(histories, num_items)
     if "sequences" not in capabilities:
-        return np.asarray(model.score_histories(recent_matrix(sequences, decay=1)))
+        return np.asarray(model.score_newcomers(sequences))
     newcomers = model.with_histories(sequences)
     if not isinstance(newcomers, Scorer):
         return None

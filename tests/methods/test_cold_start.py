@@ -49,6 +49,7 @@ def random_pairs() -> Interactions:
     return Interactions.of(*np.nonzero(present), 30, 12)
 
 
+RECENT = {f"settings.{name}.recency": 0.3 for name in ("item-knn", "ease", "cease")}
 TEXT = np.random.default_rng(4).normal(size=(12, 5)).astype(np.float32)
 
 
@@ -59,6 +60,25 @@ def test_closed_forms_know_users_by_their_items_exactly(world, name):
         model.score_histories(history_matrix(world.prepared.train)),
         model.score(EVERYONE),
         atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("name", ["item-knn", "ease", "cease"])
+def test_the_items_of_newcomers_are_weighed_by_their_age_as_those_of_known_users(world, name):
+    model, prepared = world.train(name, RECENT), world.prepared
+    known = model.score(EVERYONE)
+    np.testing.assert_allclose(model.score_newcomers(prepared.sequences), known, atol=1e-6)
+    unordered = model.score_histories(history_matrix(prepared.train))
+    assert np.abs(unordered - known).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["blend", "blend-cease", "blend-text-ridge"])
+def test_a_blend_leaves_the_age_of_a_newcomers_items_to_its_components(world, name):
+    model, prepared = world.train(name, RECENT), world.prepared
+    alone = (1.0, 0.0, 0.0)  # the first component is the map; the vectors of LightGCN are estimates
+    model = replace(model, mix=alone, new_mix=alone)
+    np.testing.assert_allclose(
+        model.score_newcomers(prepared.sequences), model.score(EVERYONE), atol=1e-5
     )
 
 

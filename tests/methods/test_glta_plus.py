@@ -163,6 +163,15 @@ class TestGLTAPlus(MethodContract):
         expected = sum(w / 0.6 * part for w, part in zip(mix, found, strict=False))
         np.testing.assert_allclose(model.score_histories(history), expected, atol=1e-5)
 
+    def test_the_items_of_newcomers_are_weighed_by_their_age(self, model, world):
+        histories = world.prepared.sequences
+        recent = replace(model.parts["cease"], recency=0.3).with_histories(histories)
+        alone = {"mix": (1.0, 0.0, 0.0, 0.0), "new_mix": (1.0, 0.0, 0.0, 0.0)}
+        model = replace(model, parts={**model.parts, "cease": recent}, **alone)
+        np.testing.assert_allclose(
+            model.score_newcomers(histories), model.score(EVERYONE), atol=1e-5
+        )
+
     def test_newcomers_get_lists_when_the_read_outs_have_all_the_weight(self, model, world):
         model = replace(model, mix=(0.0, 0.0, 0.0, 1.0))
         assert np.allclose(model.for_newcomers().mix, 1 / 3)

@@ -77,6 +77,18 @@ def test_a_method_of_order_takes_the_last_item_for_the_newest(world):
         assert (found.way, found.items) == ("live", [f"i{follows.argmax()}"])
 
 
+def test_a_blend_scores_a_new_user_as_a_known_one_with_the_same_items_in_order(world):
+    recent = {"settings.ease.recency": 0.3, "settings.blend.components": ["ease", "text-knn"]}
+    service = answers(world, "blend", world.train("blend", recent))
+    own = [f"i{item}" for item in world.prepared.sequences.of_user(5).item]
+    rest = [f"i{item}" for item in world.prepared.valid.items_of(5)]
+    known = service.compute("u5", k=K)
+    found = service.compute("stranger", own, k=K, without=rest)
+    assert (found.way, found.items) == ("live", known.items)
+    np.testing.assert_allclose(found.scores, known.scores, atol=1e-5)
+    assert service.reasons("stranger", own, found.items) == service.reasons("u5", [], known.items)
+
+
 @pytest.mark.parametrize(("method", "items"), [("ease", []), ("hccf", []), ("hccf", ["i2", "i4"])])
 def test_all_others_get_what_is_popular_in_training(world, ease, method, items):
     model = ease if method == "ease" else HCCF(**block_embeddings())

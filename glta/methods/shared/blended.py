@@ -8,7 +8,7 @@ weights of their own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self, cast
@@ -250,9 +250,18 @@ class Blended(Scorer):
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         if any(part.reads_order for part in self.parts.values()):
             return super().score_histories(history_BI)
+        return self._of_newcomers(lambda part: part.score_histories(history_BI))
+
+    def score_newcomers(self, histories: Sequences) -> np.ndarray:
+        if any(part.reads_order for part in self.parts.values()):
+            return super().score_newcomers(histories)
+        return self._of_newcomers(lambda part: part.score_newcomers(histories))
+
+    def _of_newcomers(self, score: Callable[[Component], np.ndarray]) -> np.ndarray:
+        """Add up the scores of the parts that know newcomers. score: of one part, (B, I)."""
         able = self.for_newcomers()
-        found = [part.score_histories(history_BI) for part in able.parts.values()]
-        return mixed([self._standardized(scores) for scores in found], able.item_mix)
+        found = [self._standardized(score(part)) for part in able.parts.values()]
+        return mixed(found, able.item_mix)
 
     def for_newcomers(self) -> Self:
         """Leave out parts that do not know newcomers, such as the read-outs of GLTA.

@@ -45,6 +45,9 @@ class ItemMap(Component):
     def score_histories(self, history_BI: csr_array) -> np.ndarray:
         return self._mapped(checked(history_BI, self.weights.shape[0]))
 
+    def score_newcomers(self, histories: Sequences) -> np.ndarray:
+        return self.score_histories(recent_matrix(histories, self.recency))
+
     def _mapped(self, history_BI: csr_array) -> np.ndarray:
         scores = history_BI @ self.weights
         return scores if isinstance(scores, np.ndarray) else scores.toarray()
