@@ -19,6 +19,7 @@ from glta.methods.shared.without_history import recommend_to_all
 from glta.nearest import hint
 from glta.serving.by_items import (
     can_fold_in,
+    each_once,
     recommend_by_items,
     score_by_items,
 )
@@ -82,8 +83,9 @@ class Answers:
     ) -> Answer:
         """Recommend k items to a user. The given items are left out.
 
-        user: an id; None for a user without one. items: ids of what the user has, oldest first. A
-        user with a row in the store is not scored by them: a refresh does that.
+        user: an id; None for a user without one. items: ids of what the user has, oldest first; one
+        that is named twice counts at its newest place. A user with a row in the store is not
+        scored by them: a refresh does that.
         only: ids of the items that may be shown; None: all. without: ids of items to leave out.
         Raises ValueError for an unknown item, and for k below 1.
         """
@@ -410,7 +412,7 @@ class Answers:
 
     def _history(self, number: int | None, given: Sequence[int]) -> list[int]:
         """Return the items of a user, oldest first; the given ones are the newest."""
-        newest = [*dict.fromkeys(given)]
+        newest = each_once(given)
         if number is None:
             return newest
         prepared = self.served.prepared

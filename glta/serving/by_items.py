@@ -3,7 +3,7 @@
 # B users, I items, K list length
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -15,6 +15,11 @@ from glta.methods.base import Recommender, Scorer
 def can_fold_in(capabilities: Collection[str]) -> bool:
     """Return whether a method can score a user by a list of items. See `Capability`."""
     return not {"histories", "sequences"}.isdisjoint(capabilities)
+
+
+def each_once(items: Iterable[int]) -> list[int]:
+    """Keep each item once, at its newest place, as the training data do. items: oldest first."""
+    return [*dict.fromkeys(reversed([*items]))][::-1]
 
 
 def recommend_by_items(

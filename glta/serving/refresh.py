@@ -16,7 +16,7 @@ from glta.evaluation.top_k_store import NO_ITEM, Ids, TopKStore, row_checks
 from glta.methods.base import Recommender
 from glta.methods.shared.stored_lists import digest_of_data, histories_of, pairs_of
 from glta.methods.shared.without_history import recommend_to_all
-from glta.serving.by_items import can_fold_in, interactions_of, recommend_by_items
+from glta.serving.by_items import can_fold_in, each_once, interactions_of, recommend_by_items
 
 FOLD_IN = "fold-in"
 KEPT = "without new items"
@@ -51,7 +51,8 @@ def refresh(
     interactions, so the next refresh needs those that came later alone. Pairs that are known
     already are no new interactions; without any other the file stays as it is.
     folder: of the store. recommender: with the histories that the store names.
-    interactions: columns user_id and item_id (text), oldest first.
+    interactions: columns user_id and item_id (text), oldest first. A pair that is there twice
+        counts at its newest place.
     model: the folder of the recommender. capabilities: of the method.
     Raises ValueError for an item outside of the catalogue, and when the store was made from another
     model, another catalogue or other data.
@@ -132,7 +133,7 @@ def _touched(store: TopKStore, prepared: Prepared, interactions: pl.DataFrame) -
             known = masked.items_of(number).tolist()
         earlier = store.added(user)
         has = {*known, *earlier}
-        new = [item for item in dict.fromkeys(given[user]) if item not in has]
+        new = [item for item in each_once(given[user]) if item not in has]
         if new:
             users.append(_User(user, store.users.find(user), number, base, known, earlier, new))
     return users

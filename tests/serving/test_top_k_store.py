@@ -235,12 +235,13 @@ def test_who_reads_goes_on_reading_the_old_store(shelf):
 def given(shelf: Shelf) -> tuple[list[tuple[str, str]], list[int]]:
     """Return interactions of user 4 and of a new user, and which items they are for user 4.
 
-    They are in the present list of user 4. One is there twice, and user 4 has item 0 already.
+    They are in the present list of user 4, and come oldest first. One is there twice, of which the
+    newer place counts, and user 4 has item 0 already.
     """
     shown = shelf.open().lookup("u4").items
     first, second = shown[0], shown[2]
     user = [("u4", item) for item in (first, second, first, "i0")]
-    return [*user[:1], ("new", "i6"), *user[1:], ("new", "i8")], [int(first[1:]), int(second[1:])]
+    return [*user[:1], ("new", "i6"), *user[1:], ("new", "i8")], [int(second[1:]), int(first[1:])]
 
 
 def folded_in(shelf: Shelf, history: list[int]) -> np.ndarray:
