@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -106,6 +106,7 @@ def read_records(
     converted: Mapping[str, tuple[Convert, pl.DataType]] = MappingProxyType({}),
     fixes: Mapping[str, str] = MappingProxyType({}),
     again: str = DOWNLOAD_AGAIN,
+    needed: Collection[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Read the lines of a file as sheets that have the given fields as columns.
 
@@ -118,9 +119,11 @@ def read_records(
     converted: by field, what turns its value (None where a record lacks it) into that of a cell,
     and the type of the cells; a ValueError of it says what is wrong with the value.
     fixes: by field, what to do when no record has it. again: what to do for the other fields.
+    needed: the fields that must be there; None: all. The sheets lack the others of which no record
+    of the first sheet has any.
 
-    A bad line is marked in PROBLEM. Raises ValueError for a field that none of the records of the
-    first sheet has, and NoRows for a file without records.
+    A bad line is marked in PROBLEM. Raises ValueError for a needed field that none of the records
+    of the first sheet has, and NoRows for a file without records.
     """
     check = _RecordCheck(parse, ids=ids, singles=(*ids, *texts, *kept, *converted), lists=lists)
     readers: dict[str, Convert] = {
@@ -145,8 +148,11 @@ def read_records(
         # says more than one about a missing field.
         if seen:
             found = pl.DataFrame(schema=dict.fromkeys(sorted(seen), pl.String))
-            need_columns(found, name, {field: fixes.get(field, again) for field in readers})
+            must = [field for field in readers if needed is None or field in needed]
+            need_columns(found, name, {field: fixes.get(field, again) for field in must})
         full = pl.DataFrame(columns, schema=schema)
+        if seen and needed is not None:
+            full = full.drop(field for field in readers if field not in {*seen, *needed})
         for column in columns.values():
             column.clear()
         return full

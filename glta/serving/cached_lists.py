@@ -11,6 +11,7 @@ from glta.evaluation.top_k_store import TopKStore
 from glta.methods.shared.stored_lists import write_store
 from glta.params.check import load_params
 from glta.params.model import Params
+from glta.serving.new_items import RENAME
 from glta.serving.refresh import Refreshed, refresh
 from glta.serving.served_model import ServedModel
 
@@ -80,7 +81,8 @@ def read_new_interactions(file: Path, dataset: str, params: Params) -> pl.DataFr
     parameter = f"tables.{dataset}"
     # the separator and the header are those of the dataset's own file, and may differ here
     plain = table.model_copy(update={"separator": None, "header": None})
-    source = TableFile(file, str(file), parameter, plain)
+    advice = None if dataset in params.tables else RENAME
+    source = TableFile(file, str(file), parameter, plain, advice=advice)
     names = {"user": table.user, "item": table.item, "rating": None}
     columns: Columns = names | {"timestamp": table.timestamp}
     sheets = list(source.sheets(columns, needed=("user", "item")))

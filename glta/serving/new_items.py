@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     # it imports torch, which most commands do without
     from glta.nn.language.frozen import Language
 
+RENAME = "rename it in the file"
+"""What to do about a missing column where no entry of `tables` could name it."""
+
 
 def read_new_items(
     file: Path,
@@ -40,13 +43,14 @@ def read_new_items(
 
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
+    advice = None if table else RENAME
     table = table or TableSettings(interactions="none")
     columns = item_columns(table)
     # the separator and the header are those of the dataset's own files, and may differ here
     plain = table.model_copy(
         update={"separator": None, "items_separator": None, "items_header": None}
     )
-    source = TableFile(file, str(file), parameter, plain, key="items_")
+    source = TableFile(file, str(file), parameter, plain, key="items_", advice=advice)
     sheets = source.sheets(columns, needed=("item",))
     first = next(sheets)
     columns = {

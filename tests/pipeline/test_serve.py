@@ -15,6 +15,7 @@ from glta.params.check import load_params, whole_overrides
 from glta.params.file import render_params
 from glta.params.model import Params
 from glta.serving.cached_lists import cache, read_new_interactions, refresh_cache
+from glta.serving.new_items import read_new_items
 from glta.serving.recommend import recommend
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS, block_profiles
 from pipeline.cli.main import app
@@ -301,6 +302,30 @@ def test_times_order_new_interactions(tmp_path):
     file.write_text('{"user_id": "a"}')
     with pytest.raises(ValueError, match="item_id"):
         read_new_interactions(file, "blocks", Params())
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_files_need_the_promised_columns_alone(form, tmp_path):
+    file = tmp_path / f"later.{form}"
+
+    def write(**columns):
+        table = pl.DataFrame(columns)
+        by_form = {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}
+        getattr(table, by_form[form])(file)
+
+    write(user_id=["b", "a"], item_id=["x", "y"])
+    assert read_new_interactions(file, "blocks", Params()).rows() == [("b", "x"), ("a", "y")]
+    write(item_id=["n1", "n2"], title=["one", None])
+    found = read_new_items(file, pl.Series(["x"]))
+    assert found.rows() == [(0, "n1", "one", "", []), (1, "n2", "n2", "", [])]
+    write(user_id=["b"], thing=["x"])
+    own = Params(tables={"blocks": {"interactions": "none.csv"}})
+    for params, fix in ((Params(), "rename it in the file"), (own, "set tables.blocks.item")):
+        said = rf"has no column item_id.*; {fix}$"
+        if form == "jsonl":
+            said = "column item_id: is missing"
+        with pytest.raises(ValueError, match=said):
+            read_new_interactions(file, "blocks", params)
 
 
 def test_a_store_of_another_model_is_not_used(shop):

@@ -118,20 +118,29 @@ class TableFile:
 
     path: of the file or folder. name: as the user writes it, for errors. parameter: the entry of
     params.yaml that names its columns. table: that entry. key: what the file's own keys in the
-    entry begin with.
+    entry begin with. advice: what to do when a column is missing; None: to set its name in the
+    entry.
 
     The form of a file is told by its ending and by how it begins: Parquet, JSON (one object a line,
     or one list of objects), or CSV. The last two may be packed (`glta.io.packed`).
     """
 
     def __init__(
-        self, path: Path, name: str, parameter: str, table: TableSettings, *, key: str = ""
+        self,
+        path: Path,
+        name: str,
+        parameter: str,
+        table: TableSettings,
+        *,
+        key: str = "",
+        advice: str | None = None,
     ):
         self.path = path
         self.name = name
         self.parameter = parameter
         self.table = table
         self.key = key
+        self.advice = advice
         self.has_json = False  # whether a part that was read is JSON
         self._starts: list[tuple[int, str]] = []  # where LINE goes on with which part
 
@@ -163,8 +172,9 @@ class TableFile:
                 words = f"(part {inner}) {words}"
             self._starts.append((offset, words))
             try:
-                for sheet in self._part(part, name, columns, kept):
-                    need_columns(sheet, name, column_fixes(must, self.parameter, kept))
+                parts = self._part(part, name, columns, kept, [*filter(None, must.values())])
+                for sheet in parts:
+                    need_columns(sheet, name, self._fixes(must, kept))
                     last = sheet[LINE].max() or 0  # type: ignore[assignment]  # integers
                     is_empty = is_empty and not sheet.height
                     yield sheet.with_columns(pl.col(LINE) + offset)
@@ -183,10 +193,21 @@ class TableFile:
         start, words = next(found for found in reversed(self._starts) if found[0] < line)
         return f"{words} {line - start}"
 
+    def _fixes(self, columns: Columns, kept: Sequence[str]) -> dict[str, str]:
+        """Say what to do about each column that is missing."""
+        if self.advice is None:
+            return column_fixes(columns, self.parameter, kept)
+        return dict.fromkeys([*filter(None, columns.values()), *kept], self.advice)
+
     def _part(
-        self, path: Path, name: str, columns: Columns, kept: Sequence[str]
+        self,
+        path: Path,
+        name: str,
+        columns: Columns,
+        kept: Sequence[str],
+        needed: Sequence[str],
     ) -> Iterator[pl.DataFrame]:
-        """Return the sheets of one file. name: of the file, for errors."""
+        """Return the sheets of one file. name: of the file, for errors. needed: see `_json`."""
         categories = columns.get("categories")
         separator = self.table.category_separator
         begin = peek(path, name)
@@ -201,7 +222,7 @@ class TableFile:
             )
         elif _is_json(begin):
             self.has_json = True
-            return self._json(path, name, columns, kept)
+            return self._json(path, name, columns, kept, needed)
         else:
             lines = partial(blocks, path, name=name, opener=opener_of(name), again=REPLACE)
             if categories and is_token_list(lines(), categories) and separator == "|":
@@ -235,8 +256,14 @@ class TableFile:
         return read_parquet(path, name, kinds, kept=kept, separator=separator)
 
     def _json(
-        self, path: Path, name: str, columns: Columns, kept: Sequence[str]
+        self,
+        path: Path,
+        name: str,
+        columns: Columns,
+        kept: Sequence[str],
+        needed: Sequence[str],
     ) -> Iterator[pl.DataFrame]:
+        """Return the sheets of JSON. needed: columns without which it is refused, beside `kept`."""
         text = pl.String()
         converted: dict[str, tuple[Convert, pl.DataType]] = {}
         forms: dict[Kind, tuple[Convert, pl.DataType]] = {
@@ -246,16 +273,14 @@ class TableFile:
             "categories": (self._categories, pl.List(pl.String)),
         }
         ids = []
-        fixes = dict.fromkeys(kept, column_fix(self.parameter, "features"))
-        for role, column in columns.items():
-            if column is None or column in fixes:
+        for column in dict.fromkeys(filter(None, columns.values())):
+            if column in kept:
                 continue
             kind = self._kind(columns, column)
             if kind == "id":
                 ids.append(column)
             else:
                 converted[column] = forms[kind]
-            fixes[column] = column_fix(self.parameter, role, optional=kind != "id")
         lines: Iterator[tuple[int, bytes]] = blocks(
             path, name=name, opener=opener_of(name), again=REPLACE
         )
@@ -274,8 +299,9 @@ class TableFile:
             ids=ids,
             kept=kept,
             converted=converted,
-            fixes=fixes,
+            fixes=self._fixes(columns, kept),
             again=REPLACE,
+            needed=[*needed, *kept],
         )
 
     def _roles(self, columns: Columns, column: str) -> list[str]:
