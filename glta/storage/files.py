@@ -21,9 +21,12 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `folder` at the end.
 
     After an error `folder` is as it was before. What a killed process left is deleted. One process
-    at a time may write the same folder.
+    at a time may write the same folder. Of a symbolic link, the folder that it leads to is
+    replaced, and the link stays.
     """
     folder = Path(folder)
+    if folder.is_symlink():
+        folder = folder.resolve()
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -38,6 +38,18 @@ def test_folder_takes_the_place_of_the_old_one(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_the_folder_of_a_link_is_replaced_and_the_link_stays(tmp_path):
+    there, link = tmp_path / "deep" / "v1", tmp_path / "current"
+    there.mkdir(parents=True)
+    (there / "old").write_text("old")
+    link.symlink_to(there)
+    with whole_folder(link) as out:
+        (out / "new").write_text("new")
+    assert link.is_symlink()
+    assert [path.name for path in there.iterdir()] == ["new"]
+    assert [path.name for path in there.parent.iterdir()] == ["v1"]
+
+
 def test_folder_is_not_seen_before_it_is_whole(tmp_path):
     with whole_folder(tmp_path / "deep" / "out"):
         assert not (tmp_path / "deep" / "out").exists()
