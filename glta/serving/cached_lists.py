@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -48,8 +49,7 @@ def cache(
 def refresh_cache(method: str, dataset: str, file: Path, seed: int = 0) -> Refreshed:
     """Add new interactions from a file to the store: see `glta.serving.refresh.refresh`.
 
-    file: in one of the forms of a dataset's file of interactions. Rows are put in order by their
-    times, where the file has times, and else stay in the order of the file.
+    file: see `read_new_interactions`.
     """
     served = ServedModel.of(method, dataset, seed)
     params = load_params().for_dataset(dataset)
@@ -66,12 +66,17 @@ def refresh_cache(method: str, dataset: str, file: Path, seed: int = 0) -> Refre
 
 
 def read_new_interactions(file: Path, dataset: str, params: Params) -> pl.DataFrame:
-    """Read interactions: columns user_id and item_id (text), oldest first.
+    """Read interactions: columns user_id and item_id (text), oldest first, each pair once.
 
     The file has the form of the interactions' file of a dataset in `tables`. Its columns have the
     names of the dataset's entry there, or the default names. Only those of users and items must be
-    there. Raises FileNotFoundError, and ValueError for rows that cannot be read.
+    there. Rows are put in order by their times, where the file has times, and else stay in the
+    order of the file. Rows are dropped as the stage `prepare` drops them: the other rows of a pair
+    (`prepare.duplicates`), and, where the file has ratings, those below `prepare.min_rating` and
+    without a rating; a line on stderr counts these. Raises FileNotFoundError, and ValueError for
+    rows that cannot be read.
     """
+    from glta.data.prepare import deduplicate
     from glta.datasets.readers.own_tables import TableFile
     from glta.io.raw import Columns, check_interactions
 
@@ -83,11 +88,15 @@ def read_new_interactions(file: Path, dataset: str, params: Params) -> pl.DataFr
     plain = table.model_copy(update={"separator": None, "header": None})
     advice = None if dataset in params.tables else RENAME
     source = TableFile(file, str(file), parameter, plain, advice=advice)
-    names = {"user": table.user, "item": table.item, "rating": None}
-    columns: Columns = names | {"timestamp": table.timestamp}
+    min_rating = params.prepare.min_rating
+    columns: Columns = {
+        "user": table.user,
+        "item": table.item,
+        "rating": None if min_rating is None else table.rating,
+        "timestamp": table.timestamp,
+    }
     sheets = list(source.sheets(columns, needed=("user", "item")))
-    if table.timestamp not in sheets[0].columns:
-        columns = names | {"timestamp": None}
+    columns = {role: name if name in sheets[0].columns else None for role, name in columns.items()}
     found = check_interactions(
         sheets,
         str(file),
@@ -97,5 +106,15 @@ def read_new_interactions(file: Path, dataset: str, params: Params) -> pl.DataFr
         null_words=table.null_words,
         place=source.place,
     ).rows
-    ordered = found.sort("timestamp", maintain_order=True, nulls_last=False)
+    pairs = deduplicate(found.with_row_index("order"), params.prepare.duplicates)
+    if columns["rating"] is not None:
+        kept = pairs.filter(pl.col("rating") >= min_rating)
+        if dropped := pairs.height - kept.height:
+            print(
+                f"{file}: {dropped} of {pairs.height} interactions are left out, as they are rated "
+                f"below prepare.min_rating = {min_rating:g}, or not rated",
+                file=sys.stderr,
+            )
+        pairs = kept
+    ordered = pairs.sort("timestamp", maintain_order=True, nulls_last=False)
     return ordered.select("user_id", "item_id")

@@ -304,6 +304,27 @@ def test_times_order_new_interactions(tmp_path):
         read_new_interactions(file, "blocks", Params())
 
 
+def test_new_interactions_are_rated_as_those_of_the_data(tmp_path, capsys):
+    file = tmp_path / "later.csv"
+    rows = ["u,low,1.0,5", "u,changed,5.0,6", "u,high,4.0,8", "u,changed,2.0,9", "v,not,,3"]
+    file.write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]))
+
+    def read(**values) -> list[tuple[str, str]]:
+        prepare = {f"prepare.{key}": value for key, value in values.items()}
+        return read_new_interactions(file, "blocks", Params().with_values(prepare)).rows()
+
+    assert read() == [("v", "not"), ("u", "low"), ("u", "high"), ("u", "changed")]
+    assert read(min_rating=4.0) == [("u", "high")]
+    said = "later.csv: 3 of 4 interactions are left out, as they are rated below prepare.min_rating"
+    assert said in capsys.readouterr().err
+    assert read(min_rating=4.0, duplicates="first") == [("u", "changed"), ("u", "high")]
+    assert read(min_rating=9.0) == []
+    file.write_text("user_id,item_id\nu,high\n")
+    capsys.readouterr()
+    assert read(min_rating=4.0) == [("u", "high")]
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_files_need_the_promised_columns_alone(form, tmp_path):
     file = tmp_path / f"later.{form}"
