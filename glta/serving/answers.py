@@ -54,10 +54,16 @@ class Answers:
         *,
         histories: Pairs = "train",
         masked: Pairs = "seen",
+        refreshed: TopKStore | None = None,
     ):
-        """store: of the model; None: there is none. histories, masked: see `StoreAbout`."""
+        """store: of the model; None: there is none. histories, masked: see `StoreAbout`.
+
+        refreshed: a store whose lists are not used, but what refreshes added to it belongs to the
+            users. Its items are the first of the catalogue. None: that is `store`.
+        """
         self.served = served
         self.store = store
+        self.refreshed = store if refreshed is None else refreshed
         self.histories: Pairs = histories
         self.masked: Pairs = masked
 
@@ -254,7 +260,8 @@ class Answers:
     def with_new_items(self, items: pl.DataFrame, states_JW: np.ndarray) -> Answers:
         """Return answers that may have new items, too.
 
-        Nothing is trained, and the store is not used.
+        Nothing is trained. The lists of the store are not used; what refreshes added to it still
+        belongs to the users.
 
         items: columns item_id, title. states_JW: their text states. Raises ValueError for an id
         that is not new, and for a method that needs interactions to score an item.
@@ -262,7 +269,9 @@ class Answers:
         if known := [item for item in items["item_id"] if item in self._item_place]:
             raise ValueError(f"item {known[0]} is not new, the catalogue has it already")
         served = WithNewItems.to(self.served, items, states_JW)
-        return Answers(served, histories=self.histories, masked=self.masked)
+        return Answers(
+            served, histories=self.histories, masked=self.masked, refreshed=self.refreshed
+        )
 
     def warm(self) -> Self:
         """Load all that answers need, so that no later request waits for it."""
@@ -280,8 +289,9 @@ class Answers:
 
     def knows(self, user: str) -> bool:
         """Tell whether a user is one of the data, or has a row in the store."""
-        in_store = self.store is not None and self.store.users.find(user) is not None
-        return user in self._user_place or in_store
+        if user in self._user_place:
+            return True
+        return self.refreshed is not None and self.refreshed.users.find(user) is not None
 
     def ranks_by_data(self, user: str) -> bool:
         """Tell whether the data have a user, and all that is known of the user."""
@@ -402,7 +412,7 @@ class Answers:
 
     def _added(self, user: str | None) -> list[int]:
         """Return what the store got for a user with refreshes."""
-        return [] if user is None or self.store is None else self.store.added(user)
+        return [] if user is None or self.refreshed is None else self.refreshed.added(user)
 
     def _can_compute(self, user: str) -> bool:
         """Tell whether a list of a user can be more than what is popular."""

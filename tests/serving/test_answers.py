@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 
 from glta.data.histories import history_matrix
@@ -14,8 +15,9 @@ from glta.methods.base import Recommender
 from glta.methods.hccf.model import HCCF
 from glta.methods.shared.stored_lists import write_store
 from glta.serving.answers import Answers, usable_store
+from glta.serving.refresh import refresh
 from glta.serving.served_model import ServedModel
-from glta.testing.blocks import NUM_ITEMS, World, block_embeddings
+from glta.testing.blocks import NUM_ITEMS, World, block_embeddings, block_states
 
 K = 6
 
@@ -110,6 +112,32 @@ def test_a_list_that_is_longer_than_the_row_is_computed(world, ease):
     np.testing.assert_allclose(found.scores, scores[0], rtol=1e-6)
     assert service.recommend("u3", k=K).way == "store"
     assert len(service.recommend("stranger", k=NUM_ITEMS).items) == NUM_ITEMS
+
+
+def test_beside_new_items_users_keep_what_refreshes_added(world):
+    """Their pairs are in the store alone, whose lists do not have the new items."""
+    service = answers(world, "cease", world.train("cease"))
+    later = [("u0", "i1"), ("fresh", "i3"), ("fresh", "i5")]
+    refresh(
+        world.cell.store("cease"),
+        service.served.model,
+        world.prepared,
+        pl.DataFrame(later, ["user_id", "item_id"], orient="row"),
+        model=service.served.folder,
+        capabilities=service.served.capabilities,
+    )
+    service = Answers.open("cease", "blocks")
+    new = pl.DataFrame({"item_id": ["n1"], "title": ["robot laser"]})
+    wider = service.with_new_items(new, block_states(1))
+    assert wider.knows("fresh") and not wider.knows("stranger")
+    for user in ("u0", "fresh"):
+        before = service.recommend(user, k=NUM_ITEMS)
+        found = wider.recommend(user, k=NUM_ITEMS + 1)
+        assert (before.way, found.way) == ("live", "live")
+        assert [item for item in found.items if item != "n1"] == before.items
+        assert "n1" in found.items
+        assert not {item for name, item in later if name == user} & {*found.items}
+    assert "i3" in wider.reasons("fresh", [], ["i7"])[0]
 
 
 def test_a_look_up_imports_no_torch():
