@@ -14,7 +14,7 @@ import polars as pl
 from glta.data.interactions import Interactions
 from glta.evaluation.top_k_store import FILE, Pairs, TopKStore
 from glta.methods.base import Recommender, Scorer
-from glta.methods.shared.stored_lists import histories_of, pairs_of
+from glta.methods.shared.stored_lists import histories_of, pairs_of, scored_pairs
 from glta.methods.shared.without_history import recommend_to_all
 from glta.nearest import hint
 from glta.serving.by_items import (
@@ -164,7 +164,7 @@ class Answers:
                 capabilities=self.served.capabilities,
             )
             return self._answer("live", numbers[0], scores[0])
-        if number is None or not self._fitted.user_degree[number]:
+        if number is None or not self._scored.user_degree[number]:
             return self._answer("popularity", *self._popular(k, hidden))
         blocked = np.array(sorted(hidden), np.int64)
         exclude = Interactions.of(
@@ -254,7 +254,7 @@ class Answers:
             items, scores = self._rank_without(self._ranker, numbers, k, hidden)
         else:
             return [self.compute(user, k=k, only=only, without=without) for user in users]
-        ways: list[Way] = ["live" if self._fitted.user_degree[n] else "popularity" for n in numbers]
+        ways: list[Way] = ["live" if self._scored.user_degree[n] else "popularity" for n in numbers]
         return [self._answer(*one) for one in zip(ways, items, scores, strict=True)]
 
     def with_new_items(self, items: pl.DataFrame, states_JW: np.ndarray) -> Answers:
@@ -359,6 +359,13 @@ class Answers:
         return pairs_of(self.served.prepared, self.served.fitted)
 
     @cached_property
+    def _scored(self) -> Interactions:
+        """The pairs of which a user must have one not to get what is popular."""
+        fitted = self.served.fitted
+        histories = self.histories if can_fold_in(self.served.capabilities) else fitted
+        return scored_pairs(self.served.prepared, fitted, histories)
+
+    @cached_property
     def _masked(self) -> Interactions:
         return pairs_of(self.served.prepared, self.masked)
 
@@ -384,7 +391,9 @@ class Answers:
         self, numbers: Sequence[int], k: int, exclude: Interactions
     ) -> tuple[np.ndarray, np.ndarray]:
         users = np.array(numbers, np.int64)
-        return recommend_to_all(self._ranker, users, k, fitted=self._fitted, exclude=exclude)
+        return recommend_to_all(
+            self._ranker, users, k, fitted=self._fitted, exclude=exclude, scored=self._scored
+        )
 
     def _rank_without(
         self, ranker: Scorer, numbers: Sequence[int], k: int, hidden: Collection[int]
@@ -397,7 +406,7 @@ class Answers:
 
         def score(block: np.ndarray) -> np.ndarray:
             scores_BI = ranker.score(block)
-            scores_BI[self._fitted.user_degree[block] == 0] = popular
+            scores_BI[self._scored.user_degree[block] == 0] = popular
             return scores_BI
 
         left = np.setdiff1d(np.arange(self.num_items), [*hidden])

@@ -15,7 +15,7 @@ import polars as pl
 
 from glta.evaluation.top_k_store import Pairs, StoredList, TopKStore
 from glta.methods.registry import units
-from glta.methods.shared.stored_lists import pairs_of
+from glta.methods.shared.stored_lists import scored_pairs
 from glta.params.check import load_params
 from glta.params.model import Params
 from glta.serving.answers import Answer, Answers, usable_store
@@ -114,8 +114,8 @@ def _from_store(store: TopKStore, served: ServedModel, user: str, k: int) -> Sto
         if store.about.masked != "all":
             tested = served.prepared.test.items_of(number)
             has = set(store.catalogue.named(tested.tolist()))
-        is_fitted = pairs_of(served.prepared, served.fitted).user_degree[number] > 0
-        if "sequences" in served.capabilities and (has or not is_fitted):
+        scored = scored_pairs(served.prepared, served.fitted, store.about.histories)
+        if "sequences" in served.capabilities and (has or not scored.user_degree[number]):
             return None
     left = [pair for pair in zip(*row, strict=True) if pair[0] not in has][:k]
     is_whole = len(row.items) < store.about.k

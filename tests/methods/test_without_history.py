@@ -35,6 +35,16 @@ def test_only_users_without_history_get_the_popular_items():
     assert items[3].tolist() == [4, 3, 2, 1, 0, -1]
 
 
+def test_users_may_be_scored_by_other_pairs_than_those_that_popularity_is_counted_in():
+    users = np.array([0, 1, 3])
+    nothing = Interactions.of([], [], 5, 6)
+    scored = Interactions.of([0, 1], [1, 4], 5, 6)
+    items, _ = recommend_to_all(
+        HighestId(), users, 6, fitted=FITTED, exclude=nothing, scored=scored
+    )
+    assert items.tolist() == [[5, 4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0], BY_POPULARITY]
+
+
 @pytest.mark.parametrize("users", [[0, 2, 4], [1, 3], []])
 def test_any_mix_of_users(users):
     users = np.array(users, np.int64)

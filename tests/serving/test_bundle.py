@@ -15,6 +15,7 @@ import pytest
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.data.prepared import Prepared
 from glta.features.text.item_texts import item_texts
 from glta.methods.chain import REFIT
 from glta.methods.hccf.model import HCCF
@@ -23,8 +24,17 @@ from glta.nn.language.settings import LanguageSettings
 from glta.params.model import Params
 from glta.serving.batch import recommend_to_file
 from glta.serving.bundle import ABOUT, load
+from glta.serving.cached_lists import cache
+from glta.serving.recommend import recommend
 from glta.storage.files import full_disk, sha256_of, write_json
-from glta.testing.blocks import LONER, NUM_ITEMS, block_embeddings, block_profiles
+from glta.testing.blocks import (
+    LONER,
+    NUM_ITEMS,
+    World,
+    block_embeddings,
+    block_prepared,
+    block_profiles,
+)
 from pipeline.stages.recommend import make_lists
 from tests.serving.bundles import Shop
 from tests.tiny import write_encoder
@@ -113,6 +123,50 @@ def test_test_pairs_are_left_out_unless_they_are_wanted(shop, ease):
     everything = load(shop.export("ease", with_test=True))
     assert shown not in everything.recommend("u4", k=NUM_ITEMS).items
     assert len(everything.served.prepared.test) == len(test)
+
+
+def with_test_pairs_alone(user: int) -> Prepared:
+    """Return the small dataset, in which a user has four test pairs and no others."""
+    whole = block_prepared()
+
+    def without(pairs: Interactions) -> Interactions:
+        keep = pairs.user != user
+        return Interactions(pairs.user[keep], pairs.item[keep], pairs.num_users, pairs.num_items)
+
+    own = Interactions.of(np.full(4, user), whole.train.items_of(user)[:4], 24, NUM_ITEMS)
+    names = ("train", "valid", "graph", "target")
+    parts = {name: without(getattr(whole, name)) for name in names}
+    return replace(whole, **parts, test=without(whole.test).union(own))
+
+
+@pytest.mark.parametrize("method", ["ease", "transitions", "text-knn"])
+def test_a_user_with_test_pairs_alone_gets_one_list_in_every_way(tmp_path, monkeypatch, method):
+    monkeypatch.chdir(tmp_path)
+    world = World.write(tmp_path, with_test_pairs_alone(21))
+    monkeypatch.setattr("glta.storage.cell.DATA", world.data)
+    shop = Shop.open(world, tmp_path)
+    shop.train(method)
+    # a method that reads items in order scores by test pairs, where they count as the user's
+    way = "popularity" if method == "text-knn" else "live"
+    box = load(shop.export(method, with_test=True))
+    expected = box.recommend("u21", k=K)
+    assert expected.way == way
+    assert (box.lists(["u4", "u21"], K)[1].way, box.lists(["u21"], K)[0].items) == (
+        way,
+        expected.items,
+    )
+    assert box.lists(["u21"], 3, without=expected.items[:2])[0].items == expected.items[2:5]
+    assert cache(method, "blocks", K, with_test=True).lookup("u21").items == expected.items
+    found = recommend(method, "blocks", user="u21", k=K)
+    assert [row["item_id"] for row in found] == expected.items
+    assert {row["way"] for row in found} == {"store"}
+    shutil.rmtree(world.cell.store(method))
+    found = recommend(method, "blocks", user="u21", k=K)
+    assert [row["item_id"] for row in found] == expected.items
+    assert {row["way"] for row in found} == {way}
+    measured = load(shop.export(method, tmp_path / "measured"))
+    assert measured.recommend("u21", k=K) == measured.lists(["u21"], K)[0]
+    assert measured.recommend("u21", k=K).way == "popularity"
 
 
 def test_equal_models_give_equal_bytes(shop, ease, tmp_path):

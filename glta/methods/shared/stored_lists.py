@@ -39,8 +39,8 @@ def write_store(
 ) -> TopKStore:
     """Compute the best k items of every user, write them into a folder, and open the store.
 
-    Users without a pair that the model was fitted on get the most popular items. Equal arguments
-    give equal bytes.
+    Users without one of the `scored_pairs` get the most popular items. Equal arguments give equal
+    bytes.
     recommender: as it is to rank; see `Recommender.with_histories`.
     folder: it may be that of the model; the store does not count as one of the model's files.
     model: the folder of the saved recommender. Its files must be complete.
@@ -50,7 +50,10 @@ def write_store(
     pairs = pairs_of(prepared, fitted)
     everyone = np.arange(len(user_ids))
     known = pairs_of(prepared, masked)
-    items, scores = recommend_to_all(recommender, everyone, k, fitted=pairs, exclude=known)
+    scored = scored_pairs(prepared, fitted, histories)
+    items, scores = recommend_to_all(
+        recommender, everyone, k, fitted=pairs, exclude=known, scored=scored
+    )
     order = sorted(everyone.tolist(), key=user_ids.__getitem__)
     popular = np.argsort(-pairs.item_degree, kind="stable")
     catalogue = Ids.of(prepared.items["item_id"].to_list())
@@ -89,6 +92,16 @@ def pairs_of(prepared: Prepared, name: Pairs) -> Interactions:
     if name == "all":
         return prepared.seen.union(prepared.test)
     return prepared.seen if name == "seen" else prepared.train
+
+
+def scored_pairs(prepared: Prepared, fitted: Pairs, histories: Pairs) -> Interactions:
+    """Return the pairs of which a user must have one to be scored by the model.
+
+    They are the pairs that the model was fitted on, as in measured lists. Where the histories have
+    the test pairs, too, they are all pairs: then the method scores users by their items, and a user
+    with a test pair alone has items.
+    """
+    return pairs_of(prepared, "all" if histories == "all" else fitted)
 
 
 def histories_of(prepared: Prepared, name: Pairs) -> Sequences:

@@ -10,17 +10,24 @@ from glta.methods.base import Recommender
 
 
 def recommend_to_all(
-    model: Recommender, users: np.ndarray, k: int, *, fitted: Interactions, exclude: Interactions
+    model: Recommender,
+    users: np.ndarray,
+    k: int,
+    *,
+    fitted: Interactions,
+    exclude: Interactions,
+    scored: Interactions | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Recommend as `Recommender.recommend` does, but the most popular items without a history.
 
-    A user has none if no pair of `fitted` is theirs. Their scores of most methods would be those
+    A user has none if no pair of `scored` is theirs. Their scores of most methods would be those
     of random initial weights, or all equal. The most popular items are the same for every method,
     so such users do not decide which method is better.
-    fitted: the pairs that the model was fitted on. Returns items and scores, each (B, K). The
-    scores of popular items are their numbers of users.
+    fitted: the pairs that the model was fitted on; popularity is counted in them. scored: see
+    `glta.methods.shared.stored_lists.scored_pairs`; None: `fitted`. Returns items and scores, each
+    (B, K). The scores of popular items are their numbers of users.
     """
-    with_history = fitted.user_degree[users] > 0
+    with_history = (fitted if scored is None else scored).user_degree[users] > 0
     if with_history.all():
         return model.recommend(users, k, exclude)
     items = np.empty((users.size, k), np.int64)
