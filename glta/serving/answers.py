@@ -91,7 +91,7 @@ class Answers:
 
         user: an id; None for a user without one. items: ids of what the user has, oldest first; one
         that is named twice counts at its newest place. A user with a row in the store is not
-        scored by them: a refresh does that.
+        scored by them, unless nothing else is known of the user: a refresh does that.
         only: ids of the items that may be shown; None: all. without: ids of items to leave out.
         Raises ValueError for an unknown item, and for k below 1.
         """
@@ -110,7 +110,8 @@ class Answers:
         """Answer as `recommend` does, from the store alone; None where the row has no answer.
 
         It has none where the user has no row, and where fewer than k items of the row are left,
-        while others were not among the best K.
+        while others were not among the best K. Nor has it where items are given, the row is of
+        popular items, as nothing else is known of the user, and the method can score the items.
         """
         _refuse_short(k)
         named = self._numbers([*items, *without, *(only or ())])
@@ -119,6 +120,8 @@ class Answers:
         plain = not named and only is None
         row = self.store.lookup(user, k if plain and k <= self.store.about.k else None)
         if row is None:
+            return None
+        if items and can_fold_in(self.served.capabilities) and not self._is_scored(user):
             return None
         hidden = {*items, *without}
         shown = None if only is None else {*only}
@@ -204,12 +207,14 @@ class Answers:
         Each item of the history is left out once. The shown item is recommended because of the
         items without which its score falls most. The MOST_LEFT_OUT newest items are tried.
         user, items: as in `recommend`. most: reasons of a shown item, at most.
-        A method that cannot score a list of items gives no reason.
+        A method that cannot score a list of items gives no reason, and popular items have none.
         """
         history = self._history(self._number(user), [*self._added(user), *self._numbers(items)])
         columns = self._numbers(shown)
         nothing: list[list[str]] = [[] for _ in shown]
         if not history or not can_fold_in(self.served.capabilities):
+            return nothing
+        if not items and not self._is_scored(user):
             return nothing
         if len(history) == 1:
             return [self.ids(history) for _ in shown]
@@ -279,6 +284,7 @@ class Answers:
         self.titles(first)
         if users := [*self._user_place][:1]:
             self.compute(users[0], k=1)
+            self._is_scored(users[0])
         if can_fold_in(self.served.capabilities):
             self.compute(None, first, 1)
         return self
@@ -422,6 +428,12 @@ class Answers:
     def _added(self, user: str | None) -> list[int]:
         """Return what the store got for a user with refreshes."""
         return [] if user is None or self.refreshed is None else self.refreshed.added(user)
+
+    def _is_scored(self, user: str | None) -> bool:
+        """Tell whether a user without given items gets more than what is popular."""
+        number = self._number(user)
+        known = number is not None and self._scored.user_degree[number] > 0
+        return known or bool(self._added(user))
 
     def _can_compute(self, user: str) -> bool:
         """Tell whether a list of a user can be more than what is popular."""

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -17,9 +18,10 @@ from glta.methods.shared.stored_lists import write_store
 from glta.serving.answers import Answers, usable_store
 from glta.serving.refresh import refresh
 from glta.serving.served_model import ServedModel
-from glta.testing.blocks import NUM_ITEMS, World, block_embeddings, block_states
+from glta.testing.blocks import LONER, NUM_ITEMS, World, block_embeddings, block_states
 
 K = 6
+LONELY = f"u{LONER}"
 
 
 def answers(world: World, method: str, model: Recommender) -> Answers:
@@ -67,6 +69,35 @@ def test_a_user_without_a_row_is_scored_by_their_items(world, ease, user):
     found = service.recommend(user, ["i4", "i0"], k=5)
     assert (found.way, found.items) == ("live", [f"i{item}" for item in items[0]])
     np.testing.assert_allclose(found.scores, scores[0], rtol=1e-6)
+
+
+def test_a_row_of_popular_items_gives_way_to_the_given_ones(world, ease):
+    """Else the list would not be made from the items that are told as its reasons."""
+    service = answers(world, "ease", ease)
+    row = service.recommend(LONELY, k=3)
+    assert row.way == "store"
+    assert service.reasons(LONELY, [], row.items) == [[], [], []]
+    found = service.recommend(LONELY, ["i2", "i4"], k=3)
+    assert found == service.recommend("stranger", ["i2", "i4"], k=3)
+    assert found.way == "live"
+    assert all(service.reasons(LONELY, ["i2", "i4"], found.items))
+    # a row that was made from other items stays, as does one of a method that cannot fold in
+    assert service.recommend("u3", ["i2"], k=3).way == "store"
+    learnt = answers(world, "hccf", HCCF(**block_embeddings()))
+    assert learnt.recommend(LONELY, ["i2"], k=3).way == "store"
+
+
+def test_a_user_without_a_scored_pair_gets_no_reasons(world, ease):
+    """The histories of test time may have a validation item of a user without training items."""
+    train = world.prepared.train
+    keep = train.user != 4
+    kept = Interactions(train.user[keep], train.item[keep], train.num_users, train.num_items)
+    service = answers(world, "ease", ease)
+    service = Answers(service.served, histories="seen")
+    service.served.__dict__["prepared"] = replace(world.prepared, train=kept)
+    found = service.recommend("u4", k=3)
+    assert found.way == "popularity"
+    assert service.reasons("u4", [], found.items) == [[], [], []]
 
 
 def test_a_method_of_order_takes_the_last_item_for_the_newest(world):
