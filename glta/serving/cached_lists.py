@@ -28,9 +28,8 @@ def cache(
     Raises ValueError for an unknown name, FileNotFoundError when the stages have not run.
     """
     served = ServedModel.of(method, dataset, seed)
-    histories = served.histories_at_test(load_params().for_dataset(dataset).recommend)
-    if with_test:
-        histories = "all" if "sequences" in served.capabilities else served.fitted
+    settings = load_params().for_dataset(dataset).recommend
+    histories = served.histories_to_score(settings, with_test=with_test)
     return write_store(
         served.with_histories(histories),
         served.prepared,

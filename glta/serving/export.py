@@ -62,9 +62,7 @@ def export(
         _refuse_result(served, params, out)
     place = out or served.cell.bundle(method)
     _refuse_content(place)
-    histories: Pairs = served.histories_at_test(params.recommend)
-    if with_test:
-        histories = "all" if "sequences" in served.capabilities else served.fitted
+    histories = served.histories_to_score(params.recommend, with_test=with_test)
     masked: Pairs = "all" if with_test else "seen"
     with whole_folder(place) as made:
         inside = Cell(dataset, seed, made)

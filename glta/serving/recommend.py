@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from glta.evaluation.top_k_store import Pairs, StoredList, TopKStore
+from glta.evaluation.top_k_store import StoredList, TopKStore
 from glta.methods.registry import units
 from glta.methods.shared.stored_lists import scored_pairs
 from glta.params.check import load_params
@@ -58,15 +58,14 @@ def recommend(
     params = load_params().for_dataset(dataset)
     served = ServedModel.of(method, dataset, seed)
     prepared = served.prepared
-    given = [*items]
-    if user is not None and (store := usable_store(served)):
-        if not given and new_items is None and (row := _from_store(store, served, user, k)):
+    store = None if user is None else usable_store(served)
+    if store and user is not None and not items and new_items is None:
+        row = _from_store(store, served, user, k)
+        if row is not None:
             return _rows(served, Answer("store", *row))
-        # what the store got with refreshes belongs to the user
-        given = [*store.catalogue.named(store.added(user)), *given]
-        user = None if store.lookup(user) and user not in prepared.users["user_id"] else user
-    histories: Pairs = "all" if "sequences" in served.capabilities else served.fitted
-    answers = Answers(served, histories=histories, masked="all")
+    histories = served.histories_to_score(params.recommend, with_test=True)
+    # what the store got with refreshes belongs to the user
+    answers = Answers(served, histories=histories, masked="all", refreshed=store)
     if new_items is not None:
         added = read_new_items(
             new_items,
@@ -80,7 +79,7 @@ def recommend(
         answers = answers.with_new_items(added, states)
     if user is not None:
         answers.refuse_unknown_user(user)
-    return _rows(answers.served, answers.compute(user, given, k), prepared.items.height)
+    return _rows(answers.served, answers.compute(user, items, k), prepared.items.height)
 
 
 def _rows(served: ServedModel, found: Answer, num_known: int | None = None) -> list[dict[str, Any]]:

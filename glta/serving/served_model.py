@@ -73,8 +73,14 @@ class ServedModel:
         """The recommender as it was saved."""
         return recommender_class(self.method).load(self.folder)
 
-    def histories_at_test(self, settings: RecommendSettings) -> Pairs:
-        """Return the pairs that users are scored by at test time."""
+    def histories_to_score(self, settings: RecommendSettings, *, with_test: bool) -> Pairs:
+        """Return the pairs that users are scored by: those of test time.
+
+        with_test: test items count as the users', too; a method that reads items in order scores by
+        these as well.
+        """
+        if with_test and "sequences" in self.capabilities:
+            return "all"
         split = read_json(self.cell.prepare / "counts.json")["split"]
         return "seen" if uses_seen_items(settings, split) else self.fitted
 

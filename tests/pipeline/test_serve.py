@@ -17,6 +17,7 @@ from glta.params.model import Params
 from glta.serving.cached_lists import cache, read_new_interactions, refresh_cache
 from glta.serving.new_items import read_new_items
 from glta.serving.recommend import recommend
+from glta.storage.files import read_json, write_json
 from glta.testing.blocks import NUM_ITEMS, NUM_USERS, block_profiles
 from pipeline.cli.main import app
 from pipeline.stages import train
@@ -239,8 +240,26 @@ def test_with_test_items_the_store_has_what_is_computed_live(shop):
     assert {row["way"] for rows in found for row in rows} == {"store"}
 
 
+@pytest.mark.parametrize("with_test", [False, True])
+@pytest.mark.parametrize("method", ["text-knn", "lightgcn", "blend"])
+def test_an_answer_is_the_same_with_and_without_a_store(shop, novelties, method, with_test):
+    """In a split by time, methods that score lists of items know the validation items."""
+    counts = shop.cell.prepare / "counts.json"
+    write_json(counts, read_json(counts) | {"split": "leave_last_out"})
+    live = recommend(method, "blocks", user="u4", k=3)
+    assert cache(method, "blocks", 8, with_test=with_test).about.histories == "seen"
+    found = recommend(method, "blocks", user="u4", k=3)
+    assert ({row["way"] for row in live}, {row["way"] for row in found}) == ({"live"}, {"store"})
+    assert ids(found) == ids(live)
+    np.testing.assert_allclose(
+        [row["score"] for row in found], [row["score"] for row in live], rtol=1e-5
+    )
+    if method == "text-knn":
+        wider = recommend(method, "blocks", user="u4", k=30, new_items=novelties)
+        assert [row["item_id"] for row in wider if not row["new"]][:3] == ids(live)
+
+
 def test_the_store_has_the_lists_of_the_stage_recommend(shop):
-    from glta.storage.files import read_json, write_json
     from pipeline.stages import recommend as stage
 
     counts = shop.cell.prepare / "counts.json"
