@@ -172,8 +172,8 @@ class TableFile:
                 words = f"(part {inner}) {words}"
             self._starts.append((offset, words))
             try:
-                parts = self._part(part, name, columns, kept, [*filter(None, must.values())])
-                for sheet in parts:
+                sheets = self._part(part, name, columns, kept, [*filter(None, must.values())])
+                for sheet in sheets:
                     need_columns(sheet, name, self._fixes(must, kept))
                     last = sheet[LINE].max() or 0  # type: ignore[assignment]  # integers
                     is_empty = is_empty and not sheet.height

@@ -66,7 +66,10 @@ class SemanticConvergence(GeneratedScorer):
         """
         import torch
 
-        network = new_network(self.about, self.codes_per_level, seed=0)
+        # checkpointed layers are switched for each call, and threads share the model
+        align = self.about.align.model_copy(update={"checkpoint_layers": False})
+        about = self.about.model_copy(update={"align": align})
+        network = new_network(about, self.codes_per_level, seed=0)
         network.load({name: torch.from_numpy(array) for name, array in self.weights.items()})
         prompts = new_prompts(network, self.codes, [], self.about.tasks)
         return generator_of(network, prompts, self.codes, self.about.align)

@@ -60,6 +60,18 @@ class TestSemanticConvergence(MethodContract):
             np.testing.assert_array_equal(found, items)
             np.testing.assert_allclose(their, scores, atol=1e-4)
 
+    def test_a_model_that_serves_switches_no_layer(self, model, monkeypatch):
+        """Threads share it: checkpointed layers would be switched for each call."""
+        align = model.about.align.model_copy(update={"checkpoint_layers": True})
+        served = replace(model, about=model.about.model_copy(update={"align": align}))
+        made = []
+        monkeypatch.setattr(
+            "glta.methods.semantic_convergence.model.new_network",
+            lambda *args, **named: made.append(new_network(*args, **named)) or made[0],
+        )
+        np.testing.assert_array_equal(served.score(EVERYONE), model.score(EVERYONE))
+        assert not any(module.training for module in made[0].language.model.modules())
+
     def test_histories_are_read_in_order_up_to_the_newest(self, model, world):
         seen = world.prepared.seen_sequences
         own = seen.of_user(4).item
