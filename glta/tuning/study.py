@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from glta.training.stopping import Diverged, TooSlow
@@ -133,7 +134,7 @@ class Study:
         self._study.sampler = Proposals(
             self._seed, self._ranges, [self._coded(v) for v in measured], self._coded(fixed)
         )
-        inside = {
+        inside: dict[str, BaseDistribution] = {
             key: range_.distribution
             for key, range_ in self._ranges.items()
             if not fixed or range_.holds(fixed[key])
