@@ -2,7 +2,8 @@
 
 python -m benchmarks.published MIRROR               what takes minutes, all in under half an hour
 python -m benchmarks.published MIRROR --trained     SASRec and the trained graphs too, for hours
-python -m benchmarks.published MIRROR --only NAME   rows of one dataset or of one method
+python -m benchmarks.published MIRROR --only NAME   rows of one dataset, of one method, or of
+                                                    both: DATASET/METHOD
 
 MIRROR: the folder that holds the datasets, as in `benchmarks.public_data`. The results are kept in
 benchmarks/out/published.json, and a row that is there with the same settings is not run again;
@@ -86,6 +87,11 @@ class Row(NamedTuple):
     trained: bool = False
     quick: bool = False
     reason: str = ""
+
+    @property
+    def names(self) -> set[str]:
+        """What `--only` may call it."""
+        return {self.data, self.method, f"{self.data}/{self.method}"}
 
     @property
     def key(self) -> str:
@@ -342,16 +348,20 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="NAME")
     parser.add_argument("--fresh", action="store_true")
     args = parser.parse_args()
-    known = {name for row in ROWS for name in (row.data, row.method)}
-    if unknown := set(args.only or ()) - known:
-        parser.error(f"--only {', '.join(unknown)}: no such dataset or method; {', '.join(known)}")
-    wanted = [r for r in ROWS if not args.only or {r.data, r.method} & set(args.only)]
+    only = set(args.only or ())
+    if unknown := only - {name for row in ROWS for name in row.names}:
+        names = dict.fromkeys(name for row in ROWS for name in (row.data, row.method))
+        parser.error(f"--only {', '.join(unknown)}: no such dataset or method; {', '.join(names)}")
+    wanted = [row for row in ROWS if not only or row.names & only]
     results = kept()
     for row in wanted:
         if (row.trained and not args.trained) or (row.key in results and not args.fresh):
             continue
         print(f"{row.data}: {row.method} {row.settings}", file=sys.stderr, flush=True)
-        results[row.key] = run_row(row, args.mirror)
+        try:
+            results[row.key] = run_row(row, args.mirror)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
         OUT.parent.mkdir(parents=True, exist_ok=True)
         write_json(OUT, results)
     Console(width=200).print(table(wanted, results))

@@ -102,6 +102,26 @@ def test_a_result_far_below_the_published_one_is_marked():
     assert list(shown.columns[5].cells) == ["0.0971", "0.0969", "not run"]
 
 
+def test_some_rows_alone(mirror, monkeypatch, tmp_path, capsys):
+    rows = tuple(
+        Row(ELECTRONICS, method, {}, {"ndcg@20": 0.5}, "made up") for method in ("ease", "item-knn")
+    )
+    monkeypatch.setattr(published, "ROWS", rows)
+    monkeypatch.setattr(published, "OUT", tmp_path / "out.json")
+
+    def run(*words: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["published", *words])
+        published.main()
+        return [row for row in capsys.readouterr().out.splitlines() if ELECTRONICS in row]
+
+    (line,) = run(str(mirror), "--only", f"{ELECTRONICS}/ease")
+    assert " ease " in line and "not run" not in line
+    assert len(run(str(mirror))) == 2
+    with pytest.raises(SystemExit, match="no such folder"):
+        published._data.cache_clear()
+        run(str(tmp_path / "nowhere"), "--fresh")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("GLTA_MIRROR" not in os.environ, reason="needs the public splits")
 @pytest.mark.parametrize("row", [row for row in ROWS if row.quick], ids=lambda row: row.key)
