@@ -43,9 +43,9 @@ def read_parquet(
     """Read a Parquet file as sheets.
 
     name: of the file, for errors. kinds: what each column to read holds. Whole numbers become text
-    without a point, also where they are stored as floats; dates and times become times in UTC, in
-    milliseconds, or, as text, what ISO 8601 writes. The parts of a list are joined by spaces in
-    text, and stay a list in categories, as in `categories_of`; a text stays a text there.
+    without a point, also where they are stored as floats; dates and times become times in UTC, or,
+    as text, what ISO 8601 writes. The parts of a list are joined by spaces in text, and stay a list
+    in categories, as in `categories_of`; a text stays a text there.
     kept: columns to read with the type that they have. The other columns are in the sheets, but
     empty, whatever their type is. separator: between categories in one text.
 
@@ -127,7 +127,7 @@ def _cells(column: pl.Expr, dtype: pl.DataType, kind: Kind) -> pl.Expr | None:
     if dtype.is_decimal():
         return column.cast(pl.String).str.replace(r"(\.\d*?)0+$", "${1}").str.strip_suffix(".")
     if dtype in TIMES and kind == "time":
-        return column.cast(pl.Datetime("ms"))
+        return column if isinstance(dtype, pl.Datetime) else column.cast(pl.Datetime("ms"))
     if isinstance(dtype, pl.List) and kind == "categories" and dtype.inner in TEXTS:
         return column.cast(pl.List(pl.String))
     if dtype == pl.Boolean and kind == "text":

@@ -21,7 +21,7 @@ from glta.io.sheets import (
     shortened,
 )
 from glta.io.streams import DOWNLOAD_AGAIN
-from glta.io.times import OneForm, OneOrder, read_times
+from glta.io.times import OneForm, by_fraction, read_times
 
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
@@ -36,8 +36,8 @@ class Raw:
     """Hold a dataset as its source gives it.
 
     interactions: columns user_id and item_id (text), rating (float or null), timestamp (integer or
-    null), in the order of the file. Where the source is split already there is a column part, with
-    the numbers of `glta.io.parts`.
+    null), in the order of the file, or of `glta.io.times.by_fraction`. Where the source is split
+    already there is a column part, with the numbers of `glta.io.parts`.
     items: columns item_id, title and description (text, never null), categories (list of text),
     then the further columns that were asked for (null where an item has no value); one row an item,
     each with a title.
@@ -77,22 +77,19 @@ def check_interactions(
 
     Dates and times in ISO 8601 become milliseconds since 1970 (UTC). A row is bad without a user or
     an item, with a rating that is no number, and with a timestamp that is neither number nor date.
-    Raises ValueError for a missing column, for too many bad rows, for a pair in two parts, for a
-    column in which some times are numbers and others dates, and for times of a user that differ in
-    fractions alone.
+    Raises ValueError for a missing column, for too many bad rows, for a pair in two parts, and for
+    a column in which some times are numbers and others dates.
     """
     bad_rows = BadRows(name, max_bad_share, place)
     form = OneForm(name, columns["timestamp"], place)
-    order = OneOrder(name, columns["timestamp"])
     tables = []
     for sheet in sheets:
         checked = _interactions(
             sheet, name, columns=columns, parameter=parameter, null_words=null_words
         )
-        tables.append(bad_rows.drop(order.checked(form.checked(checked))))
+        tables.append(bad_rows.drop(form.checked(checked)))
     bad_rows.check()
-    interactions = pl.concat(tables)
-    order.check(interactions)
+    interactions = by_fraction(tables)
     refuse_shared_pairs(interactions, name)
     counts = {"interaction_rows": bad_rows.num_rows, "bad_interaction_rows": bad_rows.num_bad}
     return CheckedTable(interactions, counts)

@@ -7,7 +7,7 @@ import json
 import lzma
 import tarfile
 import zipfile
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import polars as pl
@@ -372,10 +372,8 @@ TIMES = {
 
 @pytest.mark.parametrize("text", TIMES)
 def test_times_in_iso_8601_and_as_numbers(text, read):
-    assert read(HEAD + f"1,a,5,{text}\n1,b,5,\n").interactions["timestamp"].to_list() == [
-        TIMES[text],
-        None,
-    ]
+    found = read(HEAD + f"1,a,5,{text}\n1,b,5,\n").interactions
+    assert dict(found.select("item_id", "timestamp").rows()) == {"a": TIMES[text], "b": None}
 
 
 @pytest.mark.parametrize("text", ["2020-02-30", "01/02/2020", "2020-01-01T25:00:00", "now"])
@@ -393,19 +391,45 @@ def test_dates_beside_numbers_are_refused(refusal):
     )
 
 
-def test_fractions_that_tell_the_order_of_a_user_are_refused(read, refusal):
-    """Rounded down, 12.25 and 12.75 would be one time."""
-    found = refusal(HEAD + "1,a,5,12.75\n2,a,5,12.75\n1,b,5,12.25\n2,b,5,11\n1,c,5,0.5\n")
-    assert found == (
-        "log.csv: column timestamp has 12.25 and 12.75 for user 1: times are rounded down to whole "
-        "numbers, and the order of the two would be lost; write times in a finer unit, such as "
-        "milliseconds in place of seconds"
+FRACTIONS = {
+    "numbers": ("12.25", "12.75"),
+    "whole numbers beside fractions": ("12", "12.5"),
+    "dates": ("2020-01-01T00:00:00.0002", "2020-01-01T00:00:00.000900"),
+    "dates with zones": ("2020-01-01 00:00:00.1234567Z", "2020-01-01 01:00:00.12350001+01:00"),
+}
+
+
+@pytest.mark.parametrize("kind", FRACTIONS)
+@pytest.mark.parametrize("parts", [False, True])
+def test_fractions_decide_which_of_two_equal_times_is_earlier(kind, parts, read):
+    """The later row comes first in the file, or is in the first part of a folder."""
+    early, late = FRACTIONS[kind]
+    one, two = f"1,late,5,{late}\n2,x,5,{early}\n", f"1,early,5,{early}\n"
+    log = {"1.csv": HEAD + one, "2.csv": HEAD + two} if parts else HEAD + one + two
+    found = read(log, name="log").interactions
+    assert found["timestamp"].n_unique() == 1
+    assert found.filter(user_id="1")["item_id"].to_list() == ["early", "late"]
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+@pytest.mark.parametrize("year", [1960, 2020])
+def test_fractions_of_times_in_parquet(unit, year, read):
+    early = datetime(year, 1, 1, tzinfo=UTC)
+    times = [early + timedelta(microseconds=900), early + timedelta(microseconds=200)]
+    log = parquet(
+        user_id=["1", "1"],
+        item_id=["late", "early"],
+        rating=[5, 5],
+        timestamp=pa.array(times, pa.timestamp(unit, "UTC")),
     )
-    assert "0.0 and 0.5 for user 1" in refusal(HEAD + "1,a,5,0\n1,b,5,0.5\n")
-    parts = {"1.csv": HEAD + "1,a,5,12\n2,b,5,7\n", "2.csv": HEAD + "1,b,5,12.5\n2,a,5,7.5\n"}
-    assert "has 12.0 and 12.5 for user 1" in refusal(parts, name="log")
-    apart = read(HEAD + "1,a,5,12.75\n2,a,5,12.25\n1,b,5,13.25\n1,c,5,13.25\n")
-    assert apart.interactions["timestamp"].to_list() == [12, 12, 13, 13]
+    found = read(log, name="log.parquet").interactions
+    assert found["item_id"].to_list() == ["early", "late"]
+    assert found["timestamp"].to_list() == [1000 * int(early.timestamp())] * 2
+
+
+def test_rows_without_fractions_stay_in_the_order_of_the_file(read):
+    rows = "".join(f"1,{item},5,{time}\n" for item, time in zip("cabd", (7, "", 3, 7), strict=True))
+    assert read(HEAD + rows).interactions["item_id"].to_list() == [*"cabd"]
 
 
 def test_a_number_that_a_spreadsheet_shortened_is_refused(read, refusal):
