@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pyarrow.parquet  # mlflow, which the pipeline needs, brings it
@@ -86,15 +87,21 @@ def a_number(value: Any) -> float | None:
 
 
 def a_time(value: Any) -> int | None:
-    """Return the milliseconds of a date, or the whole number."""
+    """Return the milliseconds of a date, or the number, rounded down."""
+    exact = an_exact_time(value)
+    return None if exact is None else math.floor(exact)
+
+
+def an_exact_time(value: Any) -> Fraction | None:
+    """Return the milliseconds of a date, or the number."""
     if is_nothing(value):
         return None
     if isinstance(value, bool):
         raise Bad("type of time")
     if isinstance(value, str):
         try:
-            return math.floor(Decimal(value.strip()))
-        except ArithmeticError:
+            return Fraction(Decimal(value.strip()))
+        except (ArithmeticError, ValueError):  # no number, or none that is finite
             pass
         try:
             value = datetime.fromisoformat(value.strip().replace(" UTC", "Z"))
@@ -104,12 +111,12 @@ def a_time(value: Any) -> int | None:
         whole = value if value.tzinfo else value.replace(tzinfo=UTC)
         passed = whole - EPOCH
         micros = (passed.days * 86400 + passed.seconds) * 1_000_000 + passed.microseconds
-        return micros // 1000
+        return Fraction(micros, 1000)
     if isinstance(value, date):
-        return (value - EPOCH.date()).days * 86_400_000
+        return Fraction((value - EPOCH.date()).days * 86_400_000)
     if not isinstance(value, int | float | Decimal):
         raise Bad("type of time")
-    return math.floor(value)
+    return Fraction(value)
 
 
 def is_date(value: Any) -> bool:
@@ -165,7 +172,7 @@ def _inner(value: Any) -> list[str]:
 
 
 def interactions_of(rows: list[dict[str, Any]]) -> list[tuple]:
-    """Return (user, item, rating, timestamp) of each row."""
+    """Return (user, item, rating, timestamp) of each row, smaller fractions of times first."""
     if not rows:
         raise Bad("empty")
     times = [row.get("timestamp") for row in rows]
@@ -178,7 +185,7 @@ def interactions_of(rows: list[dict[str, Any]]) -> list[tuple]:
             a_number(row.get("rating")),
             a_time(row.get("timestamp")),
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: (an_exact_time(row.get("timestamp")) or 0) % 1)
     ]
 
 
