@@ -23,7 +23,7 @@ ISO_8601 = (
     r"([T ](?<minute>\d{2}:\d{2})(:(?<second>\d{2})([.,](?<fraction>\d{1,9}))?)?"
     r" ?(?<zone>Z|UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?$"
 )
-PER_MILLISECOND = {"us": 1_000, "ns": 1_000_000}
+PER_MILLISECOND = {"us": 1_000, "ns": 1_000_000}  # by the unit of a type of dates
 EXPECTED = (
     "a number that grows with time, such as seconds since 1970, or a date such as 2020-01-31 "
     "18:30:00+01:00"
@@ -77,9 +77,9 @@ def _fraction(value: pl.Expr) -> pl.Expr:
 
 
 def _milliseconds(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Return the milliseconds since 1970 of dates in ISO 8601, and what is cut off from them.
+    """Return the milliseconds since 1970 of dates in ISO 8601, and the nanoseconds cut off.
 
-    Both are null for all other text.
+    They are null and 0 for all other text.
     """
     parts = text.str.extract_groups(ISO_8601)
 

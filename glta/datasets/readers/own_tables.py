@@ -200,12 +200,7 @@ class TableFile:
         return dict.fromkeys([*filter(None, columns.values()), *kept], self.advice)
 
     def _part(
-        self,
-        path: Path,
-        name: str,
-        columns: Columns,
-        kept: Sequence[str],
-        needed: Sequence[str],
+        self, path: Path, name: str, columns: Columns, kept: Sequence[str], needed: Sequence[str]
     ) -> Iterator[pl.DataFrame]:
         """Return the sheets of one file. name: of the file, for errors. needed: see `_json`."""
         categories = columns.get("categories")
@@ -256,12 +251,7 @@ class TableFile:
         return read_parquet(path, name, kinds, kept=kept, separator=separator)
 
     def _json(
-        self,
-        path: Path,
-        name: str,
-        columns: Columns,
-        kept: Sequence[str],
-        needed: Sequence[str],
+        self, path: Path, name: str, columns: Columns, kept: Sequence[str], needed: Sequence[str]
     ) -> Iterator[pl.DataFrame]:
         """Return the sheets of JSON. needed: columns without which it is refused, beside `kept`."""
         text = pl.String()
