@@ -41,6 +41,28 @@ def validation_ndcg(
     return float(found[0])
 
 
+def lists_ndcg(
+    prepared: Prepared,
+    lists: Callable[[np.ndarray, int], np.ndarray],
+    *,
+    k: int = 20,
+    most_users: int = 0,
+) -> float:
+    """Average NDCG@k as `validation_ndcg` does, of lists that are made without scores of all items.
+
+    lists: maps user ids (B,) and K to items (B, K), best first, -1 for no item, without training
+    items of the user. Returns a value in [0, 1]. Raises as `validation_ndcg` does.
+    """
+
+    def measure() -> list[float]:
+        users = _asked(prepared, most_users)
+        hits_UK = hits(lists(users, k), users, relevant=prepared.valid)
+        values = accuracy(hits_UK, prepared.valid.user_degree[users], k=k)
+        return [float(values["ndcg"].mean())]
+
+    return float(current_choices().value(measure)[0])
+
+
 def embeddings_ndcg(
     prepared: Prepared, *, most_users: int = 0
 ) -> Callable[[np.ndarray, np.ndarray], float]:
@@ -138,14 +160,7 @@ def _measure(
 ) -> np.ndarray:
     """Compute `validation_ndcgs`."""
     valid = prepared.valid
-    users = measured_users(prepared)
-    if not users.size:
-        raise ValueError(
-            "there are no validation pairs to select by: raise prepare.valid_share or lower "
-            "prepare.user_core"
-        )
-    if 0 < most_users < users.size:
-        users = users[np.linspace(0, users.size - 1, most_users).astype(np.int64)]
+    users = _asked(prepared, most_users)
     block_size = max(1, block_bytes // (4 * valid.num_items))
     totals = []
     for start in range(0, users.size, block_size):
@@ -162,3 +177,16 @@ def _measure(
             values.append(accuracy(hits_BK, num_relevant, k=k)["ndcg"].sum())
         totals.append(values)
     return np.sum(totals, axis=0) / users.size
+
+
+def _asked(prepared: Prepared, most_users: int) -> np.ndarray:
+    """Return the users who are measured. Raises ValueError when nobody has a validation pair."""
+    users = measured_users(prepared)
+    if not users.size:
+        raise ValueError(
+            "there are no validation pairs to select by: raise prepare.valid_share or lower "
+            "prepare.user_core"
+        )
+    if 0 < most_users < users.size:
+        users = users[np.linspace(0, users.size - 1, most_users).astype(np.int64)]
+    return users

@@ -14,7 +14,7 @@ import polars as pl
 from glta.config import Search
 from glta.data.interactions import Interactions
 from glta.data.prepared import Prepared
-from glta.methods.base import Scorer
+from glta.methods.base import Recommender
 from glta.methods.chain import chain_of, place_of, run_unit
 from glta.methods.spec import file_of
 from glta.params.model import Params
@@ -62,17 +62,16 @@ class Objective(Protocol):
     """The function to maximise. It maps values to validation NDCG@20."""
 
     def __call__(self, values: Values, *, minutes: float | None = None) -> float:
-        """Train the method without the test pairs, and measure it.
+        """Train the method without the test pairs, and measure the lists that it would serve.
 
         minutes: the training may take so long; None: any time. It is checked after each epoch.
-        Raises Diverged when the training diverges, TooSlow when it takes longer, and ValueError for
-        a method that makes lists without scores.
+        Raises Diverged when the training diverges, and TooSlow when it takes longer.
         """
 
 
 def objective(method: str, cell: Cell, params: Params) -> Objective:
     """Return the function to maximise. params: with the dataset's overrides applied."""
-    from glta.evaluation.validation import validation_ndcg
+    from glta.evaluation.validation import lists_ndcg
 
     prepared = without_test(Prepared.load(cell.prepare))
     unit = chain_of(method)
@@ -86,12 +85,8 @@ def objective(method: str, cell: Cell, params: Params) -> Objective:
                 raise TooSlow(f"it took longer than {minutes:g} minutes")
 
         model = run_unit(unit, cell, changed.section, on_epoch=on_epoch, prepared=prepared)
-        if not isinstance(model, Scorer):
-            raise ValueError(
-                f"{method}: cannot be tuned, because it makes lists without scores; name a method "
-                "that scores all items"
-            )
-        return validation_ndcg(prepared, model.score)
+        assert isinstance(model, Recommender)
+        return lists_ndcg(prepared, lambda who, k: model.recommend(who, k, prepared.train)[0])
 
     return measure
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from glta.data.interactions import Interactions
-from glta.evaluation.validation import measured_users, validation_ndcg
+from glta.evaluation.ranking import rank_all
+from glta.evaluation.validation import lists_ndcg, measured_users, validation_ndcg
 from glta.testing.blocks import NUM_ITEMS, block_prepared
 
 
@@ -44,6 +45,28 @@ def test_the_value_is_the_mean_over_those_who_are_asked():
 
     assert validation_ndcg(prepared, score, most_users=2) == pytest.approx(1.0)
     assert validation_ndcg(prepared, score) < 0.9
+
+
+@pytest.mark.parametrize("most", [0, 5])
+def test_lists_have_the_value_of_the_scores_that_they_were_made_from(most):
+    prepared = block_prepared()
+
+    def score(users: np.ndarray) -> np.ndarray:
+        return np.stack([np.random.default_rng(user).random(NUM_ITEMS) for user in users])
+
+    def lists(users: np.ndarray, k: int) -> np.ndarray:
+        return rank_all(score, users, k=k, exclude=prepared.train)[0]
+
+    expected = validation_ndcg(prepared, score, most_users=most)
+    assert lists_ndcg(prepared, lists, most_users=most) == pytest.approx(expected, abs=1e-15)
+    assert 0 < expected < 1
+
+
+def test_lists_without_validation_pairs_are_an_error():
+    prepared = block_prepared()
+    none = replace(prepared, valid=Interactions.of([], [], prepared.train.num_users, NUM_ITEMS))
+    with pytest.raises(ValueError, match="no validation pairs"):
+        lists_ndcg(none, lambda users, k: np.zeros((len(users), k), np.int64))
 
 
 def test_users_without_training_items_have_no_say_in_a_choice():

@@ -17,11 +17,12 @@ from glta.features.text.item_texts import item_texts
 from glta.features.text.user_words import user_words
 from glta.methods.base import Job, Scorer, Step
 from glta.methods.registry import specs
+from glta.nn.generation.item_generator import ItemGenerator
 from glta.nn.language.model_files import ModelFiles
 from glta.params.file import override, render_params
 from glta.params.model import Params
 from glta.storage.cell import Cell
-from glta.testing.blocks import in_order
+from glta.testing.blocks import NUM_ITEMS, in_order
 from glta.training.settings import StepBudget
 from glta.training.stopping import Diverged, TooSlow
 from glta.tuning.objective import objective, searched, sources, study_key, without_test
@@ -354,6 +355,20 @@ def test_a_method_that_peeks_sees_nothing(world, monkeypatch):
     steps = (replace(spec.steps[0], run="tests.tuning.test_study:Peek"),)
     monkeypatch.setitem(specs(), "ease", replace(spec, steps=steps))
     assert objective("ease", world.cell, Params())({L2: 1.0}) >= 0
+
+
+def test_a_catalogue_that_is_searched_by_beams_is_measured_by_beams(cell, monkeypatch):
+    """Exact scores of a large catalogue take hours, and the lists that are served have none."""
+    section = "settings.tiger.train"
+    params = SMALL.with_values({f"{section}.exact_items": 0, f"{section}.beams": NUM_ITEMS})
+    exact = objective("tiger", cell, SMALL)({})
+
+    def scores(self, window):
+        raise AssertionError("scored every item")
+
+    monkeypatch.setattr(ItemGenerator, "scores", scores)
+    found = objective("tiger", cell, params)({})
+    assert found == pytest.approx(exact) and 0 < found < 1
 
 
 def key_of(method, cell, params=Params(), code=CODE):  # noqa: B008 - frozen

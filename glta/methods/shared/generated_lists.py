@@ -70,7 +70,7 @@ def generated_ndcg(prepared: Prepared, generator: ItemGenerator, window_UN: np.n
 
     At most `validation_users` of the generator's settings are asked.
     """
-    from glta.evaluation.validation import validation_ndcg
+    from glta.evaluation.validation import lists_ndcg, validation_ndcg
 
     most = generator.params.validation_users
     if generator.exact:
@@ -78,12 +78,7 @@ def generated_ndcg(prepared: Prepared, generator: ItemGenerator, window_UN: np.n
             prepared, lambda users: generator.scores(window_UN[users]), most_users=most
         )
 
-    def found_by_beams(users: np.ndarray) -> np.ndarray:
-        rows = prepared.train.rows(users)
-        items, found = generator.lists(window_UN[users], 20, *rows)
-        scores = np.full((len(users), prepared.train.num_items), -np.inf, np.float32)
-        place = np.nonzero(items >= 0)
-        scores[place[0], items[place]] = found[place]
-        return scores
+    def found_by_beams(users: np.ndarray, k: int) -> np.ndarray:
+        return generator.lists(window_UN[users], k, *prepared.train.rows(users))[0]
 
-    return validation_ndcg(prepared, found_by_beams, most_users=most)
+    return lists_ndcg(prepared, found_by_beams, most_users=most)
