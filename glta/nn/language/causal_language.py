@@ -17,6 +17,7 @@ from glta.nn.language.model_files import (
     read_model_json,
     refuse_other,
 )
+from glta.nn.language.precision import number_type
 from glta.nn.language.settings import SMALL, CausalSettings
 from glta.training.devices import find_devices
 from glta.training.seeds import Stream, epoch_rng
@@ -94,8 +95,7 @@ def load_causal(params: CausalSettings, seed: int) -> CausalLanguage:
 def _numbers(params: CausalSettings) -> tuple[torch.device, torch.dtype]:
     """Return the device, and the type of the numbers of a forward pass."""
     where = find_devices().device
-    auto = torch.bfloat16 if where.type == "cuda" else torch.float32
-    return where, auto if params.precision == "auto" else getattr(torch, params.precision)
+    return where, number_type(params.precision, where)
 
 
 def _small(params: CausalSettings, seed: int) -> CausalLanguage:

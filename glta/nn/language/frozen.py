@@ -30,6 +30,7 @@ from glta.nn.language.model_files import (
     model_folder,
     refuse_other,
 )
+from glta.nn.language.precision import number_type
 from glta.nn.language.settings import LanguageSettings
 from glta.nn.language.unknown_words import check_known
 from glta.progress import bar
@@ -484,8 +485,7 @@ def load_language(params: LanguageSettings, device: str | None = None) -> Langua
     expected = params.sha256 or (PACKAGED_SHA256 if params.model == PACKAGED else None)
     refuse_other(files.folder, sha256, expected=expected, parameter="language.sha256")
     where = torch.device(device) if device else find_devices().device
-    auto = torch.bfloat16 if where.type == "cuda" else torch.float32
-    precision = auto if params.precision == "auto" else getattr(torch, params.precision)
+    precision = number_type(params.precision, where)
     # on a CPU the weights stay in float32, and autocast converts them where that is faster
     held = precision if where.type == "cuda" else torch.float32
     pooling = files.pooling
