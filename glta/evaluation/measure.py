@@ -49,23 +49,22 @@ def measure_lists(
     *,
     valid: pl.DataFrame,
     test: pl.DataFrame,
+    fitted: Interactions,
     options: EvaluateSettings,
     new: pl.DataFrame | None = None,
-    fitted: Interactions | None = None,
 ) -> Measurement:
     """Measure the validation and test lists of one method.
 
-    valid, test: columns user, rank (1 is best) and item. new: test lists of new items alone; None
-    where no test pair has such an item. fitted: the pairs that the model of the test lists was
-    fitted on; None: the training pairs. Items without users there are new. Cold users and items,
-    and popular items, are those of the training pairs.
+    valid, test: columns user, rank (1 is best) and item. fitted: the pairs that the model of the
+    test lists was fitted on. Items without users there are new. Cold users and items, and popular
+    items, are those of the training pairs. new: test lists of new items alone; None where no test
+    pair has such an item.
 
     Means run over users with test items. Groups without any test item have no metrics. Raises
     ValueError for lists that show an item the user was known to have, or that belong to other data.
     """
     cutoffs = sorted(options.cutoffs)
     train = prepared.train
-    fitted = fitted or train
     users_B, items_BK = read_lists(test, prepared.test, known=prepared.seen, k=cutoffs[-1])
     values = user_metrics(users_B, items_BK, relevant=prepared.test, cutoffs=cutoffs)
     metrics = means(values)

@@ -31,9 +31,9 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         prepared,
         valid=lists.valid,
         test=lists.test,
+        fitted=prepared.seen if params.recommend.refit else prepared.train,
         options=params.evaluate,
         new=lists.new,
-        fitted=prepared.seen if params.recommend.refit else prepared.train,
     )
     model = cell.model(method)
     history = optional(model / "history.json")

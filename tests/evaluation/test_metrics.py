@@ -228,6 +228,7 @@ def test_measures_by_hand():
         small_world(),
         valid=frame({0: [2], 1: [3]}),
         test=frame({0: [4], 1: [3, 2], 2: [1]}),
+        fitted=small_world().train,
         options=options,
     )
     m = result.metrics
@@ -256,6 +257,7 @@ def test_new_items_by_hand():
         small_world(),
         valid=frame({}),
         test=frame({0: [4], 1: [3, 2], 2: [1]}),
+        fitted=small_world().train,
         options=EvaluateSettings(cutoffs=[1, 2]),
         new=frame({0: [4, 3], 1: [3, 2]}),
     )
@@ -278,8 +280,8 @@ def test_items_with_validation_users_are_not_new_to_a_refit():
         valid=frame({}),
         test=frame({0: [4], 1: [3, 2], 2: [1]}),
         options=EvaluateSettings(cutoffs=[1, 2]),
-        new=frame({0: [4, 3]}),
         fitted=world.seen,
+        new=frame({0: [4, 3]}),
     )
     assert result.groups["new_items"] == {"items": 2, "pairs": 2}
     assert result.metrics["new_items/recall@2"] == 1 / 2
@@ -297,7 +299,13 @@ def test_measuring_refuses_lists_that_do_not_fit():
         ({0: [4, 3, 4]}, "twice"),
     ):
         with pytest.raises(ValueError, match=why):
-            measure_lists(small_world(), valid=good, test=frame(bad), options=EvaluateSettings())
+            measure_lists(
+                small_world(),
+                valid=good,
+                test=frame(bad),
+                fitted=small_world().train,
+                options=EvaluateSettings(),
+            )
 
 
 @pytest.mark.parametrize("ranks", [[0, 1], [2, 2]])
@@ -313,6 +321,7 @@ def test_groups_without_test_items_have_no_metrics():
         small_world(),
         valid=frame({}),
         test=frame({}),
+        fitted=small_world().train,
         options=EvaluateSettings(cutoffs=[3], cold_user_items=9),
     )
     assert "warm_users/ndcg@3" not in result.metrics
@@ -329,6 +338,7 @@ def test_lists_of_new_items_alone_are_compared_for_users_with_training_items():
         replace(world, train=train),
         valid=frame({}),
         test=frame({0: [4], 1: [3, 2], 2: [1]}),
+        fitted=train,
         options=EvaluateSettings(cutoffs=[1, 2]),
         new=frame({0: [4, 3]}),
     )
