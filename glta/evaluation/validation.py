@@ -89,18 +89,22 @@ def validation_ndcgs(
     k: int = 20,
     block_bytes: int = 32 * 2**20,
     most_users: int = 0,
+    users: np.ndarray | None = None,
 ) -> np.ndarray:
     """Average NDCG@k over the users who have validation items, for several candidates at once.
 
     scores: maps user ids (B,) to S arrays or tensors (B, I), one for each candidate, with the same
     S for every block of users. What the candidates share is thereby computed once per block.
     block_bytes: size of the scores of one candidate for one block. most_users: see
-    `validation_ndcg`. Returns (S,) float64 in [0, 1].
-    Raises ValueError without validation pairs.
+    `validation_ndcg`. users: whom to measure, with validation pairs; None: `measured_users`.
+    Returns (S,) float64 in [0, 1]. Raises ValueError without validation pairs.
     """
-    made = current_choices()
-    values = made.value(lambda: _measure(prepared, scores, k, block_bytes, most_users).tolist())
-    return np.array(values, np.float64)
+
+    def measure() -> list[float]:
+        asked = _asked(prepared, most_users) if users is None else users
+        return _measure(prepared, scores, k, block_bytes, asked).tolist()
+
+    return np.array(current_choices().value(measure), np.float64)
 
 
 def measured_users(prepared: Prepared) -> np.ndarray:
@@ -156,11 +160,10 @@ def _measure(
     scores: Callable[[np.ndarray], Iterable[Scores]],
     k: int,
     block_bytes: int,
-    most_users: int,
+    users: np.ndarray,
 ) -> np.ndarray:
-    """Compute `validation_ndcgs`."""
+    """Compute `validation_ndcgs` over some users."""
     valid = prepared.valid
-    users = _asked(prepared, most_users)
     block_size = max(1, block_bytes // (4 * valid.num_items))
     totals = []
     for start in range(0, users.size, block_size):

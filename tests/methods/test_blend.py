@@ -30,11 +30,11 @@ EVERYONE = np.arange(NUM_USERS)
 WITH_CEASE = {"settings.blend.components": ["cease", "lightgcn", "text-knn"]}
 
 
-def at_random(prepared: Prepared) -> tuple[Blend, Prepared]:
+def at_random(prepared: Prepared, seed: int = 4) -> tuple[Blend, Prepared]:
     """Make a blend for 60 users and 40 items whose texts, graph and pairs tell a little of each
     other, and its data.
     """
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(seed)
     user, item = (rng.normal(size=(size, 4)).astype(np.float32) for size in (60, 40))
     liked = np.argsort(-(user @ item.T + 2 * rng.normal(size=(60, 40))), axis=1)[:, :12]
     train, valid = (
@@ -131,12 +131,16 @@ class TestBlend(MethodContract):
         )
         assert model.gain > 1
 
-    def test_mix_of_new_items_is_the_best_on_validation_as_if_known_ones_were_new(self, world):
+    @pytest.mark.parametrize("seed", range(8))
+    def test_mix_of_new_items_is_the_best_on_validation_as_if_known_ones_were_new(
+        self, world, seed
+    ):
         """Four items of 40 are shown, a tenth.
 
-        Their lists choose the mix, lists of all items its strength.
+        Their lists choose the mix, lists of all items its strength. All users with a validation
+        pair of these items have a say, also those without a training item among them.
         """
-        model, prepared = at_random(world.prepared)
+        model, prepared = at_random(world.prepared, seed)
         mixes, shown, users = simplex(6, 3), np.arange(0, 40, 10), np.arange(60)
         cease, graph = model.parts["cease"], model.parts["lightgcn"]
         told = cease.columns_left_out(shown)
@@ -163,8 +167,9 @@ class TestBlend(MethodContract):
         values = np.array([together(strength) for strength in STRENGTHS])
         strength = STRENGTHS[values >= 0.99 * values.max()].max()
         assert len({alone(mix) for mix in mixes}) > 5
-        assert best[1] > 0
-        assert STRENGTHS[values.argmax()] < strength < STRENGTHS[-1]
+        if seed == 4:  # the best strength is not the greatest that is allowed
+            assert best[1] > 0
+            assert STRENGTHS[values.argmax()] < strength < STRENGTHS[-1]
         np.testing.assert_allclose(model.with_new_mix(prepared, mixes).new_mix, strength * best)
 
     def test_without_validation_pairs_new_items_are_mixed_as_known_ones(self, model, world):

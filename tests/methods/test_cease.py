@@ -38,7 +38,8 @@ class TestCEASE(MethodContract):
         diagonal.
         """
         x, l2, text_weight, power = history_matrix(pairs).toarray().astype(float), 3.0, 2.0, 0.5
-        count = np.maximum(x.sum(1, keepdims=True), 1)
+        x = x[x.any(1)]
+        count = x.sum(1, keepdims=True)
         scale = np.sqrt((count / count.mean()) ** -power)
         free = ~np.eye(12, dtype=bool)
         free[0] = False  # nobody has item 0
@@ -62,6 +63,14 @@ class TestCEASE(MethodContract):
         assert weights.dtype == np.float32
         assert (weights[~free] == 0).all()
         np.testing.assert_allclose(weights[free], found.x, atol=1e-5)
+
+    def test_users_without_items_change_nothing(self, pairs, text):
+        more = Interactions(pairs.user, pairs.item, 3 * pairs.num_users, pairs.num_items)
+        found, expected = (
+            weights_with_text(history_matrix(each), text, 3.0, 2.0, 0.5)[0]
+            for each in (more, pairs)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-7)
 
     def test_without_text_and_weighting_the_map_is_that_of_ease(self, pairs, text):
         weights, _ = weights_with_text(history_matrix(pairs), text, 3.0, 0.0, 0.0)

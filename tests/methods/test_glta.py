@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from pydantic import ValidationError
 from scipy.sparse import csr_array
 
 from glta.data.histories import history_matrix
@@ -27,7 +28,7 @@ from glta.methods.glta.evidence import Evidence, scaled_texts
 from glta.methods.glta.item_alignment import reorder_prompts
 from glta.methods.glta.model import GLTA
 from glta.methods.glta.prompts import Templates
-from glta.methods.glta.settings import AlignSettings, ServeSettings
+from glta.methods.glta.settings import AlignSettings, AlignUsersSettings, ServeSettings
 from glta.methods.glta.steps import AlignInputs, align_items, align_users, new_users, serve
 from glta.methods.registry import units
 from glta.methods.shared.graph_nodes import GraphNodes, Nodes
@@ -355,6 +356,32 @@ def test_new_users_are_read_by_their_items(made, prepared):
         made.score_histories(history[[5]])[0], made.score_histories(history[[0, 5]])[1], atol=1e-4
     )
     assert np.isfinite(made.score_histories(history[[LONER]])).all()
+
+
+@pytest.mark.parametrize("items_shown", ["history", "candidates"])
+def test_prompts_of_new_users_show_no_item_without_training_users(made, items_shown):
+    linked = np.ones(NUM_ITEMS, bool)
+    linked[[6, 8]] = False
+    kept = replace(made.aligned.new_users, linked=linked)
+    params = made.aligned.about.align_users.model_copy(
+        update={"items_shown": items_shown, "context_items": NUM_ITEMS}
+    )
+    history = np.zeros((2, NUM_ITEMS))
+    history[0, [0, 6]], history[1, 6] = 1, 1
+    prompts = kept.prompts(
+        made.aligned.aligner.language, csr_array(history), made.aligned.nodes, params
+    )
+    shown = [set(prompt.value[prompt.kind == ITEM].tolist()) for prompt in prompts]
+    every = set(np.flatnonzero(linked).tolist())
+    expected = {"history": [{0}, set()], "candidates": [every - {0}, every]}
+    assert shown == expected[items_shown]
+
+
+def test_candidates_must_have_room_for_the_targets():
+    with pytest.raises(ValidationError, match=r"context_items = 3: .* at least read_outs = 4"):
+        AlignUsersSettings(items_shown="candidates", context_items=3)
+    assert AlignUsersSettings(items_shown="candidates", context_items=4).context_items == 4
+    assert AlignUsersSettings(context_items=0).context_items == 0
 
 
 def test_which_terms_go_together_is_found_once_for_all_new_users(made, prepared, monkeypatch):

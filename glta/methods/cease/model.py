@@ -30,9 +30,9 @@ def weights_with_text(
     """Solve min_B ||D (X - X B)||^2 + text_weight ||T - T B||^2 + l2 ||B||^2 with a zero diagonal.
 
     X (U, I) is history_UI: column j has a 1 for every user of item j. T (W, I) is text_IW
-    transposed. D scales the row of a user with n items by (n / mean n)^(-user_power / 2). Column j
-    of B predicts item j from the other items. Text helps most for items with few users. Without
-    text and with user_power 0 this is EASE.
+    transposed. D scales the row of a user with n items by (n / mean n)^(-user_power / 2), with the
+    mean over users with items. Column j of B predicts item j from the other items. Text helps most
+    for items with few users. Without text and with user_power 0 this is EASE.
     Rows of items without users are 0, because no user's score depends on them. The columns of such
     items come from `columns_from_text`; the other columns are solved without these items.
 
@@ -40,7 +40,8 @@ def weights_with_text(
     is 0 for items without users. Both are float32.
     """
     known = np.asarray(history_UI.sum(0)) > 0
-    count_U = np.maximum(np.asarray(history_UI.sum(1), np.float64), 1)
+    history_UI = history_UI[np.asarray(history_UI.sum(1)) > 0]
+    count_U = np.asarray(history_UI.sum(1), np.float64)
     x = history_UI[:, known].astype(np.float64)
     text = text_IW[known].astype(np.float64)
     user_weights = diags_array((count_U / count_U.mean()) ** -user_power)

@@ -28,13 +28,13 @@ def part_weights(
     *,
     widths: Sequence[int],
     target_N: torch.Tensor,
-    known_NI: torch.Tensor,
+    left_out_NI: torch.Tensor,
 ) -> torch.Tensor:
     """Choose a weight for each part of the vectors: (F,), equal within a part.
 
     The weights are those of a small grid with the lowest cross-entropy of the training targets,
-    among the items that a user is not known to have. widths: of the parts, graph and text; 0 for a
-    part that is not used.
+    among all items but those left out. widths: of the parts, graph and text; 0 for a part that is
+    not used.
     """
     scores = []
     for users, items in zip(
@@ -52,7 +52,7 @@ def part_weights(
 
     def loss(choice: tuple[float, float]) -> float:
         on_graph, on_text = weights(*choice)
-        logits = (on_graph * graph + on_text * text).masked_fill(known_NI, -torch.inf)
+        logits = (on_graph * graph + on_text * text).masked_fill(left_out_NI, -torch.inf)
         return float(F.cross_entropy(logits, target_N))
 
     best = weights(*min(product(SCALES, SHARES if all(widths) else (0.0,)), key=loss))

@@ -15,6 +15,7 @@ from torch import nn
 from glta.methods.gal_rec.spec import GALRecSettings
 from glta.methods.gal_rec.view_prompts import VIEWS, Side, View
 from glta.methods.shared.graph_nodes import Nodes
+from glta.methods.shared.state_scale import centre_and_scale
 from glta.nn.language.frozen import Language
 from glta.nn.language.node_prompts import (
     ITEM,
@@ -128,8 +129,7 @@ class ViewNetwork(nn.Module):
     def calibrate(self, states_BH: torch.Tensor, view: View) -> None:
         """Fix the mean and the spread of the states of a view."""
         place = VIEWS.index(view)
-        self.centre[place] = states_BH.mean(0)
-        self.scale[place] = states_BH.std(0).clamp_min(1e-6)
+        self.centre[place], self.scale[place] = centre_and_scale(states_BH)
 
     def standard(self, states_BH: torch.Tensor, view: View) -> torch.Tensor:
         """Standardise the states of a view."""

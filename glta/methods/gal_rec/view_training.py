@@ -55,7 +55,8 @@ class ViewTraining(Task):
     """Train a `ViewNetwork`; one example is an observed pair of user and item.
 
     Loss 0: cross-entropy over all items at the user's two-hop view. Items that the graph's user is
-    known to have are no candidates, as they are never recommended. Losses 1 to 3: see `PAIRS` and,
+    known to have are no candidates, as they are never recommended. Items without training users are
+    none either: their serving vectors come from their texts. Losses 1 to 3: see `PAIRS` and,
     with `reading: means`, `_means`.
     Validation: NDCG@20 of the two-hop serving prompts of the users with validation items.
     nodes: external vectors. part_widths: of their graph part and their text part.
@@ -292,7 +293,7 @@ class ViewTraining(Task):
         users, items = self._ids(examples, Side.USERS), self._ids(examples, Side.ITEMS)
         vectors = self.network.users(states, nodes.user[users])
         logits = vectors @ self.network.items(nodes).T + self.network.bias
-        logits = logits.masked_fill(self._known_partners(examples, Side.USERS), -torch.inf)
+        logits = logits.masked_fill(self._no_candidates(examples), -torch.inf)
         return F.cross_entropy(logits, items, reduction="sum")
 
     def _states(
@@ -333,6 +334,16 @@ class ViewTraining(Task):
         others = known[own].toarray()
         others[np.arange(len(own)), partner] = False
         return torch.from_numpy(others).to(self.network.language.device)
+
+    def _no_candidates(self, examples: Sequence[ViewExample]) -> torch.Tensor:
+        """Return the items that loss 0 leaves out for each example: (B, I) bool."""
+        return self._known_partners(examples, Side.USERS) | self.alone
+
+    @cached_property
+    def alone(self) -> torch.Tensor:
+        """The items without training users: (I,) bool."""
+        alone = self.prepared.train.item_degree == 0
+        return torch.from_numpy(alone).to(self.network.language.device)
 
     @cached_property
     def known_by_item(self) -> csr_array:
@@ -399,13 +410,12 @@ class ViewTraining(Task):
             network.state_map.data.copy_(solved_map(standard, vectors))
             vectors = standard @ network.state_map.detach().T
         if self.settings.external != "none":
-            known = self._known_partners(examples, Side.USERS)
             weights = part_weights(
                 vectors,
                 nodes.item,
                 widths=self.part_widths,
                 target_N=self._ids(examples, Side.ITEMS),
-                known_NI=known,
+                left_out_NI=self._no_candidates(examples),
             )
             network.part_F.copy_(weights)
 
@@ -415,7 +425,8 @@ class ViewTraining(Task):
         vectors[torch.from_numpy(users)] = self.read_users(users)
         nodes = self.network.nodes(self.nodes.serving)
         with torch.inference_mode():
-            items = torch.cat([self.network.items(nodes), self.network.bias[:, None]], 1).cpu()
+            bias = self.network.bias.masked_fill(self.alone, -torch.inf)
+            items = torch.cat([self.network.items(nodes), bias[:, None]], 1).cpu()
         ones = torch.ones(len(vectors), 1)
         value = embeddings_ndcg(self.prepared)(torch.cat([vectors, ones], 1).numpy(), items.numpy())
         return self.devices.agreed(value)

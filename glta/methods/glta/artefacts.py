@@ -30,7 +30,7 @@ from glta.storage.files import read_json, write_json
 from glta.storage.schema import check_schema
 from glta.storage.tensors import load_tensors, save_tensors
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the file format of both artefacts."""
 
 

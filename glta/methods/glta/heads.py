@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from glta.methods.glta.settings import AlignSettings
+from glta.methods.shared.state_scale import centre_and_scale
 
 # penalty of the ridge regression, on standardised states
 # on the dataset sample, 10 to 1000 give the same ranking quality within 6 %
@@ -41,9 +42,9 @@ class Head(nn.Module):
 
     def calibrate(self, states: torch.Tensor) -> None:
         """Set centre and scale from states (..., H)."""
-        flat_NH = states.flatten(0, -2)
-        self.centre.copy_(flat_NH.mean(0))
-        self.scale.copy_(flat_NH.std(0).clamp_min(1e-6))
+        centre, scale = centre_and_scale(states.flatten(0, -2))
+        self.centre.copy_(centre)
+        self.scale.copy_(scale)
 
     def standard(self, states: torch.Tensor) -> torch.Tensor:
         """Standardise states (..., H)."""

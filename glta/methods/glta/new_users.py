@@ -25,12 +25,14 @@ from glta.storage.arrays import joined, part_of, sparse_arrays, sparse_from
 class NewUsers:
     """Build prompts and evidence of users without a node. message (I, D): see `fold_in`.
 
-    words: the terms of the items and the training pairs, from which tags and interests are
-    extracted. None when a provider wrote the words of training users: it is not asked again, and
-    prompts of new users have no words. text (I, W): see `scaled_texts`; None without evidence.
+    linked: (I,) bool, the items with training users. Prompts show no others. words: the terms of
+    the items and the training pairs, from which tags and interests are extracted. None when a
+    provider wrote the words of training users: it is not asked again, and prompts of new users have
+    no words. text (I, W): see `scaled_texts`; None without evidence.
     """
 
     message: np.ndarray
+    linked: np.ndarray
     words: tuple[Terms, Interactions] | None
     num_tags: int
     num_interests: int
@@ -60,9 +62,11 @@ class NewUsers:
             )
         # users have tokens here, so the second argument, their ids, is not used
         build = UserPrompts.of(language, tags, tags, interests, params)
-        shown = [pairs.items_of(user) for user in range(pairs.num_users)]
         if build.from_candidates:
-            shown = candidates(nodes, pairs, params.context_items)
+            shown = candidates(nodes, pairs, params.context_items, linked_I=self.linked)
+        else:
+            everything = (pairs.items_of(user) for user in range(pairs.num_users))
+            shown = [items[self.linked[items]] for items in everything]
         return [
             build.one(user, np.random.default_rng(items).permutation(items))
             for user, items in enumerate(shown)
@@ -78,7 +82,7 @@ class NewUsers:
 
     def arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays to be saved, and all other values as JSON."""
-        arrays = {"message": self.message}
+        arrays = {"message": self.message, "linked": self.linked}
         if self.text is not None:
             arrays["text"] = self.text
         names = None
@@ -104,6 +108,7 @@ class NewUsers:
             words = Terms(np.array(about["names"], object), sparse_from("terms", arrays)), pairs
         return cls(
             arrays["message"],
+            arrays["linked"],
             words,
             about["num_tags"],
             about["num_interests"],

@@ -151,6 +151,15 @@ class AlignUsersSettings(Section):
         2, description="epochs without a better validation NDCG@20 before stopping"
     )
 
+    @model_validator(mode="after")
+    def _all_targets_are_shown(self) -> Self:
+        if self.items_shown == "candidates" and self.context_items < self.read_outs:
+            raise ValueError(
+                f"context_items = {self.context_items}: with items_shown = candidates, must be at "
+                f"least read_outs = {self.read_outs}, so that a prompt has room for its targets"
+            )
+        return self
+
 
 class ServeSettings(Section):
     """Make the model that recommends."""

@@ -198,7 +198,8 @@ def new_users(
         words = item_terms(inputs.profiles.items, categories), train
     message = NodeEmbeddings.load(inputs.embeddings).messages(train)
     text = scaled_texts(inputs.profiles.item_states, train) if params.evidence else None
-    return NewUsers(message, words, profile.num_tags, profile.num_interests, text)
+    linked = train.item_degree > 0
+    return NewUsers(message, linked, words, profile.num_tags, profile.num_interests, text)
 
 
 def align_inputs(job: Job) -> AlignInputs:

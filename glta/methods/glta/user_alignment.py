@@ -130,7 +130,10 @@ class UserAlignment(Alignment[UserExample]):
             self.aligner.head = widened_head(self.aligner.head, self.evidence.serving.shape[1])
         self._candidates = None
         if self.prompts.from_candidates:
-            self._candidates = candidates(self.nodes.training, self.graph, NUM_CANDIDATES)
+            linked = self.graph.item_degree > 0
+            self._candidates = candidates(
+                self.nodes.training, self.graph, NUM_CANDIDATES, linked_I=linked
+            )
         # reading all users takes a third of an epoch, so the states of the best epoch are kept
         self._best = -1.0
         self._kept: dict[int, torch.Tensor] = {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from glta.data.interactions import Interactions
 from glta.evaluation.ranking import NO_ITEM, rank_all
@@ -83,20 +84,28 @@ class UserPrompts:
         rng = epoch_rng(seed, SERVING, Stream.USER_PROMPTS)
         shown = [train.items_of(user) for user in range(train.num_users)]
         if self.from_candidates:
-            shown = candidates(nodes, train, self.params.context_items)
+            count = self.params.context_items
+            shown = candidates(nodes, train, count, linked_I=train.item_degree > 0)
         return [self.one(user, rng.permutation(items)) for user, items in enumerate(shown)]
 
 
-def candidates(nodes: Nodes, known: Interactions, count: int) -> list[np.ndarray]:
+def candidates(
+    nodes: Nodes, known: Interactions, count: int, *, linked_I: np.ndarray
+) -> list[np.ndarray]:
     """Return the items that the graph ranks highest for each user, best first.
 
     known: pairs of users and items that are left out. count: items of a user, fewer where not so
-    many are left.
+    many are left. linked_I: bool, the items with users in the graph; the others are left out too.
     """
     if not count:
         return [np.zeros(0, np.int64)] * known.num_users
     users = np.arange(known.num_users)
     item = nodes.item.cpu()
     user = nodes.user.cpu()
-    found, _ = rank_all(lambda some: user[some] @ item.T, users, k=count, exclude=known)
+    alone = torch.from_numpy(~linked_I)
+
+    def score(some: np.ndarray) -> torch.Tensor:
+        return (user[some] @ item.T).masked_fill_(alone, -torch.inf)
+
+    found, _ = rank_all(score, users, k=count, exclude=known)
     return [items[items != NO_ITEM] for items in found]

@@ -170,7 +170,11 @@ class Blended(Scorer):
         without new items would be best. new_mix is mix when no validation pair has one of these
         items, and when no component can score an item by its text.
         """
-        from glta.evaluation.validation import has_validation_pairs, validation_ndcgs
+        from glta.evaluation.validation import (
+            has_validation_pairs,
+            measured_users,
+            validation_ndcgs,
+        )
 
         mixes = mixes[(mixes[:, ~self.by_text] == 0).all(1)]
         known = np.flatnonzero(self.known)
@@ -181,12 +185,15 @@ class Blended(Scorer):
         if not len(mixes) or not has_validation_pairs(few):
             return replace(self, new_mix=self.mix)
         blend = self.as_new(shown)
+        # also users without a training item among those shown: a new item's users have none either
+        users = measured_users(prepared)
+        users = users[few.valid.user_degree[users] > 0]
 
-        def among_shown(users: np.ndarray) -> Iterator[np.ndarray]:
-            components = [scores[:, shown] for scores in blend.components(users)]
+        def among_shown(block: np.ndarray) -> Iterator[np.ndarray]:
+            components = [scores[:, shown] for scores in blend.components(block)]
             return (mixed(components, mix) for mix in mixes)
 
-        mix = mixes[np.argmax(validation_ndcgs(few, among_shown).round(12))]
+        mix = mixes[np.argmax(validation_ndcgs(few, among_shown, users=users).round(12))]
         candidates = [
             replace(blend, new_mix=tuple((strength * mix).tolist())) for strength in STRENGTHS
         ]

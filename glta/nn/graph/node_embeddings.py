@@ -65,7 +65,8 @@ class NodeEmbeddings:
         items of m_i / sqrt(n), with m_i = sum_{l<L} (A^l E)_i / ((L + 1) sqrt(users of i)). A user
         without a node has no E_u. Instead, a D x D map is applied to the m_i. It is fitted by least
         squares, so that the sums approximate the propagated embeddings of the graph's users.
-        Without layers the messages are zeros.
+        Without layers the messages are zeros. So is that of an item without users in the graph: its
+        embedding was only ever pushed away from users, and says nothing of those who have it.
 
         For other convolutions, the item's layers l < L take the place of A^l E, and the map also
         stands for the weights of the convolution. The result is a rough estimate then: it ignores
@@ -81,7 +82,7 @@ class NodeEmbeddings:
         fitted = np.linalg.lstsq(
             received.astype(np.float64), self.propagated(graph)[0], rcond=None
         )[0]
-        return (message @ fitted).astype(np.float32)
+        return (message @ fitted).astype(np.float32) * (graph.item_degree > 0)[:, None]
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and history.json; docs/artefacts.md describes them."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from glta.data.interactions import Interactions
 from glta.methods.gal_rec.neighbours import Neighbours
 from glta.methods.gal_rec.view_prompts import VIEWS, Side
 from glta.methods.gal_rec.view_training import ViewTraining
 from glta.nn.language.node_prompts import TASK, read_outs
 from glta.nn.language.node_prompts import USER as NODE_USER
-from glta.testing.blocks import NUM_ITEMS, NUM_USERS
+from glta.testing.blocks import NUM_ITEMS, NUM_USERS, block_prepared
 from glta.training.rates import rate_factor
 from glta.training.trainer import train
 from tests.methods.gal_rec.made import make_task
@@ -145,6 +148,34 @@ def test_cross_entropy_ranks_the_target_among_items_that_are_not_known(task):
         candidates = [i for i in range(NUM_ITEMS) if i not in known]
         total += np.log(np.exp(logits[candidates]).sum()) - logits[example.item]
     np.testing.assert_allclose(task.losses(examples)[0].item(), total, rtol=1e-4)
+
+
+def test_an_item_without_training_users_is_neither_trained_against_nor_listed(models, graph):
+    """Its serving vector comes from its text, not from what the training made of it."""
+    prepared = block_prepared()
+    parts = {}
+    for name in ("train", "graph", "target"):
+        pairs = getattr(prepared, name)
+        kept = pairs.item != 6
+        parts[name] = Interactions(pairs.user[kept], pairs.item[kept], NUM_USERS, NUM_ITEMS)
+    task = started(make_task(models["encoder"], graph, replace(prepared, parts={}, **parts)))
+    task.optimizer()
+    task.backward(next(iter(task.batches(0))))
+    moved = task.network.bias.grad != 0
+    assert not moved[6] and moved[:6].all() and moved[7:].all()
+    with torch.no_grad():
+        task.network.bias[6] = 1e6  # would put it first in every list
+    high = task.validate(0)
+    with torch.no_grad():
+        task.network.bias[6] = -1e6
+    assert task.validate(0) == high > 0
+
+
+def test_one_example_is_enough_for_a_start(models, graph):
+    task = make_task(models["encoder"], graph)
+    for view in VIEWS:
+        task.network.calibrate(torch.randn(1, task.network.centre.shape[1]), view)
+    assert (task.network.scale == 1).all()
 
 
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.3, 0.0, 0.0), (0.0, 0.5, 2.0)])

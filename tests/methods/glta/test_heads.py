@@ -50,6 +50,13 @@ def test_a_constant_state_is_no_division_by_zero():
     assert (head.standard(states)[..., 3] == 0).all()
 
 
+def test_a_single_state_has_the_scale_one():
+    head, states = make("free"), draw(1, 1, WIDTH)
+    head.calibrate(states)
+    assert (head.scale == 1).all()
+    assert (head.standard(states) == 0).all()
+
+
 def test_calibration_is_saved_but_not_trained():
     head = make("free")
     assert {"centre", "scale"} <= set(head.state_dict())

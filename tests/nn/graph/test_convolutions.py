@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.sparse import csr_array
 
 from glta.data.histories import fold_in, history_matrix
 from glta.data.interactions import Interactions
@@ -184,6 +185,20 @@ def test_messages_of_lgconv_are_those_of_lightgcn(prepared, trained):
     np.testing.assert_allclose(
         same.messages(prepared.train), layers.messages(prepared.train), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", ["lightgcn", *EVERY])
+def test_an_item_that_nobody_has_says_nothing_of_a_new_user(prepared, trained, name):
+    """Its embedding was only ever pushed away from users, and its degree is that of no item."""
+    pairs, model = prepared.train, trained[name]
+    kept = pairs.item != 6
+    without = Interactions(pairs.user[kept], pairs.item[kept], pairs.num_users, pairs.num_items)
+    found = model.messages(without)
+    assert np.flatnonzero(~found.any(1)).tolist() == [6]
+    both, one = np.zeros((2, 1, pairs.num_items))
+    both[0, [2, 6]], one[0, 2] = 1, 1
+    place, expected = (fold_in(csr_array(history), found)[0] for history in (both, one))
+    np.testing.assert_allclose(place * np.sqrt(2), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", OTHERS)
