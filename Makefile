@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: checkout run table ablations cold-start goodbooks language-model leave-last-out gal-rec-ablations semantic-ablations tune published test test-slow test-engines bench docs ui lint lock pull push clean
+.PHONY: checkout run table ablations cold-start goodbooks language-model leave-last-out gal-rec-ablations semantic-ablations tune published test test-slow test-engines bench docs ui lint lock pull push clean clean-all
 
 # before the installation, which takes minutes: without these, nothing can run
 .DEFAULT_GOAL := run
@@ -100,9 +100,16 @@ lock: $(READY)
 	  | grep -vE '^(nvidia-|cuda-|triton)' > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
+# What cannot be made again for nothing stays: answers of language models, trials of tuning, records that wait for
+# MLflow. `make clean-all` deletes them too.
 clean:
-	rm -rf .snakemake .pipe .cache data/report/index.html data/report/figures
+	rm -rf .snakemake data/report/index.html data/report/figures
+	find .cache -mindepth 1 -maxdepth 1 ! -name profile -exec rm -rf {} + 2>/dev/null || true
+	find .pipe -mindepth 1 -maxdepth 1 ! -name tune ! -name unrecorded -exec rm -rf {} + 2>/dev/null || true
 	find data -mindepth 1 -maxdepth 1 ! -name report -exec rm -rf {} +
+
+clean-all: clean
+	rm -rf .cache .pipe
 
 # The commands of an environment hold the path of its folder. After a move they fail, and in a copy they would run the
 # original's code, so the environment is made anew where $(READY) names another folder.

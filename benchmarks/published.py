@@ -7,7 +7,7 @@ python -m benchmarks.published MIRROR --only NAME   rows of one dataset, of one 
 
 MIRROR: the folder that holds the datasets, as in `benchmarks.public_data`. The results are kept in
 benchmarks/out/published.json, and a row that is there with the same settings is not run again;
---fresh runs it again.
+--fresh runs it again. A note marks a result of other code than today's.
 
 Settings are those that the source publishes, or were chosen on validation, as each row says. The
 test pairs are read once a row, after the training. The id lists have no validation part. There
@@ -52,8 +52,10 @@ from glta.methods.base import Recommender
 from glta.methods.chain import chain_of, run_twice, run_unit
 from glta.params.model import Params
 from glta.storage.cell import Cell
-from glta.storage.files import read_json, write_json
+from glta.storage.files import read_json, sha256_of_all, write_json
 from glta.training.choices import ChoiceRecord, choices
+from glta.tuning.objective import programs_of
+from pipeline.engine.imports import modules_of
 
 OUT = Path("benchmarks/out/published.json")
 
@@ -96,7 +98,8 @@ class Row(NamedTuple):
     @property
     def key(self) -> str:
         """The row's name in the file of results."""
-        return json.dumps([self.data, self.method, self.settings], sort_keys=True)
+        budget = [self.epochs] if self.epochs else []
+        return json.dumps([self.data, self.method, self.settings, *budget], sort_keys=True)
 
 
 def at20(recall: float, ndcg: float) -> dict[str, float]:
@@ -312,12 +315,27 @@ def run_row(row: Row, mirror: Path) -> dict[str, Any]:
     started = time.perf_counter()
     model = fitted(row, data)
     values = measured(model, data, row.published)
-    return {"values": values, "seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    return {"values": values, "seconds": seconds, "code": code_of(row.method)}
+
+
+@cache
+def code_of(method: str) -> str:
+    """Return a digest of the code that a result of a method depends on."""
+    measured_by = ("glta/evaluation/metrics.py", "glta/evaluation/ranking.py")
+    files = modules_of(*programs_of(method), *measured_by)
+    return sha256_of_all(Path(file) for file in files)
 
 
 def kept() -> dict[str, dict[str, Any]]:
     """Return the results of earlier runs, by the keys of their rows."""
     return read_json(OUT) if OUT.exists() else {}
+
+
+def note_of(row: Row, found: dict[str, Any] | None) -> str:
+    """Return what is to be known of a row besides its numbers."""
+    other = found is not None and found.get("code") != code_of(row.method)
+    return "; ".join(filter(None, (row.reason, "by other code than today's" if other else "")))
 
 
 def table(rows: Iterable[Row], results: dict[str, dict[str, Any]]) -> Table:
@@ -342,7 +360,7 @@ def table(rows: Iterable[Row], results: dict[str, dict[str, Any]]) -> Table:
                 f"{found['seconds']:.0f}" if found and first else "",
                 row.source if first else "",
                 row.chosen if first else "",
-                row.reason if first else "",
+                note_of(row, found) if first else "",
                 style="red" if ours is not None and ours < 0.97 * theirs else None,
             )
     return shown
