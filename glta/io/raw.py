@@ -386,7 +386,7 @@ def join_items(
     parameter, log: for the user's own files, their entry of params.yaml, and the name of the file
     of interactions. Items with interactions that the table lacks get their id as title, and are
     counted. Raises ValueError when the table lacks all of them, which means that the two files use
-    different ids, and when one number is written in two ways.
+    different ids, and when one id is written in two ways.
     """
     used = interactions.rows.select("item_id").unique(maintain_order=True)
     known = items.rows if items else pl.DataFrame(schema={"item_id": pl.String})
@@ -416,10 +416,20 @@ def join_items(
 
 
 def _refuse_two_spellings(ids: pl.Series, what: str, parameter: str) -> None:
-    """Raise ValueError when one number is written in two ways, such as 1 and 1.0.
+    """Raise ValueError for an id in two spellings, as 1 and 1.0 or in two forms of Unicode.
 
-    pandas writes the whole numbers of a column with a gap as 1.0.
+    pandas writes the whole numbers of a column with a gap as 1.0. Names of files on macOS have
+    accents as characters of their own (NFD), other text has letters with accents (NFC).
     """
+    ids = ids.unique()
+    composed = pl.DataFrame({"id": ids, "composed": ids.str.normalize("NFC")})
+    alike = composed.filter(pl.col("composed").is_duplicated()).sort("composed", "id")
+    if alike.height:
+        one, other = alike["id"][:2]
+        raise ValueError(
+            f"{parameter}: ids of {what} have {alike['composed'][0]!r} in two forms of Unicode "
+            f"that look alike, {one!a} and {other!a}; write all in one form (NFC)"
+        )
     has_point = ids.str.contains(r"^-?\d+\.0+$")
     if not has_point.any():
         return

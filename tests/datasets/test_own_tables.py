@@ -444,6 +444,19 @@ def test_a_number_that_a_spreadsheet_shortened_is_refused(read, refusal):
     assert read(HEAD + f"1,{whole},5,1\n").interactions["item_id"][0] == whole
 
 
+def test_one_id_in_two_forms_of_unicode_is_refused(read, refusal):
+    """Read as two items, one would lose its title, and the other its users."""
+    composed, split = "caf\u00e9", "cafe\u0301"
+    log = HEAD + f"1,{composed},5,1\n2,b,5,1\n"
+    items = "item_id,title,description,categories\n{},Coffee,,\nb,B,,\n"
+    found = refusal(log, items.format(split))
+    assert "ids of items have 'café' in two forms of Unicode" in found
+    assert ascii(split) in found and ascii(composed) in found
+    assert "ids of users have 'café'" in refusal(HEAD + f"{composed},a,5,1\n{split},a,5,1\n")
+    titles = read(log, items.format(composed)).items
+    assert titles.filter(pl.col("item_id") == composed)["title"].to_list() == ["Coffee"]
+
+
 CATEGORIES = {
     "id and name": ([{"id": 1, "name": "Drama"}, {"id": 2, "name": "War"}], ["Drama", "War"]),
     "one field": ([{"genre": "Drama"}], ["Drama"]),
