@@ -29,6 +29,7 @@ import polars as pl
 from benchmarks.timing import Row, child, report
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.data.made_from import note_data
 from glta.data.prepared import Prepared, PreparedTables
 from glta.methods.base import Recommender
 from glta.methods.ease.model import EASE
@@ -130,6 +131,7 @@ def make_bundle(
         files = cell.model(method)
         files.mkdir(parents=True)
         model.save(files)
+        note_data(files, prepared.digest)
         if store:
             names = {"method": method, "dataset": NAME, "seed": 0}
             write_store(model, prepared, cell.store(method), store, model=files, **names)

@@ -12,6 +12,7 @@ import polars as pl
 
 from glta.data.interactions import Interactions
 from glta.data.sequences import Sequences
+from glta.storage.digests import digest_of_arrays
 from glta.storage.files import write_json
 
 
@@ -101,6 +102,19 @@ class Prepared:
     def seen(self) -> Interactions:
         """Training and validation pairs: excluded from the lists at test time."""
         return self.train.union(self.valid)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 digest of the ids in their order and of all pairs: of what numbers stand for.
+
+        Texts of items do not count, nor does the format of the files.
+        """
+        parts = []
+        for name in ("train", "valid", "test", "target"):
+            key = getattr(self, name).key
+            parts.append((name, key.dtype, key.shape, key.data))
+        ids = {"users": self.users["user_id"].to_list(), "items": self.items["item_id"].to_list()}
+        return digest_of_arrays(parts, ids)
 
     def for_refit(self) -> Prepared:
         """Return data whose training pairs are the training and validation pairs of these.

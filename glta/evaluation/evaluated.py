@@ -11,7 +11,7 @@ import polars as pl
 from glta.storage.files import read_json, write_json
 from glta.storage.schema import check_schema
 
-SCHEMA = 1
+SCHEMA = 2
 """Counts the forms that the saved results have had."""
 
 
@@ -20,8 +20,8 @@ class Evaluated:
     """Hold the results of one method on one split.
 
     metrics: values by name. users: as `glta.evaluation.measure.Measurement.users`.
-    summary: what else the report shows: dataset, seed, method, source, counts, model, history,
-    exhibit, groups, popularity.
+    summary: what else the report shows: dataset, seed, method, prepared (`Prepared.digest` of the
+    split), source, counts, model, history, exhibit, groups, popularity.
     """
 
     metrics: dict[str, float]

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from glta import __version__
+from glta.data.made_from import NOTE, refuse_result
 from glta.evaluation.top_k_store import FILE, Pairs
 from glta.features.profiles import Profiles
 from glta.methods.chain import REFIT
@@ -52,9 +53,9 @@ def export(
     with_test: test items count as the user's, too; see `glta.serving.cached_lists.cache`.
     with_store: whether a top-K store that fits is a part of it.
     commit: of the code, for the record.
-    Raises ValueError for unknown names, for a folder with other content or that a stage writes, and
-    for a model with files that are no safetensors, JSON or Parquet; FileNotFoundError when the
-    stages have not run.
+    Raises ValueError for unknown names, for a folder with other content or that a stage writes, for
+    a model or metrics of other prepared data, and for a model with files that are no safetensors,
+    JSON or Parquet; FileNotFoundError when the stages have not run.
     """
     served = ServedModel.of(method, dataset, seed)
     if params is None:
@@ -62,6 +63,7 @@ def export(
         _refuse_result(served, params, out)
     place = out or served.cell.bundle(method)
     _refuse_content(place)
+    measured = _measured(served)
     histories = served.histories_to_score(params.recommend, with_test=with_test)
     masked: Pairs = "all" if with_test else "seen"
     with whole_folder(place) as made:
@@ -71,7 +73,6 @@ def export(
         if with_store:
             _copy_store(served, inside, histories, masked)
         source = _source(dataset)
-        metrics = served.cell.evaluated(method) / "metrics.json"
         about = BundleAbout(
             method=method,
             title=title(method),
@@ -81,7 +82,7 @@ def export(
             histories=histories,
             masked=masked,
             encoder=_encoder(served, params),
-            measured=read_json(metrics) if metrics.exists() else {},
+            measured=measured,
             source=source,
             versions=_versions(),
             commit=commit,
@@ -93,6 +94,21 @@ def export(
         digests = {p.relative_to(made).as_posix(): sha256_of(p) for p in visible_files(made)}
         about.model_copy(update={"files": digests}).save(made)
     return place
+
+
+def _measured(served: ServedModel) -> dict[str, float]:
+    """Return the metrics of the stage evaluate; empty without them.
+
+    Raises ValueError when they are of another split.
+    """
+    folder = served.cell.evaluated(served.method)
+    metrics, summary = folder / "metrics.json", folder / "summary.json"
+    if not metrics.exists():
+        return {}
+    if not summary.exists() or read_json(summary).get("prepared") != served.prepared.digest:
+        cell = served.cell
+        refuse_result(folder, f"evaluate@{cell.dataset}-{cell.seed}-{served.method}")
+    return read_json(metrics)
 
 
 def _refuse_result(served: ServedModel, params: Params, out: Path | None) -> None:
@@ -120,10 +136,13 @@ def _refuse_content(place: Path) -> None:
 
 
 def _files(model: Path) -> Iterator[Path]:
-    """Yield the files of a model, without those of its refit and without a store."""
+    """Yield the files of a model, without those of its refit and without a store.
+
+    Nor is the note of its data among them: a bundle does not have all of these.
+    """
     for path in visible_files(model):
         inner = path.relative_to(model)
-        if inner.parts[0] != REFIT and inner.as_posix() != FILE:
+        if inner.parts[0] != REFIT and inner.as_posix() not in (FILE, NOTE):
             if path.suffix not in KINDS:
                 raise ValueError(f"{path}: a bundle may have {', '.join(KINDS)} files alone")
             yield path

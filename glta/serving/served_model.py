@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from glta.data.interactions import Interactions
+from glta.data.made_from import refuse_other_data
 from glta.data.prepared import Prepared
 from glta.evaluation.settings import RecommendSettings, uses_seen_items
 from glta.evaluation.top_k_store import Pairs
@@ -29,7 +30,8 @@ from glta.storage.files import read_json
 class ServedModel:
     """Name the model of a method for a dataset and a seed. It is loaded at its first use.
 
-    Make one with `ServedModel.of`, which checks that the model is there.
+    Make one with `ServedModel.of`, which checks that the model is there, and that it was trained
+    on the prepared data.
     """
 
     method: str
@@ -37,7 +39,11 @@ class ServedModel:
 
     @classmethod
     def of(cls, method: str, dataset: str, seed: int) -> ServedModel:
-        """Raises ValueError for an unknown method, FileNotFoundError before the stages have run."""
+        """Check that a model and its data are there, and belong together.
+
+        Raises ValueError for an unknown method, and for a model that was trained on other prepared
+        data than those that are there now. Raises FileNotFoundError before the stages have run.
+        """
         refuse_unknown(method)
         cell = Cell(dataset, seed)
         for needed in (cell.prepare, cell.model(method)):
@@ -46,7 +52,9 @@ class ServedModel:
                     f"{needed}: no such folder; `snakemake --cores all` makes it, if params.yaml "
                     "names the dataset, the seed and the method"
                 )
-        return cls(method, cell)
+        served = cls(method, cell)
+        refuse_other_data(served.folder, served.prepared, stage=f"{method}@{dataset}-{seed}")
+        return served
 
     @property
     def folder(self) -> Path:

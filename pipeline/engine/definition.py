@@ -212,12 +212,15 @@ def _bundle(name: str, *reads: str) -> str:
 
     reads: the folders that the exports of the other methods do not need.
     """
+    measured = "data/evaluate/${item.dataset}/${item.seed}/${item.method}"
     deps = [
         "data/${item.dataset}/download",
         f"{CELL}/prepare",
         *reads,
         f"{CELL}/models/${{item.method}}",
-        "data/evaluate/${item.dataset}/${item.seed}/${item.method}/metrics.json",
+        f"{measured}/metrics.json",
+        # it says which prepared data were measured
+        f"{measured}/summary.json",
         code_file("bundle"),
         values_file(f"${{item.dataset}}/{name}"),
     ]

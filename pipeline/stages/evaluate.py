@@ -12,8 +12,9 @@ from pipeline.stages.script import run
 def main(params: Params, dataset: str, seed: int, method: str) -> None:
     """Write metrics.json, users.parquet and summary.json.
 
-    This stage alone reads the test pairs.
+    This stage alone reads the test pairs. Raises ValueError for lists of other prepared data.
     """
+    from glta.data.made_from import refuse_other_data
     from glta.data.prepared import Prepared
     from glta.evaluation.evaluated import Evaluated
     from glta.evaluation.lists import Lists
@@ -26,6 +27,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
 
     cell = Cell(dataset, seed)
     prepared = Prepared.load(cell.prepare)
+    refuse_other_data(cell.lists(method), prepared, stage=f"evaluate@{dataset}-{seed}-{method}")
     lists = Lists.load(cell.lists(method))
     result = measure_lists(
         prepared,
@@ -42,6 +44,7 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
         "dataset": dataset,
         "seed": seed,
         "method": method,
+        "prepared": prepared.digest,
         "source": optional(folder(dataset, "download", "source.json")),
         "counts": optional(cell.prepare / "counts.json"),
         "model": optional(model / "model.json"),

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from glta.data.interactions import Interactions
+from glta.data.made_from import note_data, refuse_other_data
 from glta.data.prepared import Prepared
 from glta.evaluation.groups import new_item_pairs, new_items
 from glta.evaluation.lists import Lists, list_table
@@ -36,7 +37,7 @@ shards, so that scores are equal to the last bit: these may depend on who else i
 def main(params: Params, dataset: str, seed: int, method: str, part: int = 0, of: int = 1) -> None:
     """Write data/DATASET/SEED/recommend/METHOD, or the shard `part` of `of`, if there are several.
 
-    Raises ValueError for an unknown method.
+    Raises ValueError for an unknown method, and for a model of other prepared data.
     """
     if method not in models():
         raise ValueError(f"--method {method}: unknown method; there are {', '.join(models())}")
@@ -44,6 +45,7 @@ def main(params: Params, dataset: str, seed: int, method: str, part: int = 0, of
     shard = Shard(part, of)
     prepared = Prepared.load(cell.prepare)
     folder = cell.model(method)
+    refuse_other_data(folder, prepared, stage=f"{method}@{dataset}-{seed}")
     kind = recommender_class(method)
     model = kind.load(folder)
     refitted = kind.load(refit_of(folder)) if params.recommend.refit else None
@@ -65,6 +67,7 @@ def main(params: Params, dataset: str, seed: int, method: str, part: int = 0, of
     place = cell.lists(method) if of == 1 else cell.shard("recommend", shard, method)
     with whole_folder(place) as out:
         lists.save(out)
+        note_data(out, prepared.digest)
 
 
 def make_lists(

@@ -11,6 +11,8 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from glta.data.interactions import Interactions
+from glta.data.made_from import note_data
+from glta.data.prepared import Prepared
 from glta.data.statistics import statistics
 from glta.params.model import Params
 from glta.params.plan import content_of
@@ -71,6 +73,7 @@ def write_world(
         noise_weight = 0.0 if method == "popularity" else 0.8
         scores = skill * taste + (lean + 0.4 * skill) * fame + noise_weight * noise
         write_lists(cell / "recommend" / method, scores, pairs)
+        note_data(cell / "recommend" / method, Prepared.load(cell / "prepare").digest)
         write_model(cell, method, np.random.default_rng([seed, place, 1]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from glta.data.made_from import note_data
 from glta.methods.base import Recommender
 from glta.methods.shared.stored_lists import write_store
 from glta.params.check import whole_overrides
@@ -54,6 +55,7 @@ class Shop:
         files = self.world.cell.model(method)
         files.mkdir(parents=True, exist_ok=True)
         model.save(files)
+        note_data(files, self.world.prepared.digest)
 
     def store(self, method: str, model: Recommender, k: int = 6) -> None:
         """Write the top-K store of a model, as `glta cache` does."""

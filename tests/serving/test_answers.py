@@ -11,6 +11,7 @@ import pytest
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.data.made_from import note_data
 from glta.evaluation.ranking import rank_all
 from glta.methods.base import Recommender
 from glta.methods.hccf.model import HCCF
@@ -29,6 +30,7 @@ def answers(world: World, method: str, model: Recommender) -> Answers:
     files = world.cell.model(method)
     files.mkdir(parents=True)
     model.save(files)
+    note_data(files, world.prepared.digest)
     names = {"method": method, "dataset": "blocks", "seed": 0}
     write_store(model, world.prepared, world.cell.store(method), K, model=files, **names)
     return Answers.open(method, "blocks")

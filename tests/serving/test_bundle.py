@@ -15,6 +15,7 @@ import pytest
 
 from glta.data.histories import history_matrix
 from glta.data.interactions import Interactions
+from glta.data.made_from import note_data
 from glta.data.prepared import Prepared
 from glta.features.text.item_texts import item_texts
 from glta.methods.chain import REFIT
@@ -104,6 +105,7 @@ def test_a_refit_and_histories_of_test_time_are_those_of_the_stage(world, tmp_pa
     shop.save("transitions", first)
     (world.cell.model("transitions") / REFIT).mkdir()
     second.save(world.cell.model("transitions") / REFIT)
+    note_data(world.cell.model("transitions") / REFIT, world.prepared.digest)
     lists = make_lists(first, world.prepared, k=K, seen_at_test=True, refitted=second)
     expected = listed(lists.test)
     bundle = load(shop.export("transitions"))
@@ -178,8 +180,10 @@ def test_equal_models_give_equal_bytes(shop, ease, tmp_path):
 
 
 def test_it_knows_what_it_was_made_of(shop, ease):
+    evaluated = shop.world.cell.evaluated("ease")
+    write_json(evaluated / "summary.json", {"prepared": shop.world.prepared.digest})
     write_json(
-        shop.world.cell.evaluated("ease") / "metrics.json",
+        evaluated / "metrics.json",
         {"ndcg@20": 0.25, "valid/ndcg@20": 0.125, "ndcg@5": 0.5, "cold_users/ndcg@20": 0.75},
     )
     folder = shop.export("ease", commit="c0ffee")
