@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -16,16 +17,22 @@ What was not evaluated is absent. One cell is one method with one seed on one da
 """
 
 
-def load_cells(folder: Path | str, params: Params) -> Cells:
+def load_cells(
+    folder: Path | str, params: Params, *, methods: Collection[str] | None = None
+) -> Cells:
     """Read all results that the parameters name.
 
-    folder: contains DATASET/SEED/METHOD. Folders that do not exist are left out.
+    folder: contains DATASET/SEED/METHOD. Folders that do not exist are left out. methods: those to
+    read; None: all. Raises ValueError when two results of a dataset and seed are of different
+    splits: users have other numbers then, or other test pairs.
     """
     folder = Path(folder)
     cells: Cells = {}
     for dataset in params.datasets:
         cells[dataset] = {}
         for method in params.methods:
+            if methods is not None and method not in methods:
+                continue
             paths = {seed: folder / dataset / str(seed) / method for seed in params.seeds}
             seeds = {
                 seed: Evaluated.load(path)
@@ -34,7 +41,27 @@ def load_cells(folder: Path | str, params: Params) -> Cells:
             }
             if seeds:
                 cells[dataset][method] = seeds
+        for seed in params.seeds:
+            found = {m: seeds[seed] for m, seeds in cells[dataset].items() if seed in seeds}
+            _refuse_different_splits(folder / dataset / str(seed), found)
     return cells
+
+
+def _refuse_different_splits(folder: Path, cells: Mapping[str, Evaluated]) -> None:
+    """Raise ValueError unless all results of a dataset and seed are of one split.
+
+    folder: of the results, for the message. cells: by method.
+    """
+    by_split: dict[str, list[str]] = {}
+    for method, cell in cells.items():
+        by_split.setdefault(cell.summary["prepared"], []).append(method)
+    if len(by_split) > 1:
+        groups = " | ".join(", ".join(methods) for methods in by_split.values())
+        raise ValueError(
+            f"{folder}: has methods that were evaluated on different splits ({groups}), which "
+            "cannot be compared; `snakemake --cores all` or `dvc repro` evaluates the older ones "
+            "again"
+        )
 
 
 def metrics_on_test(cells: Cells) -> dict[str, dict[str, dict[str, dict[str, float]]]]:

@@ -21,9 +21,9 @@ def compare_pair(params: Params, one: str, other: str, metric: str) -> list[dict
     other (means over seeds), difference, low, high (bootstrap interval of report.confidence), p
     (sign flips, corrected by Holm over the datasets) and effect (d_z, with its interval). p is None
     where one of the two is in report.not_tuned. Raises ValueError when no dataset has both, with
-    two users at least.
+    two users at least, and when the two were evaluated on different splits.
     """
-    cells = load_cells(folder("evaluate"), params)
+    cells = load_cells(folder("evaluate"), params, methods={one, other})
     found = {}
     for name in params.datasets:
         a = Analysis(name, params.for_dataset(name), cells.get(name, {}))

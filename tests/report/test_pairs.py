@@ -4,11 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from glta.data.made_from import note_data
+from glta.data.prepared import Prepared
 from glta.evaluation.significance import holm
 from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.cells import load_cells
 from glta.report.pairs import compare_pair, pair_text
+from pipeline.stages import evaluate, report
 from tests.report.made_up import SKILL
 from tests.report.test_report import make
 
@@ -73,6 +76,35 @@ def test_a_method_that_is_known_to_be_weak_gets_no_p(data):
     assert lines[0] == "glta minus ease, ndcg@20 on test:"
     assert lines[1].startswith("sample, 60 users: ") and "p = " not in lines[1]
     assert "difference +" in lines[2] and "p = " in lines[2]
+
+
+def test_evaluations_of_different_splits_are_not_mixed(data, monkeypatch):
+    """As after a change of `prepare` and a run of one method alone. Users are known by number."""
+    path = data / "evaluate/sample/3/ease/summary.json"
+    before = path.read_bytes()
+    users = data / "sample/3/prepare/users.parquet"
+    pl.read_parquet(users).with_columns(pl.col("user_id").reverse()).write_parquet(users)
+    note_data(data / "sample/3/recommend/ease", Prepared.load(data / "sample/3/prepare").digest)
+    evaluate.main(PARAMS.for_dataset("sample"), "sample", 3, "ease")
+    assert path.read_bytes() != before
+    match = r"evaluate/sample/3: .* different splits \(popularity, glta \| ease\).* `dvc repro`"
+    match_pair = r"evaluate/sample/3: .* \(ease \| glta\)"
+    for mixed, use in (
+        (match, lambda: load_cells(data / "evaluate", PARAMS)),
+        (match_pair, lambda: compare_pair(PARAMS, "glta", "ease", "ndcg@20")),
+        (match, lambda: tables_of_stage(PARAMS, monkeypatch)),
+        (match, lambda: report.main(PARAMS)),
+    ):
+        with pytest.raises(ValueError, match=mixed) as said:
+            use()
+        assert "\n" not in str(said.value)
+    # what is not mixed can be compared
+    assert compare_pair(PARAMS, "glta", "popularity", "ndcg@20")
+
+
+def tables_of_stage(params: Params, monkeypatch) -> str:
+    monkeypatch.setattr("glta.params.check.load_params", lambda: params)
+    return report.tables("sample", "markdown")
 
 
 @pytest.mark.parametrize(
