@@ -3,7 +3,7 @@
 # U users, M metrics
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from glta.evaluation.significance import (
     shares_of_mean,
 )
 from glta.params.model import Params
-from glta.report.known import base_of, is_ablation
+from glta.report.known import base_of, is_ablation, title
 
 RESAMPLING_SEED = 0
 """Seed of all resampling. It is fixed, so that equal lists give equal intervals."""
@@ -156,22 +156,50 @@ class Analysis:
         """The description of the first split, empty without results."""
         return self.any_cell.summary if self.any_cell else {}
 
-    def per_seed(self, method: str, metric: str) -> list[float]:
-        """Return a method's values of one metric, one for each seed that has it.
+    def seeds_with(self, method: str, metric: str) -> list[int]:
+        """Return a method's seeds that have a metric.
 
         A group of users or items may be empty in some seeds.
         """
-        cells = self.cells[method].values()
-        return [cell.metrics[metric] for cell in cells if metric in cell.metrics]
+        return [seed for seed, cell in self.cells[method].items() if metric in cell.metrics]
 
-    def mean(self, method: str, metric: str) -> float | None:
-        """Average a metric over seeds; None when no seed has it."""
-        values = self.per_seed(method, metric)
+    def per_seed(self, method: str, metric: str) -> list[float]:
+        """Return a method's values of one metric, one for each of `seeds_with`."""
+        return [self.cells[method][s].metrics[metric] for s in self.seeds_with(method, metric)]
+
+    def mean(
+        self, method: str, metric: str, *, seeds: Collection[int] | None = None
+    ) -> float | None:
+        """Average a metric over seeds; None when no seed has it. seeds: those that count."""
+        values = [
+            self.cells[method][seed].metrics[metric]
+            for seed in self.seeds_with(method, metric)
+            if seeds is None or seed in seeds
+        ]
         return float(np.mean(values)) if values else None
 
-    def known_mean(self, method: str, metric: str) -> float:
+    def seeds_note(self, seeds: Collection[int]) -> str:
+        """Write that some of the dataset's seeds are missing: " (1 of 2 seeds)"; "" for none.
+
+        seeds: those that a value is the mean over.
+        """
+        every = self.splits
+        return f" ({len(seeds)} of {len(every)} seeds)" if len(seeds) < len(every) else ""
+
+    def named(self, method: str) -> str:
+        """Return the title of a method, with a note where it has fewer seeds than the others."""
+        return title(method) + self.seeds_note(self.cells.get(method, self.splits))
+
+    def is_comparable(self, metric: str) -> bool:
+        """Tell whether the means of all methods that have a metric run over the same seeds."""
+        found = {frozenset(self.seeds_with(method, metric)) for method in self.cells}
+        return len(found - {frozenset()}) <= 1
+
+    def known_mean(
+        self, method: str, metric: str, *, seeds: Collection[int] | None = None
+    ) -> float:
         """Average a metric over seeds. Raises ValueError when no seed has it."""
-        mean = self.mean(method, metric)
+        mean = self.mean(method, metric, seeds=seeds)
         if mean is None:
             raise ValueError(
                 f"{self.dataset}, {method}: {metric} was not measured: evaluate the method again"
@@ -347,26 +375,30 @@ class Analysis:
         }
         return family({m: [frame] for m, frame in frames.items()}, flips=self.params.report.flips)
 
-    def differences(self, one: str, other: str, columns: list[str]) -> pl.DataFrame:
-        """Subtract two methods' values of each user, averaged over the seeds of both methods.
-
-        Returns user and the columns, with the users whom both methods have, sorted.
-        """
+    def shared_seeds(self, one: str, other: str, columns: Collection[str]) -> list[int]:
+        """Return the seeds for which two methods both have columns of users."""
         ours = self.cells[one]
         theirs = self.cells[other]
-        shared = [
+        return [
             seed
             for seed in ours
             if seed in theirs
             and set(columns) <= set(ours[seed].users.columns)
             and set(columns) <= set(theirs[seed].users.columns)
         ]
+
+    def differences(self, one: str, other: str, columns: list[str]) -> pl.DataFrame:
+        """Subtract two methods' values of each user, averaged over the seeds of both methods.
+
+        Returns user and the columns, with the users whom both methods have, sorted.
+        """
+        shared = self.shared_seeds(one, other, columns)
         if not shared:
             empty = dict.fromkeys(columns, pl.Float64)
             return pl.DataFrame(schema={"user": pl.Int32, **empty})
         left, right = (
             over_seeds([cells[seed].users.drop_nulls(columns) for seed in shared], columns)
-            for cells in (ours, theirs)
+            for cells in (self.cells[one], self.cells[other])
         )
         both = left.join(right, on="user", how="inner", suffix="/other", maintain_order="left")
         return both.select(

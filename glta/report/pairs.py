@@ -17,11 +17,12 @@ from glta.storage.cell import folder
 def compare_pair(params: Params, one: str, other: str, metric: str) -> list[dict[str, Any]]:
     """Subtract two methods' values of each user, averaged over the seeds that both methods have.
 
-    metric: such as ndcg@20 or among_new/ndcg@20. Returns for each dataset: dataset, users, one,
-    other (means over seeds), difference, low, high (bootstrap interval of report.confidence), p
-    (sign flips, corrected by Holm over the datasets) and effect (d_z, with its interval). p is None
-    where one of the two is in report.not_tuned. Raises ValueError when no dataset has both, with
-    two users at least, and when the two were evaluated on different splits.
+    metric: such as ndcg@20 or among_new/ndcg@20. Returns for each dataset: dataset, users, seeds
+    (those that both have), left_out (seeds that one of the two has), one, other (means over the
+    seeds of both), difference, low, high (bootstrap interval of report.confidence), p (sign flips,
+    corrected by Holm over the datasets) and effect (d_z, with its interval). p is None where one of
+    the two is in report.not_tuned. Raises ValueError when no dataset has both, with two users at
+    least, and when the two were evaluated on different splits.
     """
     cells = load_cells(folder("evaluate"), params, methods={one, other})
     found = {}
@@ -48,9 +49,14 @@ def compare_pair(params: Params, one: str, other: str, metric: str) -> list[dict
             resamples=params.report.resamples,
             seed=RESAMPLING_SEED,
         )
-        means = {"one": a.mean(one, metric), "other": a.mean(other, metric)}
-        users = {"dataset": name, "users": frame.height}
-        rows.append(users | means | values._asdict() | {"p": corrected.get(name)})
+        shared = a.shared_seeds(one, other, [metric])
+        means = {
+            "one": a.mean(one, metric, seeds=shared),
+            "other": a.mean(other, metric, seeds=shared),
+        }
+        left_out = [seed for seed in a.splits if seed not in shared]
+        over = {"dataset": name, "users": frame.height, "seeds": shared, "left_out": left_out}
+        rows.append(over | means | values._asdict() | {"p": corrected.get(name)})
     return rows
 
 
@@ -58,9 +64,11 @@ def pair_text(rows: list[dict[str, Any]], one: str, other: str, metric: str) -> 
     """Write what `compare_pair` returned, one line for each dataset."""
     lines = [f"{one} minus {other}, {metric} on test:"]
     for row in rows:
+        left_out = ", ".join(map(str, row["left_out"]))
+        without = f" (not seed {left_out}, which one of them lacks)" if left_out else ""
         p = NOT_TESTED if row["p"] is None else p_text(row["p"])
         lines.append(
-            f"{row['dataset']}, {row['users']:,} users: {number(row['one'])} and "
+            f"{row['dataset']}, {row['users']:,} users{without}: {number(row['one'])} and "
             f"{number(row['other'])}, difference {signed(row['difference'])} "
             f"({signed(row['low'])} to {signed(row['high'])}), {p}"
         )

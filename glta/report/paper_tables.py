@@ -37,11 +37,20 @@ from glta.report.wording import (
 Costs = Mapping[str, Mapping[str, float]]
 """By stage: seconds, peak_memory_bytes, and for recommend seconds_per_1000_lists."""
 
-Means = Mapping[str, tuple[float | None, float | None]]
-"""By method: mean and standard deviation over seeds, None where there is none."""
-
 LETTERS = {"precision": "P", "recall": "R", "ndcg": "N"}
 """Metrics of the accuracy table, with their letters in its headings."""
+
+
+class Mean(NamedTuple):
+    """Hold a mean and a standard deviation over seeds, None where there is none."""
+
+    value: float | None = None
+    spread: float | None = None
+    seeds: tuple[int, ...] = ()
+
+
+Means = Mapping[str, Mean]
+"""By method."""
 
 
 class PaperTable(NamedTuple):
@@ -152,9 +161,15 @@ def overview_tables(analyses: Sequence[Analysis]) -> list[PaperTable]:
         return []
     first = found[0]
     columns = [means(a, first.metric) for a in found]
-    rows, best = scored(list(shares_of_best(found)), columns)
+    rows, best = scored({m: title(m) for m in shares_of_best(found)}, columns)
+    for row, method in zip(rows, shares_of_best(found), strict=True):
+        for place, a in enumerate(found, 1):
+            row[place] += a.seeds_note(a.cells.get(method, a.splits))
     headings = ["method", *(a.dataset for a in found)]
-    caption = f"Test {metric_title(first.metric)}, {mean_text(first)}. Bold: highest on test"
+    over = {mean_text(a): None for a in found}
+    if len(over) > 1:
+        over = {f"{a.dataset}: {mean_text(a)}": None for a in found}
+    caption = f"Test {metric_title(first.metric)}, {'; '.join(over)}. {bold_text(columns)}"
     made = [PaperTable(caption, headings, rows, best), across_table(found)]
     return [table for table in made if table.rows]
 
@@ -177,7 +192,10 @@ def across_table(analyses: Sequence[Analysis]) -> PaperTable:
     rows = []
     for method, across in compared.items():
         difference, p, effect = comparison_cells(across.values, across.test)
-        rows.append([title(method), difference, f"{across.wins} of {len(found)}", p, effect])
+        pair = (first.reference, method, [first.metric])
+        fewer = [a.dataset for a in found if a.seeds_note(a.shared_seeds(*pair))]
+        note = f" (fewer seeds on {', '.join(fewer)})" if fewer else ""
+        rows.append([title(method) + note, difference, f"{across.wins} of {len(found)}", p, effect])
     return PaperTable(caption, ["other", "difference", "higher on", "p", "effect"], rows)
 
 
@@ -192,39 +210,62 @@ def whole_methods(a: Analysis) -> list[str]:
     return [method for method in a.methods if not is_ablation(method)]
 
 
+def named_methods(a: Analysis) -> dict[str, str]:
+    """Name the same methods as rows do: a note says so where a method has fewer seeds."""
+    return {method: a.named(method) for method in whole_methods(a)}
+
+
 def means(a: Analysis, metric: str) -> Means:
     """Collect each method's mean and standard deviation over seeds, ablations left out."""
-    return {m: (a.mean(m, metric), a.spread(m, metric)) for m in whole_methods(a)}
+    return {
+        m: Mean(a.mean(m, metric), a.spread(m, metric), tuple(a.seeds_with(m, metric)))
+        for m in whole_methods(a)
+    }
 
 
 def scored(
-    methods: Sequence[str], columns: Sequence[Means]
+    names: Mapping[str, str], columns: Sequence[Means]
 ) -> tuple[list[list[str]], frozenset[tuple[int, int]]]:
     """Write one row for each method, and find the highest means of each column.
 
-    Returns rows, and cells (row, column) of the highest means.
+    names: what the row begins with, by method. Returns rows, and cells (row, column) of the highest
+    means, none in a column of `has_one_set` false.
     """
-    unknown = (None, None)
     rows = []
-    for method in methods:
-        cells = [decimal(*column.get(method, unknown)) for column in columns]
-        rows.append([title(method), *cells])
+    for method, name in names.items():
+        found = [column.get(method, Mean()) for column in columns]
+        rows.append([name, *(decimal(mean.value, mean.spread) for mean in found)])
     best = set()
     for place, column in enumerate(columns, 1):
-        known = [mean for mean, _ in column.values() if mean is not None]
-        for row, method in enumerate(methods):
-            mean, _ = column.get(method, unknown)
-            if mean is not None and mean == max(known):
-                best.add((row, place))
+        if has_one_set(column):
+            known = [mean.value for mean in column.values() if mean.value is not None]
+            for row, method in enumerate(names):
+                value = column.get(method, Mean()).value
+                if value is not None and value == max(known):
+                    best.add((row, place))
     return rows, frozenset(best)
+
+
+def has_one_set(column: Means) -> bool:
+    """Tell whether all means run over the same seeds. Others cannot be compared."""
+    return len({mean.seeds for mean in column.values() if mean.seeds}) <= 1
+
+
+def bold_text(columns: Iterable[Means]) -> str:
+    """Write what is bold."""
+    same = all(map(has_one_set, columns))
+    return "Bold: highest on test" + ("" if same else "; nothing where methods have other seeds")
 
 
 def mean_text(a: Analysis) -> str:
     """Write which seeds the means run over."""
-    seeds = a.params.seeds
+    seeds = [*a.splits]
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
-    return f"mean ± standard deviation over {len(seeds)} seeds"
+    fewer = any(map(a.seeds_note, a.cells.values()))
+    return f"mean ± standard deviation over {len(seeds)} seeds" + (
+        ", where no other number is named" if fewer else ""
+    )
 
 
 def accuracy_table(a: Analysis) -> PaperTable:
@@ -234,9 +275,9 @@ def accuracy_table(a: Analysis) -> PaperTable:
         for name, letter in LETTERS.items()
         for k in a.cutoffs
     }
-    rows, best = scored(whole_methods(a), list(columns.values()))
+    rows, best = scored(named_methods(a), list(columns.values()))
     protocol = protocol_text(a.summary.get("counts") or {}).removesuffix(".")
-    caption = f"{a.dataset}: test, {mean_text(a)}. Bold: highest on test"
+    caption = f"{a.dataset}: test, {mean_text(a)}. {bold_text(columns.values())}"
     caption += f". {protocol}" if protocol else ""
     return PaperTable(caption, ["method", *columns], rows, best)
 
@@ -274,7 +315,10 @@ def comparison_table(a: Analysis) -> PaperTable:
         + not_tested_text({m: a.why_untested(m) for m in a.comparisons})
     )
     rows = [
-        [title(m), *paired_row(a, (a.reference, m), values[a.metric], a.tests.get(m))]
+        [
+            title(m) + a.seeds_note(a.shared_seeds(a.reference, m, [a.metric])),
+            *paired_row(a, (a.reference, m), values[a.metric], a.tests.get(m)),
+        ]
         for m, values in a.comparisons.items()
     ]
     return PaperTable(caption, ["other", *PAIRED_HEADINGS], rows)
@@ -290,10 +334,11 @@ def group_table(a: Analysis) -> PaperTable:
     columns: dict[str, Means] = {}
     for group in groups:
         # no spread: in a small group it says little
-        column = {m: (mean, None) for m, (mean, _) in means(a, f"{group}/{a.metric}").items()}
-        if any(mean is not None for mean, _ in column.values()):
+        found = means(a, f"{group}/{a.metric}")
+        column = {m: mean._replace(spread=None) for m, mean in found.items()}
+        if any(mean.value is not None for mean in column.values()):
             columns[group_title(group)] = column
-    rows, best = scored(whole_methods(a), list(columns.values()))
+    rows, best = scored(named_methods(a), list(columns.values()))
     caption = (
         f"{a.dataset}: {metric_title(a.metric)} by group. Cold users have at most "
         f"{options.cold_user_items} training items, cold items at most "
@@ -307,12 +352,12 @@ def ablation_table(a: Analysis) -> PaperTable:
     label = metric_title(a.metric)
     rows = []
     for base in dict.fromkeys(base_of(method) for method in a.ablation_comparisons):
-        rows.append([title(base), "", decimal(a.mean(base, a.metric)), "", "", "", ""])
+        rows.append([a.named(base), "", decimal(a.mean(base, a.metric)), "", "", "", ""])
         for method, values in a.ablation_comparisons.items():
             if base_of(method) == base:
                 mean = decimal(a.mean(method, a.metric))
                 cells = paired_row(a, (base, method), values, a.ablation_tests.get(method))
-                rows.append([title(method), change_text(method), mean, *cells])
+                rows.append([a.named(method), change_text(method), mean, *cells])
     caption = (
         f"{a.dataset}: method minus ablation, {label}. p: corrected by Holm over these "
         f"{len(a.ablation_tests)} tests of ablations"

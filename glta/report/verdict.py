@@ -61,13 +61,16 @@ def _against_rival(a: Analysis) -> Verdict:
     ours = title(a.reference)
     theirs = title(rival)
     values = a.comparisons[rival][a.metric]
-    mean = a.known_mean(rival, a.metric)
+    # the difference is over these seeds
+    shared = a.shared_seeds(a.reference, rival, [a.metric])
+    mean = a.known_mean(rival, a.metric, seeds=shared)
+    reached = a.known_mean(a.reference, a.metric, seeds=shared)
     gap = f"{abs(values.difference):.4f}"
     share = f" ({abs(values.difference) / mean:.1%})" if mean else ""
     side = "above" if values.difference > 0 else "below"
     sign = a.significant(rival)
     text = (
-        f"{ours} reaches {label} {a.known_mean(a.reference, a.metric):.4f}. This is {gap}{share} "
+        f"{ours} reaches {label} {reached:.4f}. This is {gap}{share} "
         f"{side} {theirs} at {mean:.4f}, the best other method on validation ({ours} minus "
         f"{theirs}: {_evidence(a, rival, values)}).{'' if sign else ' This may be chance.'}"
         f"{_higher_on_test(a, rival)}"

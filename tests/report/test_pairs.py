@@ -1,5 +1,7 @@
 """Two methods compared on every dataset, against plain arithmetic over users and seeds."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.cells import load_cells
 from glta.report.pairs import compare_pair, pair_text
+from glta.storage.files import read_json
 from pipeline.stages import evaluate, report
 from tests.report.made_up import SKILL
 from tests.report.test_report import make
@@ -100,6 +103,23 @@ def test_evaluations_of_different_splits_are_not_mixed(data, monkeypatch):
         assert "\n" not in str(said.value)
     # what is not mixed can be compared
     assert compare_pair(PARAMS, "glta", "popularity", "ndcg@20")
+
+
+def test_means_run_over_the_seeds_that_both_methods_have(data):
+    """The two means and the difference are of one set of seeds, so that they fit together."""
+    shutil.rmtree(data / "evaluate/sample/3/glta")
+    one, whole = compare_pair(PARAMS, "ease", "glta", "ndcg@20")
+    back, _ = compare_pair(PARAMS, "glta", "ease", "ndcg@20")
+    for row in (one, whole, back):
+        assert row["difference"] == pytest.approx(row["one"] - row["other"])
+    for name, value in (("ease", one["one"]), ("glta", one["other"])):
+        metrics = read_json(data / "evaluate/sample/0" / name / "metrics.json")
+        assert value == metrics["ndcg@20"]
+    assert (one["seeds"], one["left_out"]) == (back["seeds"], back["left_out"]) == ([0], [3])
+    assert (whole["seeds"], whole["left_out"]) == ([0, 3], [])
+    first, second = pair_text([one, whole], "ease", "glta", "ndcg@20").splitlines()[1:]
+    assert first.startswith("sample, 60 users (not seed 3, which one of them lacks): ")
+    assert second.startswith("ml-latest-small, 60 users: ")
 
 
 def tables_of_stage(params: Params, monkeypatch) -> str:

@@ -9,7 +9,10 @@ from glta.params.model import Params
 from glta.report.analysis import Analysis
 from glta.report.cells import load_cells
 from glta.report.known import title, training_stages, whole_stage
+from glta.report.page.view import dataset_view
 from glta.report.paper_tables import PaperTable, cost_table, decimal, overview_tables, tables
+from glta.report.standings import standings_text
+from glta.storage.files import write_json
 from tests.report.made_up import SKILL, records
 from tests.report.test_report import make
 
@@ -86,6 +89,65 @@ def test_overview_has_a_column_a_dataset_and_a_row_a_method(analysis):
     # CEASE was not evaluated on both
     assert {row[0] for row in across.rows} == {title(m) for m in SKILL} - {"GLTA", "CEASE"}
     assert overview_tables([analysis]) == []
+
+
+@pytest.fixture
+def uneven(analysis) -> Analysis:
+    """Return results in which LightGCN has the first seed alone."""
+    cells = {m: {0: c[0]} if m == "lightgcn" else c for m, c in analysis.cells.items()}
+    return replace(analysis, cells=cells)
+
+
+def test_a_method_with_fewer_seeds_says_so_and_nothing_is_bold(analysis, uneven):
+    accuracy, comparison, groups, *_ = tables(uneven, None)
+    marked = {title("lightgcn") + " (1 of 2 seeds)"}
+    for table in (accuracy, comparison, groups):
+        assert {row[0] for row in table.rows if "seeds" in row[0]} == marked
+        assert not table.best
+    words = "over 2 seeds, where no other number is named. Bold: highest on test; nothing where"
+    assert words in accuracy.caption
+    assert tables(analysis, None)[0].best
+    books = replace(analysis, dataset="books")
+    table, across = overview_tables([uneven, books])
+    row = row_of(table, "LightGCN")
+    assert row["sample"].endswith(" (1 of 2 seeds)") and "seeds" not in row["books"]
+    assert {column for _, column in table.best} == {2}
+    assert {row[0] for row in across.rows if "seeds" in row[0]} == {
+        "LightGCN (fewer seeds on sample)"
+    }
+
+
+def test_a_caption_counts_the_seeds_that_were_evaluated(analysis):
+    alone = replace(analysis, cells={m: {3: c[3]} for m, c in analysis.cells.items()})
+    accuracy = tables(alone, None)[0]
+    assert accuracy.caption.startswith("sample: test, seed 3. Bold: highest on test. ")
+    assert accuracy.best
+    caption = overview_tables([alone, replace(analysis, dataset="books")])[0].caption
+    assert "sample: seed 3; books: mean ± standard deviation over 2 seeds" in caption
+
+
+def test_the_page_says_so_too(uneven):
+    view = dataset_view(uneven, {})
+    rows = [row for results in view["results"] for row in results["rows"]]
+    assert {row["title"] for row in rows if "seeds" in row["title"]} == {"LightGCN (1 of 2 seeds)"}
+    assert not any(value["best"] for row in rows for value in row["values"])
+
+
+def test_the_terminal_says_so_too(tmp_path, monkeypatch):
+    metrics = tmp_path / "metrics.json"
+    monkeypatch.setattr("glta.report.standings.METRICS", metrics)
+    high, low = {"ndcg@20": 0.5}, {"ndcg@20": 0.25}
+    both = {"ease": {"0": high, "3": low}, "slim": {"0": low, "3": low}}
+    write_json(metrics, {"a": both, "b": both | {"slim": {"0": high}}})
+    lines = standings_text("ndcg@20").splitlines()
+    assert lines[0].endswith("* is the highest, none where methods have different seeds:")
+    found = {line.split()[0]: line.split(maxsplit=2)[1:] for line in lines[2:]}
+    assert found == {
+        "ease": ["0.3750*", "0.3750"],
+        "slim": ["0.2500", "0.5000 (1 of 2 seeds)"],
+    }
+    write_json(metrics, {"a": both})
+    assert standings_text("ndcg@20").startswith("Test NDCG@20, mean over seeds, * is the highest:")
 
 
 def test_comparisons_are_those_of_the_report(analysis, made):

@@ -78,7 +78,7 @@ def dataset_view(a: Analysis, drawn: dict[str, Drawing]) -> dict[str, Any]:
 def _method(a: Analysis, method: str) -> dict[str, Any]:
     """Return what every row of a method begins with."""
     return {
-        "title": title(method),
+        "title": a.named(method),
         "mark": mark_number(a, method),
         "reference": method == a.reference,
         "not_tuned": method in a.not_tuned,
@@ -123,8 +123,10 @@ def _value(a: Analysis, method: str, metric: str) -> dict[str, Any]:
     best = a.best(metric)
     return {
         "text": number(mean),
-        # values that look equal are all the best one
-        "best": best is not None and number(mean) == number(a.mean(best, metric)),
+        # values that look equal are all the best one; none is where seeds differ
+        "best": best is not None
+        and a.is_comparable(metric)
+        and number(mean) == number(a.mean(best, metric)),
         "mark": MARKS[a.significant(method)] if metric == a.metric else "",
         "interval": f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "",
         "spread": "" if spread is None else number(spread),
