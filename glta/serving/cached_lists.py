@@ -18,16 +18,26 @@ from glta.serving.served_model import ServedModel
 
 
 def cache(
-    method: str, dataset: str, k: int, seed: int = 0, *, with_test: bool = False
+    method: str,
+    dataset: str,
+    k: int,
+    seed: int = 0,
+    *,
+    with_test: bool = False,
+    forget_refreshes: bool = False,
 ) -> TopKStore:
     """Write the best k items of every user.
 
     with_test: false: the lists are those of test time. true: they are those of
     `glta.serving.recommend.recommend`. Test items are not shown, and a method that reads items in
     order scores by them, too.
-    Raises ValueError for an unknown name, FileNotFoundError when the stages have not run.
+    forget_refreshes: replace a store that has new interactions, which the new one does not have.
+    Raises ValueError for an unknown name, and for such a store otherwise; FileNotFoundError when
+    the stages have not run.
     """
     served = ServedModel.of(method, dataset, seed)
+    if not forget_refreshes:
+        _refuse_refreshed(served.cell.store(method))
     settings = load_params().for_dataset(dataset).recommend
     histories = served.histories_to_score(settings, with_test=with_test)
     return write_store(
@@ -43,6 +53,23 @@ def cache(
         histories=histories,
         masked="all" if with_test else "seen",
     )
+
+
+def _refuse_refreshed(folder: Path) -> None:
+    """Raise ValueError where the store in a folder has new interactions.
+
+    A store that cannot be opened holds nothing that could be kept.
+    """
+    try:
+        store = TopKStore.open(folder)
+    except (FileNotFoundError, ValueError):
+        return
+    if count := len(store.about.refreshes):
+        raise ValueError(
+            f"{store.path}: has {store.added_item.size} new interactions (refreshes: {count}), "
+            "which a new store does not have; bring later ones in with --new-interactions, or give "
+            "--forget-refreshes, and then all files again that are not in the data by now"
+        )
 
 
 def refresh_cache(method: str, dataset: str, file: Path, seed: int = 0) -> Refreshed:

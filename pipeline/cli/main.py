@@ -376,22 +376,38 @@ def cache(
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="length of the lists; 100 without it")
     ] = None,
+    forget_refreshes: Annotated[
+        bool,
+        typer.Option(
+            "--forget-refreshes",
+            help="replace a store that got --new-interactions, which the new one does not have",
+        ),
+    ] = False,
 ) -> None:
     """Write the best items of every user into a store for fast look-ups.
 
     The lists are those that are tested: without items of training and validation. `glta recommend`
     uses the store while it fits the model. With --new-interactions, the store is kept, and brought
-    up to date.
+    up to date. Such a store is replaced with --forget-refreshes alone.
     """
     from glta.serving import cached_lists
 
     in_order(method, dataset)
     if new_interactions is None:
-        made = cached_lists.cache(method, dataset, k or 100, seed, with_test=with_test)
+        made = cached_lists.cache(
+            method,
+            dataset,
+            k or 100,
+            seed,
+            with_test=with_test,
+            forget_refreshes=forget_refreshes,
+        )
         typer.echo(f"{made.path}: {len(made.users)} users, {made.about.k} items each")
         return
     if k is not None or with_test:
         raise ValueError("-k, --with-test: a refresh does not change them; leave them out")
+    if forget_refreshes:
+        raise ValueError("--forget-refreshes: --new-interactions keeps them; give one of the two")
     done = cached_lists.refresh_cache(method, dataset, new_interactions, seed)
     typer.echo(f"new lists by {done.way}: {done.known} known users, {done.new} new users")
 

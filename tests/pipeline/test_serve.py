@@ -299,7 +299,7 @@ def test_new_interactions_come_into_the_store(shop, tmp_path):
     novice = recommend("ease", "blocks", user="novice", k=4)
     assert ids(novice) == ids(recommend("ease", "blocks", ["i0", "i2"], k=4))
     # more than the store has: the model answers by the items that the store knows
-    command("cache", "ease", "blocks", "-k", "3")
+    command("cache", "ease", "blocks", "-k", "3", "--forget-refreshes")
     command("cache", "ease", "blocks", "--new-interactions", str(file))
     assert recommend("ease", "blocks", user="novice", k=3)[0]["way"] == "store"
     longer = recommend("ease", "blocks", user="novice", k=4)
@@ -309,6 +309,34 @@ def test_new_interactions_come_into_the_store(shop, tmp_path):
     arguments = ["cache", "ease", "blocks", "-k", "3", "--new-interactions", str(file)]
     said = CliRunner().invoke(app, arguments).exception
     assert str(said) == "-k, --with-test: a refresh does not change them; leave them out"
+
+
+def test_refreshes_are_not_forgotten_in_silence(shop, tmp_path):
+    file = tmp_path / "later.csv"
+    file.write_text("item_id,user_id\ni0,novice\ni2,novice\n")
+    command("cache", "ease", "blocks", "-k", "5")
+    # no new interaction yet
+    command("cache", "ease", "blocks", "-k", "4")
+    command("cache", "ease", "blocks", "--new-interactions", str(file))
+    path = shop.cell.store("ease") / "lists.safetensors"
+    refreshed = path.read_bytes()
+    said = CliRunner().invoke(app, ["cache", "ease", "blocks", "-k", "6"]).exception
+    assert isinstance(said, ValueError)
+    assert str(said).startswith(f"{path}: has 2 new interactions (refreshes: 1), which a new store")
+    assert "--forget-refreshes" in str(said) and "\n" not in str(said)
+    assert path.read_bytes() == refreshed
+    both = ["--forget-refreshes", "--new-interactions", str(file)]
+    said = CliRunner().invoke(app, ["cache", "ease", "blocks", *both]).exception
+    assert str(said).startswith("--forget-refreshes: --new-interactions keeps them")
+    # also of a model that was trained again since
+    params = load_params().for_dataset("blocks")
+    train.main(params.with_values({"settings.ease.l2": 3.0}), "blocks", 0, "ease")
+    with pytest.raises(ValueError, match="--forget-refreshes"):
+        cache("ease", "blocks", 6)
+    assert cache("ease", "blocks", 6, forget_refreshes=True).about.refreshes == ()
+    # what is damaged is replaced, as its message tells to
+    path.write_bytes(refreshed[:-9])
+    assert cache("ease", "blocks", 6).about.k == 6
 
 
 def test_times_order_new_interactions(tmp_path):
