@@ -20,23 +20,35 @@ from typing import Any
 def whole_folder(folder: Path | str) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `folder` at the end.
 
-    After an error `folder` is as it was before. What a killed process left is deleted. One process
-    at a time may write the same folder. Of a symbolic link, the folder that it leads to is
-    replaced, and the link stays.
+    After an error `folder` is as it was before. The old folder is moved aside, and deleted when the
+    new one is in its place. Where a process is killed between the two, the old folder is beside its
+    place, as .NAME.old, and the next call moves it back. What else a killed process left is
+    deleted. One process at a time may write the same folder. Of a symbolic link, the folder that it
+    leads to is replaced, and the link stays.
     """
     folder = Path(folder)
     if folder.is_symlink():
         folder = folder.resolve()
     partial = folder.with_name(f".{folder.name}.partial")
+    aside = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(partial, ignore_errors=True)
+    _settle(folder, aside)
     partial.mkdir(parents=True)
     try:
         yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
+        if folder.is_dir():
+            folder.replace(aside)
         partial.replace(folder)
     finally:
+        _settle(folder, aside)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _settle(folder: Path, aside: Path) -> None:
+    """Delete the old folder that was moved aside, or move it back where no new one came."""
+    if aside.is_dir() and not folder.exists():
+        aside.replace(folder)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_whole(path: Path | str, content: str | bytes) -> None:

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -74,6 +76,82 @@ def test_what_a_killed_run_left_is_not_taken_over(tmp_path):
     with whole_folder(tmp_path / "out") as out:
         (out / "file").write_text("new")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
+
+
+class Killed(BaseException):
+    """Stand for a kill, after which no line of the process runs."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Return a function that writes a folder, and is killed at its n-th change of a folder.
+
+    Returns whether there was such a change.
+    """
+
+    def write(folder, content: str, change: int) -> bool:
+        count = iter(range(change))
+
+        def counted(call):
+            def made(*arguments, **options):
+                # after a kill, nothing is changed any more
+                if next(count, None) is None:
+                    raise Killed
+                return call(*arguments, **options)
+
+            return made
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.replace", counted(Path.replace))
+            patch.setattr("shutil.rmtree", counted(shutil.rmtree))
+            try:
+                with whole_folder(folder) as out:
+                    (out / "file").write_text(content)
+            except Killed:
+                return True
+        return False
+
+    return write
+
+
+def test_a_kill_at_any_moment_loses_no_folder(tmp_path, killed_at):
+    folder, aside = tmp_path / "out", tmp_path / ".out.old"
+    was_aside = False
+    for change in range(20):
+        with whole_folder(folder) as out:
+            (out / "file").write_text("old")
+        if not killed_at(folder, "new", change):
+            break
+        there = [place for place in (folder, aside) if place.exists()]
+        assert {(place / "file").read_text() for place in there} & {"old", "new"}
+        was_aside |= not folder.exists()
+        expected = (there[0] / "file").read_text()
+        # the next write begins with what is there, and an error in it leaves that
+        with pytest.raises(ValueError), whole_folder(folder):
+            raise ValueError
+        assert (folder / "file").read_text() == expected
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert change > 3 and was_aside
+    assert (folder / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_new_folder_that_cannot_come_leaves_the_old_one(tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    with whole_folder(folder) as out:
+        (out / "file").write_text("old")
+    replace = Path.replace
+
+    def fail(path, target):
+        if path.name == ".out.partial":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return replace(path, target)
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(OSError), whole_folder(folder) as out:
+        (out / "file").write_text("new")
+    assert (folder / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_file_is_replaced(tmp_path):
