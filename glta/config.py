@@ -44,8 +44,19 @@ def _digest(value: str) -> str:
     return value
 
 
+def _named_once(values: list[Any]) -> list[Any]:
+    """Return a list whose entries all differ as it is. Raises ValueError for others."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"names {value} twice; name it once")
+    return values
+
+
 Share = Annotated[float, Field(gt=0, lt=1)]  # neither nothing nor all
-Positive = Annotated[int, Field(ge=1)]
+# strict, as the check of Section sees only values, and not the entries of a list
+Positive = Annotated[int, Field(ge=1, strict=True)]
+NotNegative = Annotated[int, Field(ge=0, strict=True)]
+NamedOnce = AfterValidator(_named_once)
 Name = Annotated[str, BeforeValidator(_plain_name)]
 Sha256 = Annotated[str, BeforeValidator(_bare_digest), AfterValidator(_digest)]
 
@@ -104,12 +115,19 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false for a number, which pydantic would take for 1 and 0."""
-        if isinstance(value, bool) and info.field_name:
-            allowed = cls.model_fields[info.field_name].annotation
-            if allowed in (int, float, int | None, float | None):
-                raise ValueError("must be a number")
+    def _numbers_are_written_as_such(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic would turn into a number.
+
+        Those are true and false for any number, and 1.0 and "1" for a whole one. The files of
+        parameters would keep them as they are.
+        """
+        allowed = cls.model_fields[info.field_name].annotation if info.field_name else None
+        is_true_or_false = isinstance(value, bool)
+        if allowed in (int, int | None):
+            if is_true_or_false or isinstance(value, float | str):
+                raise ValueError("must be a whole number")
+        elif allowed in (float, float | None) and is_true_or_false:
+            raise ValueError("must be a number")
         return value
 
     @classmethod

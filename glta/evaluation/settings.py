@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Positive, Section, Share
+from glta.config import NamedOnce, Positive, Section, Share
 
 
 class RecommendSettings(Section):
     """Write top-K lists."""
 
-    k: int = Field(50, ge=1, description="length of the lists; at least the largest cut-off")
+    k: int = Field(
+        50,
+        ge=1,
+        # the files of lists hold ranks as 16 bits
+        le=32_767,
+        description="length of the lists; at least the largest cut-off",
+    )
     refit: bool = Field(
         False,
         description="true: the lists for test come from a second fit, on training and validation "
@@ -36,7 +42,9 @@ def uses_seen_items(settings: RecommendSettings, split: str) -> bool:
 class EvaluateSettings(Section):
     """Measure the lists."""
 
-    cutoffs: list[Positive] = Field([5, 10, 20], min_length=1, description="list lengths K")
+    cutoffs: Annotated[list[Positive], NamedOnce] = Field(
+        [5, 10, 20], min_length=1, description="list lengths K"
+    )
     cold_user_items: int = Field(
         7, ge=1, description="a user with at most this many training items is cold"
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from glta.config import Section, Sha256, When
+from glta.config import NamedOnce, Section, Sha256, When
 
 ASKED = When("provider", ("language_model", "endpoint"))
 GENERATED = When("provider", ("language_model",))
@@ -16,7 +16,7 @@ SERVED = When("provider", ("endpoint",))
 class ProfileSettings(Section):
     """Write item texts, and tags and likely interests of users from training items alone."""
 
-    text: list[Literal["title", "description", "categories"]] = Field(
+    text: Annotated[list[Literal["title", "description", "categories"]], NamedOnce] = Field(
         default=["title", "categories", "description"],
         min_length=1,
         description="columns of items that make up an item's text, in this order",

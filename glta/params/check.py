@@ -207,9 +207,8 @@ def _dataset_checks(p: Params, name: str) -> Iterator[str]:
             f'profile.endpoint = "{p.profile.endpoint}" {where}: provider endpoint needs '
             "endpoint and endpoint_model"
         )
-    metric, _, cutoff = p.report.metric.partition("@")
-    if not cutoff.isdigit() or int(cutoff) not in p.evaluate.cutoffs or metric not in METRICS:
-        valid = [f"{m}@{k}" for k in p.evaluate.cutoffs for m in METRICS]
+    valid = [f"{m}@{k}" for k in p.evaluate.cutoffs for m in METRICS]
+    if p.report.metric not in valid:
         yield f"report.metric = {p.report.metric}: unknown metric{hint(p.report.metric, valid)}"
 
 

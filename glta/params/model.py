@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import ConfigDict, Field, create_model
 
-from glta.config import Name, Section, Share
+from glta.config import Name, NotNegative, Section, Share
 from glta.data.settings import PrepareSettings
 from glta.datasets.settings import TableSettings
 from glta.evaluation.settings import EvaluateSettings, RecommendSettings
@@ -83,7 +83,7 @@ class Params(Section):
         min_length=1,
         description="datasets to run: names of `glta datasets`, or of `tables` below",
     )
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+    seeds: list[NotNegative] = Field(
         [0],
         min_length=1,
         description="one validation part and one training each",

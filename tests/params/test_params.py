@@ -3,11 +3,12 @@ code generates.
 """
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from pydantic import ValidationError
 
-from glta.config import Choices
+from glta.config import Choices, Section, file_fields
 from glta.methods.registry import specs, units
 from glta.params.check import MOVED, ParamsError, check_params, load_params, whole_overrides
 from glta.params.file import changes, render_params
@@ -136,6 +137,25 @@ def test_unknown_section_is_told_with_the_nearest():
         ({"prepare": {"user_core": 0}}, "prepare.user_core = 0", ">= 1"),
         (*lightgcn(steps="many"), "whole number"),
         (*lightgcn(steps=2.5), "whole number"),
+        (*lightgcn(steps="8000"), "whole number"),
+        ({"recommend": {"k": 40_000}}, "recommend.k = 40000", "<= 32767"),
+        (
+            {"evaluate": {"cutoffs": [10, 20, 20]}},
+            "evaluate.cutoffs = [10, 20, 20]",
+            "names 20 twice; name it once",
+        ),
+        (
+            overridden(evaluate={"cutoffs": [20, 20]}),
+            "overrides.sample.evaluate.cutoffs = [20, 20]",
+            "names 20 twice; name it once",
+        ),
+        (
+            {"profile": {"text": ["title", "title"]}},
+            "profile.text = [title, title]",
+            "names title twice; name it once",
+        ),
+        ({"report": {"metric": "ndcg@020"}}, "report.metric = ndcg@020", "nearest is ndcg@20"),
+        ({"report": {"metric": "ndcg@²"}}, "report.metric = ndcg@²", "unknown metric"),
         (
             {"prepare": {"split": "randon"}},
             "prepare.split = 'randon'",
@@ -224,6 +244,40 @@ def test_wrong_override_is_named_once_and_within_its_dataset():
     assert mistake(**overridden(settings=wrong)).count("\n") == 1
 
 
+def whole_numbers(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the keys of all values of whole numbers, and of lists of them, one tuple each."""
+    for name, field in file_fields(type(section)).items():
+        value = getattr(section, name.replace("-", "_"))
+        if isinstance(value, Section):
+            yield from whole_numbers(value, (*path, name))
+        elif re.search(r"\bint\b", str(field.annotation)):
+            yield (*path, name)
+
+
+def test_whole_numbers_are_written_as_such():
+    """Pydantic takes 1.0 and true for 1; they would stay in params.yaml, and break a stage later.
+
+    Where several mistakes are made at once, each has its line.
+    """
+    keys = {".".join(path): path for path in whole_numbers(Params())}
+    assert {"seeds", "prepare.since", "settings.ease.neighbours", "evaluate.cutoffs"} <= {*keys}
+    assert len(keys) > 100
+    for value, text in ((1.0, "1.0"), (True, "true"), ("1", "'1'")):
+        given = defaults()
+        for *outer, last in keys.values():
+            inner = given
+            for part in outer:
+                inner = inner[part]
+            inner[last] = [value] if isinstance(inner[last], list) else value
+        with pytest.raises(ParamsError) as caught:
+            check_params(given, "some.yaml")
+        lists = ("seeds", "evaluate.cutoffs")
+        assert {*str(caught.value).splitlines()} == {
+            f"some.yaml {key}{'.0' * (key in lists)} = {text}: must be a whole number"
+            for key in keys
+        }
+
+
 @pytest.mark.parametrize("key", ["datasets", "seeds", "methods"])
 def test_duplicate_entries_are_refused(key):
     twice = defaults()[key] * 2
@@ -246,7 +300,7 @@ def test_duplicate_entries_are_refused(key):
             overridden(prepare=3),
             "sample.prepare = 3: must be keys with values, such as {key: value}",
         ),
-        ({"prepare": {"user_core": True}}, "prepare.user_core = true: must be a number"),
+        ({"prepare": {"user_core": True}}, "prepare.user_core = true: must be a whole number"),
         ({"prepare": {"min_rating": float("nan")}}, "min_rating = nan: must be a number, neither"),
         ({"settings": {"ease": {"l2": float("inf")}}}, "l2 = inf: must be a number, neither"),
         ({"report": {"metric": None}}, "report.metric = null: must be text"),
