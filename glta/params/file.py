@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from glta.config import Section, file_fields
-from glta.params.check import check_params, load_params, merged, typed, whole_overrides
+from glta.params.check import ParamsError, check_params, load_params, merged, typed, whole_overrides
 from glta.params.model import Params, nested
 
 if TYPE_CHECKING:
@@ -41,15 +42,23 @@ def render_params(params: Params) -> str:
             lines += ["tables:"] if value else ["tables: {}"]
             for table, entry in value.items():
                 given = entry.model_dump(exclude_defaults=True)
-                lines += [f"  {table}:", *(f"    {k}: {_flow(v)}" for k, v in given.items())]
+                lines += [f"  {as_yaml(table)}:"]
+                lines += [f"    {k}: {as_yaml(v)}" for k, v in given.items()]
         elif name == "overrides":
             lines += ["", f"# {field.description}", "overrides:"]
-            for dataset in dict.fromkeys([*value, *params.datasets, *params.tables]):
-                whole = whole_overrides(value.get(dataset, {}))
-                lines += [f"  {dataset}:", *(f"    {s}: {_flow(v)}" for s, v in whole.items())]
+            for dataset, whole in _all_overrides(params).items():
+                lines += [f"  {as_yaml(dataset)}:"]
+                lines += [f"    {s}: {as_yaml(v)}" for s, v in whole.items()]
         else:
-            lines += [f"{name}: {_flow(value)}  # {_comment(field)}"]
+            lines += [f"{name}: {as_yaml(value)}  # {_comment(field)}"]
     return "\n".join(lines) + "\n"
+
+
+def _all_overrides(params: Params) -> dict[str, dict[str, Any]]:
+    """Return the overrides as the file has them: with an entry for every dataset and section."""
+    given = params.overrides
+    names = dict.fromkeys([*given, *params.datasets, *params.tables])
+    return {name: whole_overrides(given.get(name, {})) for name in names}
 
 
 def renewed(path: Path) -> tuple[Params, Params, str]:
@@ -77,7 +86,30 @@ def renewed(path: Path) -> tuple[Params, Params, str]:
         raise
     params = check_params(data, str(path))
     current = with_model_checksums(with_checksums(params))
-    return params, current, render_params(current)
+    text = render_params(current)
+    _refuse_other(text, current, str(path))
+    return params, current, text
+
+
+def _refuse_other(text: str, params: Params, source: str) -> None:
+    """Raise ParamsError when the text of a parameter file would not be read as the parameters.
+
+    A file that no command can read again could be mended by hand alone.
+    source: the file, for messages.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    meant = params.model_dump() | {"overrides": _all_overrides(params)}
+    try:
+        found = check_params(YAML(typ="safe").load(text), source).model_dump()
+        wrong = "; ".join(changes(meant, found))
+    except (YAMLError, ParamsError) as error:
+        wrong = " ".join(str(error).split())
+    if wrong:
+        raise ParamsError(
+            f"{source}: is left as it is, because the new text would not be read as what it "
+            f"says: {wrong}; write this value with other characters"
+        )
 
 
 def override(text: str, dataset: str, values: dict[str, Any]) -> str:
@@ -92,7 +124,7 @@ def override(text: str, dataset: str, values: dict[str, Any]) -> str:
     for section, inner in nested(values).items():
         whole = whole_overrides(merged({section: given[section]}, {section: inner}))[section]
         # through text, so that the file has the form that `glta params sync` writes, numbers too
-        given[section] = yaml.load(_flow(whole))
+        given[section] = yaml.load(as_yaml(whole))
     return _dumped(yaml, data, "params.yaml")
 
 
@@ -120,6 +152,11 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
         made.fa.set_block_style()
         return made
 
+    def in_quotes(key: str) -> str:
+        """Return a key with the quotes that `glta params sync` would write it in, if any."""
+        written = as_yaml(key)
+        return key if written == key else yaml.load(written)
+
     def fill(node: CommentedMap, values: dict[str, Any], indent: int) -> None:
         """Put values into a mapping, with the comments at the ends of the new lines."""
         for key, value in values.items():
@@ -130,8 +167,8 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
                     fill(old, value, indent + 2)
                     continue
                 value = merged(old, value)
-            written = _flow(value)
-            node[key] = yaml.load(written)
+            written = as_yaml(value)
+            node[in_quotes(key)] = yaml.load(written)
             if comment := node.ca.items.get(key, [None] * 3)[2]:
                 comment.column = indent + len(f"{key}: {written}") + 2
 
@@ -148,7 +185,7 @@ def use(text: str, experiment: dict[str, Any], source: str) -> str:
             node, last = _last(data[key])
             below[key] = node.ca.items.pop(last, None)
         for name in names:
-            data[key].setdefault(name, block())
+            data[key].setdefault(in_quotes(name), block())
     whole = {name: whole_overrides(params.overrides.get(name, {})) for name in params.datasets}
     fill(data, experiment | {"overrides": merged(whole, experiment.get("overrides", {}))}, 0)
     for key, comment in below.items():
@@ -182,7 +219,7 @@ def changes(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[st
             lines += changes(before or {}, after or {}, f"{path}{key}.")
         elif before != after:
             lines.append(
-                f"{path}{key}: {_flow(before) if key in old else 'not set'} -> {_flow(after)}"
+                f"{path}{key}: {as_yaml(before) if key in old else 'not set'} -> {as_yaml(after)}"
             )
     return lines
 
@@ -231,7 +268,7 @@ def _entries(section: Section, indent: str) -> list[str]:
     lines = []
     for (name, field), (_, value) in zip(file_fields(type(section)).items(), section, strict=True):
         if not isinstance(value, Section):
-            lines += [f"{indent}{name}: {_flow(value)}  # {_comment(field)}"]
+            lines += [f"{indent}{name}: {as_yaml(value)}  # {_comment(field)}"]
         elif inner := _entries(value, indent + "  "):
             lines += [f"{indent}{name}:  # {in_one_line(type(value).__doc__ or '')}", *inner]
         else:
@@ -239,27 +276,41 @@ def _entries(section: Section, indent: str) -> list[str]:
     return lines
 
 
-def _flow(value: Any) -> str:
-    """Write a value as one line of YAML."""
+def as_yaml(value: Any) -> str:
+    """Write a value, or a key, as one line of YAML."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_flow(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{as_yaml(k)}: {as_yaml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
+        return "[" + ", ".join(map(as_yaml, value)) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
         return repr(value) if "e" not in repr(value) else repr(value).replace("e-0", "e-")
     if isinstance(value, int):
         return str(value)
-    import json
-
     plain = value.replace("-", "a").replace("_", "a").replace("/", "a").replace(".", "a")
     word = (
         plain.isalnum()
         and value[:1].isalpha()
         and value.lower() not in {"null", "true", "false", "yes", "no", "on", "off"}
     )
-    return value if word else json.dumps(value)
+    return value if word else _quoted(value)
+
+
+UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that YAML refuses or takes for ends of lines. JSON leaves them as they are."""
+
+
+def _quoted(text: str) -> str:
+    """Write a text in double quotes, as JSON does, which YAML reads as well.
+
+    Letters and pictures of all languages stay as they are. JSON would write those above 16 bits as
+    two numbers, and YAML reads each number as a character.
+    """
+    import json
+
+    written = json.dumps(text, ensure_ascii=False)
+    return UNREADABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
 
 
 def _comment(field: FieldInfo) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from glta.methods.registry import needed, units
+from glta.params.file import as_yaml
 from glta.params.model import Params
 from glta.storage.files import write_whole
 
@@ -83,7 +84,8 @@ def render_plan(params: Params) -> str:
     for part, lists in content_of(params).items():
         lines += [
             f"{part}:",
-            *(f"  {name}: [{', '.join(map(str, v))}]" for name, v in lists.items()),
+            # in quotes where YAML would read a name as a number
+            *(f"  {name}: {as_yaml(names)}" for name, names in lists.items()),
         ]
     return "\n".join([HEAD.rstrip(), *lines]) + "\n"
 

@@ -8,8 +8,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from glta.params.check import ParamsError, check_params, load_params, read_mapping, whole_overrides
-from glta.params.file import changes, override, render_params, use
+from glta.params.file import changes, override, render_params, renewed, use
 from glta.params.model import SECTIONS, MethodSettings, Params
+from glta.params.plan import render_plan
 from tests.starting import EXPERIMENTS, QUICKSTART, starting_params, starting_text
 
 TEXTS = [
@@ -32,7 +33,19 @@ TEXTS = [
     "-",
     "|",
     "nan",
+    "my/📚.csv",
+    "CC-BY 😀",
+    "\x07",
+    "a\x7f",
+    "a\x85b",
+    "a\u2028b",
+    "\ufeffa",
+    "a\xa0b",
 ]
+
+NAMES = ["2024", "1e5", "null", "true", "off", "0x1f", "0o7", "2024-01-01", "1-2", "books"]
+"""Names that a dataset may have, and that YAML reads as something else where they have no quotes.
+"""
 
 
 def test_what_is_rendered_loads_as_the_same(tmp_path):
@@ -67,6 +80,41 @@ def test_what_is_rendered_loads_as_the_same(tmp_path):
         update={"overrides": loaded.overrides}
     )
     assert render_params(loaded) == render_params(params)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_read_as_it_was_written(name, tmp_path):
+    experiment = {
+        "datasets": [name],
+        "tables": {name: {"interactions": "a.csv"}},
+        "overrides": {name: {"settings": {"ease": {"l2": 7.0}}}},
+        "report": {"not_tuned": {f"{name}/ease": "no time"}},
+    }
+    path = tmp_path / "params.yaml"
+    path.write_text(use(starting_text(), experiment, "some.yaml"), encoding="utf-8")
+    params, current, text = renewed(path)
+    assert text == path.read_text(encoding="utf-8") == render_params(current)
+    assert params.datasets == [name] and params.report.not_tuned == {f"{name}/ease": "no time"}
+    assert params.for_dataset(name).settings.ease.l2 == 7.0
+    plan = YAML(typ="safe").load(render_plan(params))["plan"]
+    assert plan["ease"] == [name]
+
+
+def test_a_text_that_would_be_read_as_another_is_not_written(monkeypatch, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(starting_text())
+    renewed(path)
+    for written, said in (
+        (
+            lambda params: render_params(params).replace("seeds: [0]", "seeds: [1]"),
+            r"seeds: .0. -> .1.",
+        ),
+        (lambda _: '"', "while scanning a quoted scalar"),
+        (lambda _: "seed: [0]", "seed = .0.: unknown key"),
+    ):
+        monkeypatch.setattr("glta.params.file.render_params", written)
+        with pytest.raises(ParamsError, match=rf"^.*params\.yaml: is left as it is, .*: .*{said}"):
+            renewed(path)
 
 
 def test_every_key_is_rendered_with_its_comment():

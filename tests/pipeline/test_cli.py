@@ -123,6 +123,15 @@ def test_sync_adds_overrides_for_own_tables(glta, file):
     assert glta("params", "check")[0] == 0
 
 
+def test_sync_can_read_what_it_writes(glta, file):
+    tables = 'tables:\n  "1e5":\n    interactions: "my/📚.csv"\n    licence: "CC-BY 😀"'
+    text = file.read_text().replace("datasets: [sample]", 'datasets: ["1e5"]')
+    file.write_text(text.replace("tables: {}", tables))
+    assert glta("params", "sync")[0] == 0
+    assert glta("params", "sync", "--check")[0] == 0
+    assert f"{tables}\n" in file.read_text()
+
+
 def test_sync_names_the_files_that_are_not_there(glta, file):
     (file.parent / "here.csv").touch()
     text = file.read_text().replace("datasets: [sample]", "datasets: [sample, mine]")
