@@ -146,12 +146,12 @@ def _cross_checks(p: Params) -> Iterator[str]:
             yield f"datasets: unknown dataset {name}{hint(name, known, listed_by='glta datasets')}"
         elif sections := whole_overrides({}).keys() - (own := p.overrides.get(name, {})).keys():
             yield (
-                f"overrides.{name}: has no {_named(sections, SECTIONS)}; every section needs an "
+                f"overrides.{name}: has no {named(sections, SECTIONS)}; every section needs an "
                 f"entry, {SYNC}"
             )
         elif entries := _missing(whole_overrides({})["settings"], own["settings"]):
             yield (
-                f"overrides.{name}.settings: has no {_named(entries, entries)}; every method "
+                f"overrides.{name}.settings: has no {named(entries, entries)}; every method "
                 f"needs an entry, {SYNC}"
             )
     for name in p.methods:
@@ -227,7 +227,7 @@ SYNC = "also an empty one; `glta params sync` adds them"
 """End of the messages about missing entries of `overrides`."""
 
 
-def _named(keys: Collection[str], order: Iterable[str]) -> str:
+def named(keys: Collection[str], order: Iterable[str]) -> str:
     """Write at most three of the keys as text, and the number of the others.
 
     order: all possible keys, in their order.

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from glta.config import Section, file_fields
-from glta.params.check import ParamsError, check_params, load_params, merged, typed, whole_overrides
+from glta.params.check import (
+    ParamsError,
+    check_params,
+    load_params,
+    merged,
+    named,
+    read_mapping,
+    typed,
+    whole_overrides,
+)
 from glta.params.model import Params, nested
 
 if TYPE_CHECKING:
@@ -89,6 +98,22 @@ def renewed(path: Path) -> tuple[Params, Params, str]:
     text = render_params(current)
     _refuse_other(text, current, str(path))
     return params, current, text
+
+
+def refuse_part(path: Path) -> None:
+    """Raise ParamsError for a file that has only some of the parameters, as an experiment.
+
+    A file that is not there passes.
+    """
+    if not path.exists():
+        return
+    given = read_mapping(path, "name a whole parameter file")
+    if missing := Params.model_fields.keys() - given.keys():
+        raise ParamsError(
+            f"{path}: has no {named(missing, Params.model_fields)}, as an experiment; only a whole "
+            f"file is regenerated: `glta params use {path}` puts an experiment's values into "
+            "params.yaml"
+        )
 
 
 def _refuse_other(text: str, params: Params, source: str) -> None:

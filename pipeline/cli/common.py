@@ -120,6 +120,11 @@ def parameter_file(given: Path | None) -> Path:
     return given or PARAMS
 
 
+def is_of_project(path: Path) -> bool:
+    """Tell whether a parameter file is the one of the project that the command works in."""
+    return project_root() is not None and path.resolve() == PARAMS.resolve()
+
+
 def in_order(method: str, dataset: str) -> None:
     """Raise ValueError where a method and a dataset seem to be exchanged."""
     from glta.methods.registry import specs

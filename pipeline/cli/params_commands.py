@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import File, group, parameter_file
+from pipeline.cli.common import File, group, is_of_project, parameter_file
 from pipeline.project import from_project
 
 params_app = group("Check and regenerate params.yaml.")
@@ -36,34 +36,46 @@ def sync(
 
     Values stay. Comments, missing keys and checksums of your own files are brought up to date.
     plan.yaml and dvc.yaml follow from params.yaml and the registered methods.
+
+    With --file, that file alone is regenerated. It must be a whole one: a file with a part of the
+    parameters, as in experiments/, is refused.
     """
     import difflib
+    from contextlib import nullcontext
 
     from glta.datasets.fetch import missing_files
-    from glta.params.file import changes, renewed
+    from glta.params.file import changes, locked_params, refuse_part, renewed
     from glta.params.plan import PLAN, render_plan
     from glta.storage.files import write_whole
     from pipeline.engine.definition import DEFINITION, render_definition
 
     path = parameter_file(file)
-    params, current, text = renewed(path)
+    of_project = is_of_project(path)
+    if not of_project:
+        refuse_part(path)
+    if not check:
+        # digests of large files take long; they are remembered, so that the lock is held shortly
+        renewed(path)
+    with nullcontext() if check else locked_params():
+        # read again: `glta params use` and `glta tune` may have written meanwhile
+        params, current, text = renewed(path)
+        files = {path: text}
+        if of_project:
+            files |= {PLAN: render_plan(current), DEFINITION: render_definition()}
+        stale = {each: new for each, new in files.items() if _read(each) != new}
+        if not check:
+            for each, new in stale.items():
+                write_whole(each, new)
     for line in missing_files(params.tables, params.mirror):
         typer.echo(f"{path} {line}", err=True)
-    files = {
-        path: text,
-        path.with_name(PLAN.name): render_plan(current),
-        path.with_name(DEFINITION.name): render_definition(),
-    }
-    stale = {path: new for path, new in files.items() if _read(path) != new}
     if check and stale:
-        for path, new in stale.items():
-            old = _read(path).splitlines()
-            diff = difflib.unified_diff(old, new.splitlines(), str(path), "generated", lineterm="")
+        for each, new in stale.items():
+            old = _read(each).splitlines()
+            diff = difflib.unified_diff(old, new.splitlines(), str(each), "generated", lineterm="")
             typer.echo("\n".join(diff))
         raise ValueError(f"{next(iter(stale))}: is not up to date; run `glta params sync`")
-    for path, new in stale.items():
-        write_whole(path, new)
-        typer.echo(f"{path}: written")
+    for each in stale:
+        typer.echo(f"{each}: written")
     if lines := changes(params.model_dump(), current.model_dump()):
         typer.echo("\n".join(lines))
 
@@ -84,13 +96,13 @@ def use(
 ) -> None:
     """Copy an experiment's values into params.yaml, and update plan.yaml.
 
-    All other values stay, tuned ones too.
+    All other values stay, tuned ones too. With --file, that file alone is changed.
     """
     from ruamel.yaml import YAML
 
     from glta.params import file as params_file
     from glta.params.check import load_params, read_mapping
-    from glta.params.plan import PLAN, sync_plan
+    from glta.params.plan import sync_plan
     from glta.storage.files import write_whole
 
     path = parameter_file(file)
@@ -101,7 +113,8 @@ def use(
         new = params_file.use(old, values, str(experiment))
         if new != old:
             write_whole(path, new)
-        sync_plan(load_params(path), path.with_name(PLAN.name))
+        if is_of_project(path):
+            sync_plan(load_params(path))
     plain = YAML(typ="safe")
     changes = params_file.changes(plain.load(old), plain.load(new))
     typer.echo("\n".join(changes) or f"{path}: has all these values already")

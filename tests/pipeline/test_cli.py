@@ -14,9 +14,11 @@ from glta import __version__ as glta_version
 from glta.datasets.catalogue import REGISTRY
 from glta.methods.registry import specs, units
 from glta.params.check import load_params
-from glta.params.file import render_params
+from glta.params.file import locked_params, override, render_params, use
 from glta.params.model import SECTIONS, Params
+from glta.params.own_files import with_checksums
 from glta.params.plan import render_plan
+from pipeline.cli.params_commands import sync
 from pipeline.engine.definition import render_definition
 from tests.tiny import mark_project
 
@@ -121,6 +123,66 @@ def test_sync_adds_overrides_for_own_tables(glta, file):
     assert glta("params", "sync")[0] == 0
     assert set(load_params(file).overrides["mine"]) == set(SECTIONS)
     assert glta("params", "check")[0] == 0
+
+
+def test_sync_keeps_what_was_written_while_it_read_the_users_files(file, monkeypatch):
+    """Digests of large files take minutes, in which `glta params use` or `glta tune` may end."""
+    mark_project(file.parent)
+    monkeypatch.chdir(file.parent)
+    sync()
+
+    def slow(params: Params) -> Params:
+        if load_params().seeds == [0]:
+            with locked_params():
+                text = file.read_text()
+                text = use(text, {"seeds": [3], "methods": ["ease"]}, "small.yaml")
+                file.write_text(override(text, "sample", {"settings.ease.l2": 7.0}))
+        return with_checksums(params)
+
+    monkeypatch.setattr("glta.params.own_files.with_checksums", slow)
+    sync()
+    params = load_params()
+    assert (params.seeds, params.methods) == ([3], ["ease"])
+    assert params.for_dataset("sample").settings.ease.l2 == 7.0
+    assert file.with_name("plan.yaml").read_text() == render_plan(params)
+
+
+def test_sync_of_another_file_writes_that_file_alone(glta, file):
+    assert glta("params", "sync")[0] == 0
+    before = {path: path.read_text() for path in file.parent.glob("*.yaml")}
+    (file.parent / "mine").mkdir()
+    other = file.parent / "mine/other.yaml"
+    old = file.read_text().replace("methods: [popularity, ", "methods: [")
+    other.write_text(old.replace("# EASE: a linear item-item model", "# Old words"))
+    assert glta("params", "sync", "--file", "mine/other.yaml")[:2] == (
+        0,
+        "mine/other.yaml: written\n",
+    )
+    assert other.read_text() == old
+    (file.parent / "small.yaml").write_text("seeds: [3]\n")
+    assert glta("params", "use", "small.yaml", "--file", "mine/other.yaml")[0] == 0
+    (file.parent / "small.yaml").unlink()
+    assert load_params(other).seeds == [3]
+    assert [*other.parent.iterdir()] == [other]
+    assert {path: path.read_text() for path in file.parent.glob("*.yaml")} == before
+    # the project's own file is itself by any name
+    file.write_text(old)
+    assert glta("params", "sync", "--file", "../params.yaml", inside="mine")[1] == (
+        "plan.yaml: written\n"
+    )
+
+
+def test_sync_refuses_a_part_of_a_file(glta, file):
+    text = "datasets: [sample]\nseeds: [3]\n"
+    file.with_name("small.yaml").write_text(text)
+    status, output, errors = glta("params", "sync", "--file", "small.yaml")
+    assert (status, output) == (1, "")
+    assert errors == (
+        "error: small.yaml: has no methods, serve, mirror and 12 more, as an experiment; only a "
+        "whole file is regenerated: `glta params use small.yaml` puts an experiment's values into "
+        "params.yaml\n"
+    )
+    assert file.with_name("small.yaml").read_text() == text
 
 
 def test_sync_can_read_what_it_writes(glta, file):
