@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 
 
 def render_params(params: Params) -> str:
-    """Return the text of params.yaml: every key with its value, its comment and its range."""
+    """Return the text of params.yaml: every key with its value, its comment and its range.
+
+    Comments are those of the code alone. The user's own are not kept, because nothing tells them
+    from those that an older version of the code has written.
+    """
     lines = [
         "# All parameters of the pipeline. Edit the values, and keep the keys.",
-        "# `glta params sync` restores comments and adds new keys. `glta params check` finds "
-        "mistakes.",
+        "# `glta params sync` adds new keys and writes all comments anew: your own are removed.",
+        "# `glta params check` finds mistakes.",
         "",
     ]
     for name, field in Params.model_fields.items():

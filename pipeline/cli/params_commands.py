@@ -34,11 +34,13 @@ def sync(
 ) -> None:
     """Regenerate params.yaml, plan.yaml and dvc.yaml.
 
-    Values stay. Comments, missing keys and checksums of your own files are brought up to date.
+    Values stay. Missing keys and checksums of your own files are brought up to date.
     plan.yaml and dvc.yaml follow from params.yaml and the registered methods.
 
-    With --file, that file alone is regenerated. It must be a whole one: a file with a part of the
-    parameters, as in experiments/, is refused.
+    All comments are written anew: your own are removed. --check shows them before.
+
+    With --file, that file alone is regenerated. It must be a whole one.
+    A file with a part of the parameters, as in experiments/, is refused.
     """
     import difflib
     from contextlib import nullcontext

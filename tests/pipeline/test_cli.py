@@ -234,6 +234,20 @@ def test_sync_check_shows_the_difference_and_writes_nothing(glta, file):
     assert file.read_text() == stale
 
 
+def test_sync_says_that_it_removes_the_users_comments(glta, file):
+    before = file.read_text()
+    assert (
+        "# `glta params sync` adds new keys and writes all comments anew: your own are removed.\n"
+        in before
+    )
+    own = before.replace("seeds: [0]", "# our seeds\nseeds: [0]")
+    file.write_text(own)
+    assert "\n-# our seeds\n" in glta("params", "sync", "--check")[1]
+    assert glta("params", "sync")[0] == 0
+    assert file.read_text() == before
+    assert "your own are removed" in " ".join(glta("params", "sync", "--help")[1].split())
+
+
 def test_sync_leaves_a_wrong_file_alone(glta, file):
     wrong = file.read_text().replace("steps: 8000", "steps: none", 1)
     file.write_text(wrong)
