@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -50,6 +52,31 @@ def _named_once(values: list[Any]) -> list[Any]:
         if values.count(value) > 1:
             raise ValueError(f"names {value} twice; name it once")
     return values
+
+
+def refuse_date(value: Any) -> Any:
+    """Return what is no date as it is. Raises ValueError for a date, with its number.
+
+    YAML has dates without quotes, as `date` and `datetime`. A time without a zone is in UTC.
+    """
+    moment = value
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            moment = datetime(value.year, value.month, value.day)
+    except ValueError:
+        return value
+    if not isinstance(moment, datetime):
+        return value
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = math.floor(moment.timestamp())
+    raise ValueError(
+        "must be a whole number in the dataset's unit of time; this date (UTC) is "
+        f"{1000 * seconds} in milliseconds since 1970, as dates of your own files are read, and "
+        f"{seconds} in seconds"
+    )
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]  # neither nothing nor all

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from glta.config import Section, Share
+from glta.config import Section, Share, refuse_date
 
 
 class PrepareSettings(Section):
@@ -77,3 +77,9 @@ class PrepareSettings(Section):
         description="for presets of papers: whether counts other than the published ones are an "
         "error (require) or are only reported (report)",
     )
+
+    @field_validator("since", "until", mode="before")
+    @classmethod
+    def _is_no_date(cls, value: Any) -> Any:
+        """Refuse a date with a message that has its number, as the file has no unit of time."""
+        return refuse_date(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -140,7 +141,10 @@ def _cross_checks(p: Params) -> Iterator[str]:
             yield f"tables.{name}: is the name of a folder of results; choose another"
     for name in p.overrides:
         if name not in known and name not in p.datasets:
-            yield f"overrides.{name}: unknown dataset{hint(name, known, listed_by='glta datasets')}"
+            yield (
+                f"overrides.{name}: unknown dataset{hint(name, known, listed_by='glta datasets')}; "
+                f"rename or remove overrides.{name}"
+            )
     for name in p.datasets:
         if name not in known:
             yield f"datasets: unknown dataset {name}{hint(name, known, listed_by='glta datasets')}"
@@ -343,5 +347,8 @@ def shown(value: Any) -> str:
     """Write a value as YAML has it, for a message. Long values are cut."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
-    text = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else repr(value)
+    if isinstance(value, list):
+        text = f"[{', '.join(map(str, value))}]"
+    else:
+        text = str(value) if isinstance(value, date) else repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."

@@ -4,6 +4,7 @@ code generates.
 
 import re
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from pydantic import ValidationError
@@ -154,6 +155,22 @@ def test_unknown_section_is_told_with_the_nearest():
             "profile.text = [title, title]",
             "names title twice; name it once",
         ),
+        (
+            {"prepare": {"since": date(2019, 1, 1)}},
+            "prepare.since = 2019-01-01",
+            "this date (UTC) is 1546300800000 in milliseconds since 1970",
+        ),
+        (
+            {"prepare": {"until": datetime(2019, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))}},
+            "prepare.until = 2019-01-01 01:00:00+01:00",
+            "and 1546300800 in seconds",
+        ),
+        (
+            overridden(prepare={"since": "2019-01-01"}),
+            "overrides.sample.prepare.since = '2019-01-01'",
+            "whole number in the dataset's unit of time",
+        ),
+        ({"prepare": {"since": "soon"}}, "prepare.since = 'soon'", "must be a whole number"),
         ({"report": {"metric": "ndcg@020"}}, "report.metric = ndcg@020", "nearest is ndcg@20"),
         ({"report": {"metric": "ndcg@²"}}, "report.metric = ndcg@²", "unknown metric"),
         (
@@ -221,7 +238,7 @@ def test_unknown_section_is_told_with_the_nearest():
         (
             {"overrides": {"sampel": {}}},
             "overrides.sampel",
-            "unknown dataset; nearest is sample",
+            "unknown dataset; nearest is sample; rename or remove overrides.sampel",
         ),
         (
             {
