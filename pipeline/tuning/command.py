@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -211,7 +212,9 @@ def studies(dataset: str = "") -> list[dict[str, Any]]:
     ValueError where there is no study.
     """
     rows = []
-    for path in sorted(STUDIES.glob(f"{dataset}-*.db" if dataset else "*.db")):
+    for path in sorted(STUDIES.glob("*.db")):
+        if dataset not in ("", _dataset_of(path.stem)):
+            continue
         done = latest_trials(path)
         if best := best_of(done):
             minutes = sum(trial.seconds for trial in done) / 60
@@ -222,6 +225,15 @@ def studies(dataset: str = "") -> list[dict[str, Any]]:
             f"{STUDIES}: has no study{f' of {dataset}' if dataset else ''}; see `glta tune --help`"
         )
     return rows
+
+
+def _dataset_of(study: str) -> str:
+    """Return the dataset of a study: what is before its last number, which is the seed.
+
+    A dataset may have numbers in its name, and no method has a number alone between two dashes.
+    """
+    found = re.fullmatch(r"(.+)-\d+-\D.*", study)
+    return found[1] if found else ""
 
 
 def overview(dataset: str = "") -> str:

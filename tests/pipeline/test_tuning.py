@@ -390,3 +390,17 @@ def test_what_was_tuned_is_listed(folder):
     lines = command.overview().splitlines()
     assert len(lines) == 3
     assert re.fullmatch(r"\| blocks-0-ease \| 3 \| 0\.\d \| 0\.1000 \| 0\.3000 \|", lines[2])
+
+
+def test_what_was_tuned_on_other_datasets_is_not_listed(folder):
+    """Also where the name of one begins as that of another does, with a number too."""
+    names = ["blocks-0-ease", "blocks-2-0-ease", "blocks-2-b-1-item-knn", "blocks-b-0-ease"]
+    for name in names:
+        study = Study(folder / f".pipe/tune/{name}.db", "key", space("ease"), 0)
+        tune(study, PRESENT, lambda _: 0.5, Budget(trials=1))
+    found = {each: [row["study"] for row in command.studies(each)] for each in ("", "blocks")}
+    assert found == {"": names, "blocks": ["blocks-0-ease"]}
+    for dataset, study in zip(("blocks-2", "blocks-2-b", "blocks-b"), names[1:], strict=True):
+        assert [row["study"] for row in command.studies(dataset)] == [study]
+    with pytest.raises(ValueError, match=r"has no study of block;"):
+        command.studies("block")
