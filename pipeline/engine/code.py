@@ -17,7 +17,7 @@ from typing import Any
 
 from glta.methods.registry import Unit, models, units
 from glta.methods.spec import file_of
-from glta.params.check import load_params
+from glta.params.check import load_params, merged
 from glta.params.inputs import SPECS, inputs
 from glta.params.model import Params
 from glta.storage.files import sha256_of
@@ -202,12 +202,39 @@ def changes(old: dict[str, Any] | None, new: dict[str, Any]) -> list[str]:
             if before.get(path) != after.get(path)
         }
         return [*lines.values()] or ["its spec changed"]
+    return [f"{_where(key)} {was} -> {now}" for key, (was, now) in _changed(old, new).items()]
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the values that differ between two files of values: {dotted name: (old, new)}.
+
+    The report's file has a value under `overrides` where its datasets differ in it. So a new
+    dataset moves values of the others, which is no change of theirs. The values of each dataset
+    are compared as they count for it.
+    """
+    both = [name for name in old.get("datasets", []) if name in new.get("datasets", [])]
+    by_dataset = {name: _differing(_as_counts(old, name), _as_counts(new, name)) for name in both}
+    found = {}
+    for name, differing in by_dataset.items():
+        for key, pair in differing.items():
+            of_all = all(other.get(key) == pair for other in by_dataset.values())
+            found[key if of_all else f"overrides.{name}.{key}"] = pair
+    return found or _differing(old, new)
+
+
+def _as_counts(content: dict[str, Any], dataset: str) -> dict[str, Any]:
+    """Return the values of the report's file with those of one dataset in their places."""
+    common = {key: value for key, value in content.items() if key != "overrides"}
+    return merged(common, content.get("overrides", {}).get(dataset, {}))
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     before, after = _dotted(old), _dotted(new)
-    return [
-        f"{_where(key)} {before.get(key, 'unset')} -> {after.get(key, 'unset')}"
-        for key in {**before, **after}
+    return {
+        key: (before.get(key, "unset"), after.get(key, "unset"))
+        for key in before | after
         if before.get(key, ...) != after.get(key, ...)
-    ]
+    }
 
 
 def _verb(path: str, before: dict[str, str], after: dict[str, str]) -> str:

@@ -202,6 +202,32 @@ def test_code_that_was_added_edited_or_removed_is_named():
     ]
 
 
+def test_a_value_that_moves_for_another_dataset_is_no_change_of_it():
+    one = {"datasets": ["sample"], "evaluate": {"cold": 12, "k": 3}, "overrides": {}}
+    two = {
+        "datasets": ["sample", "books"],
+        "evaluate": {"k": 3},
+        "overrides": {"sample": {"evaluate": {"cold": 12}}, "books": {"evaluate": {"cold": 5}}},
+    }
+    added = "params.yaml datasets ['sample'] -> ['sample', 'books']"
+    assert code.changes(one, two) == [added]
+    assert code.changes(two, one) == ["params.yaml datasets ['sample', 'books'] -> ['sample']"]
+    assert code.changes(one | {"evaluate": {"cold": 12, "k": 4}}, two) == [
+        added,
+        "params.yaml evaluate.k 4 -> 3",
+    ]
+    apart = two["overrides"] | {"books": {"evaluate": {"cold": 6}}}
+    assert code.changes(two, two | {"overrides": apart}) == [
+        "params.yaml overrides.books.evaluate.cold 5 -> 6"
+    ]
+    # both are changed alike, and so they are in one place again
+    alike = two | {"evaluate": {"k": 3, "cold": 5}, "overrides": {}}
+    assert code.changes(two, alike) == ["params.yaml overrides.sample.evaluate.cold 12 -> 5"]
+    assert code.changes(one, one | {"datasets": ["books"]}) == [
+        "params.yaml datasets ['sample'] -> ['books']"
+    ]
+
+
 @pytest.mark.parametrize(
     ("read", "fix"),
     [
