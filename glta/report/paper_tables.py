@@ -111,13 +111,19 @@ class PaperTable(NamedTuple):
         return rf"\textbf{{{text}}}" if (row, column) in self.best else text
 
 
+IN_LATEX = str.maketrans(
+    {mark: rf"\{mark}" for mark in "_%&#${}"}
+    | {"<": "$<$", ">": "$>$", "−": "$-$", "±": r"$\pm$", "–": "--"}  # noqa: RUF001
+    # braces end a command, so that a space after it stays
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+)
+"""What stands in LaTeX for a character that it would read as a command."""
+
+
 def escaped(text: str) -> str:
     """Replace the characters that LaTeX would read as commands."""
-    for mark, written in (("\\", r"\textbackslash "), ("−", "$-$"), ("±", r"$\pm$"), ("–", "--")):  # noqa: RUF001
-        text = text.replace(mark, written)
-    for mark in "_%&#":
-        text = text.replace(mark, rf"\{mark}")
-    return text.replace("<", "$<$").replace(">", "$>$")
+    # all at once, as what one is replaced by has others of them
+    return text.translate(IN_LATEX)
 
 
 def decimal(value: float | None, spread: float | None = None) -> str:

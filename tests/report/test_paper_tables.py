@@ -10,7 +10,14 @@ from glta.report.analysis import Analysis
 from glta.report.cells import load_cells
 from glta.report.known import title, training_stages, whole_stage
 from glta.report.page.view import dataset_view
-from glta.report.paper_tables import PaperTable, cost_table, decimal, overview_tables, tables
+from glta.report.paper_tables import (
+    PaperTable,
+    cost_table,
+    decimal,
+    escaped,
+    overview_tables,
+    tables,
+)
 from glta.report.standings import standings_text
 from glta.storage.files import write_json
 from tests.report.made_up import SKILL, records
@@ -275,6 +282,9 @@ def test_latex_escapes_what_it_would_read_as_commands():
     table = PaperTable("50% of a_b & c", ["x"], [["−1 ±2 #3 <4"]], frozenset({(0, 0)}))  # noqa: RUF001
     assert r"\caption{50\% of a\_b \& c}" in table.latex()
     assert r"\textbf{$-$1 $\pm$2 \#3 $<$4} \\" in table.latex()
+    assert escaped(r"a\b {c} $5 x^2 ~6") == (
+        r"a\textbackslash{}b \{c\} \$5 x\textasciicircum{}2 \textasciitilde{}6"
+    )
 
 
 def test_latex_has_no_stray_marks(made):
