@@ -27,8 +27,8 @@ def main(params: Params, dataset: str, seed: int, method: str) -> None:
 
     cell = Cell(dataset, seed)
     prepared = Prepared.load(cell.prepare)
-    refuse_other_data(cell.lists(method), prepared, stage=f"evaluate@{dataset}-{seed}-{method}")
     lists = Lists.load(cell.lists(method))
+    refuse_other_data(cell.lists(method), prepared, stage=f"evaluate@{dataset}-{seed}-{method}")
     result = measure_lists(
         prepared,
         valid=lists.valid,

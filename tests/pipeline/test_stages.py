@@ -196,6 +196,8 @@ def expected_files() -> set[str]:
         made = [*copied, *(name for name in files if f"/models/{method}/" in name)]
         made += ["bundle.json", "README.md", "NOTICES.md"]
         files |= {f"books/0/bundles/{method}/{name}" for name in made}
+    noted = [folder for folder in cell if folder.startswith(("models/", "recommend/"))]
+    files |= {f"books/0/{folder}/prepared.json" for folder in noted}
     return files | {
         "books/download/interactions.csv",
         "books/download/items.csv",
