@@ -26,12 +26,13 @@ GLTA = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
 
 @pytest.fixture
-def glta(tmp_path, commands):
+def glta(tmp_path, commands, monkeypatch):
     """Run the command in an empty project. The fixture returns (status, output, errors).
 
     inside: a folder below the project's, in which the user stands; above: "..".
     """
     mark_project(tmp_path)
+    monkeypatch.delenv("GLTA_MIRROR", raising=False)  # the user's own would stand in messages
 
     def run(*arguments: str, inside: str = ".") -> tuple[int, str, str]:
         command = [f"{commands}/glta", *arguments]
