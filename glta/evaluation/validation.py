@@ -107,8 +107,10 @@ def validation_ndcgs(
     return np.array(current_choices().value(measure), np.float64)
 
 
-def measured_users(prepared: Prepared) -> np.ndarray:
+def measured_users(prepared: Prepared, most_users: int = 0) -> np.ndarray:
     """Return the users by whom every choice is made: those with validation and training items.
+
+    most_users: so many of them, spread evenly over their ids; 0: all.
 
     Users without a training item get the most popular items from every method
     (`glta/methods/shared/without_history.py`), so that no choice may depend on their scores. If no
@@ -116,7 +118,10 @@ def measured_users(prepared: Prepared) -> np.ndarray:
     """
     wanted = prepared.valid.user_degree > 0
     users = np.flatnonzero(wanted & (prepared.train.user_degree > 0))
-    return users if users.size else np.flatnonzero(wanted)
+    users = users if users.size else np.flatnonzero(wanted)
+    if 0 < most_users < users.size:
+        users = users[np.linspace(0, users.size - 1, most_users).astype(np.int64)]
+    return users
 
 
 def validation_loss(prepared: Prepared, score: Callable[[np.ndarray], torch.Tensor]) -> float:
@@ -184,12 +189,10 @@ def _measure(
 
 def _asked(prepared: Prepared, most_users: int) -> np.ndarray:
     """Return the users who are measured. Raises ValueError when nobody has a validation pair."""
-    users = measured_users(prepared)
+    users = measured_users(prepared, most_users)
     if not users.size:
         raise ValueError(
             "there are no validation pairs to select by: raise prepare.valid_share or lower "
             "prepare.user_core"
         )
-    if 0 < most_users < users.size:
-        users = users[np.linspace(0, users.size - 1, most_users).astype(np.int64)]
     return users

@@ -27,6 +27,12 @@ class GALRecSettings(StepBudget):
         3,
         description="validations in a row without a better NDCG@20 before training stops",
     )
+    validation_users: int = Field(
+        2000,
+        ge=0,
+        description="most users by whose lists a training is validated, because the language model "
+        "reads a prompt for each; 0: all",
+    )
     external: External = Field(
         "graph_and_text",
         description="what a node's token is made of: graph embedding and text state, one of them, "

@@ -58,7 +58,8 @@ class ViewTraining(Task):
     known to have are no candidates, as they are never recommended. Items without training users are
     none either: their serving vectors come from their texts. Losses 1 to 3: see `PAIRS` and,
     with `reading: means`, `_means`.
-    Validation: NDCG@20 of the two-hop serving prompts of the users with validation items.
+    Validation: NDCG@20 of the two-hop serving prompts of users with validation items, at most
+    `validation_users` of the settings.
     nodes: external vectors. part_widths: of their graph part and their text part.
     """
 
@@ -420,7 +421,8 @@ class ViewTraining(Task):
             network.part_F.copy_(weights)
 
     def validate(self, epoch: int) -> float:
-        users = measured_users(self.prepared)
+        most = self.settings.validation_users
+        users = measured_users(self.prepared, most)
         vectors = torch.zeros(self.prepared.train.num_users, len(self.network.part_F))
         vectors[torch.from_numpy(users)] = self.read_users(users)
         nodes = self.network.nodes(self.nodes.serving)
@@ -428,7 +430,8 @@ class ViewTraining(Task):
             bias = self.network.bias.masked_fill(self.alone, -torch.inf)
             items = torch.cat([self.network.items(nodes), bias[:, None]], 1).cpu()
         ones = torch.ones(len(vectors), 1)
-        value = embeddings_ndcg(self.prepared)(torch.cat([vectors, ones], 1).numpy(), items.numpy())
+        ndcg = embeddings_ndcg(self.prepared, most_users=most)
+        value = ndcg(torch.cat([vectors, ones], 1).numpy(), items.numpy())
         return self.devices.agreed(value)
 
     @cached_property

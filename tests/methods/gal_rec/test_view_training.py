@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from glta.data.interactions import Interactions
+from glta.evaluation.validation import measured_users
 from glta.methods.gal_rec.neighbours import Neighbours
 from glta.methods.gal_rec.view_prompts import VIEWS, Side
 from glta.methods.gal_rec.view_training import ViewTraining
@@ -169,6 +170,20 @@ def test_an_item_without_training_users_is_neither_trained_against_nor_listed(mo
     with torch.no_grad():
         task.network.bias[6] = -1e6
     assert task.validate(0) == high > 0
+
+
+def test_a_validation_reads_the_prompts_of_some_users(models, graph, monkeypatch):
+    task = started(make_task(models["encoder"], graph, validation_users=4))
+    asked: list[int] = []
+    read = task.read_users
+    monkeypatch.setattr(task, "read_users", lambda users: asked.extend(users) or read(users))
+    few = task.validate(0)
+    everyone = measured_users(task.prepared)
+    assert asked == measured_users(task.prepared, 4).tolist()
+    assert len(asked) == 4 < everyone.size and asked[-1] == everyone[-1]
+    task.settings = task.settings.model_copy(update={"validation_users": 0})
+    assert task.validate(0) != few
+    assert asked[4:] == everyone.tolist()
 
 
 def test_one_example_is_enough_for_a_start(models, graph):
