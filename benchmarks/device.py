@@ -9,6 +9,7 @@ shape of a Llama and random weights, because speed and memory do not depend on t
 # D graph width, H language width
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,10 +217,7 @@ def run(quick: bool) -> list[Row]:
     rows = graph_rows(device, quick)
     littles = LITTLE[::3] if quick else LITTLE
     for name, shape in ({"tiny": TINY} if quick else SHAPES[device]).items():
-        found = [
-            child("benchmarks.device", name, device, *(f"{k}={v}" for k, v in little.items()))
-            for little in littles
-        ]
+        found = [child("benchmarks.device", name, device, json.dumps(little)) for little in littles]
         np.testing.assert_allclose(
             [one["loss"] for one in found], found[0]["loss"], rtol=1e-4 if device == "cpu" else 1e-2
         )
@@ -252,6 +250,6 @@ def run(quick: bool) -> list[Row]:
 
 
 if __name__ == "__main__":
-    name, device, *little = sys.argv[1:]
-    settings = AlignSettings.model_validate(dict(pair.split("=") for pair in little))
+    name, device, little = sys.argv[1:]
+    settings = AlignSettings.model_validate_json(little)
     measure_alignment({"tiny": TINY, **SHAPES[device]}[name], device, settings)
