@@ -163,7 +163,8 @@ def test_stage_resumes_and_reports_every_epoch(world, monkeypatch, tmp_path, nam
         train_stage.main(PARAMS, "blocks", 0, name)
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert written[0] == written[1]
-    assert sorted(written[0]) == ["history.json", "model.json", "model.safetensors"]
+    files = ["history.json", "model.json", "model.safetensors", "prepared.json"]
+    assert sorted(written[0]) == files
     history = json.loads(written[0]["history.json"])
     records = [json.loads(line) for line in (tmp_path / "records").read_text().splitlines()]
     assert [{"epoch": r.pop("step"), **r} for r in records] == history * 2
