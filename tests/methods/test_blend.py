@@ -181,6 +181,17 @@ class TestBlend(MethodContract):
         found = model.with_new_mix(replace(prepared, valid=valid), simplex(3, 3))
         assert found.new_mix == model.mix
 
+    def test_users_without_training_items_choose_where_nobody_else_can(self, world):
+        """As in `measured_users`: they alone have validation pairs of the items that are shown."""
+        model, prepared = at_random(world.prepared)
+        train, valid = prepared.train, prepared.valid
+        theirs = np.isin(valid.user, np.unique(valid.user[np.isin(valid.item, [0, 10, 20, 30])]))
+        kept = ~np.isin(train.user, np.unique(valid.user[theirs]))
+        fewer = replace(prepared, train=Interactions(train.user[kept], train.item[kept], 60, 40))
+        with np.errstate(invalid="raise"):  # a mean over nobody
+            found = model.with_new_mix(fewer, simplex(3, 3))
+        assert found.new_mix != model.mix
+
     def test_a_component_named_twice_is_refused(self):
         settings = {"blend": {"components": ["ease", "ease"]}}
         with pytest.raises(ParamsError, match=r"settings\.blend\.components.*names ease twice"):

@@ -188,6 +188,7 @@ class Blended(Scorer):
         # also users without a training item among those shown: a new item's users have none either
         users = measured_users(prepared)
         users = users[few.valid.user_degree[users] > 0]
+        users = users if users.size else np.flatnonzero(few.valid.user_degree)
 
         def among_shown(block: np.ndarray) -> Iterator[np.ndarray]:
             components = [scores[:, shown] for scores in blend.components(block)]
